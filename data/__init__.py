@@ -1,0 +1,1 @@
+"""What was measured: the store, the data set and its exchange format."""

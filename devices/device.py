@@ -1,0 +1,117 @@
+"""The protocol that every device fulfils, and what crosses it.
+
+A device is a place and a runtime. ``open()`` starts one *measuring process*; networks are loaded into it, and each
+``run_pass`` times one round of each network asked for. A session is dumb: when to stop is decided by
+``profiler.protocol`` between passes, when nothing is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from .fingerprint import Fingerprint
+from .measurement import Failure, Round
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network to be timed: an ONNX file and the name under which its measurement is kept.
+
+    Attributes:
+        key: what the numbers are of, e.g. an architecture's key; unique within a session.
+        path: the ``.onnx`` file; external weights, if any, lie beside it.
+        digest: SHA-256 of the ONNX bytes, hexadecimal.
+    """
+
+    key: str
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What loading and warming up one network told.
+
+    Attributes:
+        key: the model's key.
+        load_ms: building the runtime's session.
+        first_run_ms: the very first inference, kept apart from every statistic.
+        warm_up_runs: inferences until times settled.
+        warm_up_capped: the cap was reached before times settled.
+        providers: execution provider -> number of nodes that it executed.
+        peak_memory_bytes: resident set of the measuring process after loading, at its highest.
+        failure: set if this network cannot be timed; then the numbers above are 0.
+    """
+
+    key: str
+    load_ms: float = 0.0
+    first_run_ms: float = 0.0
+    warm_up_runs: int = 0
+    warm_up_capped: bool = False
+    providers: dict[str, int] = field(default_factory=dict[str, int])
+    peak_memory_bytes: int = 0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """One round of every network that lived, and the failure of the one that did not.
+
+    If ``failures`` is not empty the measuring process is gone: rounds of this pass are lost, the session is closed.
+    """
+
+    rounds: tuple[Round, ...]
+    failures: dict[str, Failure] = field(default_factory=dict[str, Failure])
+
+
+class Session(Protocol):
+    """One measuring process with its resident networks and sentinels."""
+
+    def load(self, models: Sequence[Model]) -> list[Loaded]:
+        """Load and warm up; a network that fails is reported, the others stay."""
+        ...
+
+    def start_timing(self) -> None:
+        """Move to the cores that are timed; until then the process keeps off them."""
+        ...
+
+    def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:
+        """Time one round of each network, in the order given."""
+        ...
+
+    def close(self) -> None:
+        """End the measuring process and everything it started."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Device(Protocol):
+    """A place and a runtime."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What must be equal for two measurements to be comparable."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Inputs per inference: the batch size that models for this device are built with."""
+        ...
+
+    def environment(self) -> dict[str, Any]:
+        """Return what may differ from day to day: governor, clocks, load, boot id, affinity."""
+        ...
+
+    def open(self) -> Session:
+        """Start one measuring process.
+
+        Raises:
+            DeviceError: the device or its runtime cannot be reached.
+        """
+        ...

@@ -1,0 +1,259 @@
+"""A measurement is a value: raw rounds are kept, every statistic is derived from them.
+
+One *round* of a network, in one measuring process::
+
+    [ 1 discarded + 2 sentinel runs ] [ 1 discarded run + burst of 10-30 ms ] [ 1 discarded + 2 sentinel runs ]
+            sentinel_before_ms                wall_ms, cpu_ms                        sentinel_after_ms
+
+A *sentinel* is a small fixed network run by the same runtime in the same process. A round counts as taken in the
+device's reference state (it is *gated*) if its sentinel reading is within 10 % of the fast end of recent readings.
+The label is the median of the gated rounds; where there are too few, rounds are corrected by the sentinel's drift.
+
+References:
+    Abedi and Brecht, *Conducting repeatable experiments in highly variable cloud computing environments*, ICPE 2017.
+    Maricq et al., *Taming performance variability*, OSDI 2018 (order-statistic intervals).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import binom
+
+Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
+Path = Literal["gated", "ratio", "plain"]
+Cause = Literal["crashed", "timeout", "oom", "refused", "invalid_output", "fallback"]
+
+GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
+MIN_GATED = 3  # gated rounds that make a label without any correction
+MIN_COMMON_SHARE = 0.5  # below this, the sentinel does not explain the drift and must not correct it
+BRACKET_TOLERANCE = 0.08  # |ln(before / after)| that a round may show whatever the sentinel's own noise
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a network has no latency: a fact about that network on that device.
+
+    Attributes:
+        cause: what happened.
+        phase: ``load``, ``warm_up`` or ``run``.
+        signal: the signal that ended the process, if one did.
+        detail: one line for a person; the last lines of stderr where a process died.
+        elapsed_ms: for a time-out, the time after which it was stopped: the latency is above it.
+    """
+
+    cause: Cause
+    phase: str
+    signal: int | None = None
+    detail: str = ""
+    elapsed_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of one network. Times in ms; ``started_s`` is seconds since the epoch.
+
+    Attributes:
+        wall_ms, cpu_ms: per sample of the burst, the discarded first run left out.
+        involuntary_switches, run_queue_wait_ms: interference during the burst.
+        events: clock or thermal events that fell into the round, by name.
+    """
+
+    key: str
+    started_s: float
+    sentinel_before_ms: tuple[float, ...]
+    sentinel_after_ms: tuple[float, ...]
+    wall_ms: tuple[float, ...]
+    cpu_ms: tuple[float, ...]
+    involuntary_switches: int = 0
+    run_queue_wait_ms: float = 0.0
+    events: tuple[str, ...] = ()
+
+    @property
+    def sentinel_ms(self) -> float:
+        """Return the round's sentinel reading: the fastest of its runs."""
+        return min(*self.sentinel_before_ms, *self.sentinel_after_ms)
+
+    def value_ms(self, clock: str) -> float:
+        """Return the lower quartile of the burst, by thread CPU time (``cpu``) or wall time (``wall``)."""
+        return float(np.quantile(self.cpu_ms if clock == "cpu" else self.wall_ms, 0.25))
+
+    def invalid(self, clock: str, sentinel_noise: float) -> str | None:
+        """Return why this round is left out of the level, or None."""
+        drift = abs(float(np.log(min(self.sentinel_before_ms) / min(self.sentinel_after_ms))))
+        if drift > max(BRACKET_TOLERANCE, 3 * sentinel_noise):
+            return "sentinel_bracket"
+        if clock == "wall" and self.run_queue_wait_ms > 0.1 * sum(self.wall_ms):
+            return "interference"
+        return self.events[0] if self.events else None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The state of the device that labels refer to, from recent sentinel readings and a calibration.
+
+    Attributes:
+        sentinel_ms: T_ref, the median of the gated sentinel readings.
+        gate_ms: readings at or below this are gated.
+        beta: elasticity of a network's time on the sentinel's, shrunk to 1.
+        noise: standard deviation of ln(before/after) of the sentinel.
+        common_share: R2 of ln(network) on ln(sentinel) in calibration; what the sentinel explains.
+        calibration: id of the calibration in force.
+    """
+
+    sentinel_ms: float
+    gate_ms: float
+    beta: float = 1.0
+    noise: float = 0.0
+    common_share: float = 1.0
+    calibration: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        readings_ms: Sequence[float],
+        *,
+        beta: float = 1.0,
+        noise: float = 0.0,
+        common_share: float = 1.0,
+        calibration: str = "",
+    ) -> Reference:
+        """Take the reference state from sentinel readings: the gate is 1.10 x their 5 % quantile."""
+        readings = np.asarray(readings_ms, float)
+        gate = GATE * float(np.quantile(readings, 0.05))
+        return cls(float(np.median(readings[readings <= gate])), gate, beta, noise, common_share, calibration)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A label and how far it can be trusted.
+
+    Attributes:
+        latency_ms: the headline, in the reference state.
+        low_ms, high_ms: 95 % interval of the median over rounds, widened by ``repeatability``.
+        path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain``.
+        rounds, gated: valid rounds, and those of them that passed the gate.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    path: Path
+    rounds: int
+    gated: int
+
+    @property
+    def half_width(self) -> float:
+        """Return the interval's half width as a share of the latency."""
+        return max(self.high_ms - self.latency_ms, self.latency_ms - self.low_ms) / self.latency_ms
+
+
+def order_interval(values: Sequence[float], coverage: float = 0.95) -> tuple[float, float]:
+    """Return the order-statistic interval of the median with at least this coverage (or the range, if n is too small).
+
+    >>> order_interval([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
+    (1.0, 6.0)
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    rank = int(binom.ppf((1 - coverage) / 2, n, 0.5))  # largest rank with 2 P(X < rank) <= 1 - coverage
+    while rank > 0 and 2 * float(binom.cdf(rank - 1, n, 0.5)) > 1 - coverage:
+        rank -= 1
+    rank = max(rank, 1)
+    return float(ordered[rank - 1]), float(ordered[n - rank])
+
+
+def estimate(
+    rounds: Sequence[Round], reference: Reference, clock: str, *, repeatability: float = 0.0
+) -> Estimate | None:
+    """Return the label of a network from its rounds, or None if no round is valid.
+
+    Args:
+        rounds: all rounds, the invalid ones too.
+        reference: the device's reference state.
+        clock: ``cpu`` for one thread, ``wall`` for more.
+        repeatability: relative standard deviation between measuring processes, from blind duplicates; it joins the
+            interval in quadrature.
+    """
+    valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
+    if not valid:
+        return None
+    gated = [r for r in valid if r.sentinel_ms <= reference.gate_ms]
+    path: Path = "gated"
+    if len(gated) >= MIN_GATED:
+        values = [r.value_ms(clock) for r in gated]
+    elif reference.common_share >= MIN_COMMON_SHARE:
+        path = "ratio"
+        values = [_corrected_ms(r, reference, clock) for r in valid]
+    else:
+        path = "plain"
+        values = [r.value_ms(clock) for r in valid]
+    level = float(np.median(values))
+    low, high = order_interval(values)
+    between = 1.96 * repeatability * level
+    low, high = level - float(np.hypot(level - low, between)), level + float(np.hypot(high - level, between))
+    return Estimate(level, low, high, path, len(valid), len(gated))
+
+
+def _corrected_ms(round_: Round, reference: Reference, clock: str) -> float:
+    """Divide the drift out, but only where it exceeds twice the sentinel's own noise."""
+    drift = float(np.log(round_.sentinel_ms / reference.sentinel_ms))
+    value = round_.value_ms(clock)
+    return value * float(np.exp(-reference.beta * drift)) if abs(drift) > 2 * reference.noise else value
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network measured on one device in one measuring process.
+
+    Attributes:
+        key: what was measured: an architecture's key, or an operation's.
+        space: the space's full spec.
+        fingerprint_id: the device.
+        plan: the plan's fields, its seed among them, so that the number can be reproduced.
+        onnx_digest: SHA-256 of the ONNX bytes.
+        clock: ``cpu`` or ``wall``.
+        rounds: raw, the invalid ones too.
+        reference: in force when the network was closed; None if nothing was timed.
+        environment: governor, clocks, load, boot id, isolation, providers per node, warm-up.
+        failure: set if the network has no latency.
+        replicate: 0, or the number of the blind duplicate.
+    """
+
+    key: str
+    space: str
+    fingerprint_id: str
+    plan: dict[str, Any]
+    onnx_digest: str
+    clock: str
+    rounds: tuple[Round, ...] = ()
+    reference: Reference | None = None
+    environment: dict[str, Any] = field(default_factory=dict[str, Any])
+    failure: Failure | None = None
+    replicate: int = 0
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """Return the label with its interval, without the between-process part."""
+        if self.reference is None or not self.rounds:
+            return None
+        return estimate(self.rounds, self.reference, self.clock)
+
+    @property
+    def latency_ms(self) -> float:
+        """Return the headline number, NaN if there is none."""
+        return self.estimate.latency_ms if self.estimate else float("nan")
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Return how far this measurement can be trusted."""
+        if self.failure is not None:
+            return "censored" if self.failure.cause == "timeout" else "failed"
+        if self.estimate is None:
+            throttled = any("thermal" in e or "throttle" in e for r in self.rounds for e in r.events)
+            return "hot" if throttled else "noisy"
+        return "ok" if self.estimate.half_width <= float(self.plan["target"]) else "noisy"

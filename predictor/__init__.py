@@ -1,0 +1,1 @@
+"""What was learnt: latency from an encoding. Arrays in, milliseconds out."""

@@ -1,0 +1,87 @@
+"""The folders are the registries: one file, one entry, imported when it is asked for.
+
+A spec is a name with arguments, ``darts:layers=5,width=8``; plug-ins of other packages come in through the entry
+point group ``tempograd.<folder>`` under the same contracts.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from .errors import UnknownNameError, UsageError
+
+_FOLDERS = {
+    "space": ("spaces.zoo", "SPACE"),
+    "device": ("devices.places", "DEVICE"),
+    "runtime": ("devices.runtimes", "RUNTIME"),
+    "model": ("predictor.models", "MODEL"),
+    "method": ("search.methods", "METHOD"),
+}
+
+
+def names(kind: str) -> list[str]:
+    """Return the sorted names of one kind (``space``, ``device``, ``runtime``, ``model``, ``method``)."""
+    folder, _ = _FOLDERS[kind]
+    files = (Path(__file__).parent / folder.replace(".", "/")).glob("[!_]*.py")
+    plugins = entry_points(group=f"tempograd.{kind}s")
+    return sorted({file.stem for file in files} | {point.name for point in plugins})
+
+
+def load(kind: str, name: str) -> Any:
+    """Import one entry and return what its module exports for this kind.
+
+    Raises:
+        UnknownNameError: no file and no entry point has this name.
+    """
+    folder, attribute = _FOLDERS[kind]
+    if name not in names(kind):
+        raise UnknownNameError(kind, name, names(kind))
+    for point in entry_points(group=f"tempograd.{kind}s"):
+        if point.name == name:
+            return point.load()
+    return getattr(import_module(f".{folder}.{name}", package=__package__), attribute)
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Split ``name:key=value,key=value`` into a name and typed arguments.
+
+    >>> parse_spec("darts:layers=5,width=8")
+    ('darts', {'layers': 5, 'width': 8})
+    """
+    name, _, rest = spec.partition(":")
+    arguments: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, text = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"cannot read {part!r} in {spec!r}; write name:key=value,key=value")
+        arguments[key] = _value(text)
+    return name, arguments
+
+
+def create(kind: str, spec: str, **extra: Any) -> Any:
+    """Create the entry that a spec names, with the spec's arguments.
+
+    Raises:
+        UnknownNameError: no such entry.
+        UsageError: an argument that the entry does not take, or a value that it refuses.
+    """
+    name, arguments = parse_spec(spec)
+    factory = load(kind, name)
+    allowed = signature(factory).parameters
+    for key in arguments:
+        if key not in allowed:
+            raise UnknownNameError(f"argument of {kind} {name}", key, allowed)
+    return factory(**arguments, **extra)
+
+
+def _value(text: str) -> Any:
+    for cast in (int, float):
+        try:
+            return cast(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

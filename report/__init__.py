@@ -1,0 +1,1 @@
+"""One offline HTML page, and the plots, from any result."""

@@ -1,0 +1,1 @@
+"""Searching a space under a latency constraint, and deriving one architecture from it."""

@@ -1,0 +1,1 @@
+"""The search loops, one file each."""

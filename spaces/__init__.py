@@ -1,0 +1,1 @@
+"""What may be built: a search space is one choice graph with five readings."""

@@ -1,0 +1,40 @@
+"""The value that names one network: the key of everything that is measured, learnt or found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place of choice: exactly one of ``options`` is taken there."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeepInputs:
+    """The rule of DARTS cells: of these sites (the in-edges of one node) exactly ``keep`` are not ``none``."""
+
+    sites: tuple[str, ...]
+    keep: int = 2
+    none: str = "none"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of one space.
+
+    Attributes:
+        space: the space's full spec, such as ``darts:layers=5,width=8,size=32,classes=10,channels=3``.
+        choices: for every site, in the space's order, the index of the option taken.
+    """
+
+    space: str
+    choices: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """Return the choices as text, ``0.3.1``: unique within the space."""
+        return ".".join(map(str, self.choices))
