@@ -1,0 +1,315 @@
+"""A graph as an ONNX model, built directly: milliseconds a network, no tracing, no torch.
+
+Two kinds of weights:
+
+* a :class:`WeightPool`, seeded and shared by all networks of a space: the model holds references into one file beside
+  it, so that it takes tens of kilobytes and loads as fast as an embedded one;
+* a mapping ``node.weight -> array``, as of a trained network's ``state_dict``: embedded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
+
+from .graph import (
+    INPUT,
+    Add,
+    BatchNorm,
+    Concat,
+    Conv,
+    Crop,
+    GlobalPool,
+    Graph,
+    Identity,
+    Linear,
+    Node,
+    Operation,
+    Pool,
+    Relu,
+    Shape,
+    Zero,
+)
+
+OPSET = 17
+IR_VERSION = 9
+EPSILON = 1e-5
+OUTPUT = "output"
+_STEP = 16  # floats between two views of one block
+_VIEWS = 64  # equal layers see shifted weights, so that no runtime merges them into one
+_PAGE = 4096  # external data is mapped by page
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class WeightPool:
+    """Seeded weights for every layer shape of a space, in one file.
+
+    A convolution's weights have variance 2 / fan-in (He et al., arXiv:1502.01852), so that activations keep their size
+    at any depth and no denormal number slows a run. Layers of one shape take overlapping, shifted views of one block.
+    """
+
+    values: FloatArray
+    starts: Mapping[Shape, int]
+    location: str
+
+    @classmethod
+    def of(cls, graph: Graph, seed: int) -> WeightPool:
+        """Return the pool of a choice graph; the same seed gives the same bytes."""
+        shapes = tuple(sorted({s for name, s in graph.weights().items() if name.endswith(".weight") and len(s) > 1}))
+        return _pool(shapes, seed)
+
+    def start(self, shape: Shape, index: int) -> int:
+        """Return where the weights of the ``index``-th layer begin, in floats."""
+        return self.starts[shape] + index % _VIEWS * _STEP
+
+    def weights(self, graph: Graph) -> dict[str, FloatArray]:
+        """Return the weights that a network's layers get, as a ``state_dict`` of arrays.
+
+        BatchNorm is set so that it is the identity up to a shift: it folds into its convolution exactly.
+        """
+        found: dict[str, FloatArray] = {}
+        for index, (name, shape) in enumerate(graph.weights().items()):
+            if len(shape) > 1:
+                start = self.start(shape, index)
+                found[name] = self.values[start : start + prod(shape)].reshape(shape)
+            else:
+                found[name] = _vector(name, shape, index)
+        return found
+
+
+@lru_cache(maxsize=16)
+def _pool(shapes: tuple[Shape, ...], seed: int) -> WeightPool:
+    rng = np.random.default_rng(seed)
+    starts: dict[Shape, int] = {}
+    blocks: list[FloatArray] = []
+    size = 0
+    for shape in shapes:
+        length = -(-(prod(shape) + _STEP * _VIEWS) * 4 // _PAGE) * _PAGE // 4
+        starts[shape] = size
+        blocks.append(rng.standard_normal(length, dtype=np.float32) * np.float32(np.sqrt(2 / prod(shape[1:]))))
+        size += length
+    values = np.concatenate(blocks)
+    return WeightPool(values, starts, f"weights-{sha256(values.tobytes()).hexdigest()[:12]}.bin")
+
+
+def _vector(name: str, shape: Shape, index: int) -> FloatArray:
+    if name.endswith("running_var"):
+        return np.full(shape, 1 - EPSILON, np.float32)
+    if name.endswith(".weight"):
+        return np.ones(shape, np.float32)
+    if name.endswith(".bias"):
+        return (0.1 * np.sin(np.arange(shape[0]) + index)).astype(np.float32)
+    return np.zeros(shape, np.float32)
+
+
+class _Emitter:
+    """Turns the nodes of one graph into ONNX nodes and initialisers."""
+
+    def __init__(self, graph: Graph, weights: Mapping[str, FloatArray], pool: WeightPool | None, batch: int) -> None:
+        self.graph, self.weights, self.pool, self.batch = graph, weights, pool, batch
+        self.index = {name: i for i, name in enumerate(graph.weights())}
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
+
+    def add(self, kind: str, node: Node, *inputs: str, **attributes: Any) -> None:
+        """Append one ONNX node whose output bears the graph node's name."""
+        self.nodes.append(helper.make_node(kind, [*inputs], [node.name], name=node.name, **attributes))
+
+    def weight(self, name: str) -> str:
+        """Append a layer's weight, by reference into the pool if there is one."""
+        value = self.weights[name]
+        if self.pool is None or value.ndim == 1:
+            return self.constant(name, value)
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=value.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        offset = 4 * self.pool.start(value.shape, self.index[name])
+        for key, text in (("location", self.pool.location), ("offset", offset), ("length", value.nbytes)):
+            tensor.external_data.add(key=key, value=str(text))
+        self.initializers.append(tensor)
+        return name
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Append an embedded initialiser."""
+        tensor = TensorProto(name=name, dims=value.shape, raw_data=value.tobytes())
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
+        self.initializers.append(tensor)
+        return name
+
+
+def to_onnx(
+    graph: Graph,
+    weights: Mapping[str, FloatArray] | WeightPool,
+    *,
+    batch: int = 1,
+    fold_batchnorm: bool = True,
+    metadata: Mapping[str, str] | None = None,
+) -> onnx.ModelProto:
+    """Return the network as an ONNX model: ``input (batch, C, H, W)`` to ``output (batch, classes)``, float32.
+
+    Args:
+        graph: plain (``SearchSpace.network_graph``, or one block of it).
+        weights: a pool, referred to as external data, or arrays by ``node.weight``, embedded.
+        batch: inputs per inference.
+        fold_batchnorm: merge BatchNorm into the convolution before it, where nothing else reads that.
+        metadata: strings kept in the model.
+    """
+    pool = weights if isinstance(weights, WeightPool) else None
+    arrays = dict(pool.weights(graph) if pool else weights)  # type: ignore[union-attr]
+    emitter = _Emitter(graph, arrays, pool, batch)
+    folded = _foldable(graph) if fold_batchnorm else {}
+    for node in graph.nodes:
+        if node.name in folded:
+            emitter.nodes.append(helper.make_node("Identity", [node.inputs[0]], [node.name], name=node.name))
+        elif node.name in folded.values():
+            follower = next(bn for bn, conv in folded.items() if conv == node.name)
+            _emit_folded(emitter, node, follower)
+        else:
+            _EMIT[type(node.operation)](emitter, node.operation, node)
+    return _model(_without_identities(emitter, graph.output), metadata or {})
+
+
+def write_model(
+    graph: Graph, directory: Path, pool: WeightPool, *, batch: int, metadata: Mapping[str, str]
+) -> tuple[Path, str]:
+    """Write model and pool into ``directory``; return the model's path and the SHA-256 of its bytes."""
+    content = to_onnx(graph, pool, batch=batch, metadata=metadata).SerializeToString(deterministic=True)
+    digest = sha256(content).hexdigest()
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / pool.location
+    if not file.exists():
+        partial = file.with_suffix(f".{digest[:8]}.part")
+        partial.write_bytes(pool.values.tobytes())
+        partial.replace(file)  # so that nobody ever maps half a file
+    path = directory / f"{digest[:16]}.onnx"
+    path.write_bytes(content)
+    return path, digest
+
+
+def _foldable(graph: Graph) -> dict[str, str]:
+    """Return BatchNorm node -> the convolution that it merges into."""
+    readers: dict[str, int] = {graph.output: 1}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers[name] = readers.get(name, 0) + 1
+    convs = {node.name for node in graph.nodes if isinstance(node.operation, Conv)}
+    norms = [node for node in graph.nodes if isinstance(node.operation, BatchNorm)]
+    return {n.name: n.inputs[0] for n in norms if n.inputs[0] in convs and readers[n.inputs[0]] == 1}
+
+
+def _emit_folded(emitter: _Emitter, node: Node, norm: str) -> None:
+    arrays = emitter.weights
+    scale = arrays[f"{norm}.weight"] / np.sqrt(arrays[f"{norm}.running_var"] + EPSILON)
+    shift = arrays[f"{norm}.bias"] - arrays[f"{norm}.running_mean"] * scale
+    name = f"{node.name}.weight"
+    if emitter.pool is None:
+        weight = emitter.constant(name, (arrays[name] * scale[:, None, None, None]).astype(np.float32))
+    else:
+        weight = emitter.weight(name)  # the pool's BatchNorm has scale 1
+    bias = emitter.constant(f"{node.name}.bias", shift.astype(np.float32))
+    _emit_conv(emitter, node.operation, node, weight, bias)
+
+
+def _emit_conv(emitter: _Emitter, op: Any, node: Node, *weights: str) -> None:
+    emitter.add(
+        "Conv",
+        node,
+        node.inputs[0],
+        *(weights or (emitter.weight(f"{node.name}.weight"),)),
+        kernel_shape=[op.kernel] * 2,
+        strides=[op.stride] * 2,
+        pads=[op.padding] * 4,
+        dilations=[op.dilation] * 2,
+        group=op.groups,
+    )
+
+
+def _emit_batch_norm(emitter: _Emitter, op: Any, node: Node) -> None:
+    parts = ("weight", "bias", "running_mean", "running_var")
+    names = [emitter.weight(f"{node.name}.{part}") for part in parts]
+    emitter.add("BatchNormalization", node, node.inputs[0], *names, epsilon=EPSILON)
+
+
+def _emit_linear(emitter: _Emitter, op: Any, node: Node) -> None:
+    names = [emitter.weight(f"{node.name}.{part}") for part in ("weight", "bias")]
+    emitter.add("Gemm", node, node.inputs[0], *names, transB=1)
+
+
+def _emit_pool(emitter: _Emitter, op: Any, node: Node) -> None:
+    shape = {"kernel_shape": [op.kernel] * 2, "strides": [op.stride] * 2, "pads": [op.padding] * 4}
+    kind, extra = ("MaxPool", {}) if op.kind == "max" else ("AveragePool", {"count_include_pad": 0})
+    emitter.add(kind, node, node.inputs[0], **shape, **extra)
+
+
+def _emit_zero(emitter: _Emitter, op: Any, node: Node) -> None:
+    shape = emitter.constant(f"{node.name}.shape", np.array((emitter.batch, *node.shape), np.int64))
+    emitter.add("ConstantOfShape", node, shape)
+
+
+def _emit_crop(emitter: _Emitter, op: Any, node: Node) -> None:
+    far = np.iinfo(np.int64).max
+    parts = {"starts": [1, 1], "ends": [far, far], "axes": [2, 3]}
+    names = [emitter.constant(f"{node.name}.{key}", np.array(value, np.int64)) for key, value in parts.items()]
+    emitter.add("Slice", node, node.inputs[0], *names)
+
+
+def _emit_global_pool(emitter: _Emitter, op: Any, node: Node) -> None:
+    pooled = f"{node.name}.map"
+    emitter.nodes.append(helper.make_node("GlobalAveragePool", [node.inputs[0]], [pooled], name=pooled))
+    emitter.add("Flatten", node, pooled, axis=1)
+
+
+_EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
+    Add: lambda emitter, op, node: emitter.add("Add" if len(node.inputs) == 2 else "Sum", node, *node.inputs),
+    BatchNorm: _emit_batch_norm,
+    Concat: lambda emitter, op, node: emitter.add("Concat", node, *node.inputs, axis=1),
+    Conv: _emit_conv,
+    Crop: _emit_crop,
+    GlobalPool: _emit_global_pool,
+    Identity: lambda emitter, op, node: emitter.add("Identity", node, *node.inputs),
+    Linear: _emit_linear,
+    Pool: _emit_pool,
+    Relu: lambda emitter, op, node: emitter.add("Relu", node, *node.inputs),
+    Zero: _emit_zero,
+}
+
+
+def _without_identities(emitter: _Emitter, output: str) -> _Emitter:
+    """Drop the nodes that folding left over, and give the output its public name."""
+    alias: dict[str, str] = {}
+    kept: list[NodeProto] = []
+    for node in emitter.nodes:
+        inputs = [alias.get(name, name) for name in node.input]
+        if node.op_type == "Identity":
+            alias[node.output[0]] = inputs[0]
+            continue
+        node.input[:] = inputs
+        kept.append(node)
+    kept.append(helper.make_node("Identity", [alias.get(output, output)], [OUTPUT], name=OUTPUT))
+    if kept[-1].input[0] == kept[-2].output[0]:  # the usual case: the last layer is the output
+        kept.pop()
+        kept[-1].output[0] = OUTPUT
+    emitter.nodes = kept
+    return emitter
+
+
+def _model(emitter: _Emitter, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    graph, batch = emitter.graph, emitter.batch
+    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, (batch, *graph.input_shape))]
+    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, (batch, *graph.shape))]
+    body = helper.make_graph(emitter.nodes, "network", inputs, outputs, emitter.initializers)
+    model = helper.make_model(body, producer_name="tempograd", opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = IR_VERSION
+    helper.set_model_props(model, dict(metadata))
+    return model

@@ -1,0 +1,283 @@
+"""A search space: one choice graph, five readings.
+
+A space states its sites, its rules and one choice graph; everything else is derived here:
+
+=====================================  =================================================================
+``sample``, ``enumerate``, ``encode``  architectures and their ``(d,)`` encoding
+``write_onnx``                         the network as ONNX, straight from the graph, without torch
+``to_torch``                           the same network as an ``nn.Module``
+``supernet``                           an ``nn.Module`` that mixes the alternatives by gates
+``circuit``                            the cost of gates, exact at one-hot gates and in expectation
+=====================================  =================================================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import cached_property
+from itertools import product
+from math import comb
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
+from .architecture import Architecture, KeepInputs, Site
+from .graph import Choice, Graph, resolve, simplify
+
+if TYPE_CHECKING:
+    import torch
+
+    from .circuit import Circuit
+    from .network import Network
+
+CHUNK = 256  # architectures drawn at a time: fixed, so that a longer sample begins with the shorter one
+
+
+class SearchSpace(ABC):
+    """Base of all spaces. Subclasses are frozen dataclasses whose fields are the space's arguments.
+
+    Class attributes:
+        name: as in the registry and in specs.
+        encodings: names that ``encode`` and ``relax`` take, the default first.
+        rules: which combinations of choices are architectures.
+    """
+
+    name: ClassVar[str]
+    encodings: ClassVar[tuple[str, ...]] = ("raw",)
+    rules: ClassVar[tuple[KeepInputs, ...]] = ()
+    sites: ClassVar[tuple[Site, ...]]
+
+    @abstractmethod
+    def build(self) -> Graph:
+        """Return the choice graph."""
+
+    @abstractmethod
+    def format(self, architecture: Architecture) -> str:
+        """Return the text by which people name this architecture."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Architecture:
+        """Read what ``format`` writes, the space's index, or an ``Architecture.key``.
+
+        Raises:
+            InvalidArchitectureError: the text is none of these.
+        """
+
+    # -- identity ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Return the choice graph, built once."""
+        return self.build()
+
+    @cached_property
+    def spec(self) -> str:
+        """Return the full text identity: the name with every argument."""
+        arguments = ",".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.init)  # type: ignore[arg-type]
+        return f"{self.name}:{arguments}" if arguments else self.name
+
+    @cached_property
+    def _site_index(self) -> dict[str, int]:
+        return {site.name: index for index, site in enumerate(self.sites)}
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Return the number of options of every site; their sum is the width ``d`` of the encoding."""
+        return tuple(len(site.options) for site in self.sites)
+
+    @property
+    def size_log10(self) -> float:
+        """Return log10 of the number of architectures."""
+        ruled = {name for rule in self.rules for name in rule.sites}
+        total = sum(np.log10(len(site.options)) for site in self.sites if site.name not in ruled)
+        for rule in self.rules:
+            live = len(self.sites[self._site_index[rule.sites[0]]].options) - 1
+            total += np.log10(comb(len(rule.sites), rule.keep)) + rule.keep * np.log10(live)
+        return float(total)
+
+    # -- architectures -------------------------------------------------------------------------------------------
+
+    def architecture(self, choices: Iterable[int]) -> Architecture:
+        """Return the architecture of these option indices, in the order of ``sites``.
+
+        Raises:
+            InvalidArchitectureError: a wrong number of choices, an index out of range, or a broken rule.
+        """
+        taken = tuple(int(c) for c in choices)
+        if len(taken) != len(self.sites):
+            raise InvalidArchitectureError(f"{len(taken)} choices given; {self.name} has {len(self.sites)} sites")
+        for site, index in zip(self.sites, taken, strict=True):
+            if not 0 <= index < len(site.options):
+                raise InvalidArchitectureError(
+                    f"option {index} at site {site.name!r}; allowed: 0..{len(site.options) - 1}, {site.options}"
+                )
+        for rule in self.rules:
+            kept = [name for name in rule.sites if self._option(taken, name) != rule.none]
+            if len(kept) != rule.keep:
+                raise InvalidArchitectureError(
+                    f"{len(kept)} of the sites {', '.join(rule.sites)} are not {rule.none!r}; "
+                    f"exactly {rule.keep} must be kept"
+                )
+        return Architecture(self.spec, taken)
+
+    def from_key(self, key: str) -> Architecture:
+        """Return the architecture of an ``Architecture.key``."""
+        parts = key.split(".")
+        if not all(part.isdecimal() for part in parts):
+            raise InvalidArchitectureError(
+                f"cannot read {key!r} as choices; write {len(self.sites)} numbers joined by dots"
+            )
+        return self.architecture(map(int, parts))
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[Architecture]:
+        """Return ``n`` different architectures, uniformly; a longer sample begins with the shorter one.
+
+        Raises:
+            UsageError: the space has fewer than ``n``.
+        """
+        if np.log10(max(n, 1)) > self.size_log10 + 1e-9:
+            raise UsageError(f"{n} networks asked; {self.spec} has only {round(10**self.size_log10)}")
+        found: dict[Architecture, None] = {}
+        while len(found) < n:
+            for row in self._draw(CHUNK, rng):
+                found.setdefault(Architecture(self.spec, tuple(row.tolist())))
+        return list(found)[:n]
+
+    def enumerate(self) -> Iterator[Architecture]:
+        """Yield every architecture; only sensible for small spaces."""
+        for choices in product(*(range(k) for k in self.widths)):
+            try:
+                yield self.architecture(choices)
+            except InvalidArchitectureError:
+                continue
+
+    def _draw(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return ``(n, sites)`` option indices, uniform over the architectures."""
+        rows = np.stack([rng.integers(0, k, n) for k in self.widths], axis=1)
+        for rule in self.rules:
+            columns = np.array([self._site_index[name] for name in rule.sites])
+            options = self.sites[columns[0]].options
+            none = options.index(rule.none)
+            live = np.array([i for i in range(len(options)) if i != none])
+            block = np.full((n, len(columns)), none)
+            kept = np.argsort(rng.random((n, len(columns))), axis=1)[:, : rule.keep]
+            np.put_along_axis(block, kept, live[rng.integers(0, len(live), kept.shape)], axis=1)
+            rows[:, columns] = block
+        return rows
+
+    def _option(self, choices: Sequence[int], site: str) -> str:
+        index = self._site_index[site]
+        return self.sites[index].options[choices[index]]
+
+    # -- reading 1: the encoding ---------------------------------------------------------------------------------
+
+    def encode(self, architectures: Sequence[Architecture], encoding: str | None = None) -> NDArray[np.float32]:
+        """Return ``(n, d)``: the concatenated one-hots of all sites, as the named encoding sees them."""
+        self.check_encoding(encoding)
+        choices = np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
+        rows = {
+            site.name: np.eye(k, dtype=np.float32)[choices[:, i]]
+            for i, (site, k) in enumerate(zip(self.sites, self.widths, strict=True))
+        }
+        rows = self._view(rows, encoding or self.encodings[0])
+        return np.concatenate([rows[site.name] for site in self.sites], axis=1)
+
+    def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
+        """Return the architectures of a raw ``(n, d)`` encoding."""
+        edges = np.cumsum(self.widths)[:-1]
+        choices = np.stack([part.argmax(axis=1) for part in np.split(np.atleast_2d(encoded), edges, axis=1)], axis=1)
+        return [self.architecture(row.tolist()) for row in choices]
+
+    def relax(self, gates: Mapping[str, torch.Tensor], encoding: str | None = None) -> torch.Tensor:
+        """Return ``(..., d)``: the encoding of gates ``site -> (..., K)``, differentiable; at one-hots it is ``encode``."""
+        import torch
+
+        self.check_encoding(encoding)
+        rows = self._view(dict(gates), encoding or self.encodings[0])
+        return torch.cat([rows[site.name] for site in self.sites], dim=-1)
+
+    def gates(self, architectures: Sequence[Architecture]) -> dict[str, torch.Tensor]:
+        """Return one-hot gates ``site -> (n, K)``."""
+        import torch
+
+        parts = torch.from_numpy(self.encode(architectures, "raw")).split(list(self.widths), dim=1)
+        return {site.name: part for site, part in zip(self.sites, parts, strict=True)}
+
+    def check_encoding(self, encoding: str | None) -> None:
+        """Raise UnknownNameError unless this space has the encoding."""
+        if encoding is not None and encoding not in self.encodings:
+            raise UnknownNameError(f"encoding of {self.name}", encoding, self.encodings)
+
+    def _view(self, rows: dict[str, Any], encoding: str) -> dict[str, Any]:
+        """Return the rows as an encoding sees them; arrays of numpy or torch alike."""
+        return rows
+
+    # -- readings 2 to 5 -----------------------------------------------------------------------------------------
+
+    def raw_graph(self, architecture: Architecture) -> Graph:
+        """Return the network with every operation chosen, also those that do not reach the output."""
+        self._own(architecture)
+        taken = {site.name: choice for site, choice in zip(self.sites, architecture.choices, strict=True)}
+        return resolve(self.graph, taken)
+
+    def network_graph(self, architecture: Architecture) -> Graph:
+        """Return the network that is built, run and trained: only what reaches the output."""
+        return simplify(self.raw_graph(architecture))
+
+    def write_onnx(
+        self, architecture: Architecture, directory: Path, *, batch: int = 1, seed: int = 0
+    ) -> tuple[Path, str]:
+        """Write the network with seeded weights that all networks of the space share; return its path and SHA-256."""
+        from .onnx import WeightPool, write_model
+
+        self._own(architecture)
+        pool = WeightPool.of(self.graph, seed)
+        metadata = {"space": self.spec, "architecture": self.format(architecture)}
+        return write_model(self.network_graph(architecture), directory, pool, batch=batch, metadata=metadata)
+
+    def to_torch(self, architecture: Architecture) -> Network:
+        """Return the network as an ``nn.Module``: ``(b, C, H, W) -> (b, classes)``."""
+        from .network import Network
+
+        return Network(self.network_graph(architecture))
+
+    def supernet(self) -> Network:
+        """Return an ``nn.Module`` whose ``forward(x, gates)`` mixes the alternatives; BatchNorm without affine."""
+        from .network import Network
+
+        return Network(self.graph, affine=False)
+
+    @cached_property
+    def circuit(self) -> Circuit:
+        """Return the cost of gates, in terms of a table keyed as in :meth:`operations`."""
+        from .circuit import circuit_of
+
+        return circuit_of(self.graph)
+
+    @cached_property
+    def operations(self) -> dict[str, Graph]:
+        """Return every block that a choice can put into the network, by table key, each as a network of its own."""
+        from .circuit import block_key
+
+        found: dict[str, Graph] = {}
+        for node, inputs in self.graph.walk():
+            if isinstance(node.operation, Choice):
+                for option, graph in zip(node.operation.options, node.operation.graphs, strict=True):
+                    found[block_key(option, inputs[0], graph.shape)] = graph
+        return found
+
+    def _own(self, architecture: Architecture) -> None:
+        if architecture.space != self.spec:
+            raise InvalidArchitectureError(f"architecture of {architecture.space!r} given to {self.spec!r}")
+
+
+def positive(**arguments: int) -> None:
+    """Raise UsageError unless every argument is a positive integer: the check of a space's fields."""
+    for name, value in arguments.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{name}={value!r}; allowed: a whole number from 1")

@@ -1,0 +1,209 @@
+"""The DARTS cell space, as LA-DARTS searches it: a normal and a reduction cell, 14 edges each, 8 operations.
+
+A cell sees the outputs of the two cells before it; each of its 4 nodes keeps exactly two in-edges; its output is the
+concatenation of the nodes. Pooling is followed by BatchNorm, in the supernet and in the built network alike, so that
+both compute the same.
+
+References:
+    Liu et al., *DARTS*, arXiv:1806.09055; Xu et al., *Latency-Aware Differentiable NAS*, arXiv:2001.06392.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...errors import InvalidArchitectureError, UsageError
+from ..architecture import Architecture, KeepInputs, Site
+from ..graph import (
+    INPUT,
+    Add,
+    BatchNorm,
+    Concat,
+    Conv,
+    Crop,
+    GlobalPool,
+    Graph,
+    GraphBuilder,
+    Identity,
+    Linear,
+    Pool,
+    Relu,
+    Zero,
+)
+from ..space import SearchSpace, positive
+
+OPTIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+NODES = 4
+KINDS = ("normal", "reduce")
+EDGES = tuple((source, 2 + node) for node in range(NODES) for source in range(2 + node))
+STEM_MULTIPLIER = 3
+
+Block = Callable[[GraphBuilder, str], str]
+
+
+@dataclass(frozen=True)
+class Darts(SearchSpace):
+    """The pair of cells, stacked.
+
+    Args:
+        layers: cells; those at a third and at two thirds reduce.
+        width: channels of the first cells, doubled at each reduction.
+        classes: classes of the classifier.
+        size: height and width of the input; a multiple of 4.
+        channels: channels of the input.
+    """
+
+    layers: int = 8
+    width: int = 16
+    classes: int = 10
+    size: int = 32
+    channels: int = 3
+
+    name: ClassVar[str] = "darts"
+    sites: ClassVar[tuple[Site, ...]] = tuple(
+        Site(f"{kind}/e{i}", OPTIONS) for kind in KINDS for i in range(len(EDGES))
+    )
+    rules: ClassVar[tuple[KeepInputs, ...]] = tuple(
+        KeepInputs(tuple(f"{kind}/e{i}" for i, (_, target) in enumerate(EDGES) if target == 2 + node))
+        for kind in KINDS
+        for node in range(NODES)
+    )
+
+    def __post_init__(self) -> None:
+        positive(layers=self.layers, width=self.width, classes=self.classes, size=self.size, channels=self.channels)
+        if self.size % 4:
+            raise UsageError(f"size={self.size}; allowed: a multiple of 4, since two cells halve the map")
+
+    def build(self) -> Graph:
+        builder = GraphBuilder((self.channels, self.size, self.size))
+        x = builder.add("stem/conv", Conv(STEM_MULTIPLIER * self.width, 3), INPUT)
+        x = builder.add("stem/bn", BatchNorm(), x)
+        before, last, width, reduced = x, x, self.width, False
+        for layer in range(self.layers):
+            reduces = layer in {self.layers // 3, 2 * self.layers // 3}
+            width *= 2 if reduces else 1
+            cell = _cell(builder.at(f"cells/{layer}"), (before, last), width, reduces=reduces, reduced=reduced)
+            before, last, reduced = last, cell, reduces
+        x = builder.add("head/pool", GlobalPool(), last)
+        return builder.graph(builder.add("head/linear", Linear(self.classes), x))
+
+    def format(self, architecture: Architecture) -> str:
+        cells: list[str] = []
+        for offset, kind in zip((0, len(EDGES)), KINDS, strict=True):
+            nodes: list[list[str]] = [[] for _ in range(NODES)]
+            for i, (source, target) in enumerate(EDGES):
+                option = OPTIONS[architecture.choices[offset + i]]
+                if option != "none":
+                    nodes[target - 2].append(f"{option}~{source}")
+            cells.append(f"{kind}:{'+'.join('|' + '|'.join(edges) + '|' for edges in nodes)}")
+        return ";".join(cells)
+
+    def parse(self, text: str) -> Architecture:
+        if "|" not in text:
+            return self.from_key(text)
+        choices = [0] * len(self.sites)
+        for cell in text.split(";"):
+            kind, _, body = cell.partition(":")
+            nodes = body.split("+")
+            if kind not in KINDS or len(nodes) != NODES:
+                raise InvalidArchitectureError(
+                    f"cell {cell!r}; expected normal: or reduce: with {NODES} nodes joined by +"
+                )
+            for node, edges in enumerate(nodes):
+                for edge in edges.strip("|").split("|"):
+                    option, _, source = edge.partition("~")
+                    if option not in OPTIONS or not source.isdecimal() or (int(source), 2 + node) not in EDGES:
+                        raise InvalidArchitectureError(
+                            f"edge {edge!r} at node {node} of {kind}; expected OPERATION~SOURCE with an operation of "
+                            f"{', '.join(OPTIONS)} and a source of 0..{1 + node}"
+                        )
+                    site = KINDS.index(kind) * len(EDGES) + EDGES.index((int(source), 2 + node))
+                    choices[site] = OPTIONS.index(option)
+        return self.architecture(choices)
+
+
+def _cell(builder: GraphBuilder, inputs: tuple[str, str], width: int, *, reduces: bool, reduced: bool) -> str:
+    first = _factorised(width) if reduced else _relu_conv_bn(width)
+    states = [first(builder.at("pre0"), inputs[0]), _relu_conv_bn(width)(builder.at("pre1"), inputs[1])]
+    kind = "reduce" if reduces else "normal"
+    for target in range(2, 2 + NODES):
+        edges = [
+            builder.choice(f"e{i}", f"{kind}/e{i}", _options(width, 2 if reduces and source < 2 else 1), states[source])
+            for i, (source, end) in enumerate(EDGES)
+            if end == target
+        ]
+        states.append(builder.add(f"node{target - 2}", Add(), *edges))
+    return builder.add("concat", Concat(), *states[2:])
+
+
+def _options(width: int, stride: int) -> dict[str, Block]:
+    return {
+        "none": lambda b, x: b.add("zero", Zero(stride), x),
+        "max_pool_3x3": _pool("max", stride),
+        "avg_pool_3x3": _pool("avg", stride),
+        "skip_connect": (lambda b, x: b.add("identity", Identity(), x)) if stride == 1 else _factorised(width),
+        "sep_conv_3x3": _separable(width, 3, stride),
+        "sep_conv_5x5": _separable(width, 5, stride),
+        "dil_conv_3x3": _depthwise(width, 3, stride, 2),
+        "dil_conv_5x5": _depthwise(width, 5, stride, 2),
+    }
+
+
+def _relu_conv_bn(width: int) -> Block:
+    def build(builder: GraphBuilder, x: str) -> str:
+        x = builder.add("relu", Relu(), x)
+        x = builder.add("conv", Conv(width), x)
+        return builder.add("bn", BatchNorm(), x)
+
+    return build
+
+
+def _factorised(width: int) -> Block:
+    """Halve the map by two strided 1x1 convolutions, the second on a grid shifted by one pixel."""
+
+    def build(builder: GraphBuilder, x: str) -> str:
+        x = builder.add("relu", Relu(), x)
+        left = builder.add("conv_a", Conv(width // 2, stride=2), x)
+        right = builder.add("conv_b", Conv(width - width // 2, stride=2), builder.add("shift", Crop(), x))
+        return builder.add("bn", BatchNorm(), builder.add("concat", Concat(), left, right))
+
+    return build
+
+
+def _pool(kind: str, stride: int) -> Block:
+    def build(builder: GraphBuilder, x: str) -> str:
+        return builder.add("bn", BatchNorm(), builder.add("pool", Pool(kind, 3, stride, 1), x))
+
+    return build
+
+
+def _depthwise(width: int, kernel: int, stride: int, dilation: int = 1) -> Block:
+    def build(builder: GraphBuilder, x: str) -> str:
+        x = builder.add("relu", Relu(), x)
+        x = builder.add("depthwise", Conv(width, kernel, stride, dilation, groups=width), x)
+        x = builder.add("pointwise", Conv(width), x)
+        return builder.add("bn", BatchNorm(), x)
+
+    return build
+
+
+def _separable(width: int, kernel: int, stride: int) -> Block:
+    def build(builder: GraphBuilder, x: str) -> str:
+        x = _depthwise(width, kernel, stride)(builder.at("a"), x)
+        return _depthwise(width, kernel, 1)(builder.at("b"), x)
+
+    return build
+
+
+SPACE = Darts

@@ -1,0 +1,192 @@
+"""NAS-Bench-201: one cell of 4 nodes, 6 edges, 5 operations; 15,625 networks.
+
+References:
+    Dong and Yang, *NAS-Bench-201*, ICLR 2020, arXiv:2001.00326; NATS-Bench, arXiv:2009.00437.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, ClassVar
+
+from ...errors import InvalidArchitectureError
+from ..architecture import Architecture, Site
+from ..graph import (
+    INPUT,
+    Add,
+    BatchNorm,
+    Conv,
+    GlobalPool,
+    Graph,
+    GraphBuilder,
+    Identity,
+    Linear,
+    Pool,
+    Relu,
+    Zero,
+)
+from ..space import SearchSpace, positive
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+OPTIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+_INDEX_SEED = 88  # the published index is a shuffle of the lexicographic order by Python's generator with this seed
+
+
+@dataclass(frozen=True)
+class NasBench201(SearchSpace):
+    """The published space.
+
+    Args:
+        cells: cells in each of the three stages (N).
+        width: channels of the first stage (C), doubled at each reduction.
+        classes: classes of the classifier.
+        size: height and width of the input.
+        channels: channels of the input.
+    """
+
+    cells: int = 5
+    width: int = 16
+    classes: int = 10
+    size: int = 32
+    channels: int = 3
+
+    name: ClassVar[str] = "nasbench201"
+    encodings: ClassVar[tuple[str, ...]] = ("raw", "pruned")
+    sites: ClassVar[tuple[Site, ...]] = tuple(Site(f"e{i}", OPTIONS) for i in range(len(EDGES)))
+
+    def __post_init__(self) -> None:
+        positive(cells=self.cells, width=self.width, classes=self.classes, size=self.size, channels=self.channels)
+
+    def build(self) -> Graph:
+        builder = GraphBuilder((self.channels, self.size, self.size))
+        x = builder.add("stem/conv", Conv(self.width, 3), INPUT)
+        x = builder.add("stem/bn", BatchNorm(), x)
+        number = 0
+        for stage in range(3):
+            if stage:
+                x = _reduction(builder.at(f"cells/{number}"), x, self.width * 2**stage)
+                number += 1
+            for _ in range(self.cells):
+                x = _cell(builder.at(f"cells/{number}"), x)
+                number += 1
+        for name, operation in (("bn", BatchNorm()), ("relu", Relu()), ("pool", GlobalPool())):
+            x = builder.add(f"head/{name}", operation, x)
+        return builder.graph(builder.add("head/linear", Linear(self.classes), x))
+
+    def format(self, architecture: Architecture) -> str:
+        nodes: dict[int, list[str]] = {1: [], 2: [], 3: []}
+        for (source, target), choice in zip(EDGES, architecture.choices, strict=True):
+            nodes[target].append(f"{OPTIONS[choice]}~{source}")
+        return "+".join(f"|{'|'.join(edges)}|" for edges in nodes.values())
+
+    def parse(self, text: str) -> Architecture:
+        if text.isdecimal():
+            return self.from_index(int(text))
+        if "|" not in text:
+            return self.from_key(text)
+        edges = [edge for node in text.split("+") for edge in node.strip("|").split("|")]
+        found: list[int] = []
+        for edge, (source, _) in zip(edges, EDGES, strict=False):
+            option, _, origin = edge.partition("~")
+            if option not in OPTIONS or origin != str(source):
+                raise InvalidArchitectureError(
+                    f"edge {edge!r} in {text!r}; expected one of {', '.join(OPTIONS)} from node {source}"
+                )
+            found.append(OPTIONS.index(option))
+        return self.architecture(found if len(edges) == len(EDGES) else ())
+
+    def from_index(self, index: int) -> Architecture:
+        """Return the architecture of a published index, 0..15624."""
+        if not 0 <= index < len(self._order):
+            raise InvalidArchitectureError(f"index {index}; allowed: 0..{len(self._order) - 1}")
+        return self.architecture(self._order[index])
+
+    def index(self, architecture: Architecture) -> int:
+        """Return the published index."""
+        return self._position[architecture.choices]
+
+    @cached_property
+    def _order(self) -> list[tuple[int, ...]]:
+        order = list(product(range(len(OPTIONS)), repeat=len(EDGES)))
+        random.Random(_INDEX_SEED).shuffle(order)
+        return order
+
+    @cached_property
+    def _position(self) -> dict[tuple[int, ...], int]:
+        return {choices: index for index, choices in enumerate(self._order)}
+
+    def _view(self, rows: dict[str, Any], encoding: str) -> dict[str, Any]:
+        """``pruned``: scale an edge by the probability that it lies on a path from input to output."""
+        return rows if encoding == "raw" else _pruned(rows)
+
+
+def _pruned(rows: dict[str, Any]) -> dict[str, Any]:
+    none = OPTIONS.index("none")
+    active = {edge: 1 - rows[f"e{i}"][..., none] for i, edge in enumerate(EDGES)}
+    one = active[EDGES[0]] * 0 + 1
+    forward, backward = {0: one}, {3: one}
+    for node in (1, 2, 3):
+        cut = one
+        for source, target in EDGES:
+            if target == node:
+                cut = cut * (1 - forward[source] * active[source, target])
+        forward[node] = 1 - cut
+    for node in (2, 1, 0):
+        cut = one
+        for source, target in EDGES:
+            if source == node:
+                cut = cut * (1 - active[source, target] * backward[target])
+        backward[node] = 1 - cut
+    found: dict[str, Any] = {}
+    for i, (source, target) in enumerate(EDGES):
+        row = rows[f"e{i}"]
+        live = (forward[source] * backward[target])[..., None]
+        vertex = row * 0
+        vertex[..., none] += 1
+        found[f"e{i}"] = row * live + vertex * (1 - live)
+    return found
+
+
+def _conv_block(out: int, kernel: int, stride: int = 1) -> Callable[[GraphBuilder, str], str]:
+    def build(builder: GraphBuilder, x: str) -> str:
+        x = builder.add("relu", Relu(), x)
+        x = builder.add("conv", Conv(out, kernel, stride), x)
+        return builder.add("bn", BatchNorm(), x)
+
+    return build
+
+
+def _cell(builder: GraphBuilder, x: str) -> str:
+    channels = builder.shape(x)[0]
+    options: dict[str, Callable[[GraphBuilder, str], str]] = {
+        "none": lambda b, x: b.add("zero", Zero(), x),
+        "skip_connect": lambda b, x: b.add("identity", Identity(), x),
+        "nor_conv_1x1": _conv_block(channels, 1),
+        "nor_conv_3x3": _conv_block(channels, 3),
+        "avg_pool_3x3": lambda b, x: b.add("pool", Pool("avg", 3, 1, 1), x),
+    }
+    nodes = [x]
+    for target in (1, 2, 3):
+        inputs = [
+            builder.choice(f"e{i}", f"e{i}", options, nodes[source])
+            for i, (source, end) in enumerate(EDGES)
+            if end == target
+        ]
+        nodes.append(builder.add(f"node{target}", Add(), *inputs))
+    return nodes[-1]
+
+
+def _reduction(builder: GraphBuilder, x: str, out: int) -> str:
+    """The residual block between stages: two convolutions beside a pooled 1x1."""
+    y = _conv_block(out, 3, 2)(builder.at("conv_a"), x)
+    y = _conv_block(out, 3)(builder.at("conv_b"), y)
+    short = builder.add("down/pool", Pool("avg", 2, 2), x)
+    short = builder.add("down/conv", Conv(out), short)
+    return builder.add("sum", Add(), short, y)
+
+
+SPACE = NasBench201
