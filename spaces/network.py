@@ -7,6 +7,7 @@ named by node, ``cells/3/e1/nor_conv_3x3/conv``, in both; :func:`inherit` passes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ class Network(nn.Module):
             else:
                 shapes = graph.shapes if None in inputs else {}
                 dense = [_zeros(x, shapes[i]) if v is None else v for i, v in zip(node.inputs, inputs, strict=True)]
-                values[node.name] = self._apply(node, name, dense)
+                values[node.name] = self._layer(node, name, dense)
         return values[graph.output]
 
     def _mix(
@@ -108,7 +109,7 @@ class Network(nn.Module):
                 mixed = gate[index] * value if mixed is None else mixed + gate[index] * value
         return mixed
 
-    def _apply(self, node: Node, name: str, inputs: list[Tensor]) -> Tensor:
+    def _layer(self, node: Node, name: str, inputs: list[Tensor]) -> Tensor:
         if name in self.layers:
             return self.layers[name](inputs[0])
         return _FIXED[type(node.operation)](node.operation, inputs)
@@ -148,7 +149,7 @@ def _pool(op: Pool, inputs: list[Tensor]) -> Tensor:
 
 # The two tables of this reading: layers that hold weights, and those that do not.
 _LEARNT: dict[type[Operation], Callable[..., nn.Module]] = {Conv: _conv, BatchNorm: _batch_norm, Linear: _linear}
-_FIXED: dict[type[Operation], Callable[..., Tensor]] = {
+_FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Relu: lambda op, inputs: F.relu(inputs[0]),
     Identity: lambda op, inputs: inputs[0],
     Pool: _pool,

@@ -194,7 +194,7 @@ class SearchSpace(ABC):
         return [self.architecture(row.tolist()) for row in choices]
 
     def relax(self, gates: Mapping[str, torch.Tensor], encoding: str | None = None) -> torch.Tensor:
-        """Return ``(..., d)``: the encoding of gates ``site -> (..., K)``, differentiable; at one-hots it is ``encode``."""
+        """Return ``(..., d)``: the encoding of gates ``site -> (..., K)``, differentiable; ``encode`` at one-hots."""
         import torch
 
         self.check_encoding(encoding)
@@ -233,7 +233,7 @@ class SearchSpace(ABC):
         self, architecture: Architecture, directory: Path, *, batch: int = 1, seed: int = 0
     ) -> tuple[Path, str]:
         """Write the network with seeded weights that all networks of the space share; return its path and SHA-256."""
-        from .onnx import WeightPool, write_model
+        from .export import WeightPool, write_model
 
         self._own(architecture)
         pool = WeightPool.of(self.graph, seed)

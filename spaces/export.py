@@ -166,7 +166,7 @@ def to_onnx(
         metadata: strings kept in the model.
     """
     pool = weights if isinstance(weights, WeightPool) else None
-    arrays = dict(pool.weights(graph) if pool else weights)  # type: ignore[union-attr]
+    arrays = weights.weights(graph) if isinstance(weights, WeightPool) else weights
     emitter = _Emitter(graph, arrays, pool, batch)
     folded = _foldable(graph) if fold_batchnorm else {}
     for node in graph.nodes:
