@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
@@ -88,7 +89,8 @@ class Circuit:
 
     root: Term
 
-    def keys(self) -> set[str]:
+    @cached_property
+    def keys(self) -> frozenset[str]:
         """Return the table keys that the circuit needs."""
         found: set[str] = set()
         stack: list[Term] = [self.root]
@@ -100,7 +102,7 @@ class Circuit:
                 stack += term.terms
             elif isinstance(term, Product):
                 stack += term.factors
-        return found
+        return frozenset(found)
 
     def cost(self, table: Mapping[str, float], gates: Mapping[str, Tensor]) -> Tensor:
         """Return the cost ``(...)`` of gates ``site -> (..., K)``, differentiable in them.
@@ -108,7 +110,7 @@ class Circuit:
         Raises:
             UnknownNameError: the table lacks an entry that the circuit needs; an unknown operation never costs 0.
         """
-        for key in self.keys():
+        for key in self.keys:
             if key not in table:
                 raise UnknownNameError("entry of the cost table", key, table)
         memo: dict[int, Tensor | float] = {}

@@ -297,7 +297,7 @@ def _without_identities(emitter: _Emitter, output: str) -> _Emitter:
         node.input[:] = inputs
         kept.append(node)
     kept.append(helper.make_node("Identity", [alias.get(output, output)], [OUTPUT], name=OUTPUT))
-    if kept[-1].input[0] == kept[-2].output[0]:  # the usual case: the last layer is the output
+    if len(kept) > 1 and kept[-1].input[0] == kept[-2].output[0]:  # the usual case: the last layer is the output
         kept.pop()
         kept[-1].output[0] = OUTPUT
     emitter.nodes = kept

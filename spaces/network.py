@@ -80,26 +80,26 @@ class Network(nn.Module):
         for node in graph.nodes:
             name, operation = prefix + node.name, node.operation
             inputs = [values[i] for i in node.inputs]
-            if isinstance(operation, Choice):
-                values[node.name] = self._mix(operation, name, inputs[0], gates, weights)
-            elif isinstance(operation, Zero):
+            if isinstance(operation, Zero):
                 values[node.name] = None
-            elif isinstance(operation, Add):
+                continue
+            if isinstance(operation, Add):
                 live = [value for value in inputs if value is not None]
                 values[node.name] = sum(live[1:], live[0]) if live else None
+                continue
+            shapes = graph.shapes if any(value is None for value in inputs) else {}
+            dense = [_zeros(x, shapes[i]) if v is None else v for i, v in zip(node.inputs, inputs, strict=True)]
+            if isinstance(operation, Choice):
+                values[node.name] = self._mix(operation, name, dense[0], gates, weights)
             else:
-                shapes = graph.shapes if None in inputs else {}
-                dense = [_zeros(x, shapes[i]) if v is None else v for i, v in zip(node.inputs, inputs, strict=True)]
                 values[node.name] = self._layer(node, name, dense)
         return values[graph.output]
 
     def _mix(
-        self, choice: Choice, name: str, x: Tensor | None, gates: Gates, weights: Mapping[str, list[float]]
+        self, choice: Choice, name: str, x: Tensor, gates: Gates, weights: Mapping[str, list[float]]
     ) -> Tensor | None:
         if choice.site not in gates:
             raise ValueError(f"no gate for site {choice.site!r}; given: {', '.join(gates) or 'none'}")
-        if x is None:
-            return None
         gate, mixed = gates[choice.site], None
         for index, (option, graph) in enumerate(zip(choice.options, choice.graphs, strict=True)):
             if weights[choice.site][index] == 0.0:

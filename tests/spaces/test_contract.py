@@ -1,0 +1,239 @@
+"""The five readings of every space agree; a new file in ``spaces/zoo`` is tested here without an edit."""
+
+import itertools
+from hashlib import sha256
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.errors import InvalidArchitectureError, UnknownNameError
+from tempograd.spaces.circuit import SKELETON, counts
+from tempograd.spaces.export import WeightPool, to_onnx
+from tempograd.spaces.graph import Graph
+from tempograd.spaces.network import inherit
+
+# Small instances, so that a network runs in milliseconds; a space that is not listed runs with its defaults.
+SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=3,width=4,size=8"}
+SPECS = [SMALL.get(name, name) for name in registry.names("space")]
+
+
+@pytest.fixture(params=SPECS, scope="module")
+def space(request):
+    return registry.create("space", request.param)
+
+
+@pytest.fixture(scope="module")
+def sample(space):
+    return space.sample(20, np.random.default_rng(0))
+
+
+def random_weights(network, seed=0):
+    """Give every layer random weights and statistics, so that nothing agrees by being zero or one."""
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, 0, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            if module.affine:
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+                torch.nn.init.normal_(module.bias, 0, 0.1)
+    return network.eval()
+
+
+def image(space, batch=2):
+    return torch.randn(batch, *space.graph.input_shape, generator=torch.Generator().manual_seed(1))
+
+
+def run_onnx(model, x):
+    (output,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"input": x.numpy()})
+    return torch.from_numpy(output)
+
+
+def close(a, b, tolerance):
+    return float((a - b).abs().max()) <= tolerance * max(1.0, float(b.abs().max()))
+
+
+def test_samples_are_distinct_and_a_longer_one_begins_with_the_shorter(space):
+    long = space.sample(600, np.random.default_rng(3))
+    assert len(set(long)) == 600
+    assert space.sample(100, np.random.default_rng(3)) == long[:100]
+
+
+def test_every_option_is_sampled(space):
+    taken = np.array([a.choices for a in space.sample(1500, np.random.default_rng(0))])
+    for index, site in enumerate(space.sites):
+        live = {i for i, option in enumerate(site.options) if option != "none"}
+        assert live <= set(taken[:, index]), site
+
+
+def test_encoding_round_trips_and_is_never_shared(space):
+    architectures = space.sample(1000, np.random.default_rng(5))
+    encoded = space.encode(architectures, "raw")
+    assert encoded.shape == (1000, sum(space.widths))
+    assert space.decode(encoded) == architectures
+    assert len({row.tobytes() for row in encoded}) == 1000
+
+
+def test_text_and_key_round_trip(space, sample):
+    for architecture in sample:
+        assert space.parse(space.format(architecture)) == architecture
+        assert space.parse(architecture.key) == architecture
+        assert space.from_key(architecture.key) == architecture
+
+
+def test_relaxed_encoding_at_one_hots_is_the_encoding(space, sample):
+    for encoding in space.encodings:
+        relaxed = space.relax(space.gates(sample), encoding)
+        assert np.array_equal(relaxed.numpy(), space.encode(sample, encoding))
+
+
+def test_relaxed_encoding_is_differentiable(space):
+    gates = {s.name: torch.rand(2, len(s.options), dtype=torch.float64, requires_grad=True) for s in space.sites}
+    for encoding in space.encodings:
+        assert torch.autograd.gradcheck(
+            lambda *rows, e=encoding: space.relax(dict(zip(gates, rows, strict=True)), e), tuple(gates.values())
+        )
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_onnx_runtime_equals_torch_on_random_weights(space, sample, folded):
+    x = image(space)
+    for architecture in sample[:8]:
+        network = random_weights(space.to_torch(architecture))
+        model = to_onnx(network.graph, network.arrays(), batch=2, fold_batchnorm=folded)
+        onnx.checker.check_model(model, full_check=True)
+        with torch.no_grad():
+            assert close(run_onnx(model.SerializeToString(), x), network(x), 1e-4)
+
+
+def test_written_onnx_equals_torch_with_the_shared_weights(space, sample, tmp_path):
+    x, pool = image(space), WeightPool.of(space.graph, 7)
+    for architecture in sample[:8]:
+        path, digest = space.write_onnx(architecture, tmp_path, batch=2, seed=7)
+        network = space.to_torch(architecture).eval()
+        network.load_arrays(pool.weights(network.graph))
+        with torch.no_grad():
+            assert close(run_onnx(path, x), network(x), 1e-4)
+        assert digest == sha256(path.read_bytes()).hexdigest()
+        assert path.stat().st_size < 150_000
+
+
+def test_written_onnx_is_the_same_in_every_run(space, sample, tmp_path):
+    first = [space.write_onnx(a, tmp_path / "a")[1] for a in sample]
+    assert [space.write_onnx(a, tmp_path / "b")[1] for a in sample] == first
+    assert len(set(first)) == len({space.network_graph(a) for a in sample})
+
+
+def test_supernet_at_one_hot_gates_equals_the_built_network(space, sample):
+    x, supernet = image(space), random_weights(space.supernet())
+    for architecture in sample:
+        network = inherit(space.to_torch(architecture), supernet).eval()
+        gates = {site: gate[0] for site, gate in space.gates([architecture]).items()}
+        with torch.no_grad():
+            assert close(supernet(x, gates), network(x), 1e-5)
+
+
+def test_supernet_gives_every_gate_its_gradient(space):
+    supernet = space.supernet()
+    gates = {s.name: torch.full((len(s.options),), 1 / len(s.options), requires_grad=True) for s in space.sites}
+    supernet(image(space, 4), gates).square().sum().backward()
+    for site in space.sites:
+        gradient = gates[site.name].grad
+        live = [i for i, option in enumerate(site.options) if option != "none"]
+        assert gradient is not None
+        assert (gradient[live] != 0).all()
+
+
+def test_an_option_with_gate_zero_is_not_run(space, sample):
+    supernet, calls = space.supernet().eval(), []
+    for name, layer in supernet.layers.items():
+        layer.register_forward_hook(lambda *_, name=name: calls.append(name))
+    gates = {site: gate[0] for site, gate in space.gates(sample[:1]).items()}
+    supernet(image(space), gates)
+    raw = {node.name for node in space.raw_graph(sample[0]).nodes}
+    assert set(calls) <= raw
+
+
+@pytest.mark.parametrize("unit", ["macs", "parameters"])
+def test_circuit_at_one_hot_gates_equals_the_counter_of_the_network(space, sample, unit):
+    table = counts(space.graph, space.operations, unit)
+    counted = [getattr(space.raw_graph(a), unit)() for a in sample]
+    assert np.allclose(space.circuit.cost(table, space.gates(sample)).double().numpy(), counted, rtol=1e-6)
+
+
+def test_parameter_counter_equals_torch(space, sample):
+    for architecture in sample[:5]:
+        network = space.to_torch(architecture)
+        assert network.graph.parameters() == sum(p.numel() for p in network.parameters())
+
+
+def test_circuit_at_probabilities_equals_enumeration(space):
+    """Two sites vary, the others are fixed: the expectation over their 4 to 64 combinations."""
+    rng = np.random.default_rng(2)
+    table = {key: float(rng.uniform(0.1, 1)) for key in space.circuit.keys}
+    base = space.sample(1, rng)[0].choices
+    for first, second in ((0, 1), (0, len(space.sites) - 1)):
+        p, q = (rng.dirichlet(np.ones(space.widths[i])) for i in (first, second))
+        gates = {
+            s.name: torch.nn.functional.one_hot(torch.tensor(base[i]), space.widths[i]).double()
+            for i, s in enumerate(space.sites)
+        }
+        expected = 0.0
+        for i, j in itertools.product(range(len(p)), range(len(q))):
+            one = dict(gates)
+            one[space.sites[first].name] = torch.eye(len(p), dtype=torch.float64)[i]
+            one[space.sites[second].name] = torch.eye(len(q), dtype=torch.float64)[j]
+            expected += p[i] * q[j] * float(space.circuit.cost(table, one))
+        gates[space.sites[first].name], gates[space.sites[second].name] = torch.tensor(p), torch.tensor(q)
+        assert float(space.circuit.cost(table, gates)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_circuit_gradient_equals_finite_differences(space):
+    rng = np.random.default_rng(4)
+    table = {key: float(rng.uniform(0.1, 1)) for key in space.circuit.keys}
+    gates = {
+        s.name: torch.tensor(rng.dirichlet(np.ones(k)), requires_grad=True)
+        for s, k in zip(space.sites, space.widths, strict=True)
+    }
+    assert torch.autograd.gradcheck(
+        lambda *rows: space.circuit.cost(table, dict(zip(gates, rows, strict=True))), tuple(gates.values())
+    )
+
+
+def test_circuit_refuses_a_table_with_a_hole(space, sample):
+    table = dict.fromkeys(space.circuit.keys, 1.0)
+    table.pop(next(key for key in table if key != SKELETON))
+    with pytest.raises(UnknownNameError, match="cost table"):
+        space.circuit.cost(table, space.gates(sample))
+
+
+def test_operations_are_the_table_keys_and_run_alone(space):
+    assert {*space.operations, SKELETON} == space.circuit.keys
+    for graph in space.operations.values():
+        assert isinstance(graph, Graph)
+        assert to_onnx(graph, WeightPool.of(space.graph, 0)).graph.output
+
+
+def test_wrong_architectures_are_refused(space, sample):
+    with pytest.raises(InvalidArchitectureError, match="sites"):
+        space.architecture([0])
+    with pytest.raises(InvalidArchitectureError, match="allowed"):
+        space.architecture([99] * len(space.sites))
+    with pytest.raises(InvalidArchitectureError):
+        space.parse("no such network")
+    with pytest.raises(UnknownNameError, match="encoding"):
+        space.encode(sample, "nonsense")
+    foreign = type(sample[0])("elsewhere", sample[0].choices)
+    with pytest.raises(InvalidArchitectureError, match="elsewhere"):
+        space.network_graph(foreign)
+
+
+def test_spec_names_the_same_space(space):
+    again = registry.create("space", space.spec)
+    assert again == space
+    assert again.spec == space.spec
+    assert again.sample(3, np.random.default_rng(0)) == space.sample(3, np.random.default_rng(0))
