@@ -1,0 +1,296 @@
+"""The verbs on the command line: the only place that prints.
+
+Every verb is a function of ``tempograd.verbs`` with the same name and arguments. Results go to stdout, as text or, with
+``--json``, as one JSON document; progress and messages go to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import TempogradError
+
+app = typer.Typer(
+    name="tempograd",
+    help="Find the best network that runs on your device in T milliseconds, and prove it there.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Space = Annotated[str, typer.Option(help="Search space with its arguments, e.g. darts:layers=5,width=8.")]
+Device = Annotated[str, typer.Option(help="Device with its arguments, e.g. local:threads=2 or simulated:seed=1.")]
+Store = Annotated[Path, typer.Option(help="The file that measurements are kept in.")]
+Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+INTERRUPTED = 130
+
+
+def version(show: bool) -> None:
+    """Print the version and end."""
+    if show:
+        from . import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Find the best network that runs on your device in T milliseconds, and prove it there."""
+
+
+@app.command(epilog="Example: tempograd doctor")
+def doctor(as_json: Json = False) -> None:
+    """Say what on this machine would make numbers better, with the command that does it."""
+    from . import verbs
+
+    findings = verbs.doctor()
+    _show(as_json, [vars(f) for f in findings], verbs.doctor_text(findings), "tempograd quickstart")
+
+
+@app.command(epilog="Example: tempograd collect --space nasbench201 --device local --count 300 --store run.db")
+def collect(
+    space: Space,
+    store: Store,
+    device: Device = "local",
+    count: Annotated[int, typer.Option(min=1, help="Networks to measure.")] = 300,
+    plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
+    seed: Seed = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be measured, and how long it takes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure sampled networks of a space on a device. Run again to continue: nothing is repeated."""
+    from . import verbs
+
+    with _progress() as (progress, stop):
+        result = verbs.collect(
+            space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, dry_run=dry_run,
+            progress=progress, stop=stop,
+        )  # fmt: skip
+    _show(as_json, result.document, result.text, f"tempograd fit --store {store} --out predictor/", result.exit_code)
+
+
+@app.command(epilog="Example: tempograd fit --store run.db --out predictor/")
+def fit(
+    store: Store,
+    out: Annotated[Path, typer.Option(help="Directory for the predictor and its card.")],
+    model: Annotated[str, typer.Option(help="mlp, ridge, trees or lookup.")] = "mlp",
+    space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
+    device: Annotated[str | None, typer.Option(help="Which fingerprint id, if the store holds several.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Learn latency from what was measured; judged by cross-validation, beside the noise of the labels."""
+    from . import verbs
+
+    with _progress() as (progress, _):
+        result = verbs.fit(store, out, model=model, space=space, device=device, seed=seed, progress=progress)
+    following = f"tempograd search --space '{result.document['space']}' --predictor {out} --target-ms T --out result/"
+    _show(as_json, result.document, result.text, following, result.exit_code)
+
+
+@app.command(epilog="Example: tempograd predict --predictor predictor/ --arch 1462")
+def predict(
+    predictor: Predictor,
+    arch: Annotated[list[str], typer.Option(help="Architecture: its string, published index or key; repeatable.")],
+    as_json: Json = False,
+) -> None:
+    """Predict the latency of architectures, with a 95 % interval."""
+    from . import verbs
+
+    result = verbs.predict(predictor, arch)
+    _show(as_json, result.document, result.text, None, result.exit_code)
+
+
+@app.command(
+    epilog="Example: tempograd evaluate table.parquet --space nasbench201 --column i7_ms --train 900 --valid 100"
+)
+def evaluate(
+    table: Annotated[Path, typer.Argument(help="Parquet table: e0..eK or arch_str, and latency columns in ms.")],
+    space: Space,
+    column: Annotated[str, typer.Option(help="Latency column.")],
+    train: Annotated[int, typer.Option(min=2, help="Rows to learn from.")] = 900,
+    valid: Annotated[int, typer.Option(min=0, help="Rows to choose the encoding by.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1, help="Random splits.")] = 3,
+    model: Annotated[str, typer.Option(help="mlp, ridge, trees or lookup.")] = "mlp",
+    as_json: Json = False,
+) -> None:
+    """Judge a predictor on any latency table."""
+    from . import verbs
+
+    with _progress() as (progress, _):
+        result = verbs.evaluate(
+            table, space=space, column=column, train=train, valid=valid, seeds=seeds, model=model, progress=progress
+        )
+    _show(as_json, result.document, result.text, None, result.exit_code)
+
+
+@app.command(
+    epilog="Example: tempograd search --space darts --predictor predictor/ --target-ms 1.2 --out result/"
+)
+def search(
+    space: Space,
+    predictor: Predictor,
+    out: Annotated[Path, typer.Option(help="Directory for the result.")],
+    target_ms: Annotated[
+        float | None, typer.Option(help="Latency that the network must not exceed, as measured.")
+    ] = None,
+    lam: Annotated[float | None, typer.Option(help="Instead of a target: the fixed weight of latency.")] = None,
+    method: Annotated[str, typer.Option(help="Search method.")] = "la_darts",
+    task: Annotated[str, typer.Option(help="digits, synthetic, fashion_mnist:PATH or cifar10:PATH.")] = "digits",
+    device: Device = "local",
+    proxy: Annotated[str | None, typer.Option(help="Smaller space of the same sites for the supernet.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search.")] = None,
+    train_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training what was found.")] = None,
+    random: Annotated[int, typer.Option(min=0, help="Networks of the random baseline, same budget each.")] = 4,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Search under a latency target, train what is found, and measure it: pass or fail."""
+    from . import verbs
+
+    with _progress() as (progress, stop):
+        result = verbs.search(
+            space, predictor, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device, proxy=proxy,
+            epochs=epochs, train_epochs=train_epochs, random=random, seed=seed, command=_command(), progress=progress,
+            stop=stop,
+        )  # fmt: skip
+    _show(as_json, result.document, result.text, f"tempograd report {out} --out report.html", result.exit_code)
+
+
+@app.command(epilog="Example: tempograd report result/ --out report.html")
+def report(
+    result: Annotated[Path, typer.Argument(help="Directory written by search.")],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one offline HTML page from a result."""
+    from . import verbs
+
+    done = verbs.report(result, out)
+    _show(as_json, done.document, done.text, None, done.exit_code)
+
+
+@app.command(epilog="Example: tempograd quickstart")
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Directory for everything that is made.")] = Path("quickstart"),
+    device: Device = "local",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Run the main job once, small: collect, fit, search, re-measure, report."""
+    from . import verbs
+
+    with _progress() as (progress, stop):
+        result = verbs.quickstart(out, device=device, seed=seed, command=_command(), progress=progress, stop=stop)
+    _show(as_json, result.document, result.text, f"open {out / 'report.html'}", result.exit_code)
+
+
+def main() -> None:
+    """Run the command line; every expected error is one message and its documented exit code."""
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except TempogradError as error:
+        _fail(as_json, type(error).__name__, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail(
+            as_json, "Interrupted", "interrupted; what was stored is kept, run the same command to go on", INTERRUPTED
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: no error of ours
+    except Exception as error:
+        if os.environ.get("TEMPOGRAD_TRACEBACK"):
+            raise
+        text = f"internal error: {type(error).__name__}: {error}; TEMPOGRAD_TRACEBACK=1 shows where"
+        _fail(as_json, "InternalError", text, 1)
+
+
+def _fail(as_json: bool, kind: str, message: str, code: int) -> None:
+    if as_json:
+        typer.echo(json.dumps({"error": {"kind": kind, "message": message, "exit_code": code}}))
+    typer.echo(f"tempograd: {message}", err=True)
+    sys.exit(code)
+
+
+def _show(as_json: bool, document: Any, text: str, following: str | None, code: int = 0) -> None:
+    """Print a result, then the one obvious next command; end with the result's exit code."""
+    if as_json:
+        typer.echo(json.dumps(document, default=str, allow_nan=False))
+    else:
+        typer.echo(text)
+        if following and code in {0, 3, 6}:
+            typer.echo(f"\nnext: {following}")
+    if code:
+        raise typer.Exit(code)
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["tempograd", *sys.argv[1:]])
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str, int, int], None], Callable[[], bool]]]:
+    """Yield ``progress(what, done, total)`` and ``stop()``.
+
+    The bar goes to stderr, and only to a terminal. The first Ctrl-C or SIGTERM asks to stop after the item in flight,
+    the second stops now.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    asked = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        console.print("finishing the item in flight; once more to stop now")
+
+    previous = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+            tasks: dict[str, Any] = {}
+
+            def progress(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=total)
+                bars.update(tasks[what], completed=done, total=total)
+
+            yield progress, lambda: asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
