@@ -1,0 +1,172 @@
+"""The local machine: networks run in a limited process, bound to cores that nothing else of ours uses."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from ...errors import UsageError
+from ...registry import create
+from .. import host
+from ..fingerprint import Fingerprint
+from ..runtime import Runtime
+from ..sentinels import KINDS
+from ..worker_session import WorkerSession, WorkerSettings
+
+
+class LocalDevice:
+    """The local machine with one runtime; see `Device`.
+
+    Args:
+        runtime: name of a runtime in the registry.
+        threads: of the engine; as many physical cores are timed.
+        precision: ``fp32`` or ``int8``, as the runtime understands it.
+        batch: inputs per inference.
+        cores: logical CPUs to time on, as many as threads, or text such as ``2-3`` or ``2+5``. By default the last
+            ones allowed, one a physical core; CPU 0, which serves interrupts, only if there is no other.
+        optimisation: the runtime's level of graph optimisation.
+        provider: the runtime's execution provider.
+        sentinel: ``convolution``, ``depthwise`` or ``overhead``: the kind of sentinel in every round.
+        memory_gib: address space of the measuring process.
+        load_timeout_s: time that loading one network may take, and then warming it up.
+
+    Raises:
+        UsageError: more threads than cores, a core that is not allowed, or an option that the runtime does not have.
+    """
+
+    def __init__(
+        self,
+        runtime: str = "onnxruntime",
+        *,
+        threads: int = 1,
+        precision: str = "fp32",
+        batch: int = 1,
+        cores: Sequence[int] | str | int | None = None,
+        optimisation: str = "all",
+        provider: str = "cpu",
+        sentinel: str = "convolution",
+        memory_gib: float = 8.0,
+        load_timeout_s: float = 30.0,
+    ) -> None:
+        if batch < 1 or memory_gib <= 0 or load_timeout_s <= 0:
+            raise UsageError(
+                f"batch={batch}, memory_gib={memory_gib}, load_timeout_s={load_timeout_s}; all must be positive"
+            )
+        if sentinel not in KINDS:
+            raise UsageError(f"sentinel={sentinel!r}; allowed: {', '.join(KINDS)}")
+        options = {"threads": threads, "precision": precision, "optimisation": optimisation, "provider": provider}
+        self._runtime: Runtime = create("runtime", runtime, **options)
+        groups, allowed = host.core_groups(), host.allowed_cores()
+        timed = choose_cores(threads, groups, allowed) if cores is None else _asked_cores(cores, threads, allowed)
+        self._name = runtime
+        self._settings = WorkerSettings(
+            runtime=runtime,
+            options=options,
+            threads=threads,
+            batch=batch,
+            sentinel=sentinel,
+            timed_cores=tuple(timed),
+            idle_cores=tuple(idle_cores(timed, groups, allowed)),
+            memory_bytes=int(memory_gib * 2**30),
+            load_s=load_timeout_s,
+        )
+        self._isolation: dict[str, Any] | None = None
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What must be equal for two measurements to be comparable.
+
+        Raises:
+            DeviceError: the runtime is not installed.
+        """
+        return Fingerprint(
+            place="local",
+            hardware=host.hardware(),
+            runtime={"name": self._name, "python": platform.python_version(), **self._runtime.versions()},
+            options={
+                **self._runtime.options,
+                "batch": self.batch,
+                "cores": list(self._settings.timed_cores),
+                "sentinel": self._settings.sentinel,
+            },
+        )
+
+    @property
+    def batch(self) -> int:
+        """Inputs per inference."""
+        return self._settings.batch
+
+    @property
+    def timed_cores(self) -> tuple[int, ...]:
+        """Return the logical CPUs that are timed: whoever builds models meanwhile should keep off them."""
+        return self._settings.timed_cores
+
+    @property
+    def idle_cores(self) -> tuple[int, ...]:
+        """Return the logical CPUs where loading and building do not disturb; the timed ones if there are no other."""
+        return self._settings.idle_cores
+
+    def environment(self) -> dict[str, Any]:
+        """Return governor, clocks, load, boot id, affinity, and the isolation last in force (None before `open`)."""
+        return {
+            **host.conditions(list(self.timed_cores)),
+            "timed_cores": list(self.timed_cores),
+            "idle_cores": list(self.idle_cores),
+            "isolation": self._isolation,
+        }
+
+    def open(self) -> WorkerSession:
+        """Start one measuring process.
+
+        Raises:
+            DeviceError: it cannot be started, or the runtime or its provider is not there.
+        """
+        self._runtime.versions()
+        session = WorkerSession(self._settings)
+        self._isolation = session.isolation
+        return session
+
+
+def choose_cores(threads: int, groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:
+    """Return the CPUs to time on: one a physical core, the last ones, CPU 0's core only if there is no other.
+
+    Args:
+        threads: how many.
+        groups: logical CPUs of each physical core.
+        allowed: logical CPUs that may be used.
+
+    Raises:
+        UsageError: there are fewer physical cores.
+    """
+    usable = [[cpu for cpu in group if cpu in allowed] for group in groups]
+    free = sorted(((0 not in group, cpus[0]) for group, cpus in zip(groups, usable, strict=True) if cpus))
+    if threads > len(free):
+        raise UsageError(f"threads={threads}, but this process may use {len(free)} physical cores; take fewer threads")
+    return sorted(cpu for _, cpu in free[-threads:])
+
+
+def idle_cores(timed: Sequence[int], groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:
+    """Return the CPUs for everything else: not the timed ones, nor their siblings, as long as any are left."""
+    siblings = {cpu for group in groups if set(group) & set(timed) for cpu in group}
+    for busy in (siblings, set(timed)):
+        left = [cpu for cpu in allowed if cpu not in busy]
+        if left:
+            return left
+    return list(timed)
+
+
+def _asked_cores(cores: Sequence[int] | str | int, threads: int, allowed: Sequence[int]) -> list[int]:
+    try:
+        asked = host.parse_cores(str(cores)) if isinstance(cores, str | int) else sorted(set(cores))
+    except ValueError as error:
+        raise UsageError(f"cores={cores!r}; write them as 2, 2-3 or 2+5") from error
+    if len(asked) != threads:
+        raise UsageError(f"cores={cores!r} are {len(asked)}, threads={threads}; as many cores as threads are needed")
+    if not set(asked) <= set(allowed):
+        raise UsageError(f"cores={cores!r}; this process may use {list(allowed)}")
+    return asked
+
+
+DEVICE = LocalDevice

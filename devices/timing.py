@@ -1,0 +1,168 @@
+"""The loops in which time is taken: warm-up by detection, sentinel runs, bursts, and the counters beside them.
+
+Reading the clocks costs 0.1-0.5 us and is done per sample; the counters cost 20 us and are read once a round.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+BLOCK_MS = 0.2  # shorter inferences are timed as blocks of this length
+MIN_SAMPLES = 3
+SENTINEL_RUNS = 2  # on each side, after one that is discarded
+WARM_UP_RUNS = 50
+WARM_UP_MS = 100.0
+_WINDOW = 5
+_SETTLED = 0.03
+_SUSPENDED_S = 0.001
+
+Run = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How a network came up to speed; times in ms."""
+
+    first_run_ms: float
+    runs: int
+    capped: bool
+    fastest_ms: float
+    typical_ms: float
+
+
+def warm_up(run: Run, count: Run) -> WarmUp:
+    """Run until the median of the last five is within 3 % of that of the five before.
+
+    Capped at 50 runs or 100 ms, whichever comes first, but at least six runs of a large network.
+
+    Args:
+        run: one inference.
+        count: called before each, for the board.
+    """
+    count()
+    first_ms = _timed_ms(run)
+    times_ms: list[float] = []
+    settled = False
+    while not settled and len(times_ms) < WARM_UP_RUNS and (len(times_ms) < 6 or sum(times_ms) < WARM_UP_MS):
+        count()
+        times_ms.append(_timed_ms(run))
+        if len(times_ms) >= 2 * _WINDOW:
+            last, before = median(times_ms[-_WINDOW:]), median(times_ms[-2 * _WINDOW : -_WINDOW])
+            settled = abs(last - before) <= _SETTLED * before
+    return WarmUp(first_ms, 1 + len(times_ms), not settled, min(times_ms), median(times_ms[-_WINDOW:]))
+
+
+def sentinel_ms(run: Run, *, threads: int) -> list[float]:
+    """Return the times of two sentinel runs after a discarded one, which refills the caches.
+
+    By the clock that labels are taken by: the thread's CPU time if there is one thread, so that a pre-emption is not
+    read as a slow device, and wall time otherwise.
+    """
+    clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
+    run()
+    return [_timed_ms(run, clock) for _ in range(SENTINEL_RUNS)]
+
+
+def burst(run: Run, count: Run, *, burst_ms: float, fastest_ms: float) -> tuple[list[float], list[float]]:
+    """Run back to back, the first run discarded, and return (wall, CPU) per inference and sample, in ms.
+
+    Args:
+        run: one inference.
+        count: called before each sample, for the board.
+        burst_ms: lasts at least this long, and at least three samples.
+        fastest_ms: the fastest inference seen: if shorter than 0.2 ms, a sample is a block of several.
+    """
+    block = max(1, -int(-BLOCK_MS // fastest_ms))
+    wall_ms: list[float] = []
+    cpu_ms: list[float] = []
+    scale = 1e6 * block
+    count()
+    run()
+    begin = time.perf_counter_ns()
+    now = begin
+    while now - begin < burst_ms * 1e6 or len(wall_ms) < MIN_SAMPLES:
+        count()
+        cpu_start = time.thread_time_ns()
+        start = time.perf_counter_ns()
+        for _ in range(block):
+            run()
+        now = time.perf_counter_ns()
+        cpu_ms.append((time.thread_time_ns() - cpu_start) / scale)
+        wall_ms.append((now - start) / scale)
+    return wall_ms, cpu_ms
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters at one moment."""
+
+    switches: int
+    wait_ns: int
+    throttles: int
+    suspended_s: float
+
+    def since(self, before: Reading) -> tuple[int, float, list[str]]:
+        """Return (involuntary switches, run-queue wait in ms, events) since an earlier reading."""
+        events = ["thermal"] if self.throttles > before.throttles else []
+        if self.suspended_s - before.suspended_s > _SUSPENDED_S:
+            events.append("suspended")
+        return self.switches - before.switches, (self.wait_ns - before.wait_ns) / 1e6, events
+
+
+class Counters:
+    """Open files of the kernel's counters for every thread of this process; what the kernel lacks counts as 0."""
+
+    def __init__(self, cores: list[int]) -> None:
+        self._waits: list[int] = []
+        self._throttles: list[int] = []
+        if sys.platform == "linux":
+            self._waits = _opened([thread / "schedstat" for thread in Path("/proc/self/task").iterdir()])
+            system = Path("/sys/devices/system/cpu")
+            self._throttles = _opened([system / f"cpu{core}/thermal_throttle/core_throttle_count" for core in cores])
+
+    def read(self) -> Reading:
+        """Read all counters."""
+        suspended = 0.0
+        if sys.platform == "linux":
+            suspended = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        return Reading(
+            switches=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
+            wait_ns=sum(_number(file, 1) for file in self._waits),
+            throttles=sum(_number(file, 0) for file in self._throttles),
+            suspended_s=suspended,
+        )
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (*self._waits, *self._throttles):
+            os.close(file)
+        self._waits, self._throttles = [], []
+
+
+def _timed_ms(run: Run, clock: Callable[[], int] = time.perf_counter_ns) -> float:
+    start = clock()
+    run()
+    return (clock() - start) / 1e6
+
+
+def _opened(paths: list[Path]) -> list[int]:
+    files: list[int] = []
+    for path in paths:
+        with suppress(OSError):
+            files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    return files
+
+
+def _number(file: int, column: int) -> int:
+    try:
+        return int(os.pread(file, 128, 0).split()[column])
+    except (OSError, ValueError, IndexError):  # the thread has ended
+        return 0

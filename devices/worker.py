@@ -1,0 +1,219 @@
+"""The spawned, limited process in which foreign models run: ``python -m tempograd.devices.worker``.
+
+It is dumb: it loads what it is told, times one round of each network it is told, and returns raw rows at the end. Which
+networks, how often, and what the rows mean is decided by its parent, between passes. It never imports torch.
+
+Requests come on standard input, replies leave on what was standard output; whatever the engine prints goes to standard
+error, a file that the parent reads after a crash.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputRefusedError, TempogradError
+from ..registry import create
+from . import foreign, isolation, sentinels, timing
+from .runtime import FallbackError, Program, Runtime
+from .wire import Board, pack, unpack
+
+
+class Worker:
+    """The networks resident in this process, and the one sentinel."""
+
+    def __init__(self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: bytes) -> None:
+        self._board = board
+        self._runtime = runtime
+        self._threads = threads
+        self._batch = batch
+        self._networks: dict[int, tuple[Program, timing.WarmUp]] = {}
+        self._cores: list[int] = []
+        # created first: the first session of a process decides on denormals for its main thread
+        self._sentinel = runtime.load(sentinel, Path.cwd())
+        self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
+
+    @property
+    def sentinel_ms(self) -> float:
+        """Return the sentinel's typical time after warming up."""
+        return self._sentinel_warm_up.typical_ms
+
+    def load(self, network: int, path: str, digest: str) -> dict[str, Any]:
+        """Check, load and warm up one network; a failure is a reply, not an exception."""
+        phase = "load"
+        self._board.note(network, phase)
+        try:
+            content = foreign.read(Path(path), digest)
+            foreign.check(content, Path(path).parent, self._batch)
+            start = time.perf_counter_ns()
+            program = self._runtime.load(content, Path(path).parent)
+            load_ms = (time.perf_counter_ns() - start) / 1e6
+            phase = "warm_up"
+            self._board.note(network, phase)
+            warm = timing.warm_up(program.run, self._board.count)
+            wrong = _wrong_output(program)
+        except InputRefusedError as error:
+            return _failure("refused", phase, error)
+        except FallbackError as error:
+            return _failure("fallback", phase, error)
+        except MemoryError as error:
+            return _failure("oom", phase, error)
+        finally:
+            self._board.note(-1, "idle")
+        if wrong:
+            return _failure("invalid_output", phase, wrong)
+        self._networks[network] = program, warm
+        return {
+            "load_ms": load_ms,
+            "first_run_ms": warm.first_run_ms,
+            "warm_up_runs": warm.runs,
+            "warm_up_capped": warm.capped,
+            "typical_ms": warm.typical_ms,
+            "providers": program.providers,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+
+    def start_timing(self, cores: list[int]) -> dict[str, Any]:
+        """Move every thread to the timed cores."""
+        isolation.move_to(cores)
+        self._cores = cores
+        return {"cores": sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []}
+
+    def run_pass(self, networks: list[int], burst_ms: float) -> dict[str, Any]:
+        """Time one round of each network, in this order; nothing is collected, written or sent meanwhile."""
+        rows: list[dict[str, Any]] = []
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        counters = timing.Counters(self._cores)
+        try:
+            for network in networks:
+                self._board.note(network, "run")
+                try:
+                    rows.append({"network": network, **self._round(network, burst_ms, counters)})
+                except InputRefusedError as error:
+                    return {"network": network, **_failure("crashed", "run", error)}
+                except MemoryError as error:
+                    return {"network": network, **_failure("oom", "run", error)}
+        finally:
+            self._board.note(-1, "idle")
+            counters.close()
+            gc.enable()
+            gc.unfreeze()
+        return {"rounds": rows}
+
+    def _round(self, network: int, burst_ms: float, counters: timing.Counters) -> dict[str, Any]:
+        program, warm = self._networks[network]
+        started_s = time.time()
+        start = counters.read()
+        before = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
+        inner = counters.read()
+        wall, cpu = timing.burst(program.run, self._board.count, burst_ms=burst_ms, fastest_ms=warm.fastest_ms)
+        switches, wait_ms, _ = counters.read().since(inner)
+        after = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
+        events = counters.read().since(start)[2]
+        return {
+            "started_s": started_s,
+            "sentinel_before_ms": before,
+            "sentinel_after_ms": after,
+            "wall_ms": wall,
+            "cpu_ms": cpu,
+            "involuntary_switches": switches,
+            "run_queue_wait_ms": wait_ms,
+            "events": events,
+        }
+
+
+def _wrong_output(program: Program) -> str | None:
+    """Look at the outputs of several inputs in turn."""
+    for _ in range(3):
+        program.run()
+        wrong = program.invalid_output()
+        if wrong:
+            return wrong
+    return None
+
+
+def serve(requests: int, replies: int, parent: int) -> None:
+    """Answer requests until there are no more.
+
+    Args:
+        requests: file descriptor that they come from.
+        replies: file descriptor that the answers go to.
+        parent: process id of the parent.
+    """
+    receive = partial(_receive, requests, bytearray())
+    first = receive()
+    if first is None:
+        return
+    board = Board(Path("board"))
+    try:
+        in_force = isolation.confine(parent, first["memory_bytes"])
+        isolation.move_to(first["idle_cores"])
+        isolation.allow_cpu(first["threads"])
+        runtime: Runtime = create("runtime", first["runtime"], **first["options"])
+        runtime.start()
+        sentinel = sentinels.build(first["sentinel"], precision=first["options"]["precision"])
+        worker = Worker(board, runtime, threads=first["threads"], batch=first["batch"], sentinel=sentinel)
+    except (TempogradError, FallbackError, MemoryError) as error:
+        _send(replies, pack({"error": _line(error)}))
+        return
+    _send(replies, pack({"isolation": in_force, "sentinel_ms": worker.sentinel_ms}))
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {
+        "load": worker.load,
+        "start_timing": worker.start_timing,
+        "run_pass": worker.run_pass,
+    }
+    while (request := receive()) is not None:
+        isolation.allow_cpu(first["threads"])
+        try:
+            reply = pack(verbs[request["verb"]](*request["arguments"]))
+        except TempogradError as error:
+            reply = pack({"error": _line(error)})
+        _send(replies, reply)
+
+
+def main() -> None:
+    """Keep standard output for replies, send everything else that is printed to standard error, and serve."""
+    replies = os.dup(1)
+    os.dup2(2, 1)
+    serve(0, replies, int(sys.argv[1]))
+
+
+def _receive(descriptor: int, buffer: bytearray) -> dict[str, Any] | None:
+    while (message := unpack(buffer)) is None:
+        part = os.read(descriptor, 65536)
+        if not part:
+            return None
+        buffer += part
+    return message
+
+
+def _send(descriptor: int, frame: bytes) -> None:
+    rest = memoryview(frame)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _failure(cause: str, phase: str, reason: Exception | str) -> dict[str, Any]:
+    detail = _line(reason) if isinstance(reason, Exception) else reason
+    return {"failure": {"cause": cause, "phase": phase, "detail": detail}}
+
+
+def _line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:500]
+
+
+def _nothing() -> None:
+    """Count no inference: the sentinel is not watched."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""A `Session` whose networks run in a worker: replies are checked, deaths become failures of the network concerned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import DeviceError, UnknownNameError, UsageError
+from .device import Loaded, Model, PassResult
+from .measurement import Cause, Failure, Round
+from .timing import MIN_SAMPLES, SENTINEL_RUNS
+from .wire import Note
+from .worker_process import WorkerEndedError, WorkerProcess
+
+_MIN_PATIENCE_S = 2.0
+_PATIENCE = 20  # times what a round is expected to take
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker is told first.
+
+    Attributes:
+        runtime: name in the registry, and ``options`` the arguments it is created with.
+        threads: that it computes with.
+        batch: first dimension of every network's first input.
+        sentinel: kind of sentinel.
+        timed_cores, idle_cores: where it is while timing, and before.
+        memory_bytes: limit of its address space, or None.
+        load_s: time that loading, and then warming up, one network may take.
+    """
+
+    runtime: str
+    options: dict[str, Any]
+    threads: int
+    batch: int
+    sentinel: str
+    timed_cores: tuple[int, ...]
+    idle_cores: tuple[int, ...]
+    memory_bytes: int | None
+    load_s: float = 30.0
+
+    def message(self) -> dict[str, Any]:
+        """Return the worker's first message."""
+        names = ("runtime", "options", "threads", "batch", "sentinel", "idle_cores", "memory_bytes")
+        return {name: getattr(self, name) for name in names}
+
+
+class WorkerSession:
+    """One measuring process with its resident networks; see `Session`.
+
+    A network that kills the process while it is loaded is reported, and the others are loaded again into a new one.
+
+    Raises:
+        DeviceError: the process cannot be started, or its runtime is not there.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._models: dict[str, Model] = {}
+        self._numbers: dict[str, int] = {}
+        self._typical_ms: dict[str, float] = {}  # of the networks resident in the present process
+        self._timing = False
+        self._process: WorkerProcess | None = None
+        self._start()
+
+    @property
+    def isolation(self) -> dict[str, Any]:
+        """Return which limits the process reported to be in force."""
+        return self._isolation
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id of the measuring process, None if it is gone."""
+        return self._process.pid if self._process else None
+
+    def load(self, models: Sequence[Model]) -> list[Loaded]:
+        """Load and warm up; a network that fails is reported, the others stay.
+
+        Raises:
+            UsageError: a key that is already there.
+            DeviceError: the session is closed, or no new process can be started.
+        """
+        self._living()
+        for model in models:
+            if model.key in self._numbers:
+                raise UsageError(f"network {model.key!r} was already given to this session; keys must be unique")
+            self._numbers[model.key] = len(self._numbers)
+            self._models[model.key] = model
+        results: dict[str, Loaded] = {}
+        while missing := [key for key in self._models if key not in self._typical_ms]:
+            loaded = self._load(self._models[missing[0]])
+            results[loaded.key] = loaded
+            if loaded.failure:
+                del self._models[loaded.key]
+        lost = [key for key, loaded in results.items() if loaded.failure and key not in {m.key for m in models}]
+        if lost:
+            self.close()
+            raise DeviceError(f"networks {lost} were loaded before and failed when loaded again; open a new session")
+        return [results[model.key] for model in models]
+
+    def start_timing(self) -> None:
+        """Move to the cores that are timed.
+
+        Raises:
+            DeviceError: the session is closed, or the cores are not allowed.
+        """
+        try:
+            self._living().ask(
+                {"verb": "start_timing", "arguments": [list(self._settings.timed_cores)]}, patience_s=lambda _: 10.0
+            )
+        except WorkerEndedError as ended:
+            self.close()
+            raise DeviceError(f"the measuring process ended while it changed cores: {ended.failure.detail}") from ended
+        self._timing = True
+
+    def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:
+        """Time one round of each network, in the order given.
+
+        Raises:
+            UsageError: a key that is not loaded, or a burst that is no positive number.
+            DeviceError: the session is closed, or its process died with no network running.
+        """
+        process = self._living()
+        for key in keys:
+            if key not in self._typical_ms:
+                raise UnknownNameError("network", key, self._typical_ms)
+        if not (math.isfinite(burst_ms) and burst_ms > 0):
+            raise UsageError(f"burst_ms={burst_ms}; a positive number of milliseconds is needed, such as 10")
+        numbers = [self._numbers[key] for key in keys]
+        patience_s = {self._numbers[key]: self._patience_s(key, burst_ms) for key in keys}
+        try:
+            reply = process.ask(
+                {"verb": "run_pass", "arguments": [numbers, burst_ms]},
+                patience_s=lambda note: patience_s.get(note.network, _MIN_PATIENCE_S),
+                total_s=_MIN_PATIENCE_S + sum(self._patience_s(key, burst_ms) for key in keys),
+            )
+        except WorkerEndedError as ended:
+            return self._failed(keys, ended.note, ended.failure)
+        return self._read(reply, keys)
+
+    def close(self) -> None:
+        """End the measuring process and everything it started. May be called again."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        """Return the session itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _start(self) -> None:
+        self.close()
+        self._process = WorkerProcess(self._settings.message())
+        try:
+            greeting = _Greeting.model_validate(self._process.greeting)
+        except ValidationError as error:
+            self.close()
+            raise DeviceError(f"the measuring process did not introduce itself: {_first(error)}") from error
+        self._isolation = greeting.isolation
+        self._sentinel_ms = greeting.sentinel_ms
+        self._typical_ms.clear()
+        if self._timing:
+            self.start_timing()
+
+    def _load(self, model: Model) -> Loaded:
+        """Load one network; if it kills the process, start another, with nothing in it."""
+        request = {
+            "verb": "load",
+            "arguments": [self._numbers[model.key], str(model.path.absolute()), model.digest],
+        }
+        limit_s = self._settings.load_s
+        try:
+            raw = self._living().ask(request, patience_s=lambda _: limit_s, total_s=2 * limit_s + 1)
+            reply = _LoadReply.model_validate(raw)
+        except WorkerEndedError as ended:
+            self._start()
+            return Loaded(model.key, failure=ended.failure)
+        except ValidationError as error:
+            self._start()
+            return Loaded(model.key, failure=Failure("crashed", "load", detail=f"reply refused: {_first(error)}"))
+        if reply.failure:
+            return Loaded(model.key, failure=reply.failure.value())
+        self._typical_ms[model.key] = reply.typical_ms
+        return Loaded(model.key, **reply.model_dump(exclude={"failure", "typical_ms"}))
+
+    def _patience_s(self, key: str, burst_ms: float) -> float:
+        run_ms = self._typical_ms[key]
+        round_ms = run_ms + max(burst_ms, MIN_SAMPLES * run_ms) + 2 * (1 + SENTINEL_RUNS) * self._sentinel_ms
+        return max(_MIN_PATIENCE_S, _PATIENCE * round_ms / 1000)
+
+    def _read(self, raw: dict[str, Any], keys: Sequence[str]) -> PassResult:
+        try:
+            reply = _PassReply.model_validate(raw)
+        except ValidationError as error:
+            return self._refused(error, keys)
+        if reply.failure:
+            note = Note(-1 if reply.network is None else reply.network, "run", 0, 0)
+            return self._failed(keys, note, reply.failure.value())
+        if [round_.network for round_ in reply.rounds] != [self._numbers[key] for key in keys]:
+            self.close()
+            raise DeviceError("the measuring process timed other networks than it was asked for")
+        return PassResult(tuple(row.value(key) for row, key in zip(reply.rounds, keys, strict=True)))
+
+    def _refused(self, error: ValidationError, keys: Sequence[str]) -> PassResult:
+        """Blame the network whose row is no measurement: a time that is zero, negative or not finite."""
+        self.close()
+        match error.errors()[0]["loc"]:
+            case ("rounds", int(index), *_) if index < len(keys):
+                failure = Failure("invalid_output", "run", detail=f"row refused: {_first(error)}")
+                return PassResult((), {keys[index]: failure})
+            case _:
+                raise DeviceError(f"the measuring process sent no rounds: {_first(error)}") from error
+
+    def _failed(self, keys: Sequence[str], note: Note, failure: Failure) -> PassResult:
+        self.close()
+        for key in keys:
+            if self._numbers[key] == note.network:
+                return PassResult((), {key: failure})
+        raise DeviceError(f"the measuring process ended while no network ran: {failure.detail}; run again")
+
+    def _living(self) -> WorkerProcess:
+        if self._process is None:
+            raise DeviceError("this session is closed; open another")
+        return self._process
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+_Ms = Annotated[float, Field(gt=0)]
+_Sentinel = Annotated[list[_Ms], Field(min_length=1, max_length=16)]
+_Samples = Annotated[list[_Ms], Field(min_length=MIN_SAMPLES)]
+_Text = Annotated[str, Field(max_length=4096)]
+
+
+class _Greeting(_Reply):
+    isolation: dict[str, Any]
+    sentinel_ms: _Ms
+
+
+class _FailureReply(_Reply):
+    cause: Cause
+    phase: Literal["load", "warm_up", "run"]
+    detail: _Text
+
+    def value(self) -> Failure:
+        return Failure(self.cause, self.phase, detail="".join(filter(str.isprintable, self.detail)))
+
+
+class _LoadReply(_Reply):
+    load_ms: Annotated[float, Field(ge=0)] = 0.0
+    first_run_ms: Annotated[float, Field(ge=0)] = 0.0
+    warm_up_runs: Annotated[int, Field(ge=0)] = 0
+    warm_up_capped: bool = False
+    typical_ms: Annotated[float, Field(ge=0)] = 0.0
+    providers: dict[str, int] = Field(default_factory=dict)
+    peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
+    failure: _FailureReply | None = None
+
+    @model_validator(mode="after")
+    def _timed_or_failed(self) -> _LoadReply:
+        if self.failure is None and not (self.typical_ms > 0 and self.warm_up_runs > 0):
+            raise ValueError("neither times nor a failure")
+        return self
+
+
+class _RoundReply(_Reply):
+    network: int
+    started_s: _Ms
+    sentinel_before_ms: _Sentinel
+    sentinel_after_ms: _Sentinel
+    wall_ms: _Samples
+    cpu_ms: _Samples
+    involuntary_switches: Annotated[int, Field(ge=0)]
+    run_queue_wait_ms: Annotated[float, Field(ge=0)]
+    events: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
+
+    @model_validator(mode="after")
+    def _paired(self) -> _RoundReply:
+        if len(self.wall_ms) != len(self.cpu_ms):
+            raise ValueError("as many CPU times as wall times are needed")
+        return self
+
+    def value(self, key: str) -> Round:
+        return Round(
+            key=key,
+            started_s=self.started_s,
+            sentinel_before_ms=tuple(self.sentinel_before_ms),
+            sentinel_after_ms=tuple(self.sentinel_after_ms),
+            wall_ms=tuple(self.wall_ms),
+            cpu_ms=tuple(self.cpu_ms),
+            involuntary_switches=self.involuntary_switches,
+            run_queue_wait_ms=self.run_queue_wait_ms,
+            events=tuple(self.events),
+        )
+
+
+class _PassReply(_Reply):
+    rounds: list[_RoundReply] = Field(default_factory=list)
+    failure: _FailureReply | None = None
+    network: int | None = None
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
