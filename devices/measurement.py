@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
 Path = Literal["gated", "ratio", "plain"]
@@ -134,7 +134,7 @@ class Estimate:
 
     Attributes:
         latency_ms: the headline, in the reference state.
-        low_ms, high_ms: 95 % interval of the median over rounds, widened by ``repeatability``.
+        low_ms, high_ms: interval of the median over rounds, widened by ``repeatability``; 95 % unless asked otherwise.
         path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain``.
         rounds, gated: valid rounds, and those of them that passed the gate.
     """
@@ -153,22 +153,44 @@ class Estimate:
 
 
 def order_interval(values: Sequence[float], coverage: float = 0.95) -> tuple[float, float]:
-    """Return the order-statistic interval of the median with at least this coverage (or the range, if n is too small).
+    """Return the order-statistic interval of the median, with at least this coverage whatever the distribution.
+
+    Too few values for that (fewer than 6 at 95 %) give the interval of Student's t on the logarithms instead, and one
+    value alone gives ``(0, inf)``: it says nothing of its own spread.
 
     >>> order_interval([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
     (1.0, 6.0)
+    >>> order_interval([1.0])
+    (0.0, inf)
     """
     ordered = sorted(values)
     n = len(ordered)
-    rank = int(binom.ppf((1 - coverage) / 2, n, 0.5))  # largest rank with 2 P(X < rank) <= 1 - coverage
-    while rank > 0 and 2 * float(binom.cdf(rank - 1, n, 0.5)) > 1 - coverage:
-        rank -= 1
-    rank = max(rank, 1)
-    return float(ordered[rank - 1]), float(ordered[n - rank])
+    rank = _rank(n, coverage)
+    if rank:
+        return float(ordered[rank - 1]), float(ordered[n - rank])
+    if n < 2:
+        return 0.0, float("inf")
+    logs = np.log(ordered)
+    # sqrt(pi / 2): how much wider the median spreads than the mean, for normal values
+    half = _quantile_of_t(n, coverage) * float(np.sqrt(np.pi / 2) * logs.std(ddof=1) / np.sqrt(n))
+    level = float(np.median(logs))
+    return min(ordered[0], float(np.exp(level - half))), max(ordered[-1], float(np.exp(level + half)))
+
+
+@lru_cache(maxsize=1024)
+def _rank(n: int, coverage: float) -> int:
+    """Return the largest rank whose order statistics cover the median often enough, 0 if there is none."""
+    miss = 2 * binom.cdf(np.arange(n // 2), n, 0.5)  # of the interval from rank r to n + 1 - r, at index r - 1
+    return int(np.count_nonzero(miss <= 1 - coverage))
+
+
+@lru_cache(maxsize=64)
+def _quantile_of_t(n: int, coverage: float) -> float:
+    return float(t.ppf((1 + coverage) / 2, n - 1))
 
 
 def estimate(
-    rounds: Sequence[Round], reference: Reference, clock: str, *, repeatability: float = 0.0
+    rounds: Sequence[Round], reference: Reference, clock: str, *, repeatability: float = 0.0, coverage: float = 0.95
 ) -> Estimate | None:
     """Return the label of a network from its rounds, or None if no round is valid.
 
@@ -178,6 +200,8 @@ def estimate(
         clock: ``cpu`` for one thread, ``wall`` for more.
         repeatability: relative standard deviation between measuring processes, from blind duplicates; it joins the
             interval in quadrature.
+        coverage: of the interval at this number of rounds; a plan that looks several times asks for more than 0.95
+            at each look, so that all of them together keep it.
     """
     valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
     if not valid:
@@ -193,9 +217,12 @@ def estimate(
         path = "plain"
         values = [r.value_ms(clock) for r in valid]
     level = float(np.median(values))
-    low, high = order_interval(values)
+    low, high = order_interval(values, coverage)
+    if path == "plain":  # nothing vouches for these rounds: the interval also holds what the sentinel would have said
+        corrected = order_interval([_corrected_ms(r, reference, clock) for r in valid], coverage)
+        low, high = min(low, corrected[0]), max(high, corrected[1])
     between = 1.96 * repeatability * level
-    low, high = level - float(np.hypot(level - low, between)), level + float(np.hypot(high - level, between))
+    low, high = max(0.0, level - float(np.hypot(level - low, between))), level + float(np.hypot(high - level, between))
     return Estimate(level, low, high, path, len(valid), len(gated))
 
 
@@ -208,7 +235,7 @@ def _corrected_ms(round_: Round, reference: Reference, clock: str) -> float:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One network measured on one device in one measuring process.
+    """One network measured on one device in one measuring process (two, if it had to wait for the gate).
 
     Attributes:
         key: what was measured: an architecture's key, or an operation's.
@@ -222,6 +249,7 @@ class Measurement:
         environment: governor, clocks, load, boot id, isolation, providers per node, warm-up.
         failure: set if the network has no latency.
         replicate: 0, or the number of the blind duplicate.
+        attempts: measuring processes in which it was tried; a failure that came again in the second is quarantined.
     """
 
     key: str
@@ -235,13 +263,14 @@ class Measurement:
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
     failure: Failure | None = None
     replicate: int = 0
+    attempts: int = 1
 
     @cached_property
     def estimate(self) -> Estimate | None:
         """Return the label with its interval, without the between-process part."""
         if self.reference is None or not self.rounds:
             return None
-        return estimate(self.rounds, self.reference, self.clock)
+        return estimate(self.rounds, self.reference, self.clock, coverage=float(self.plan.get("coverage", 0.95)))
 
     @property
     def latency_ms(self) -> float:
@@ -252,8 +281,10 @@ class Measurement:
     def verdict(self) -> Verdict:
         """Return how far this measurement can be trusted."""
         if self.failure is not None:
-            return "censored" if self.failure.cause == "timeout" else "failed"
-        if self.estimate is None:
-            throttled = any("thermal" in e or "throttle" in e for r in self.rounds for e in r.events)
-            return "hot" if throttled else "noisy"
-        return "ok" if self.estimate.half_width <= float(self.plan["target"]) else "noisy"
+            if self.failure.cause == "timeout":
+                return "censored"
+            return "quarantined" if self.attempts > 1 else "failed"
+        if self.estimate is not None and self.estimate.half_width <= float(self.plan["target"]):
+            return "ok"
+        hot = sum(any("thermal" in e or "throttle" in e for e in r.events) for r in self.rounds)
+        return "hot" if 2 * hot > len(self.rounds) else "noisy"
