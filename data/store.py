@@ -1,0 +1,408 @@
+"""The store: every measurement, raw, in one SQLite file that survives being killed at any moment.
+
+A measurement exists when ``append`` has returned: one transaction, written ahead and synced. Rows are never changed and
+never deleted. One process writes at a time; any number may read meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+
+from ..devices.fingerprint import Fingerprint
+from ..devices.measurement import Measurement
+from ..errors import InputRefusedError, StoreError, UsageError
+from .payload import RESTORE, pack, unpack
+
+APPLICATION_ID = 0x74677264  # "tgrd", in the file's header
+SCHEMA = 1
+CHECKED_BYTES = 64 * 2**20  # a file up to this size is checked whenever it is opened
+
+_TABLES = """
+CREATE TABLE fingerprints (
+    id TEXT PRIMARY KEY,
+    json TEXT NOT NULL
+) STRICT;
+CREATE TABLE campaigns (
+    id TEXT PRIMARY KEY,
+    space TEXT NOT NULL,
+    fingerprint_id TEXT NOT NULL REFERENCES fingerprints (id),
+    plan TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    created_s REAL NOT NULL
+) STRICT;
+CREATE TABLE calibrations (
+    number INTEGER PRIMARY KEY,
+    campaign TEXT NOT NULL REFERENCES campaigns (id),
+    json TEXT NOT NULL,
+    created_s REAL NOT NULL
+) STRICT;
+CREATE TABLE measurements (
+    number INTEGER PRIMARY KEY,
+    campaign TEXT NOT NULL REFERENCES campaigns (id),
+    key TEXT NOT NULL,
+    replicate INTEGER NOT NULL CHECK (replicate >= 0),
+    space TEXT NOT NULL,
+    fingerprint_id TEXT NOT NULL REFERENCES fingerprints (id),
+    onnx_digest TEXT NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('ok', 'noisy', 'hot', 'censored', 'failed', 'quarantined')),
+    latency_ms REAL CHECK (latency_ms > 0 AND latency_ms < 1e15),
+    payload BLOB NOT NULL,
+    created_s REAL NOT NULL,
+    UNIQUE (campaign, key, replicate),
+    CHECK (latency_ms IS NOT NULL OR verdict <> 'ok')
+) STRICT;
+CREATE INDEX measurements_by_device ON measurements (fingerprint_id, space);
+"""
+
+
+@dataclass(frozen=True)
+class CampaignRow:
+    """One campaign: a space on a device by a plan with a seed.
+
+    Attributes:
+        id: derived from all of these, so that the same command finds the same campaign again.
+        purpose: ``collect`` or ``verify``.
+    """
+
+    id: str
+    space: str
+    fingerprint_id: str
+    plan: dict[str, Any]
+    seed: int
+    purpose: str
+    created_s: float
+
+
+class Store:
+    """A store file, opened to read or, by one process at a time, to write.
+
+    Args:
+        path: the file; created if ``write`` and absent.
+        write: take the writer's lock.
+
+    Raises:
+        InputRefusedError: not a store, damaged, or of a newer schema.
+        StoreError: held by another process, or the disk does not obey.
+    """
+
+    def __init__(self, path: Path | str, *, write: bool = False) -> None:
+        self.path = Path(path)
+        self.write = write
+        self._lock: filelock.BaseFileLock | None = None
+        if not write and not self.path.is_file():
+            raise InputRefusedError(f"no store at {self.path}; name an existing file, or measure into a new one")
+        if write:
+            self._lock = self._hold()
+        try:
+            self._connection = self._connect()
+        except BaseException:
+            self._release()
+            raise
+
+    def close(self) -> None:
+        """Close the file and let the lock go; closing twice is allowed."""
+        self._connection.close()
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def add_fingerprint(self, fingerprint: Fingerprint) -> None:
+        """Keep a device's fingerprint; rows may refer to it from now on."""
+        with self._transaction() as run:
+            run("INSERT OR IGNORE INTO fingerprints VALUES (?, ?)", fingerprint.id, fingerprint.to_json())
+
+    def begin(
+        self, space: str, fingerprint: Fingerprint, plan: dict[str, Any], seed: int, *, purpose: str = "collect"
+    ) -> str:
+        """Begin a campaign, or find it again; return its id."""
+        self.add_fingerprint(fingerprint)
+        identity = json.dumps([space, fingerprint.id, plan, seed, purpose], sort_keys=True)
+        id_ = sha256(identity.encode()).hexdigest()[:12]
+        row = (id_, space, fingerprint.id, json.dumps(plan, sort_keys=True), seed, purpose, time.time())
+        with self._transaction() as run:
+            run("INSERT OR IGNORE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
+        return id_
+
+    def append(self, campaign: str, *measurements: Measurement) -> None:
+        """Keep measurements, all or none; they are on the disk when this returns.
+
+        Raises:
+            StoreError: a row of the same key and replicate is there already, or the disk does not obey.
+            UsageError: a measurement without a usable latency that does not say why.
+        """
+        rows = [_row(campaign, m) for m in measurements]
+        marks = ", ".join("?" * 10)
+        columns = (
+            "campaign, key, replicate, space, fingerprint_id, onnx_digest, verdict, latency_ms, payload, created_s"
+        )
+        with self._transaction() as run:
+            for row in rows:
+                run(f"INSERT INTO measurements ({columns}) VALUES ({marks})", *row)
+
+    def add_calibration(self, campaign: str, calibration: dict[str, Any]) -> None:
+        """Keep a calibration of the device as it was found."""
+        text = json.dumps(calibration, allow_nan=False)
+        with self._transaction() as run:
+            run("INSERT INTO calibrations (campaign, json, created_s) VALUES (?, ?, ?)", campaign, text, time.time())
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def fingerprint(self, id_: str) -> Fingerprint:
+        """Return a fingerprint by its id.
+
+        Raises:
+            UsageError: no such fingerprint in this store.
+        """
+        found = self.fingerprints()
+        if id_ not in found:
+            raise UsageError(f"no fingerprint {id_!r} in {self.path}; allowed: {', '.join(found) or 'none'}")
+        return found[id_]
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Return every fingerprint by its id."""
+        return {row[0]: Fingerprint.from_json(row[1]) for row in self._read("SELECT id, json FROM fingerprints")}
+
+    def campaigns(self) -> list[CampaignRow]:
+        """Return every campaign, the oldest first."""
+        rows = self._read(
+            "SELECT id, space, fingerprint_id, plan, seed, purpose, created_s FROM campaigns ORDER BY created_s, id"
+        )
+        return [CampaignRow(i, space, f, json.loads(plan), *rest) for i, space, f, plan, *rest in rows]
+
+    def done(self, campaign: str) -> set[tuple[str, int]]:
+        """Return the (key, replicate) pairs that this campaign has, failed ones too."""
+        return set(self._read("SELECT key, replicate FROM measurements WHERE campaign = ?", campaign))
+
+    def counts(self, campaign: str | None = None) -> dict[str, int]:
+        """Return verdict -> number of rows, of one campaign or of all."""
+        where, values = _where(campaign=campaign)
+        return dict(self._read(f"SELECT verdict, count(*) FROM measurements{where} GROUP BY verdict", *values))
+
+    def sets(self) -> dict[tuple[str, str], int]:
+        """Return (space, fingerprint id) -> number of rows."""
+        query = "SELECT space, fingerprint_id, count(*) FROM measurements GROUP BY space, fingerprint_id"
+        return {(row[0], row[1]): row[2] for row in self._read(query)}
+
+    def measurements(
+        self,
+        *,
+        campaign: str | None = None,
+        space: str | None = None,
+        fingerprint_id: str | None = None,
+        key: str | None = None,
+        newest: int | None = None,
+    ) -> Iterator[Measurement]:
+        """Yield measurements in the order they were kept, those that fit all filters.
+
+        Args:
+            campaign: only rows of this campaign.
+            space: only rows of this space.
+            fingerprint_id: only rows of this device.
+            key: only rows of this network.
+            newest: only the last so many of them.
+
+        Raises:
+            InputRefusedError: a row is damaged.
+        """
+        where, values = _where(campaign=campaign, space=space, fingerprint_id=fingerprint_id, key=key)
+        query = f"SELECT number, key, replicate, fingerprint_id, payload FROM measurements{where}"
+        if newest is not None:
+            query = f"SELECT * FROM ({query} ORDER BY number DESC LIMIT {int(newest)})"
+        for number, key_, replicate, id_, payload in self._read(f"{query} ORDER BY number", *values):
+            found = unpack(payload, f"row {number} of {self.path}")
+            if (found.key, found.replicate, found.fingerprint_id) != (key_, replicate, id_):
+                raise InputRefusedError(f"row {number} of {self.path} is damaged: it does not name itself. {RESTORE}")
+            yield found
+
+    def calibrations(self, fingerprint_id: str) -> list[dict[str, Any]]:
+        """Return the calibrations of a device, the oldest first."""
+        query = (
+            "SELECT c.json FROM calibrations c JOIN campaigns p ON p.id = c.campaign "
+            "WHERE p.fingerprint_id = ? ORDER BY c.number"
+        )
+        return [json.loads(row[0]) for row in self._read(query, fingerprint_id)]
+
+    def check(self) -> None:
+        """Check the whole file.
+
+        Raises:
+            InputRefusedError: it is damaged.
+        """
+        for query in ("PRAGMA quick_check", "PRAGMA foreign_key_check"):
+            found = [row for row in self._read(query) if row[0] != "ok"]
+            if found:
+                raise InputRefusedError(f"{self.path} is damaged ({found[0][0]}). {RESTORE}")
+
+    # -- the file ------------------------------------------------------------------------------------------------
+
+    def _hold(self) -> filelock.BaseFileLock:
+        """Take the writer's lock; the system lets it go when its holder dies, however that happens."""
+        lock = filelock.FileLock(f"{self.path}.lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise StoreError(
+                f"{self.path} is held by {self._holder()}; wait for it, stop it, or use another file"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"cannot lock {self.path}: {error}; nothing lost. Free or mount the disk, then go on"
+            ) from error
+        holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        try:
+            self._holder_path.write_text(json.dumps(holder))
+        except OSError as error:
+            lock.release()
+            raise StoreError(
+                f"cannot write beside {self.path}: {error}; nothing lost. Free the disk, then go on"
+            ) from error
+        return lock
+
+    @property
+    def _holder_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".holder")
+
+    def _holder(self) -> str:
+        try:
+            found = json.loads(self._holder_path.read_text())
+            return f"process {found['pid']} on {found['host']} since {found['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._holder_path.unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "rwc" if self.write else "ro"
+        with self._named():
+            # commits are ours to make: autocommit here, BEGIN IMMEDIATE in _transaction
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+        try:
+            self._connection = connection
+            with self._named():
+                self._admit(connection)
+            if self.path.stat().st_size <= CHECKED_BYTES:
+                self.check()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _admit(self, connection: sqlite3.Connection) -> None:
+        """Set the file up if it is new; refuse what is no store of ours."""
+        connection.execute("PRAGMA busy_timeout = 10000")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        schema = connection.execute("PRAGMA user_version").fetchone()[0]
+        empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        if self.write and empty and application == 0:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(
+                f"BEGIN IMMEDIATE;{_TABLES}"
+                f"PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {SCHEMA};COMMIT;"
+            )
+            return
+        if application != APPLICATION_ID:
+            raise InputRefusedError(f"{self.path} is a database, but no tempograd store; name another file")
+        if schema != SCHEMA:
+            raise InputRefusedError(
+                f"{self.path} has schema {schema}; this version reads schema {SCHEMA}. Nothing was changed; "
+                "upgrade with: pip install --upgrade tempograd"
+            )
+        if self.write:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def _transaction(self) -> Generator[Callable[..., object]]:
+        if not self.write:
+            raise StoreError(f"{self.path} was opened to read; open it with write=True")
+        with self._named():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._run
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _run(self, query: str, *values: object) -> None:
+        self._connection.execute(query, values)
+
+    def _read(self, query: str, *values: Any) -> list[Any]:
+        with self._named():
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _named(self) -> Generator[None]:
+        """Turn what SQLite raises into errors that say what is lost (nothing) and what to do."""
+        try:
+            yield
+        except sqlite3.ProgrammingError as error:
+            raise StoreError(f"{self.path} is closed; open it again. ({error})") from error
+        except sqlite3.IntegrityError as error:
+            raise StoreError(f"{self.path} refused a row: {error}; nothing of it was kept") from error
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise InputRefusedError(f"{self.path} is no readable store ({error}). {RESTORE}") from error
+            if code == sqlite3.SQLITE_FULL:
+                raise StoreError(f"disk full at {self.path}; nothing lost; free space and run again") from error
+            if code == sqlite3.SQLITE_IOERR:
+                # after a failed sync the kernel may have dropped the pages: this descriptor is not to be trusted again
+                self._connection.close()
+                raise StoreError(
+                    f"I/O error at {self.path} ({error}); nothing lost: every acknowledged row was synced before. "
+                    "Check the disk, then run again"
+                ) from error
+            raise StoreError(
+                f"cannot use {self.path}: {error}; nothing lost. Check path and rights, then run again"
+            ) from error
+
+
+def _row(campaign: str, m: Measurement) -> tuple[Any, ...]:
+    if m.failure is None and not m.rounds:
+        raise UsageError(f"the measurement of {m.key!r} has neither rounds nor a failure; measure it again")
+    latency_ms = m.estimate.latency_ms if m.failure is None and m.estimate is not None else None
+    if latency_ms is not None and not (isfinite(latency_ms) and latency_ms > 0):
+        raise UsageError(
+            f"latency_ms={latency_ms!r} for {m.key!r}; allowed: a finite number above 0. The burst was below the "
+            "clock's resolution or the clock is broken: measure with longer bursts"
+        )
+    ids = (campaign, m.key, m.replicate, m.space, m.fingerprint_id, m.onnx_digest)
+    return (*ids, m.verdict, latency_ms, pack(m), time.time())
+
+
+def _where(**filters: str | None) -> tuple[str, list[str]]:
+    given = {name: value for name, value in filters.items() if value is not None}
+    conditions = " AND ".join(f"{name} = ?" for name in given)
+    return (f" WHERE {conditions}" if given else ""), list(given.values())

@@ -1,0 +1,149 @@
+"""Which networks are timed, and how long each.
+
+A campaign may grow: the first 300 networks of a campaign of 500 are the campaign of 300, blind duplicates included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnknownNameError, UsageError
+from ..spaces.architecture import Architecture
+from ..spaces.space import SearchSpace
+
+Build = Callable[[str, Path], tuple[Path, str]]
+
+POOL = 64  # candidates from which a stratified pick takes the extreme one
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is timed, and when it is enough.
+
+    Attributes:
+        name: for people.
+        burst_ms: length of one round's burst.
+        checks: valid rounds after which the interval is looked at; at the last a network is closed whatever it says.
+        target: half width of the interval, as a share of the latency, that closes a network with verdict ``ok``.
+        coverage: of the interval at each look: with four looks at 0.985 all of them hold together with 96 %
+            (measurement by order statistics: 8, 11, 15, 20 rounds miss 0.8, 1.2, 0.7, 1.2 %).
+        requeue: a network without enough gated rounds waits once for a later batch.
+    """
+
+    name: str
+    burst_ms: float
+    checks: tuple[int, ...]
+    target: float
+    coverage: float
+    requeue: bool
+
+    def __post_init__(self) -> None:
+        if not self.checks or list(self.checks) != sorted(set(self.checks)) or self.checks[0] < 1:
+            raise UsageError(f"checks={self.checks}; allowed: rising numbers of rounds, the first at least 1")
+        for name, top in (("burst_ms", 1e6), ("target", 1), ("coverage", 1)):
+            value = getattr(self, name)
+            if not 0 < value < top:
+                raise UsageError(f"{name}={value!r}; allowed: above 0 and below {top:g}")
+
+    def record(self, seed: int) -> dict[str, Any]:
+        """Return the fields with the seed, as every measurement keeps them."""
+        return asdict(self) | {"checks": list(self.checks), "seed": seed}
+
+
+QUICK = Plan("quick", burst_ms=10, checks=(6,), target=0.05, coverage=0.95, requeue=False)
+STANDARD = Plan("standard", burst_ms=10, checks=(8, 11, 15), target=0.02, coverage=0.985, requeue=True)
+PRECISE = Plan("precise", burst_ms=20, checks=(8, 11, 15, 20), target=0.01, coverage=0.985, requeue=True)
+PLANS = {plan.name: plan for plan in (QUICK, STANDARD, PRECISE)}
+
+
+def named(name: str) -> Plan:
+    """Return the plan of this name.
+
+    Raises:
+        UnknownNameError: no such plan.
+    """
+    if name not in PLANS:
+        raise UnknownNameError("plan", name, PLANS)
+    return PLANS[name]
+
+
+@dataclass(frozen=True)
+class Items:
+    """What is measured: keys of one space, and how the network of a key is built.
+
+    Attributes:
+        space: text identity under which the rows are kept.
+        keys: all different, in the order in which they are measured.
+        build: ``(key, directory) -> (path of the ONNX file, its SHA-256)``; called in a background thread.
+    """
+
+    space: str
+    keys: tuple[str, ...]
+    build: Build
+
+    @classmethod
+    def of(cls, space: SearchSpace, architectures: Sequence[Architecture], *, batch: int = 1, seed: int = 0) -> Items:
+        """Return architectures of a space, built for ``batch`` inputs with weights from ``seed``."""
+
+        def build(key: str, directory: Path) -> tuple[Path, str]:
+            return space.write_onnx(space.from_key(key), directory, batch=batch, seed=seed)
+
+        return cls(space.spec, tuple(dict.fromkeys(a.key for a in architectures)), build)
+
+
+def choose(space: SearchSpace, count: int, *, seed: int, stratified: float = 0.1) -> list[Architecture]:
+    """Return ``count`` different architectures; a larger count begins with the smaller one.
+
+    Args:
+        space: where they come from.
+        count: how many.
+        seed: of the choice.
+        stratified: share that is not drawn uniformly but as the most extreme of 64 in a random direction of the
+            composition (how many sites take each option): the lightest and heaviest networks, that uniform draws
+            hardly ever meet.
+
+    Raises:
+        UsageError: the space has fewer, or the share is not within [0, 1].
+    """
+    if not 0 <= stratified <= 1:
+        raise UsageError(f"stratified={stratified!r}; allowed: from 0 to 1")
+    uniform = iter(space.sample(count, np.random.default_rng([seed, 1])))
+    extremes = _extremes(space, np.random.default_rng([seed, 2]))
+    found: dict[Architecture, None] = {}
+    for position in range(count):
+        pick = next(extremes) if int((position + 1) * stratified) > int(position * stratified) else None
+        while pick is None or pick in found:
+            pick = next(uniform)
+        found[pick] = None
+    return list(found)
+
+
+def duplicates(count: int) -> list[int]:
+    """Return the positions that are measured twice: 2.5 % of a large campaign, more of a small one.
+
+    A spread needs some 50 pairs to be known to 10 %; so their number is n / 40 + 0.8 sqrt(n), rounded down: 5 of 30,
+    21 of 300, 50 of 1000, 330 of 10,000.
+    """
+    return [n for n in range(count) if _pairs(n + 1) > _pairs(n)]
+
+
+def _pairs(count: int) -> int:
+    return (isqrt(64_000_000 * count) + 250 * count) // 10000  # whole numbers: the same on every machine
+
+
+def _extremes(space: SearchSpace, rng: np.random.Generator) -> Iterator[Architecture]:
+    options = sorted({option for site in space.sites for option in site.options})
+    table = [[options.index(option) for option in site.options] for site in space.sites]
+    pool = POOL if space.size_log10 > np.log10(4 * POOL) else 1
+    while True:
+        candidates = space.sample(pool, rng)
+        counts = np.zeros((pool, len(options)))
+        for row, candidate in zip(counts, candidates, strict=True):
+            np.add.at(row, [site[choice] for site, choice in zip(table, candidate.choices, strict=True)], 1)
+        yield candidates[int(np.argmax(counts @ rng.standard_normal(len(options))))]

@@ -1,0 +1,173 @@
+"""The protocol of measuring as pure functions: reference state, calibration, when to stop.
+
+References:
+    Abedi and Brecht, ICPE 2017 (interleaved trials); Maricq et al., OSDI 2018 (order-statistic intervals);
+    Kalibera and Jones, ISMM 2013 (repeat at the level where the variance is).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from ..devices.measurement import MIN_GATED, Estimate, Reference, Round
+from .plan import Plan
+
+HOUR_S = 3600.0
+MIN_READINGS = 2000  # sentinel readings that stay in force however old they are
+CALIBRATION_NETWORKS = 12
+CALIBRATION_ROUNDS = 12
+BETA_SPREAD = 0.1  # how far elasticities of networks lie around 1: what beta is shrunk by
+
+Step = Literal["go on", "close", "wait"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a device's sentinel explains, from a dozen networks timed a dozen rounds each.
+
+    Attributes:
+        id: names it in every measurement that it was used for.
+        at_s: when, by the device's clock of rounds.
+        common_share: R2 of ln(network) on ln(sentinel) within networks; below 0.5 the sentinel corrects nothing.
+        beta: elasticity of a network's time on the sentinel's, shrunk to 1.
+        noise: standard deviation of ln(before / after) of the sentinel, by its median.
+        round_sd: of ln of a round's value within a network, as it came.
+        residual_sd: the same after the sentinel's drift is divided out.
+        networks: how many networks it rests on.
+        rounds: how many rounds it rests on.
+    """
+
+    id: str
+    at_s: float
+    common_share: float
+    beta: float
+    noise: float
+    round_sd: float
+    residual_sd: float
+    networks: int
+    rounds: int
+
+    def attainable(self, rounds: int, coverage: float = 0.95) -> float:
+        """Return the half width of the interval (a share of the latency) to expect of this many rounds."""
+        sd = min(self.round_sd, self.residual_sd) if self.common_share >= 0.5 else self.round_sd
+        return float(norm.ppf((1 + coverage) / 2) * np.sqrt(np.pi / 2 / rounds)) * sd
+
+
+def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -> Calibration:  # noqa: A002
+    """Learn how a device's networks follow its sentinel.
+
+    Args:
+        rounds: network -> its rounds; networks with fewer than three are left out.
+        clock: ``cpu`` or ``wall``.
+        id: of the result.
+
+    Returns:
+        The calibration; without usable rounds one whose common share is 0, so that nothing is corrected by it.
+    """
+    brackets = [_bracket(r) for series in rounds.values() for r in series]
+    noise = 1.4826 * float(np.median(np.abs(brackets))) if brackets else 0.0
+    valid = {k: [r for r in series if r.invalid(clock, noise) is None] for k, series in rounds.items()}
+    used = {k: series for k, series in valid.items() if len(series) >= 3}
+    at_s = max((r.started_s for series in rounds.values() for r in series), default=0.0)
+    if not used:
+        return Calibration(id, at_s, 0.0, 1.0, noise, 0.0, 0.0, 0, 0)
+    s = _centred([[r.sentinel_ms for r in series] for series in used.values()])
+    v = _centred([[r.value_ms(clock) for r in series] for series in used.values()])
+    free = max(len(s) - len(used), 1)  # degrees of freedom: one level a network is taken out
+    ss, sv, vv = float(s @ s), float(s @ v), float(v @ v)
+    slope = sv / ss if ss > 0 else 1.0
+    share = min(sv * sv / (ss * vv), 1.0) if ss > 0 and vv > 0 and sv > 0 else 0.0
+    residual = max(vv - slope * sv, 0.0) / max(free - 1, 1)
+    weight = BETA_SPREAD**2 / (BETA_SPREAD**2 + residual / ss) if ss > 0 else 0.0
+    beta = 1 + weight * (slope - 1)
+    after = float(np.sqrt(np.sum((v - beta * s) ** 2) / free))
+    return Calibration(id, at_s, share, beta, noise, float(np.sqrt(vv / free)), after, len(used), len(s))
+
+
+def _bracket(round_: Round) -> float:
+    return float(np.log(min(round_.sentinel_before_ms) / min(round_.sentinel_after_ms)))
+
+
+def _centred(series: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    logs = [np.log(values) for values in series]
+    return np.concatenate([values - values.mean() for values in logs])
+
+
+class SentinelHistory:
+    """Recent sentinel readings of a device: what its reference state is taken from.
+
+    They are those of the last hour, and never fewer than the last 2000: a few rounds taken while the device happens to
+    be slow must not become a reference of their own.
+    """
+
+    def __init__(self, rounds: Iterable[Round] = ()) -> None:
+        self._readings: deque[tuple[float, float]] = deque()
+        self.extend(rounds)
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    def extend(self, rounds: Iterable[Round]) -> None:
+        """Add the readings of rounds, in the order in which they were taken."""
+        self._readings.extend((r.started_s, r.sentinel_ms) for r in rounds)
+        while len(self._readings) > MIN_READINGS and abs(self._readings[-1][0] - self._readings[0][0]) > HOUR_S:
+            self._readings.popleft()
+
+    def reference(self, calibration: Calibration) -> Reference:
+        """Return the reference state in force now; there must be a reading."""
+        return Reference.of(
+            [ms for _, ms in self._readings],
+            beta=calibration.beta,
+            noise=calibration.noise,
+            common_share=calibration.common_share,
+            calibration=calibration.id,
+        )
+
+
+def should_close(estimate: Estimate | None, plan: Plan, rounds: int) -> bool:
+    """Return whether a network is done after this many valid rounds.
+
+    At the last check always, at an earlier one if the interval is narrow enough; never between two checks, where a
+    look would cost coverage.
+    """
+    if rounds >= plan.checks[-1]:
+        return True
+    return rounds in plan.checks and estimate is not None and estimate.half_width <= plan.target
+
+
+def next_step(estimate: Estimate | None, plan: Plan, *, valid: int, taken: int, waited: bool) -> Step:
+    """Return what happens to a network now: another round, the end, or a later batch.
+
+    Args:
+        estimate: its label so far.
+        plan: the plan.
+        valid: its valid rounds.
+        taken: all its rounds: twice the plan's last check ends it too, so that no network is timed for ever.
+        waited: it is in its later batch already; there it gets as many rounds as the plan's first check, and one look.
+    """
+    cap = plan.checks[-1]
+    if waited:
+        more = cap + plan.checks[0]
+        return "close" if valid >= more or taken >= 2 * more else "go on"
+    if not should_close(estimate, plan, valid) and taken < 2 * cap:
+        return "go on"
+    reached = estimate is not None and (estimate.gated >= MIN_GATED or estimate.half_width <= plan.target)
+    return "close" if reached or not plan.requeue else "wait"
+
+
+def gated_share(rounds: Iterable[Round], reference: Reference, clock: str) -> float:
+    """Return the share of valid rounds that were taken in the reference state, NaN if there is none."""
+    valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
+    return sum(r.sentinel_ms <= reference.gate_ms for r in valid) / len(valid) if valid else float("nan")
+
+
+def is_stale(calibration: Calibration | None, now_s: float) -> bool:
+    """Return whether a calibration is missing, older than an hour, or of another clock."""
+    return calibration is None or abs(now_s - calibration.at_s) > HOUR_S
