@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper
 
 from .graph import (
     INPUT,
@@ -67,8 +66,18 @@ class WeightPool:
     @classmethod
     def of(cls, graph: Graph, seed: int) -> WeightPool:
         """Return the pool of a choice graph; the same seed gives the same bytes."""
-        shapes = tuple(sorted({s for name, s in graph.weights().items() if name.endswith(".weight") and len(s) > 1}))
-        return _pool(shapes, seed)
+        shapes = sorted({s for name, s in graph.weights.items() if name.endswith(".weight") and len(s) > 1})
+        rng = np.random.default_rng(seed)
+        starts: dict[Shape, int] = {}
+        blocks: list[FloatArray] = []
+        size = 0
+        for shape in shapes:
+            length = -(-(prod(shape) + _STEP * _VIEWS) * 4 // _PAGE) * _PAGE // 4
+            starts[shape] = size
+            blocks.append(rng.standard_normal(length, dtype=np.float32) * np.float32(np.sqrt(2 / prod(shape[1:]))))
+            size += length
+        values = np.concatenate(blocks)
+        return cls(values, starts, f"weights-{sha256(values.tobytes()).hexdigest()[:12]}.bin")
 
     def start(self, shape: Shape, index: int) -> int:
         """Return where the weights of the ``index``-th layer begin, in floats."""
@@ -80,28 +89,13 @@ class WeightPool:
         BatchNorm is set so that it is the identity up to a shift: it folds into its convolution exactly.
         """
         found: dict[str, FloatArray] = {}
-        for index, (name, shape) in enumerate(graph.weights().items()):
+        for index, (name, shape) in enumerate(graph.weights.items()):
             if len(shape) > 1:
                 start = self.start(shape, index)
                 found[name] = self.values[start : start + prod(shape)].reshape(shape)
             else:
                 found[name] = _vector(name, shape, index)
         return found
-
-
-@lru_cache(maxsize=16)
-def _pool(shapes: tuple[Shape, ...], seed: int) -> WeightPool:
-    rng = np.random.default_rng(seed)
-    starts: dict[Shape, int] = {}
-    blocks: list[FloatArray] = []
-    size = 0
-    for shape in shapes:
-        length = -(-(prod(shape) + _STEP * _VIEWS) * 4 // _PAGE) * _PAGE // 4
-        starts[shape] = size
-        blocks.append(rng.standard_normal(length, dtype=np.float32) * np.float32(np.sqrt(2 / prod(shape[1:]))))
-        size += length
-    values = np.concatenate(blocks)
-    return WeightPool(values, starts, f"weights-{sha256(values.tobytes()).hexdigest()[:12]}.bin")
 
 
 def _vector(name: str, shape: Shape, index: int) -> FloatArray:
@@ -119,13 +113,15 @@ class _Emitter:
 
     def __init__(self, graph: Graph, weights: Mapping[str, FloatArray], pool: WeightPool | None, batch: int) -> None:
         self.graph, self.weights, self.pool, self.batch = graph, weights, pool, batch
-        self.index = {name: i for i, name in enumerate(graph.weights())}
+        self.index = {name: i for i, name in enumerate(graph.weights)}
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
 
     def add(self, kind: str, node: Node, *inputs: str, **attributes: Any) -> None:
         """Append one ONNX node whose output bears the graph node's name."""
-        self.nodes.append(helper.make_node(kind, [*inputs], [node.name], name=node.name, **attributes))
+        proto = NodeProto(op_type=kind, name=node.name, input=inputs, output=[node.name])
+        proto.attribute.extend(_attribute(name, value) for name, value in attributes.items())
+        self.nodes.append(proto)
 
     def weight(self, name: str) -> str:
         """Append a layer's weight, by reference into the pool if there is one."""
@@ -146,6 +142,15 @@ class _Emitter:
         tensor.data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
         self.initializers.append(tensor)
         return name
+
+
+def _attribute(name: str, value: int | float | list[int]) -> AttributeProto:
+    """Do what ``helper.make_attribute`` does, for the three kinds used here and several times faster."""
+    if isinstance(value, list):
+        return AttributeProto(name=name, type=AttributeProto.INTS, ints=value)
+    if isinstance(value, float):
+        return AttributeProto(name=name, type=AttributeProto.FLOAT, f=value)
+    return AttributeProto(name=name, type=AttributeProto.INT, i=value)
 
 
 def to_onnx(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Final
 
@@ -179,7 +180,7 @@ class Graph:
     nodes: tuple[Node, ...]
     output: str
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Return the shape of every value, by name."""
         return {INPUT: self.input_shape} | {node.name: node.shape for node in self.nodes}
@@ -196,8 +197,9 @@ class Graph:
 
     def parameters(self) -> int:
         """Return the number of trained weights; choices must be resolved."""
-        return sum(prod(shape) for name, shape in self.weights().items() if ".running_" not in name)
+        return sum(prod(shape) for name, shape in self.weights.items() if ".running_" not in name)
 
+    @cached_property
     def weights(self) -> dict[str, Shape]:
         """Return the shapes of all weights, ``node.weight`` -> shape, those inside choices too."""
         found: dict[str, Shape] = {}

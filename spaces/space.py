@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from .circuit import Circuit
+    from .export import WeightPool
     from .network import Network
 
 CHUNK = 256  # architectures drawn at a time: fixed, so that a longer sample begins with the shorter one
@@ -236,9 +237,13 @@ class SearchSpace(ABC):
         from .export import WeightPool, write_model
 
         self._own(architecture)
-        pool = WeightPool.of(self.graph, seed)
+        pool = self._pools.get(seed) or self._pools.setdefault(seed, WeightPool.of(self.graph, seed))
         metadata = {"space": self.spec, "architecture": self.format(architecture)}
         return write_model(self.network_graph(architecture), directory, pool, batch=batch, metadata=metadata)
+
+    @cached_property
+    def _pools(self) -> dict[int, WeightPool]:
+        return {}
 
     def to_torch(self, architecture: Architecture) -> Network:
         """Return the network as an ``nn.Module``: ``(b, C, H, W) -> (b, classes)``."""

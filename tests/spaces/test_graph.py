@@ -74,7 +74,7 @@ def test_resolving_keeps_the_full_path_of_a_block():
     x = builder.choice("e", "site", {"skip": lambda b, x: b.add("i", Identity(), x), "conv": _conv}, INPUT)
     graph = builder.graph(builder.add("r", Relu(), x))
     assert names(resolve(graph, {"site": 1})) == ["e/conv/c", "r"]
-    assert list(graph.weights()) == ["e/conv/c.weight"]
+    assert list(graph.weights) == ["e/conv/c.weight"]
 
 
 def _conv(builder, x):
