@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..errors import DeviceError
+
 
 class Program(Protocol):
     """One network, ready to run on seeded inputs that live in preallocated memory."""
@@ -66,5 +68,5 @@ class Runtime(Protocol):
         ...
 
 
-class FallbackError(Exception):
+class FallbackError(DeviceError):
     """What was asked to run is not what would have run; the worker turns it into a ``fallback`` failure."""

@@ -162,7 +162,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
         runtime.start()
         sentinel = sentinels.build(first["sentinel"], precision=first["options"]["precision"])
         worker = Worker(board, runtime, threads=first["threads"], batch=first["batch"], sentinel=sentinel)
-    except (TempogradError, FallbackError, MemoryError) as error:
+    except (TempogradError, MemoryError) as error:
         _send(replies, pack({"error": _line(error)}))
         return
     _send(replies, pack({"isolation": in_force, "sentinel_ms": worker.sentinel_ms}))

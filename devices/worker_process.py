@@ -28,7 +28,7 @@ _TAIL_BYTES = 4096
 _ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES")
 
 
-class WorkerEndedError(Exception):
+class WorkerEndedError(DeviceError):
     """The worker died or was stopped; it is gone when this is raised.
 
     Attributes:

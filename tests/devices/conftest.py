@@ -1,0 +1,144 @@
+"""Small networks, and a runtime that misbehaves as a network's graph name asks, installed as a plug-in would be."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tempograd.devices.device import Model
+
+FAULTY = """
+import os, signal, subprocess, sys, time
+from onnx import ModelProto
+from tempograd.devices.runtime import FallbackError
+from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
+
+
+class Program:
+    def __init__(self, inner, what):
+        self._inner, self._what, self._runs = inner, what, 0
+        self.providers = inner.providers
+
+    def run(self):
+        self._runs += 1
+        late = self._runs > 70
+        if self._what == "segfault" and late:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self._what == "hang" and late:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], cwd="/")
+            while True:
+                time.sleep(1)
+        if self._what == "oom" and late:
+            raise MemoryError
+        if self._what == "talk":
+            print("noise on standard output")
+        if self._what == "doze":
+            time.sleep(0.01)
+        self._inner.run()
+
+    def invalid_output(self):
+        return self._inner.invalid_output()
+
+
+class Faulty(OnnxRuntime):
+    def load(self, model, folder):
+        what = ModelProto.FromString(model).graph.name
+        if what == "abort_load":
+            print("last words", file=sys.stderr, flush=True)
+            os.abort()
+        if what == "hang_load":
+            time.sleep(600)
+        if what == "fallback":
+            raise FallbackError("nodes went elsewhere")
+        return Program(super().load(model, folder), what)
+"""
+
+
+class Zoo:
+    """Writes networks into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, key: str, content: bytes) -> Model:
+        path = self.folder / f"{key}.onnx"
+        path.write_bytes(content)
+        return Model(key, path, sha256(content).hexdigest())
+
+    def conv(self, key: str, *, channels: int = 8, batch: int = 1, graph: str = "net", scale: float = 0.1) -> Model:
+        return self.file(key, conv(channels=channels, batch=batch, graph=graph, scale=scale))
+
+    def endless(self, key: str) -> Model:
+        """A Loop of some 10^18 rounds."""
+        return self.file(key, endless())
+
+
+def conv(*, channels: int = 8, batch: int = 1, graph: str = "net", scale: float = 0.1, size: int = 8) -> bytes:
+    weights = np.random.default_rng(0).normal(0, scale, (channels, 3, 3, 3)).astype(np.float32)
+    return model_bytes(
+        [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1] * 4), helper.make_node("Relu", ["c"], ["y"])],
+        [batch, 3, size, size],
+        [batch, channels, size, size],
+        [numpy_helper.from_array(weights, "w")],
+        graph=graph,
+    )
+
+
+def model_bytes(nodes, x_shape, y_shape, weights=(), *, graph: str = "net", kind: int = TensorProto.FLOAT) -> bytes:
+    made = helper.make_graph(
+        nodes,
+        graph,
+        [helper.make_tensor_value_info("x", kind, x_shape)],
+        [helper.make_tensor_value_info("y", kind, y_shape)],
+        weights,
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def endless() -> bytes:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_in"], ["go_out"]),
+            helper.make_node("Sin", ["a"], ["b"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("b", TensorProto.FLOAT, [1, 4]),
+        ],
+    )
+    weights = [
+        numpy_helper.from_array(np.array(2**60, np.int64), "trips"),
+        numpy_helper.from_array(np.array(True), "go"),
+    ]
+    return model_bytes([helper.make_node("Loop", ["trips", "go", "x"], ["y"], body=body)], [1, 4], [1, 4], weights)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Zoo:
+    return Zoo(tmp_path)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of the runtime that misbehaves."""
+    site = tmp_path / "site"
+    info = site / "faulty-1.dist-info"
+    info.mkdir(parents=True)
+    (site / "faulty_runtime.py").write_text(FAULTY)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[tempograd.runtimes]\nfaulty = faulty_runtime:Faulty\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.delitem(__import__("sys").modules, "faulty_runtime", raising=False)
+    return "faulty"
