@@ -62,13 +62,16 @@ def read(path: Path, digest: str, limits: Limits | None = None) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise InputRefusedError(f"cannot open {path.name}: {error.strerror}; links are not followed") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InputRefusedError(f"{path.name} is not a regular file")
         if status.st_size > limit:
             raise InputRefusedError(f"{path.name} has {status.st_size} bytes; the limit is {limit}")
-        content = file.read(limit + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise InputRefusedError(f"{path.name} grew beyond {limit} bytes while it was read")
     found = sha256(content).hexdigest()

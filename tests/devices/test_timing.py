@@ -1,0 +1,107 @@
+"""On a clock that the tests turn, so that nothing depends on this machine."""
+
+from __future__ import annotations
+
+import time
+from itertools import count as counter
+
+import pytest
+
+from tempograd.devices import timing
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall_ns = self.cpu_ns = 10**9
+        monkeypatch.setattr(time, "perf_counter_ns", lambda: self.wall_ns)
+        monkeypatch.setattr(time, "thread_time_ns", lambda: self.cpu_ns)
+
+    def network(self, times_ms, wait_ms: float = 0.0):
+        """An inference that takes these CPU times in turn, and waits on top of each."""
+        values = iter(times_ms)
+
+        def run() -> None:
+            cpu_ns = int(next(values) * 1e6)
+            self.cpu_ns += cpu_ns
+            self.wall_ns += cpu_ns + int(wait_ms * 1e6)
+
+        return run
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def always(value):
+    return (value for _ in counter())
+
+
+def nothing() -> None:
+    pass
+
+
+def test_warm_up_ends_when_times_settle(clock):
+    warm = timing.warm_up(clock.network([9.0] + [4.0, 3.0, 2.0, 1.5, 1.2] + [1.0] * 90), nothing)
+    assert warm.first_run_ms == pytest.approx(9.0)
+    assert not warm.capped
+    assert 11 < warm.runs < 25
+    assert warm.typical_ms == pytest.approx(1.0)
+    assert warm.fastest_ms == pytest.approx(1.0)
+
+
+def test_warm_up_is_capped_by_runs(clock):
+    warm = timing.warm_up(clock.network(1.5 - 0.02 * i for i in range(60)), nothing)
+    assert warm.capped
+    assert warm.runs == 1 + timing.WARM_UP_RUNS
+
+
+@pytest.mark.parametrize("time_ms", [50.0, 2000.0])
+def test_warm_up_of_a_large_network_is_capped_by_time_but_has_six_runs(clock, time_ms):
+    warm = timing.warm_up(clock.network(always(time_ms)), nothing)
+    assert warm.capped
+    assert warm.runs == 1 + 6
+
+
+def test_a_burst_lasts_long_enough_and_counts_its_samples(clock):
+    counted = []
+    wall, cpu = timing.burst(
+        clock.network(always(1.0), wait_ms=0.25), lambda: counted.append(1), burst_ms=10.0, fastest_ms=1.0
+    )
+    assert wall == pytest.approx([1.25] * 8)
+    assert cpu == pytest.approx([1.0] * 8)
+    assert len(counted) == 9  # the discarded run is watched too
+
+
+def test_a_burst_has_three_samples_of_a_large_network(clock):
+    wall, _ = timing.burst(clock.network([5.0, 40.0, 41.0, 42.0]), nothing, burst_ms=10.0, fastest_ms=40.0)
+    assert wall == pytest.approx([40.0, 41.0, 42.0])  # the first run, 5 ms, is discarded
+
+
+def test_short_inferences_are_timed_as_blocks(clock):
+    wall, cpu = timing.burst(clock.network(always(0.03)), nothing, burst_ms=2.1, fastest_ms=0.03)
+    assert len(wall) == 10  # blocks of 7 x 0.03 ms
+    assert wall == cpu == pytest.approx([0.03] * 10)
+
+
+def test_the_sentinel_is_read_by_the_clock_of_the_label(clock):
+    assert timing.sentinel_ms(clock.network([9.0, 1.0, 2.0], 0.5), threads=1) == pytest.approx([1.0, 2.0])
+    assert timing.sentinel_ms(clock.network([9.0, 1.0, 2.0], 0.5), threads=2) == pytest.approx([1.5, 2.5])
+
+
+def test_readings_differ_by_what_happened():
+    before = timing.Reading(switches=3, wait_ns=1_000_000, throttles=7, suspended_s=100.0)
+    after = timing.Reading(switches=5, wait_ns=3_500_000, throttles=7, suspended_s=100.0)
+    assert after.since(before) == (2, 2.5, [])
+    hot = timing.Reading(switches=5, wait_ns=3_500_000, throttles=8, suspended_s=100.5)
+    assert hot.since(before)[2] == ["thermal", "suspended"]
+
+
+def test_counters_of_this_machine_only_grow():
+    counters = timing.Counters([0])
+    before, after = counters.read(), counters.read()
+    counters.close()
+    switches, wait_ms, events = after.since(before)
+    assert switches >= 0
+    assert wait_ms >= 0
+    assert events == []
