@@ -1,0 +1,96 @@
+"""From a law to one architecture: the one with the highest score that the space allows.
+
+Under a ``KeepInputs`` rule these are DARTS' top edges: per edge the best operation that is not ``none``, and of a
+node's edges the ``keep`` strongest. At free sites it is the most probable choice, unless that cuts the input off from
+the output (NAS-Bench-201 allows ``none`` everywhere): then the most probable choice that does not.
+
+References:
+    Liu et al., *DARTS*, arXiv:1806.09055.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from heapq import heappop, heappush
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import TargetError
+from ..spaces.architecture import Architecture
+from ..spaces.graph import INPUT
+from ..spaces.space import SearchSpace
+from .law import Law
+
+Scores = NDArray[np.float64]
+
+_TRIES = 20_000  # architectures looked at for one that is connected
+
+
+def derive(law: Law, space: SearchSpace) -> Architecture:
+    """Return the architecture of the highest score among those that connect input and output.
+
+    Raises:
+        TargetError: none of the first 20,000 architectures by score is connected.
+    """
+    scores = as_scores(law.scores())
+    for architecture in islice(ranked(scores, space), _TRIES):
+        if is_connected(space, architecture):
+            return architecture
+    raise TargetError(
+        f"the {_TRIES} most probable networks of {space.spec} have no path from input to output; "
+        "search with more warm-up epochs or a smaller latency weight"
+    )
+
+
+def as_scores(scores: Tensor) -> Scores:
+    """Return a law's scores ``(sites, K)`` as an array."""
+    return scores.detach().cpu().double().numpy()
+
+
+def score(scores: Scores, architecture: Architecture) -> float:
+    """Return an architecture's score, the sum over its choices; at free sites their log-probability."""
+    return float(scores[np.arange(len(scores)), architecture.choices].sum())
+
+
+def ranked(scores: Scores, space: SearchSpace) -> Iterator[Architecture]:
+    """Yield architectures by falling score: the sites under a rule at their best, the free ones from best to worst."""
+    best = [int(row.argmax()) for row in scores]
+    ruled = {name for rule in space.rules for name in rule.sites}
+    index = {site.name: i for i, site in enumerate(space.sites)}
+    for rule in space.rules:
+        none = space.sites[index[rule.sites[0]]].options.index(rule.none)
+        live = {index[name]: np.where(np.arange(scores.shape[1]) == none, -np.inf, scores[index[name]])
+                for name in rule.sites}  # fmt: skip
+        kept = sorted(live, key=lambda site: -live[site].max())[: rule.keep]
+        for site, row in live.items():
+            best[site] = int(row.argmax()) if site in kept else none
+    free = [i for i, site in enumerate(space.sites) if site.name not in ruled]
+    orders = [np.argsort(-scores[i, : space.widths[i]], kind="stable") for i in free]
+    for places in _best_first([scores[i, order] for i, order in zip(free, orders, strict=True)]):
+        for i, order, place in zip(free, orders, places, strict=True):
+            best[i] = int(order[place])
+        yield Architecture(space.spec, tuple(best))
+
+
+def _best_first(rows: list[NDArray[np.float64]]) -> Iterator[tuple[int, ...]]:
+    """Yield places into rows of falling values, by falling sum; every combination once."""
+    start = (0,) * len(rows)
+    heap: list[tuple[float, tuple[int, ...], int]] = [(0.0, start, 0)]
+    while heap:
+        lost, places, first = heappop(heap)
+        yield places
+        for site in range(first, len(rows)):  # only from the last site moved on: no combination is reached twice
+            place = places[site] + 1
+            if place < len(rows[site]):
+                step = float(rows[site][place - 1] - rows[site][place])
+                heappush(heap, (lost + step, (*places[:site], place, *places[site + 1 :]), site))
+
+
+@lru_cache(maxsize=65_536)
+def is_connected(space: SearchSpace, architecture: Architecture) -> bool:
+    """Return whether the network's output depends on its input."""
+    return any(INPUT in node.inputs for node in space.network_graph(architecture).nodes)

@@ -1,0 +1,47 @@
+"""LA-DARTS: first-order DARTS with a latency predictor in the loss of the law."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..law import Gumbel, Softmax
+from ..method import Method
+from ..objective import Feed, LearnedMultiplier, Linear, PredictorCost
+from ..searchers.gradient import GradientSearcher, Schedule
+
+
+def la_darts(
+    *,
+    draws: int = 4,
+    feed: Feed = "sampled",
+    one_path: bool = False,
+    epochs: int = 15,
+    warm_up: int = 3,
+    batch: int = 64,
+    eta: float = 0.1,
+) -> Method:
+    """LA-DARTS (Xu et al., arXiv:2001.06392); with a target its fixed weight is learnt (LightNAS, arXiv:2208.14446).
+
+    Args:
+        draws: architectures sampled per law step for the predictor.
+        feed: how the law is shown to the predictor.
+        one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465) instead of the mixture of all; a step
+            then costs about one network.
+        epochs: of the search.
+        warm_up: epochs of weight steps only, among them.
+        batch: images a step.
+        eta: step of the multiplier, where there is a target.
+    """
+    return Method(
+        "la_darts",
+        GradientSearcher(
+            law=Gumbel if one_path else Softmax,
+            cost=partial(PredictorCost, feed=feed, draws=draws),
+            weighted=Linear,
+            targeted=partial(LearnedMultiplier, eta=eta),
+            schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch),
+        ),
+    )
+
+
+METHOD = la_darts

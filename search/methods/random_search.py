@@ -1,0 +1,18 @@
+"""Random search among the networks predicted within the target."""
+
+from __future__ import annotations
+
+from ..method import Method
+from ..searchers.random import RandomSearcher
+
+
+def random_search(*, networks: int = 8) -> Method:
+    """Random search (Li and Talwalkar, arXiv:1902.07638).
+
+    Args:
+        networks: how many are trained.
+    """
+    return Method("random_search", RandomSearcher(networks))
+
+
+METHOD = random_search

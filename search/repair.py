@@ -1,0 +1,190 @@
+"""Repair: from the derived architecture to one whose *measured* latency is within the target.
+
+A predictor errs, so what it promised is measured. While nothing measured fits, greedy walks on the predictor, corrected
+by the ratio seen on the network at hand, propose a few networks; then single changes, in order of predicted saving per
+score lost. If what fits lies well below the target, changes that use the room are tried. The network kept is measured
+once more: the number that is reported is none by which it was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
+
+import numpy as np
+
+from ..devices.measurement import Measurement
+from ..errors import TargetError
+from ..spaces.architecture import Architecture
+from ..spaces.space import SearchSpace
+from .deriver import Scores, is_connected, score
+from .moves import Predict, descend, neighbours
+
+Measure = Callable[[Sequence[Architecture]], list[Measurement]]
+
+ROOM = 0.05  # a network within 5 % below the target uses it
+_AIMS = (1.0, 0.97, 0.94, 0.9)  # of the target: where one round's walks end
+_GROWTHS = 4  # rounds of trying to use the room
+
+
+@dataclass(frozen=True)
+class Step:
+    """One architecture measured on the way, in order."""
+
+    architecture: Architecture
+    predicted_ms: float
+    measurement: Measurement
+
+
+@dataclass
+class Repair:
+    """The state of one repair.
+
+    Args:
+        space: of the architectures.
+        predict: latency in ms.
+        measure: times architectures on the device.
+        scores: ``(sites, K)`` of the law; zeros where there is none.
+        target_ms: the budget.
+        batch: architectures measured together.
+        limit: architectures measured at most.
+    """
+
+    space: SearchSpace
+    predict: Predict
+    measure: Measure
+    scores: Scores
+    target_ms: float
+    batch: int = 4
+    limit: int = 48
+    steps: list[Step] = field(default_factory=list[Step])
+    _rejected: set[Architecture] = field(default_factory=set[Architecture])
+
+    def run(self, found: Architecture) -> Step:
+        """Return an architecture that fits, with a measurement that had no part in choosing it.
+
+        Raises:
+            TargetError: nothing measured fits; the message names the cheapest.
+        """
+        self._take([found])
+        while True:
+            kept = self._grow(self._shrink())
+            (again,) = self.measure([kept.architecture])
+            confirmed = Step(kept.architecture, kept.predicted_ms, again)
+            self.steps.append(confirmed)
+            if again.failure is None and again.latency_ms <= self.target_ms:
+                return confirmed
+            self._rejected.add(kept.architecture)
+
+    def _shrink(self) -> Step:
+        """Measure ever cheaper networks until one fits; return the best that does."""
+        while not (fitting := self._fitting()):
+            current = min(self._live(), key=lambda step: step.measurement.latency_ms, default=self.steps[0])
+            candidates = self._new([*self._walks(current), *self._changes(current)], self.batch)
+            if not candidates or len(self.steps) >= self.limit:
+                loose = [s for s in self._live() if s.measurement.latency_ms <= self.target_ms]
+                if loose:
+                    return max(loose, key=lambda step: score(self.scores, step.architecture))
+                raise TargetError(self._failure(current))
+            self._take(candidates)
+        return self._best(fitting)
+
+    def _grow(self, kept: Step) -> Step:
+        """Try single changes that use what room the target leaves; return the best network that fits."""
+        for _ in range(_GROWTHS):
+            room = self.target_ms - kept.measurement.latency_ms
+            if room <= ROOM * self.target_ms or len(self.steps) >= self.limit:
+                break
+            near = neighbours(self.space, kept.architecture)
+            expected = self.predict(near) * self._correction(kept)
+            gains = expected > kept.measurement.latency_ms
+            usable = [i for i in np.argsort(-expected, kind="stable") if gains[i] and expected[i] <= self.target_ms]
+            close = [i for i in usable if expected[i] >= (1 - ROOM) * self.target_ms]
+            close.sort(key=lambda i: -score(self.scores, near[i]))
+            candidates = self._new([near[i] for i in [*close, *usable]], self.batch)
+            if not candidates:
+                break
+            self._take(candidates)
+            kept = self._best(self._fitting() or [kept])
+        return kept
+
+    def _take(self, architectures: Sequence[Architecture]) -> None:
+        predicted = self.predict(architectures)
+        measured = self.measure(architectures)
+        rows = zip(architectures, predicted.tolist(), measured, strict=True)
+        self.steps += [Step(architecture, ms, measurement) for architecture, ms, measurement in rows]
+
+    def _live(self) -> list[Step]:
+        return [
+            step
+            for step in self.steps
+            if isfinite(step.measurement.latency_ms) and step.architecture not in self._rejected
+        ]
+
+    def _fitting(self) -> list[Step]:
+        """Return the steps whose whole interval is within the target."""
+        return [step for step in self._live() if upper_ms(step.measurement) <= self.target_ms]
+
+    def _best(self, steps: Sequence[Step]) -> Step:
+        """Return the highest score among those that use the target, else the one nearest to it."""
+        floor = (1 - ROOM) * self.target_ms
+        close = [step for step in steps if step.measurement.latency_ms >= floor]
+        if close:
+            return max(close, key=lambda step: score(self.scores, step.architecture))
+        return max(steps, key=lambda step: step.measurement.latency_ms)
+
+    def _walks(self, current: Step) -> list[Architecture]:
+        """Return where greedy walks from here are expected to meet the target, or a little less."""
+        ends: list[Architecture] = []
+        correction, last = self._correction(current), current.architecture
+        aims = [aim * self.target_ms for aim in _AIMS]
+        for architecture, predicted_ms in descend(self.space, current.architecture, self.predict, self.scores):
+            while aims and predicted_ms * correction <= aims[0]:
+                ends.append(architecture)
+                aims.pop(0)
+            last = architecture
+            if not aims:
+                break
+        return [*ends, last]
+
+    def _changes(self, current: Step) -> list[Architecture]:
+        """Return the single changes in order of predicted saving per score lost, those that seem to cost last."""
+        near = neighbours(self.space, current.architecture)
+        saving = current.predicted_ms - self.predict(near)
+        lost = score(self.scores, current.architecture) - np.array([score(self.scores, other) for other in near])
+        order = np.argsort(-saving / np.maximum(lost, 1e-6), kind="stable")
+        return [near[i] for i in order]
+
+    def _new(self, architectures: Sequence[Architecture], n: int) -> list[Architecture]:
+        """Return the first ``n`` different ones that were not measured and connect input and output."""
+        seen = {step.architecture for step in self.steps}
+        found: list[Architecture] = []
+        for architecture in dict.fromkeys(architectures):
+            if len(found) == n:
+                break
+            if architecture not in seen and is_connected(self.space, architecture):
+                found.append(architecture)
+        return found
+
+    def _correction(self, step: Step) -> float:
+        """Return measured over predicted of a network; 1 where it could not be measured."""
+        latency_ms = step.measurement.latency_ms
+        return latency_ms / step.predicted_ms if isfinite(latency_ms) and step.predicted_ms > 0 else 1.0
+
+    def _failure(self, current: Step) -> str:
+        latency_ms = current.measurement.latency_ms
+        if not isfinite(latency_ms):
+            return (
+                f"none of {len(self.steps)} networks could be measured (first: {current.architecture.key}, "
+                f"{current.measurement.failure or current.measurement.verdict}); check the device"
+            )
+        return (
+            f"no network within {self.target_ms:.4g} ms among {len(self.steps)} measured; the cheapest was "
+            f"{current.architecture.key} with {latency_ms:.4g} ms. Ask for at least that, or a smaller space"
+        )
+
+
+def upper_ms(measurement: Measurement) -> float:
+    """Return the upper end of a measurement's interval, infinite if it has none."""
+    return measurement.estimate.high_ms if measurement.estimate else inf

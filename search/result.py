@@ -1,0 +1,245 @@
+"""What a search gives back, as a value, as JSON and as a folder.
+
+::
+
+    result.json           everything below the figures of a report, schema 1
+    architecture.json     the network by its choices
+    network.onnx          trained, weights embedded, measured latency in the metadata
+    weights.safetensors   the trained weights by ``node.weight``
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+from ..devices.measurement import Measurement
+from ..spaces.architecture import Architecture
+from ..spaces.space import SearchSpace
+from .evaluator import Trained
+from .feasibility import Feasibility
+from .repair import Step
+from .trace import Trace
+
+SCHEMA = 1
+Verdict = Literal["pass", "fail", "unreliable", "measured"]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A random network, trained and measured as the one found."""
+
+    step: Step
+    trained: Trained
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The network found, its numbers, and how they came about.
+
+    Attributes:
+        space, method, task, seed, target_ms, lam, feed: what was asked.
+        feasibility: of the target, before the search.
+        found: the network kept, predicted and measured; the measurement had no part in choosing it.
+        predicted_low_ms, predicted_high_ms: the predictor's interval, if it has one.
+        trained: the network's weights and accuracies.
+        verdict: ``pass`` or ``fail`` against the target as measured, ``unreliable`` where the measurement must not be
+            trusted, ``measured`` where there was no target.
+        steps: every architecture measured on the way.
+        rivals: the random baseline.
+        trace: one row an epoch.
+        seconds: wall time of the stages.
+    """
+
+    space: SearchSpace
+    method: str
+    task: str
+    seed: int
+    target_ms: float | None
+    lam: float | None
+    feed: str
+    feasibility: Feasibility
+    found: Step
+    predicted_low_ms: float | None
+    predicted_high_ms: float | None
+    trained: Trained
+    verdict: Verdict
+    steps: list[Step]
+    rivals: list[Rival]
+    trace: Trace
+    seconds: dict[str, float]
+
+    @property
+    def architecture(self) -> Architecture:
+        """Return the network found."""
+        return self.found.architecture
+
+    def summary(self) -> str:
+        """Return the answer in one line."""
+        against = "" if self.target_ms is None else f" against a target of {self.target_ms:.4g} ms"
+        return (
+            f"{self.verdict}: {self.found.measurement.latency_ms:.4g} ms{against}, "
+            f"test accuracy {self.trained.accuracy:.1%}, {self.space.format(self.architecture)}"
+        )
+
+    def to_json(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result as JSON-ready values, schema 1.
+
+        Args:
+            provenance: what only the caller knows: ``device``, ``predictor``, ``parity``, ``command``.
+        """
+        extra = dict(provenance or {})
+        predictor = extra.pop("predictor", {}) | {"feed": self.feed}
+        measured = [*self.steps, *(rival.step for rival in self.rivals)]
+        table = self.feasibility
+        return {
+            "schema": SCHEMA,
+            "space": self.space.spec,
+            "method": self.method,
+            "task": self.task,
+            "seed": self.seed,
+            "mode": "weight" if self.target_ms is None else "target",
+            "target_ms": self.target_ms,
+            "lam": self.lam,
+            "predictor": predictor,
+            "feasibility": {
+                "smallest_ms": table.smallest_ms,
+                "median_ms": table.median_ms,
+                "largest_ms": table.largest_ms,
+                "target_ms": table.target_ms,
+                "share_within_target": table.share_within_target,
+            },
+            "found": self._found(),
+            "verdict": self.verdict,
+            "repairs": [
+                _named(self.space, step)
+                | {"measured_ms": _finite(step.measurement.latency_ms), "verdict": step.measurement.verdict}
+                for step in self.steps
+            ],
+            "random": [self._rival(rival) for rival in self.rivals],
+            "trace": self.trace.columns(),
+            "sentinels": list(_sentinels(step.measurement for step in measured)),
+            "environment": self.found.measurement.environment,
+            "versions": versions(),
+            "seconds": self.seconds,
+        } | extra
+
+    def save(self, directory: Path, provenance: Mapping[str, Any] | None = None) -> None:
+        """Write the result folder; ``result.json`` comes last, so that it stands for a whole folder."""
+        from safetensors.numpy import save_file
+
+        from ..spaces.export import to_onnx
+
+        directory.mkdir(parents=True, exist_ok=True)
+        arrays = self.trained.network.arrays()
+        graph = self.space.network_graph(self.architecture)
+        model = to_onnx(graph, arrays, metadata=self._metadata())
+        (directory / "network.onnx").write_bytes(model.SerializeToString(deterministic=True))
+        save_file(arrays, directory / "weights.safetensors")
+        architecture = {
+            "space": self.space.spec,
+            "choices": list(self.architecture.choices),
+            "text": self.space.format(self.architecture),
+        }
+        _write_json(directory / "architecture.json", architecture)
+        _write_json(directory / "result.json", self.to_json(provenance))
+
+    def _found(self) -> dict[str, Any]:
+        graph = self.space.network_graph(self.architecture)
+        return _named(self.space, self.found) | {
+            "predicted_low_ms": self.predicted_low_ms,
+            "predicted_high_ms": self.predicted_high_ms,
+            "measured": _measured(self.found.measurement),
+            "accuracy": self.trained.accuracy,
+            "validation_accuracy": self.trained.validation_accuracy,
+            "parameters": graph.parameters(),
+            "macs": graph.macs(),
+        }
+
+    def _rival(self, rival: Rival) -> dict[str, Any]:
+        measured = _measured(rival.step.measurement)
+        return _named(self.space, rival.step) | {
+            "accuracy": rival.trained.accuracy,
+            "validation_accuracy": rival.trained.validation_accuracy,
+            "measured_ms": measured["latency_ms"],
+            "low_ms": measured["low_ms"],
+            "high_ms": measured["high_ms"],
+            "verdict": measured["verdict"],
+        }
+
+    def _metadata(self) -> dict[str, str]:
+        measured = _measured(self.found.measurement)
+        numbers = {f"measured_{key}": str(measured[key]) for key in ("latency_ms", "low_ms", "high_ms", "verdict")}
+        return numbers | {
+            "space": self.space.spec,
+            "architecture": self.space.format(self.architecture),
+            "device": self.found.measurement.fingerprint_id,
+            "predicted_latency_ms": str(self.found.predicted_ms),
+            "task": self.task,
+            "test_accuracy": str(self.trained.accuracy),
+        }
+
+
+def verdict_of(measurement: Measurement, target_ms: float | None) -> Verdict:
+    """Return what a measurement says about a target."""
+    if measurement.verdict != "ok":
+        return "unreliable"
+    if target_ms is None:
+        return "measured"
+    return "pass" if measurement.latency_ms <= target_ms else "fail"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("tempograd", "torch", "onnx", "onnxruntime", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _named(space: SearchSpace, step: Step) -> dict[str, Any]:
+    architecture = step.architecture
+    return {"key": architecture.key, "text": space.format(architecture), "predicted_ms": step.predicted_ms}
+
+
+def _measured(measurement: Measurement) -> dict[str, Any]:
+    estimate = measurement.estimate
+    return {
+        "latency_ms": estimate.latency_ms if estimate else None,
+        "low_ms": estimate.low_ms if estimate else None,
+        "high_ms": estimate.high_ms if estimate else None,
+        "verdict": measurement.verdict,
+        "path": estimate.path if estimate else None,
+        "rounds": estimate.rounds if estimate else 0,
+        "gated": estimate.gated if estimate else 0,
+    }
+
+
+def _sentinels(measurements: Iterable[Measurement]) -> Iterable[dict[str, float]]:
+    for measurement in measurements:
+        if measurement.reference is not None:
+            for round_ in measurement.rounds:
+                yield {
+                    "started_s": round_.started_s,
+                    "sentinel_ms": round_.sentinel_ms,
+                    "gate_ms": measurement.reference.gate_ms,
+                }
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,177 @@
+"""A whole search: feasibility, search, derivation, repair to the measured target, training, random baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ..devices.measurement import Measurement
+from ..spaces.architecture import Architecture
+from ..spaces.space import SearchSpace
+from .evaluator import Training, train
+from .feasibility import feasibility
+from .method import Found, Method, Problem, predict_with
+from .progress import Progress, silent
+from .repair import Measure, Repair, Step
+from .result import Rival, SearchResult, verdict_of
+from .searchers.random import random_search
+from .task import Task
+
+Interval = Callable[[Sequence[Architecture]], tuple[NDArray[Any], NDArray[Any]]]  # (n,) low, (n,) high in ms
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is the same whatever is searched.
+
+    Attributes:
+        training: how the derived network, and every random one, is trained.
+        repair: whether an architecture that misses the target as measured is repaired.
+        random_networks: random networks trained for comparison; None for as many as the search's time allows.
+        seed: of everything random.
+        compute: torch device for training, such as ``cpu`` or ``cuda``.
+        checkpoint: file that the search saves to after every epoch and goes on from.
+    """
+
+    training: Training = field(default_factory=Training)
+    repair: bool = True
+    random_networks: int | None = None
+    seed: int = 0
+    compute: str = "cpu"
+    checkpoint: Path | None = None
+
+
+def search(
+    space: SearchSpace,
+    method: Method,
+    module: nn.Module,
+    encoding: str | None,
+    task: Task,
+    *,
+    measure: Measure,
+    target_ms: float | None = None,
+    lam: float | None = None,
+    predict_interval: Interval | None = None,
+    proxy: SearchSpace | None = None,
+    options: Options | None = None,
+    progress: Progress = silent,
+) -> SearchResult:
+    """Search for the best network of a space within a measured target, or at a weight of latency.
+
+    Args:
+        space: whose networks are deployed.
+        method: recipe, such as ``la_darts()``.
+        module: latency predictor of the space on the device, ``(b, d) -> (b,)`` ms; not changed.
+        encoding: the encoding it was trained on; None for the space's default.
+        task: images.
+        measure: times architectures on the device, one measurement each, in order.
+        target_ms: budget; exactly one of ``target_ms`` and ``lam`` is given.
+        lam: weight of latency relative to the space's median network.
+        predict_interval: the predictor's interval.
+        proxy: smaller space of the same sites, whose supernet is trained in place of the space's.
+        options: training, seed and the rest.
+        progress: told what is done.
+
+    Raises:
+        TargetError: even the smallest network is predicted above the target (before any training), or no network
+            measured is within it.
+        UsageError: both or none of ``target_ms`` and ``lam``, or a task that does not fit the space.
+        MismatchError: a proxy of other sites, or a checkpoint of another search.
+    """
+    options = options or Options()
+    predict = predict_with(module, space, encoding)
+    table = feasibility(space, predict, np.random.default_rng(options.seed), target_ms=target_ms)
+    problem = Problem(
+        space=space,
+        proxy=proxy or space,
+        module=module,
+        encoding=encoding,
+        task=task,
+        target_ms=target_ms,
+        lam=lam,
+        reference_ms=table.median_ms,
+        training=options.training,
+        seed=options.seed,
+        compute=options.compute,
+        checkpoint=options.checkpoint,
+        progress=progress,
+    )
+    table.check()
+    fitted = task.fitted(space)
+    found = method.find(problem)
+    seconds = {"search": found.seconds}
+    start = perf_counter()
+    steps, kept = _measured(problem, found, measure, repair=options.repair)
+    seconds["measure"] = perf_counter() - start
+    start = perf_counter()
+    trained = train(
+        kept.architecture,
+        space,
+        fitted,
+        options.training,
+        seed=options.seed,
+        compute=options.compute,
+        progress=progress,
+    )
+    seconds["train"] = perf_counter() - start
+    start = perf_counter()
+    rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure)
+    seconds["random"] = perf_counter() - start
+    low, high = predict_interval([kept.architecture]) if predict_interval else (None, None)
+    return SearchResult(
+        space=space,
+        method=method.name,
+        task=task.name,
+        seed=options.seed,
+        target_ms=target_ms,
+        lam=lam,
+        feed=getattr(getattr(method.find, "cost", None), "keywords", {}).get("feed", "sampled"),
+        feasibility=table,
+        found=kept,
+        predicted_low_ms=None if low is None else float(low[0]),
+        predicted_high_ms=None if high is None else float(high[0]),
+        trained=trained,
+        verdict=verdict_of(kept.measurement, target_ms),
+        steps=steps,
+        rivals=rivals,
+        trace=found.trace,
+        seconds=seconds,
+    )
+
+
+def _measured(problem: Problem, found: Found, measure: Measure, *, repair: bool) -> tuple[list[Step], Step]:
+    """Return every architecture measured on the way, and the one kept."""
+    predict = problem.predict()
+
+    def told(architectures: Sequence[Architecture]) -> list[Measurement]:
+        measured = measure(architectures)
+        problem.progress("repair", 0, 0, {"latency_ms": min(m.latency_ms for m in measured)})
+        return measured
+
+    if problem.target_ms is not None and repair:
+        state = Repair(problem.space, predict, told, found.scores, problem.target_ms)
+        kept = state.run(found.architecture)
+        return state.steps, kept
+    (measurement,) = told([found.architecture])
+    kept = Step(found.architecture, float(predict([found.architecture])[0]), measurement)
+    return [kept], kept
+
+
+def _rivals(problem: Problem, kept: Step, seconds: float, networks: int | None, measure: Measure) -> list[Rival]:
+    """Return random networks as dear as the target, or as the network found, trained and measured alike."""
+    if networks == 0:
+        return []
+    limit_ms = problem.target_ms if problem.target_ms is not None else kept.predicted_ms
+    trials = random_search(problem, limit_ms, networks=networks, seconds=seconds)
+    measured = measure([trial.architecture for trial in trials]) if trials else []
+    return [
+        Rival(Step(trial.architecture, trial.predicted_ms, measurement), trial.trained)
+        for trial, measurement in zip(trials, measured, strict=True)
+    ]

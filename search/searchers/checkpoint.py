@@ -1,0 +1,112 @@
+"""One file that holds a search between two epochs: tensors in safetensors, the rest as JSON in its metadata.
+
+Going on from it gives bit for bit what an undisturbed run gives: weights, statistics, both optimisers, the law, the
+multiplier and the random generator are all in it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputRefusedError, MismatchError
+from ..trace import Trace
+
+if TYPE_CHECKING:
+    from .gradient import Alternation
+
+_SCHEMA = 1
+
+
+def save_state(run: Alternation, path: Path) -> None:
+    """Write the state of a search; whoever reads meanwhile sees the old file or the new one, whole."""
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {"generator": run.generator.get_state()}
+    tensors |= {f"supernet/{name}": value for name, value in run.supernet.state_dict().items()}
+    tensors |= {f"law/{name}": value for name, value in run.law.state_dict().items()}
+    for name, optimizer in _optimizers(run).items():
+        for index, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}/{index}/{key}": value for key, value in slots.items() if value is not None}
+    state = {
+        "schema": _SCHEMA,
+        "identity": _identity(run),
+        "trace": run.trace.rows(),
+        "passes": run.passes,
+        "lam": run.term.form.lam,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+    save_file(copies, partial, metadata={"state": json.dumps(state)})
+    partial.replace(path)
+
+
+def load_state(run: Alternation, path: Path) -> None:
+    """Set the state of a search from a checkpoint.
+
+    Raises:
+        InputRefusedError: the file is not a checkpoint.
+        MismatchError: it is one of another search.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {})["state"])
+            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InputRefusedError(f"{path} is not a checkpoint ({error}); delete it to start anew") from error
+    if state.get("schema") != _SCHEMA or state.get("identity") != _identity(run):
+        raise MismatchError(f"{path} is the checkpoint of another search; delete it or name another file")
+    run.supernet.load_state_dict(_under(tensors, "supernet"))
+    run.law.load_state_dict(_under(tensors, "law"))
+    for name, optimizer in _optimizers(run).items():
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, name).items():
+            index, _, slot = key.partition("/")
+            slots.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    run.generator.set_state(tensors["generator"])
+    run.trace = Trace.from_rows(state["trace"])
+    run.passes = int(state["passes"])
+    run.term.form.lam = float(state["lam"])
+
+
+def _identity(run: Alternation) -> dict[str, Any]:
+    """Return what two searches must share for one to go on from the other's checkpoint, as JSON gives it back."""
+    model, form = run.term.model, run.term.form
+    module = getattr(model, "module", None)
+    identity = {
+        "space": run.space.spec,
+        "task": [run.task.name, len(run.task.weights), len(run.task.law), list(run.task.weights.images.shape[1:])],
+        "schedule": asdict(run.schedule),
+        "law": type(run.law).__name__,
+        "form": [type(form).__name__, {k: v for k, v in vars(form).items() if k != "lam" or not form.learns}],
+        "cost": [type(model).__name__, *(getattr(model, key, None) for key in ("encoding", "feed", "draws"))],
+        "predictor": _digest(module) if isinstance(module, nn.Module) else None,
+        "seed": run.generator.initial_seed(),
+        "supernet": {key: list(value.shape) for key, value in run.supernet.state_dict().items()},
+    }
+    return json.loads(json.dumps(identity))
+
+
+def _digest(module: nn.Module) -> str:
+    digest = sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _optimizers(run: Alternation) -> dict[str, torch.optim.Optimizer]:
+    return {"weights_optimizer": run.weights_optimizer, "law_optimizer": run.law_optimizer}
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{prefix}/"): value for key, value in tensors.items() if key.startswith(f"{prefix}/")}
