@@ -25,6 +25,7 @@ from ..devices.fingerprint import Fingerprint
 from ..devices.measurement import Measurement
 from ..errors import InputRefusedError, StoreError, UsageError
 from .payload import RESTORE, pack, unpack
+from .repeatability import Label
 
 APPLICATION_ID = 0x74677264  # "tgrd", in the file's header
 SCHEMA = 1
@@ -199,6 +200,11 @@ class Store:
         """Return verdict -> number of rows, of one campaign or of all."""
         where, values = _where(campaign=campaign)
         return dict(self._read(f"SELECT verdict, count(*) FROM measurements{where} GROUP BY verdict", *values))
+
+    def labels(self, campaign: str) -> list[Label]:
+        """Return key and latency of every row of a campaign as they were when it was closed, in that order."""
+        query = "SELECT key, latency_ms FROM measurements WHERE campaign = ? ORDER BY number"
+        return [Label(*row) for row in self._read(query, campaign)]
 
     def sets(self) -> dict[tuple[str, str], int]:
         """Return (space, fingerprint id) -> number of rows."""

@@ -8,7 +8,7 @@ References:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -142,11 +142,11 @@ def should_close(estimate: Estimate | None, plan: Plan, rounds: int) -> bool:
     return rounds in plan.checks and estimate is not None and estimate.half_width <= plan.target
 
 
-def next_step(estimate: Estimate | None, plan: Plan, *, valid: int, taken: int, waited: bool) -> Step:
+def next_step(label: Callable[[], Estimate | None], plan: Plan, *, valid: int, taken: int, waited: bool) -> Step:
     """Return what happens to a network now: another round, the end, or a later batch.
 
     Args:
-        estimate: its label so far.
+        label: gives its label so far; asked only where the plan looks.
         plan: the plan.
         valid: its valid rounds.
         taken: all its rounds: twice the plan's last check ends it too, so that no network is timed for ever.
@@ -156,7 +156,11 @@ def next_step(estimate: Estimate | None, plan: Plan, *, valid: int, taken: int, 
     if waited:
         more = cap + plan.checks[0]
         return "close" if valid >= more or taken >= 2 * more else "go on"
-    if not should_close(estimate, plan, valid) and taken < 2 * cap:
+    spent = valid >= cap or taken >= 2 * cap
+    if not spent and valid not in plan.checks:
+        return "go on"
+    estimate = label()
+    if not spent and not should_close(estimate, plan, valid):
         return "go on"
     reached = estimate is not None and (estimate.gated >= MIN_GATED or estimate.half_width <= plan.target)
     return "close" if reached or not plan.requeue else "wait"

@@ -1,0 +1,271 @@
+"""What a predictor learns from: one label a network, of one space on one device, with how far each can be trusted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..devices.fingerprint import Fingerprint
+from ..devices.measurement import Measurement, Reference, Round, Verdict
+from ..errors import MismatchError, UsageError
+from ..spaces.space import SearchSpace
+from .repeatability import FLOOR, Label, outliers, pair_up, spread
+from .store import Store
+
+FloatArray = NDArray[np.float64]
+
+HALF_WINDOW_S = 1800.0
+MIN_READINGS = 2000  # sentinel readings that a label's reference state rests on, however far apart
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network. Times in ms, NaN where there is none.
+
+    Attributes:
+        key: the architecture's key.
+        verdict: ``quarantined`` also if two processes disagreed on it beyond chance.
+        latency_ms: the label.
+        low_ms, high_ms: its interval, without the part between processes.
+        path: how the label came about, empty if there is none.
+        rounds, gated: valid rounds, and those of them in the reference state.
+        values_ms, sentinels_ms: of every round: the network's value and the sentinel's reading.
+        cause: of a failure, else empty.
+        above_ms: for a censored network, what its latency is above.
+    """
+
+    key: str
+    verdict: Verdict
+    latency_ms: float = float("nan")
+    low_ms: float = float("nan")
+    high_ms: float = float("nan")
+    path: str = ""
+    rounds: int = 0
+    gated: int = 0
+    values_ms: tuple[float, ...] = ()
+    sentinels_ms: tuple[float, ...] = ()
+    cause: str = ""
+    above_ms: float = float("nan")
+
+
+@dataclass(frozen=True)
+class LatencyDataset:
+    """Networks of one space on one device. The arrays hold those with a latency, in order; `rows` holds all.
+
+    Attributes:
+        space: the space's full spec.
+        fingerprint: the device.
+        rows: every network, also those without a latency.
+        repeatability: relative standard deviation between measuring processes; NaN if no network was timed twice.
+        pairs: networks that it rests on.
+        left_out: verdict -> networks that `only` has left out of this data set.
+    """
+
+    space: str
+    fingerprint: Fingerprint
+    rows: tuple[Row, ...]
+    repeatability: float = float("nan")
+    pairs: int = 0
+    left_out: dict[str, int] = field(default_factory=dict[str, int])
+
+    @classmethod
+    def from_store(cls, store: Store, *, space: str | None = None, fingerprint_id: str | None = None) -> Self:
+        """Derive every label anew from the raw rounds in a store.
+
+        The reference state of a label is taken from the hour around it, before and after, and never from fewer than
+        2000 readings: a campaign's first networks, closed when little was known of the device, get what was learnt
+        later. Of several measurements of a network the one with the narrowest interval gives the label.
+
+        Args:
+            store: the store.
+            space: full spec; may be left out if the store holds one space.
+            fingerprint_id: may be left out if the store holds one device.
+
+        Raises:
+            UsageError: nothing was measured of that space on that device, or the store holds several spaces.
+            MismatchError: the store holds several devices and none was chosen.
+        """
+        space, fingerprint_id = _chosen(store, space, fingerprint_id)
+        found = [_light(m) for m in store.measurements(space=space, fingerprint_id=fingerprint_id)]
+        found = _in_hindsight(found)
+        labels = (Label(m.key, m.estimate.latency_ms if m.failure is None and m.estimate else None) for m in found)
+        differences = pair_up(labels)
+        doubtful = outliers(differences)
+        best: dict[str, Measurement] = {}
+        for m in found:
+            if m.key not in best or _width(m) < _width(best[m.key]):
+                best[m.key] = m
+        return cls(
+            space,
+            store.fingerprint(fingerprint_id),
+            tuple(_row(m, m.key in doubtful) for m in best.values()),
+            spread({key: d for key, d in differences.items() if key not in doubtful}),
+            len(differences) - len(doubtful),
+        )
+
+    @cached_property
+    def labelled(self) -> tuple[Row, ...]:
+        """Return the rows with a latency."""
+        return tuple(row for row in self.rows if np.isfinite(row.latency_ms))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the ``n`` keys of the arrays below."""
+        return tuple(row.key for row in self.labelled)
+
+    @cached_property
+    def y_ms(self) -> FloatArray:
+        """Return latencies ``(n,)`` in ms."""
+        return self._column(lambda row: row.latency_ms)
+
+    @cached_property
+    def low_ms(self) -> FloatArray:
+        """Return the intervals' lower ends ``(n,)``, the part between processes included."""
+        return np.maximum(self.y_ms - self._widened(self.y_ms - self._column(lambda row: row.low_ms)), 0)
+
+    @cached_property
+    def high_ms(self) -> FloatArray:
+        """Return the intervals' upper ends ``(n,)``, the part between processes included; may be infinite."""
+        return self.y_ms + self._widened(self._column(lambda row: row.high_ms) - self.y_ms)
+
+    @cached_property
+    def half_width(self) -> FloatArray:
+        """Return the intervals' half widths ``(n,)`` as shares of the latency."""
+        return np.maximum(self.high_ms - self.y_ms, self.y_ms - self.low_ms) / self.y_ms
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """Return ``(n,)`` one over the label's relative variance, which is never taken below 0.5 % squared."""
+        return 1 / np.maximum(self.half_width / 1.96, FLOOR) ** 2
+
+    @property
+    def verdict(self) -> tuple[Verdict, ...]:
+        """Return the ``n`` verdicts."""
+        return tuple(row.verdict for row in self.labelled)
+
+    @property
+    def censored(self) -> dict[str, float]:
+        """Return key -> ms that its latency is known to be above."""
+        return {row.key: row.above_ms for row in self.rows if row.verdict == "censored"}
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Return verdict -> networks."""
+        return dict(sorted(Counter(row.verdict for row in self.rows).items()))
+
+    def only(self, *verdicts: Verdict) -> Self:
+        """Return the networks with these verdicts; `left_out` and `describe` say what is missing."""
+        gone = Counter(row.verdict for row in self.rows if row.verdict not in verdicts)
+        kept = tuple(row for row in self.rows if row.verdict in verdicts)
+        return replace(self, rows=kept, left_out=dict(Counter(self.left_out) + gone))
+
+    def ok(self) -> Self:
+        """Return the networks whose label met its plan's target."""
+        return self.only("ok")
+
+    def encode(self, space: SearchSpace, encoding: str | None = None) -> NDArray[np.float32]:
+        """Return ``X (n, d)``, the encodings of `keys`.
+
+        Raises:
+            MismatchError: the space is another one.
+        """
+        if space.spec != self.space:
+            raise MismatchError(f"the data set is of {self.space!r}, the space given is {space.spec!r}; give that one")
+        return space.encode([space.from_key(key) for key in self.keys], encoding)
+
+    def describe(self) -> str:
+        """Return one line for a person: how many networks, by verdict, and how repeatable."""
+        parts = [f"{count} {verdict}" for verdict, count in self.counts.items()]
+        text = f"{len(self.rows)} networks of {self.space}: {', '.join(parts) or 'none'}"
+        if self.left_out:
+            text += "; left out: " + ", ".join(f"{n} {verdict}" for verdict, n in sorted(self.left_out.items()))
+        known = f"{self.repeatability:.1%} from {self.pairs} pairs" if self.pairs else "not measured"
+        return f"{text}; repeatability between processes: {known}"
+
+    def _column(self, value: Callable[[Row], float]) -> FloatArray:
+        return np.array([value(row) for row in self.labelled], float)
+
+    def _widened(self, half_ms: FloatArray) -> FloatArray:
+        between = 0.0 if np.isnan(self.repeatability) else 1.96 * self.repeatability
+        return np.hypot(half_ms, between * self.y_ms)
+
+
+def _chosen(store: Store, space: str | None, fingerprint_id: str | None) -> tuple[str, str]:
+    """Return the one set of the store that is meant."""
+    sets = [pair for pair in store.sets() if space in (None, pair[0]) and fingerprint_id in (None, pair[1])]
+    if not sets:
+        held = "; ".join(f"{s} on {f} ({n} rows)" for (s, f), n in store.sets().items())
+        raise UsageError(
+            f"no rows of space {space!r} on device {fingerprint_id!r} in {store.path}; it holds: {held or 'none'}"
+        )
+    spaces, devices = {s for s, _ in sets}, sorted({f for _, f in sets})
+    if len(spaces) > 1:
+        raise UsageError(f"{store.path} holds several spaces; choose one: {', '.join(sorted(spaces))}")
+    if len(devices) > 1:
+        known = store.fingerprints()
+        one, other = known[devices[0]], known[devices[1]]
+        differences = "; ".join(f"{k}: {a!r} and {b!r}" for k, (a, b) in one.difference(other).items())
+        raise MismatchError(
+            f"{store.path} holds rows of {len(devices)} devices, and their numbers must not be mixed; choose one with "
+            f"fingerprint_id: {', '.join(devices)}. The first two differ in: {differences}"
+        )
+    return sets[0]
+
+
+def _light(m: Measurement) -> Measurement:
+    """Return the measurement with one sample a round: the label is the same, the memory a hundredth."""
+
+    def light(r: Round) -> Round:
+        value_ms = r.value_ms(m.clock)
+        return replace(
+            r,
+            sentinel_before_ms=(min(r.sentinel_before_ms),),
+            sentinel_after_ms=(min(r.sentinel_after_ms),),
+            wall_ms=(value_ms,),
+            cpu_ms=(value_ms,),
+            run_queue_wait_ms=r.run_queue_wait_ms * value_ms / sum(r.wall_ms),  # still the same share of the burst
+        )
+
+    return replace(m, rounds=tuple(light(r) for r in m.rounds), environment={})
+
+
+def _in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Return the measurements under the reference state of the time around them."""
+    measurements = list(measurements)
+    readings = sorted((r.started_s, r.sentinel_ms) for m in measurements for r in m.rounds)
+    times_s, values_ms = np.array(readings).reshape(-1, 2).T
+    result: list[Measurement] = []
+    for m in measurements:
+        if m.reference is not None and m.rounds:
+            at_s = float(np.median([r.started_s for r in m.rounds]))
+            here, low, high = np.searchsorted(times_s, [at_s, at_s - HALF_WINDOW_S, at_s + HALF_WINDOW_S])
+            low = max(min(low, here - MIN_READINGS // 2), 0)
+            window = values_ms[low : max(high, low + MIN_READINGS)]
+            seen = Reference.of(window.tolist())
+            m = replace(m, reference=replace(m.reference, sentinel_ms=seen.sentinel_ms, gate_ms=seen.gate_ms))
+        result.append(m)
+    return result
+
+
+def _width(m: Measurement) -> float:
+    """Return what measurements of one network are ranked by: a label before none, a narrow one before a wide one."""
+    return m.estimate.half_width if m.failure is None and m.estimate is not None else float("inf")
+
+
+def _row(m: Measurement, doubtful: bool) -> Row:
+    verdict: Verdict = "quarantined" if doubtful else m.verdict
+    values = tuple(r.value_ms(m.clock) for r in m.rounds)
+    sentinels = tuple(r.sentinel_ms for r in m.rounds)
+    if m.failure is not None:
+        above = m.failure.elapsed_ms if m.failure.cause == "timeout" and m.failure.elapsed_ms else float("nan")
+        return Row(m.key, verdict, values_ms=values, sentinels_ms=sentinels, cause=m.failure.cause, above_ms=above)
+    if m.estimate is None:
+        return Row(m.key, verdict, values_ms=values, sentinels_ms=sentinels)
+    e = m.estimate
+    return Row(m.key, verdict, e.latency_ms, e.low_ms, e.high_ms, e.path, e.rounds, e.gated, values, sentinels)

@@ -1,0 +1,245 @@
+"""A campaign: many networks of one space timed on one device, into a store, resumable at any moment."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+from ..data.repeatability import pair_up, spread
+from ..data.store import Store
+from ..devices.device import Device
+from ..devices.measurement import Measurement
+from ..errors import UsageError
+from ..spaces.space import SearchSpace
+from .engine import Engine, Job, Tally
+from .plan import Items, Plan, choose, duplicates
+from .protocol import Calibration, SentinelHistory
+
+RECENT_ROWS = 250  # measurements whose sentinel readings a new process takes over: some 2000 readings
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a campaign is.
+
+    Attributes:
+        done, total: jobs, blind duplicates included.
+        verdicts: verdict -> jobs closed by this run.
+        elapsed_s: since this run began.
+        remaining_s: at the pace of this run; None until something is closed.
+    """
+
+    done: int
+    total: int
+    verdicts: dict[str, int]
+    elapsed_s: float
+    remaining_s: float | None
+
+
+@dataclass(frozen=True)
+class CampaignSummary:
+    """What a campaign gave. Shares are NaN where nothing was timed or the device's clock is not the wall clock.
+
+    Attributes:
+        campaign: id in the store.
+        networks: networks asked for, and ``duplicates`` of them asked for twice.
+        measured: jobs closed by this run; ``found`` were in the store before.
+        verdicts: verdict -> jobs in the store.
+        seconds: wall time of this run.
+        networks_per_hour: of this run.
+        timed_share: wall time inside recorded samples of networks.
+        sentinel_share: wall time inside recorded samples of sentinels.
+        gated_share: rounds taken in the device's reference state.
+        rejected: reason -> rounds left out of their network's level.
+        repeatability: relative standard deviation between measuring processes, from blind duplicates; NaN without any.
+        pairs: duplicates that it rests on.
+        calibration: the last one in force.
+        attainable: half width of the interval that the calibration lets expect of this plan.
+        interrupted: it was stopped; the same command goes on.
+    """
+
+    campaign: str
+    networks: int
+    duplicates: int
+    measured: int
+    found: int
+    verdicts: dict[str, int]
+    seconds: float
+    networks_per_hour: float
+    timed_share: float
+    sentinel_share: float
+    gated_share: float
+    rejected: dict[str, int]
+    repeatability: float
+    pairs: int
+    calibration: Calibration | None
+    attainable: float
+    interrupted: bool
+
+
+def run(
+    device: Device,
+    space: SearchSpace,
+    plan: Plan,
+    store: Store,
+    *,
+    count: int,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> CampaignSummary:
+    """Time ``count`` sampled networks of a space; what the store has already is not repeated.
+
+    Args:
+        device: where.
+        space: of what.
+        plan: how long each.
+        store: open to write.
+        count: how many different networks; some of them are blindly timed twice.
+        seed: of the sample and of the order.
+        batch_size: networks resident in one measuring process.
+        progress: called after every pass that closed a network.
+        stop: set it to end after the pass under way; see `interruptible`.
+
+    Raises:
+        UsageError: the space has fewer networks, or an argument is not allowed.
+        DeviceError: the device cannot be reached, or fails network after network.
+        StoreError: the store cannot be written.
+    """
+    items = Items.of(space, choose(space, count, seed=seed), batch=device.batch)
+    return run_items(
+        device, items, plan, store, seed=seed, batch_size=batch_size, progress=progress, stop=stop
+    )  # fmt: skip
+
+
+def run_items(
+    device: Device,
+    items: Items,
+    plan: Plan,
+    store: Store,
+    *,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> CampaignSummary:
+    """Time these items; see `run`. Items may be anything with a key and an ONNX file: networks, single operations."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size={batch_size}; allowed: a whole number from 1")
+    stop = stop or threading.Event()
+    campaign = store.begin(items.space, device.fingerprint, plan.record(seed), seed)
+    twice = duplicates(len(items.keys))
+    done = store.done(campaign)
+    jobs = [job for job in schedule(items.keys, twice, batch_size) if (job.key, job.replicate) not in done]
+    found = len(items.keys) + len(twice) - len(jobs)
+    sink = _StoreSink(store, campaign, found, found + len(jobs), progress)
+    history, calibration = recall(store, device)
+    sink.calibration = calibration
+    engine = Engine(
+        device, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,
+        batch_size=batch_size, stop=stop,
+    )  # fmt: skip
+    engine.run(jobs)
+    real = not device.environment().get("simulated", False)
+    return _summary(sink, engine.tally, items, plan, duplicates=len(twice), found=found, real=real)
+
+
+def schedule(keys: Sequence[str], twice: Sequence[int], batch_size: int) -> list[Job]:
+    """Return the jobs in order: every key once, and each blind duplicate at least a batch after its original."""
+    places = [(float(n), Job(key)) for n, key in enumerate(keys)]
+    places += [(n + 2 * batch_size + 0.5, Job(keys[n], replicate=1)) for n in twice]
+    return [job for _, job in sorted(places, key=lambda place: place[0])]
+
+
+def recall(store: Store, device: Device) -> tuple[SentinelHistory, Calibration | None]:
+    """Return what the store knows of a device's state: recent sentinel readings and the last calibration."""
+    id_ = device.fingerprint.id
+    rows = store.measurements(fingerprint_id=id_, newest=RECENT_ROWS)
+    history = SentinelHistory(r for row in rows for r in sorted(row.rounds, key=lambda r: r.started_s))
+    kept = store.calibrations(id_)
+    return history, Calibration(**kept[-1]) if kept else None
+
+
+@contextmanager
+def interruptible() -> Generator[threading.Event]:
+    """Yield an event that the first Ctrl-C or SIGTERM sets; the second acts as ever. For the main thread only."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def first(number: int, frame: object) -> None:
+        stop.set()
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    for name in before:
+        signal.signal(name, first)
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@dataclass
+class _StoreSink:
+    """Keeps what the engine closes, and tells of it."""
+
+    store: Store
+    campaign: str
+    found: int
+    total: int
+    progress: Callable[[Progress], None] | None
+    calibration: Calibration | None = None
+    verdicts: dict[str, int] = field(default_factory=dict[str, int])
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def measured(self) -> int:
+        """Return how many jobs this run closed."""
+        return sum(self.verdicts.values())
+
+    def keep(self, measurements: Sequence[Measurement]) -> None:
+        self.store.append(self.campaign, *measurements)
+        for m in measurements:
+            self.verdicts[m.verdict] = self.verdicts.get(m.verdict, 0) + 1
+        if self.progress is not None:
+            done, elapsed_s = self.found + self.measured, time.monotonic() - self.started_s
+            remaining_s = elapsed_s / self.measured * (self.total - done) if self.measured else None
+            self.progress(Progress(done, self.total, dict(self.verdicts), elapsed_s, remaining_s))
+
+    def calibrated(self, calibration: Calibration) -> None:
+        self.store.add_calibration(self.campaign, asdict(calibration))
+        self.calibration = calibration
+
+
+def _summary(
+    sink: _StoreSink, tally: Tally, items: Items, plan: Plan, *, duplicates: int, found: int, real: bool
+) -> CampaignSummary:
+    seconds = time.monotonic() - sink.started_s
+    differences = pair_up(sink.store.labels(sink.campaign))
+    valid = tally.rounds - sum(tally.rejected.values())
+    wall_ms = seconds * 1e3 if real else float("nan")
+    return CampaignSummary(
+        campaign=sink.campaign,
+        networks=len(items.keys),
+        duplicates=duplicates,
+        measured=sink.measured,
+        found=found,
+        verdicts=sink.store.counts(sink.campaign),
+        seconds=seconds,
+        networks_per_hour=sink.measured / seconds * 3600,
+        timed_share=tally.burst_ms / wall_ms,
+        sentinel_share=tally.sentinel_ms / wall_ms,
+        gated_share=tally.gated / valid if valid else float("nan"),
+        rejected=dict(tally.rejected),
+        repeatability=spread(differences),
+        pairs=len(differences),
+        calibration=sink.calibration,
+        attainable=sink.calibration.attainable(plan.checks[-1], plan.coverage) if sink.calibration else float("nan"),
+        interrupted=found + sink.measured < sink.total,
+    )

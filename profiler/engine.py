@@ -1,0 +1,379 @@
+"""The loop that times jobs: batches of resident networks, rounds in random order, until each network is closed.
+
+While one batch is timed, a background thread builds the next one's networks and loads them into the next measuring
+process, both on cores that are not timed. A thread does for that, without the cost and the pickling of a builder
+process: affinity is a thread's own, and the main thread sleeps while a pass runs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..devices.device import Device, Loaded, Model, Session
+from ..devices.fingerprint import Fingerprint
+from ..devices.measurement import Estimate, Failure, Measurement, Reference, Round, estimate
+from ..errors import DeviceError
+from .plan import Items, Plan
+from .protocol import (
+    CALIBRATION_NETWORKS,
+    CALIBRATION_ROUNDS,
+    Calibration,
+    SentinelHistory,
+    calibrate,
+    is_stale,
+    next_step,
+)
+
+RECENT = 50  # jobs over which a failing device is recognised
+TOO_MANY = 10  # of them with one and the same cause: more than 20 %
+MAX_LOST_PASSES = 3  # passes in a row that end without rounds and without a culprit
+
+
+class Sink(Protocol):
+    """Where results go, between passes; what it raises ends the loop."""
+
+    def keep(self, measurements: Sequence[Measurement]) -> None:
+        """Take networks that are closed."""
+        ...
+
+    def calibrated(self, calibration: Calibration) -> None:
+        """Take a new calibration of the device."""
+        ...
+
+
+@dataclass
+class Job:
+    """One network to be timed, and what is known of it so far."""
+
+    key: str
+    replicate: int = 0
+    rounds: list[Round] = field(default_factory=list[Round])
+    failures: list[Failure] = field(default_factory=list[Failure])
+    waited: bool = False
+    model: Model | None = None
+    loaded: Loaded | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Return whether it failed before, and so is tried again in a process of its own."""
+        return bool(self.failures)
+
+
+@dataclass
+class Tally:
+    """What the loop did.
+
+    Attributes:
+        rounds, gated: rounds of closed networks, and those of them that were taken in the reference state.
+        burst_ms, sentinel_ms: wall time inside recorded samples, of networks and of sentinels.
+        rejected: reason -> rounds of closed networks left out of their level.
+    """
+
+    rounds: int = 0
+    gated: int = 0
+    burst_ms: float = 0.0
+    sentinel_ms: float = 0.0
+    rejected: Counter[str] = field(default_factory=Counter[str])
+
+    def time(self, rounds: Iterable[Round]) -> None:
+        """Add what rounds took."""
+        for r in rounds:
+            self.burst_ms += sum(r.wall_ms)
+            self.sentinel_ms += sum(r.sentinel_before_ms) + sum(r.sentinel_after_ms)
+
+    def count(self, rounds: Iterable[Round], reference: Reference, clock: str) -> None:
+        """Count rounds as they stand under a reference."""
+        for r in rounds:
+            reason = r.invalid(clock, reference.noise)
+            self.rounds += 1
+            self.rejected.update([reason] if reason else [])
+            self.gated += reason is None and r.sentinel_ms <= reference.gate_ms
+
+
+@dataclass
+class _Batch:
+    jobs: list[Job]
+    folder: TemporaryDirectory[str]
+    session: Session
+
+    def close(self) -> None:
+        try:
+            self.session.close()
+        finally:
+            self.folder.cleanup()
+
+
+def clock_of(fingerprint: Fingerprint) -> str:
+    """Return the clock that labels are taken from: ``cpu`` for one thread on a CPU, else ``wall``."""
+    options = fingerprint.options
+    on_cpu = str(options.get("provider", "cpu")).lower() in ("cpu", "cpuexecutionprovider")
+    return "cpu" if on_cpu and options.get("threads", 1) == 1 else "wall"
+
+
+class Engine:
+    """Times jobs on one device and hands their measurements to a sink as soon as they are closed.
+
+    Args:
+        device: where.
+        items: what; the keys of the jobs are among them.
+        plan: how long.
+        seed: of the order of rounds; it stands in every measurement.
+        sink: where closed measurements and calibrations go.
+        history: recent sentinel readings of this device; it is added to.
+        calibration: the last one of this device, if there is one.
+        batch_size: networks resident at a time.
+        stop: when set, the pass under way is finished, what is closed is handed over, and the loop ends.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        items: Items,
+        plan: Plan,
+        *,
+        seed: int,
+        sink: Sink,
+        history: SentinelHistory,
+        calibration: Calibration | None = None,
+        batch_size: int = 32,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self._device = device
+        self._items = items
+        self._plan = plan
+        self._seed = seed
+        self._sink = sink
+        self._history = history
+        self._calibration = calibration
+        self._batch_size = batch_size
+        self._stop = stop or threading.Event()
+        self._fingerprint_id = device.fingerprint.id
+        self._clock = clock_of(device.fingerprint)
+        self._rng = np.random.default_rng([seed, 3])
+        self._queue: deque[Job] = deque()
+        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._lost_passes = 0
+        self._renew = False  # labels fell back on plain medians: calibrate again
+
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Time all jobs.
+
+        Raises:
+            DeviceError: the device cannot be reached, or more than a fifth of the last 50 networks failed alike.
+        """
+        self._queue = deque(jobs)
+        timed, idle = _cores(self._device)
+        beside = not idle or bool(idle - timed)  # with no core to spare, preparing would disturb the timing
+        following: Future[_Batch] | None = None
+        with ThreadPoolExecutor(1, "prepare", initializer=_keep_to, initargs=(idle - timed,)) as pool:
+            try:
+                while (self._queue or following) and not self._stop.is_set():
+                    batch = (following or self._prepare_in(pool)).result()
+                    following = self._prepare_in(pool) if beside and self._queue else None
+                    try:
+                        self._time(batch)
+                    finally:
+                        batch.close()
+            finally:
+                if following is not None and not following.cancel() and following.exception() is None:
+                    following.result().close()
+
+    # -- preparing, in the background ----------------------------------------------------------------------------
+
+    def _prepare_in(self, pool: ThreadPoolExecutor) -> Future[_Batch]:
+        return pool.submit(self._prepare, self._next_jobs())
+
+    def _next_jobs(self) -> list[Job]:
+        """Take the next batch off the queue: keys differ, and whoever failed before is alone."""
+        if self._queue[0].alone:
+            return [self._queue.popleft()]
+        taken: dict[str, Job] = {}
+        left: deque[Job] = deque()
+        while self._queue and len(taken) < self._batch_size:
+            job = self._queue.popleft()
+            if job.alone or job.key in taken:
+                left.append(job)
+            else:
+                taken[job.key] = job
+        self._queue.extendleft(reversed(left))
+        return list(taken.values())
+
+    def _prepare(self, jobs: list[Job]) -> _Batch:
+        folder = TemporaryDirectory(prefix="tempograd-")
+        session: Session | None = None
+        try:
+            for job in jobs:
+                if self._stop.is_set():
+                    break
+                path, digest = self._items.build(job.key, Path(folder.name))
+                job.model = Model(job.key, path, digest)
+            session = self._device.open()
+            if not self._stop.is_set():
+                loaded = {found.key: found for found in session.load([job.model for job in jobs if job.model])}
+                for job in jobs:
+                    job.loaded = loaded.get(job.key)
+            return _Batch(jobs, folder, session)
+        except BaseException:
+            if session is not None:
+                session.close()
+            folder.cleanup()
+            raise
+
+    # -- timing --------------------------------------------------------------------------------------------------
+
+    def _time(self, batch: _Batch) -> None:
+        if self._stop.is_set():
+            return
+        environment = self._device.environment()
+        for job in batch.jobs:
+            if job.loaded and job.loaded.failure:
+                self._failed(job, job.loaded.failure, environment)
+        waiting = {job.key: job for job in batch.jobs if job.loaded and not job.loaded.failure}
+        subjects: list[str] | None = None  # networks on which a calibration under way rests; None before the first pass
+        started = False
+        while waiting and not self._stop.is_set():
+            try:
+                if not started:
+                    batch.session.start_timing()
+                    started = True
+                result = batch.session.run_pass(self._order(waiting, subjects or []), burst_ms=self._plan.burst_ms)
+            except DeviceError:
+                self._lost_passes += 1
+                if self._lost_passes >= MAX_LOST_PASSES:
+                    raise
+                self._put_back(waiting.values())
+                return
+            self._lost_passes = 0
+            self._take(result.rounds, waiting)
+            if result.failures:  # the process is gone: who lived goes on in a fresh one and keeps its rounds
+                self._put_back(job for key, job in waiting.items() if key not in result.failures)
+                for key, failure in result.failures.items():
+                    self._failed(waiting[key], failure, environment)
+                return
+            if subjects is None:
+                stale = self._renew or is_stale(self._calibration, result.rounds[-1].started_s)
+                subjects = list(waiting)[:CALIBRATION_NETWORKS] if stale else []
+            subjects = self._calibrated(waiting, subjects)
+            if not subjects:
+                self._close_finished(waiting, environment)
+
+    def _order(self, waiting: Mapping[str, Job], subjects: Sequence[str]) -> list[str]:
+        """Return who is timed next, in random order; while a calibration is under way, who has enough only waits."""
+        first = self._plan.checks[0]
+        keys = [k for k, job in waiting.items() if not subjects or k in subjects or len(job.rounds) < first]
+        return [keys[i] for i in self._rng.permutation(len(keys))]
+
+    def _take(self, rounds: Sequence[Round], waiting: Mapping[str, Job]) -> None:
+        self._history.extend(rounds)
+        self.tally.time(rounds)
+        for round_ in rounds:
+            waiting[round_.key].rounds.append(round_)
+
+    def _calibrated(self, waiting: Mapping[str, Job], subjects: list[str]) -> list[str]:
+        """Calibrate as soon as every subject has enough rounds; return those that still rest on it."""
+        if not subjects or any(len(waiting[key].rounds) < CALIBRATION_ROUNDS for key in subjects):
+            return subjects
+        at_s = max(job.rounds[-1].started_s for job in waiting.values())
+        rounds = {key: job.rounds for key, job in waiting.items()}
+        self._calibration = calibrate(rounds, self._clock, f"{self._fingerprint_id}-{at_s:.3f}")
+        self._renew = False
+        self._sink.calibrated(self._calibration)
+        return []
+
+    def _close_finished(self, waiting: dict[str, Job], environment: dict[str, Any]) -> None:
+        if self._calibration is None:
+            raise DeviceError("the device gave rounds, but no calibration; run again")
+        reference = self._history.reference(self._calibration)
+        closed: list[Measurement] = []
+        for key, job in list(waiting.items()):
+            label = lru_cache(1)(partial(self._label, job, reference))
+            valid = sum(r.invalid(self._clock, reference.noise) is None for r in job.rounds)
+            step = next_step(label, self._plan, valid=valid, taken=len(job.rounds), waited=job.waited)
+            if step == "go on":
+                continue
+            del waiting[key]
+            if step == "wait":
+                job.waited = True
+                self._queue.append(job)
+                continue
+            found = label()
+            self._renew = self._renew or (found is not None and found.path == "plain")
+            self.tally.count(job.rounds, reference, self._clock)
+            closed.append(self._measurement(job, environment, reference))
+        self._keep(closed)
+
+    def _label(self, job: Job, reference: Reference) -> Estimate | None:
+        return estimate(job.rounds, reference, self._clock, coverage=self._plan.coverage)
+
+    def _put_back(self, jobs: Iterable[Job]) -> None:
+        self._queue.extendleft(reversed(list(jobs)))
+
+    # -- what becomes of a job -----------------------------------------------------------------------------------
+
+    def _failed(self, job: Job, failure: Failure, environment: dict[str, Any]) -> None:
+        """Try a network again, alone, unless it was refused or this was its second failure: then that is its row."""
+        job.failures.append(failure)
+        if failure.cause == "refused" or len(job.failures) > 1:
+            self._keep([self._measurement(job, environment, None, failure)])
+        else:
+            self._queue.append(job)
+
+    def _keep(self, closed: Sequence[Measurement]) -> None:
+        if not closed:
+            return
+        self._sink.keep(closed)
+        self._recent.extend(m.failure.cause if m.failure else "" for m in closed)
+        for cause, count in Counter(self._recent).items():
+            if cause and count > TOO_MANY:
+                details = [m.failure.detail for m in closed if m.failure]
+                raise DeviceError(
+                    f"{count} of the last {len(self._recent)} networks failed alike ({cause}; {details[-1]}): the "
+                    "device is suspected, not the networks. Nothing is lost, their rows are kept. See to the device, "
+                    "or leave out what it cannot run; then the same command goes on"
+                )
+
+    def _measurement(
+        self, job: Job, environment: dict[str, Any], reference: Reference | None, failure: Failure | None = None
+    ) -> Measurement:
+        loaded = job.loaded or Loaded(job.key)
+        facts = {k: v for k, v in asdict(loaded).items() if k not in ("key", "failure")}
+        if job.failures and failure is None:
+            facts["first_failure"] = asdict(job.failures[0])
+        return Measurement(
+            key=job.key,
+            space=self._items.space,
+            fingerprint_id=self._fingerprint_id,
+            plan=self._plan.record(self._seed),
+            onnx_digest=job.model.digest if job.model else "",
+            clock=self._clock,
+            rounds=tuple(job.rounds),
+            reference=reference,
+            environment=environment | facts,
+            failure=failure,
+            replicate=job.replicate,
+            attempts=max(len(job.failures) + (failure is None and bool(job.failures)), 1),
+        )
+
+
+def _cores(device: Device) -> tuple[set[int], set[int]]:
+    """Return the CPUs that are timed and those that are not, as far as the device says."""
+    environment = device.environment()
+    return set(environment.get("timed_cores") or ()), set(environment.get("idle_cores") or ())
+
+
+def _keep_to(cores: set[int]) -> None:
+    """Keep this thread, and the processes that it starts, on these CPUs."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
