@@ -106,6 +106,8 @@ class OnnxRuntime:
     def load(self, model: bytes, folder: Path) -> OrtProgram:
         """Create a session and bind seeded inputs and outputs to memory that stays.
 
+        It leaves the calling thread flushing denormals, in whatever else it computes too: call it in a worker.
+
         Raises:
             InputRefusedError: ONNX Runtime refuses the network, or nothing in it can be quantised.
             FallbackError: a node went to another provider.

@@ -316,3 +316,22 @@ def test_a_forgotten_session_is_ended_at_exit():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
     assert gone(int(done.stdout))
     assert done.stderr == ""
+
+
+def test_a_worker_that_writes_what_is_no_message_is_ended(zoo, faulty):
+    with LocalDevice(faulty).open() as session:
+        session.load([zoo.conv("a", graph="lie")])
+        pid = session.pid
+        failure = session.run_pass(["a"], burst_ms=20.0).failures["a"]
+        assert failure.cause == "crashed"
+        assert "not an object" in failure.detail
+        assert gone(pid)
+
+
+def test_a_time_of_zero_is_no_measurement(zoo, faulty):
+    with LocalDevice(faulty).open() as session:
+        session.load([zoo.conv("a"), zoo.conv("bad", graph="frozen")])
+        result = session.run_pass(["a", "bad"], burst_ms=20.0)
+        assert result.rounds == ()
+        assert result.failures["bad"].cause == "invalid_output"
+        assert "greater than 0" in result.failures["bad"].detail

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+
+from tempograd.devices import host
+from tempograd.devices.places.local import LocalDevice, choose_cores, idle_cores
+from tempograd.errors import DeviceError, UnknownNameError, UsageError
+from tempograd.registry import create
+
+PAIRS = [(0, 4), (1, 5), (2, 6), (3, 7)]
+SINGLES = [(0,), (1,)]
+
+
+@pytest.mark.parametrize(
+    ("threads", "groups", "allowed", "timed"),
+    [
+        (1, PAIRS, range(8), [3]),
+        (2, PAIRS, range(8), [2, 3]),
+        (4, PAIRS, range(8), [0, 1, 2, 3]),
+        (1, SINGLES, range(2), [1]),
+        (1, [(0,)], [0], [0]),
+        (1, PAIRS, [0, 4, 5], [5]),
+        (2, [(1,), (0,), (2,)], range(3), [1, 2]),
+    ],
+)
+def test_the_last_physical_cores_are_timed_and_cpu_0_last_of_all(threads, groups, allowed, timed):
+    assert choose_cores(threads, groups, list(allowed)) == timed
+
+
+def test_threads_never_share_a_physical_core():
+    with pytest.raises(UsageError, match="threads=5, but this process may use 4 physical cores"):
+        choose_cores(5, PAIRS, list(range(8)))
+
+
+@pytest.mark.parametrize(
+    ("timed", "groups", "allowed", "idle"),
+    [
+        ([3], PAIRS, range(8), [0, 1, 2, 4, 5, 6]),
+        ([1], SINGLES, range(2), [0]),
+        ([0], [(0, 1)], range(2), [1]),
+        ([0], [(0,)], [0], [0]),
+    ],
+)
+def test_what_is_not_timed_keeps_off_the_siblings_too(timed, groups, allowed, idle):
+    assert idle_cores(timed, groups, list(allowed)) == idle
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"threads": 10_000}, "physical cores"),
+        ({"cores": "9999"}, "may use"),
+        ({"cores": "0", "threads": 2}, "as many cores as threads"),
+        ({"cores": "first"}, "2-3"),
+        ({"batch": 0}, "batch=0"),
+        ({"memory_gib": 0}, "memory_gib=0"),
+        ({"sentinel": "conv"}, "allowed: convolution"),
+        ({"precision": "fp64"}, "fp32"),
+    ],
+)
+def test_wrong_options_are_named(options, match):
+    with pytest.raises(UsageError, match=match):
+        LocalDevice(**options)
+
+
+def test_an_unknown_runtime_is_named():
+    with pytest.raises(UnknownNameError, match="Did you mean 'onnxruntime'"):
+        LocalDevice("onnxruntim")
+
+
+def test_a_missing_runtime_is_a_device_error(monkeypatch):
+    monkeypatch.setattr("tempograd.devices.runtimes.onnxruntime._DISTRIBUTIONS", ())
+    device = LocalDevice()
+    for reach in (device.open, lambda: device.fingerprint):
+        with pytest.raises(DeviceError, match="not installed"):
+            reach()
+
+
+def test_the_fingerprint_tells_options_apart():
+    plain = create("device", "local").fingerprint
+    assert plain == create("device", "local").fingerprint
+    for spec in ("local:precision=int8", "local:batch=4", "local:optimisation=basic", "local:sentinel=depthwise"):
+        other = create("device", spec).fingerprint
+        assert other.id != plain.id
+        assert len(plain.difference(other)) == 1
+    assert create("device", "local:memory_gib=3").fingerprint == plain
+    assert plain.hardware["cpu"]
+    assert plain.runtime["onnxruntime"]
+
+
+@pytest.mark.skipif(len(host.core_groups()) < 2, reason="needs two physical cores")
+def test_two_threads_are_timed_on_two_cores(zoo):
+    device = LocalDevice(threads=2)
+    assert len(device.timed_cores) == 2
+    with device.open() as session:
+        session.load([zoo.conv("a", channels=64)])
+        session.start_timing()
+        assert len(session.run_pass(["a"], burst_ms=2.0).rounds) == 1

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tempograd.devices.device import Model
+from tempograd.devices.measurement import Reference, estimate
+from tempograd.devices.places.simulated import SimulatedDevice
+from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
+from tempograd.registry import create
+
+TABLE = {f"n{i}": 0.1 * 1.3**i for i in range(12)}
+CALM = {"slow": 1.0, "noise": 0.0, "sentinel_noise": 0.0, "process_noise": 0.0, "preemptions": 0.0}
+
+
+def model(key: str) -> Model:
+    return Model(key, Path("/nowhere"), "")
+
+
+def rounds_of(device, keys=tuple(TABLE), passes: int = 15, burst_ms: float = 10.0):
+    with device.open() as session:
+        assert all(one.failure is None for one in session.load([model(key) for key in keys]))
+        session.start_timing()
+        rng = np.random.default_rng(0)
+        found = {key: [] for key in keys}
+        for _ in range(passes):
+            result = session.run_pass(list(rng.permutation(keys)), burst_ms=burst_ms)
+            for round_ in result.rounds:
+                found[round_.key].append(round_)
+        return found
+
+
+def test_without_noise_it_tells_the_truth():
+    for key, rounds in rounds_of(SimulatedDevice(TABLE, **CALM), passes=2).items():
+        for round_ in rounds:
+            assert round_.wall_ms == round_.cpu_ms
+            assert round_.cpu_ms == pytest.approx([TABLE[key]] * len(round_.cpu_ms))
+            assert sum(round_.cpu_ms) * max(1, np.ceil(0.2 / TABLE[key])) >= 10.0 - 1e-9
+            assert len(round_.cpu_ms) >= 3
+
+
+def test_the_same_seed_gives_the_same_rounds_whatever_else_was_opened():
+    first = rounds_of(SimulatedDevice(TABLE, seed=5))
+    other = SimulatedDevice(TABLE, seed=5)
+    rounds_of(other, keys=("n1", "n2"))
+    assert rounds_of(other) == first
+    assert rounds_of(other) != first  # a second process with the same networks is another process
+    assert rounds_of(SimulatedDevice(TABLE, seed=6)) != first
+
+
+def test_the_slow_state_is_there_and_the_sentinel_sees_it():
+    rounds = rounds_of(SimulatedDevice(TABLE, seed=1, noise=0.0, process_noise=0.0, dwell_max_s=2.0), passes=60)
+    readings = np.array([r.sentinel_ms for many in rounds.values() for r in many])
+    slow = readings > 1.3
+    assert 0.2 < slow.mean() < 0.8
+    elasticities = []
+    for key, many in rounds.items():
+        values = np.array([r.value_ms("cpu") for r in many])
+        is_slow = np.array([r.sentinel_ms > 1.3 for r in many])
+        elasticities.append(np.log(np.median(values[is_slow]) / TABLE[key]) / np.log(1.6))
+        assert np.median(values[~is_slow]) == pytest.approx(TABLE[key], rel=0.02)
+    assert 0.7 < min(elasticities) < max(elasticities) < 1.2
+    assert max(elasticities) - min(elasticities) > 0.1
+
+
+def test_the_protocols_estimate_finds_the_truth_where_a_plain_median_does_not():
+    device = SimulatedDevice(TABLE, seed=2, process_noise=0.0, dwell_max_s=2.0)
+    rounds = rounds_of(device, passes=20)
+    reference = Reference.of([r.sentinel_ms for many in rounds.values() for r in many], noise=0.02)
+    errors, plain = [], []
+    for key, many in rounds.items():
+        label = estimate(many, reference, "cpu")
+        errors.append(abs(label.latency_ms / device.true_ms(model(key)) - 1))
+        plain.append(abs(np.mean([r.value_ms("cpu") for r in many]) / TABLE[key] - 1))
+    assert np.median(errors) < 0.02 < 0.1 < np.median(plain)
+
+
+def test_preemption_is_seen_by_wall_time_only():
+    rounds = rounds_of(SimulatedDevice(TABLE, **(CALM | {"preemptions": 50.0})), passes=5)
+    hit = [r for many in rounds.values() for r in many if r.involuntary_switches]
+    assert hit
+    for round_ in hit:
+        assert max(round_.wall_ms) > max(round_.cpu_ms)
+        assert round_.run_queue_wait_ms > 0
+        assert round_.cpu_ms == pytest.approx([TABLE[round_.key]] * len(round_.cpu_ms))
+
+
+def test_heat_is_an_event():
+    rounds = rounds_of(SimulatedDevice(TABLE, **CALM, throttle=1.0), passes=1)
+    assert all(many[0].events == ("thermal",) for many in rounds.values())
+    assert rounds["n11"][0].cpu_ms[0] > 1.2 * TABLE["n11"]
+    cool = rounds_of(SimulatedDevice(TABLE, **CALM, throttle=0.0), passes=1)
+    assert all(many[0].events == () for many in cool.values())
+
+
+def test_drift_is_slow():
+    rounds = rounds_of(SimulatedDevice(TABLE, **CALM, drift=0.5), passes=2)
+    levels = [many[0].sentinel_ms for many in rounds.values()]
+    assert max(levels) / min(levels) < 1.01
+    assert abs(np.log(levels[0])) <= 0.5
+    assert levels[0] != pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause", "phases"),
+    [
+        ("crash", "crashed", {"load", "run"}),
+        ("hang", "timeout", {"warm_up", "run"}),
+        ("oom", "oom", {"load", "run"}),
+        ("nan", "invalid_output", {"warm_up"}),
+    ],
+)
+def test_faults_are_those_of_a_real_worker(fault, cause, phases):
+    keys = [f"k{i}" for i in range(200)]
+    device = SimulatedDevice(dict.fromkeys(keys, 1.0), **{fault: 0.2})
+    with device.open() as session:
+        loaded = session.load([model(key) for key in keys])
+        failures = [one.failure for one in loaded if one.failure]
+        alive = [one.key for one in loaded if not one.failure]
+    for key in alive:
+        with device.open() as session:
+            session.load([model(key)])
+            result = session.run_pass([key], burst_ms=1.0)
+            if result.failures:
+                failures.append(result.failures[key])
+                assert result.rounds == ()
+                with pytest.raises(Exception, match="closed"):
+                    session.run_pass([key], burst_ms=1.0)
+    assert {failure.cause for failure in failures} == {cause}
+    assert {failure.phase for failure in failures} == phases
+    assert 20 < len(failures) < 60
+    if cause == "timeout":
+        assert all(failure.elapsed_ms >= 2000 for failure in failures)
+
+
+def test_truth_from_a_file_a_function_or_the_graph(tmp_path, zoo):
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(TABLE))
+    device = create("device", f"simulated:table={path},seed=3")
+    assert device.true_ms(model("n3")) == TABLE["n3"]
+    with pytest.raises(UnknownNameError, match="'n99'"):
+        device.true_ms(model("n99"))
+    assert SimulatedDevice(latency_of=lambda m: len(m.key)).true_ms(model("abc")) == 3.0
+    with pytest.raises(UsageError, match="positive number of ms"):
+        SimulatedDevice(latency_of=lambda _: float("nan")).true_ms(model("abc"))
+    graph = SimulatedDevice(batch=2)
+    small, large = zoo.conv("s", batch=2), zoo.conv("l", channels=512, batch=2)
+    assert 0 < graph.true_ms(small) < graph.true_ms(large)
+    with pytest.raises(InputRefusedError, match="batch 1"):
+        graph.true_ms(zoo.conv("one"))
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"a": -1}', '{"a": "x"}', '{"a": true}', '{"a": NaN}', '{"a": null}'])
+def test_a_table_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(InputRefusedError):
+        SimulatedDevice(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crash": 0.6, "hang": 0.6},
+        {"noise": -1.0},
+        {"slow": 0.5},
+        {"dwell_min_s": 0.0},
+        {"throttle": 2.0},
+        {"batch": 0},
+        {"gflops": 0.0},
+        {"table": TABLE, "latency_of": len},
+    ],
+)
+def test_wrong_values_are_refused(wrong):
+    with pytest.raises(UsageError):
+        SimulatedDevice(**wrong)
+
+
+def test_faults_do_not_change_the_fingerprint_and_noise_does():
+    plain = SimulatedDevice(TABLE).fingerprint
+    assert SimulatedDevice(TABLE, crash=0.5).fingerprint == plain
+    assert SimulatedDevice(TABLE, noise=0.5).fingerprint != plain
+    assert SimulatedDevice(TABLE | {"n0": 9.0}).fingerprint != plain
+    assert SimulatedDevice(latency_of=len).fingerprint != plain

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from tempograd.devices import sentinels
+from tempograd.devices.runtimes.onnxruntime import INPUTS, OnnxRuntime
+from tempograd.errors import DeviceError, InputRefusedError, UsageError
+from tempograd.registry import create, load
+
+HERE = Path("/nowhere")
+
+
+def model(nodes, x, y, weights=(), kind=TensorProto.FLOAT) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", kind, x)],
+        [helper.make_tensor_value_info("y", kind, y)],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def outputs(program) -> list[np.ndarray]:
+    results = []
+    for _ in range(INPUTS):
+        program.run()
+        results.append(program._last.get_outputs()[0].numpy().copy())
+    return results
+
+
+def test_it_is_in_the_registry():
+    assert load("runtime", "onnxruntime") is OnnxRuntime
+    runtime = create("runtime", "onnxruntime:threads=2,precision=int8,optimisation=basic")
+    assert (runtime.options["threads"], runtime.options["precision"]) == (2, "int8")
+    assert runtime.options["spinning"] is False
+    assert set(runtime.versions()) == {"onnxruntime", "onnx", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"threads": 0}, {"precision": "fp64"}, {"optimisation": "O3"}, {"provider": "CPUExecutionProvider"}]
+)
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        OnnxRuntime(**wrong)
+
+
+def test_an_engine_that_is_not_installed_is_an_error(monkeypatch):
+    monkeypatch.setattr("tempograd.devices.runtimes.onnxruntime._DISTRIBUTIONS", ("no-such-engine",))
+    with pytest.raises(DeviceError, match="pip install onnxruntime"):
+        OnnxRuntime().versions()
+
+
+def test_a_provider_that_is_not_there_is_an_error():
+    with pytest.raises(DeviceError, match="no OpenVINOExecutionProvider"):
+        OnnxRuntime(provider="openvino").start()
+
+
+def test_every_node_is_counted_on_its_provider():
+    program = OnnxRuntime(optimisation="none").load(sentinels.build("overhead"), HERE)
+    assert program.providers == {"CPUExecutionProvider": 240}
+
+
+def test_inputs_are_seeded_and_taken_in_turn():
+    content = model([helper.make_node("Identity", ["x"], ["y"])], [1, 5], [1, 5])
+    first, again = (outputs(OnnxRuntime().load(content, HERE)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len({a.tobytes() for a in first}) == INPUTS
+    assert np.abs(np.concatenate(first)).max() < 10
+
+
+def test_it_computes_what_the_graph_says():
+    weights = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    content = model(nodes, [1, 5], [1, 3], [numpy_helper.from_array(weights, "w")])
+    inputs = outputs(OnnxRuntime().load(model([helper.make_node("Identity", ["x"], ["y"])], [1, 5], [1, 5]), HERE))
+    for x, y in zip(inputs, outputs(OnnxRuntime().load(content, HERE)), strict=True):
+        np.testing.assert_allclose(y, x @ weights, rtol=1e-5)
+    for x, y in zip(inputs, outputs(OnnxRuntime(precision="int8").load(content, HERE)), strict=True):
+        np.testing.assert_allclose(y, x @ weights, atol=0.15)
+        assert not np.array_equal(y, x @ weights)
+
+
+def test_int8_where_nothing_can_be_quantised_is_refused():
+    with pytest.raises(InputRefusedError, match="nothing in this network can be quantised"):
+        OnnxRuntime(precision="int8").load(model([helper.make_node("Relu", ["x"], ["y"])], [1, 4], [1, 4]), HERE)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.DOUBLE, TensorProto.FLOAT16])
+def test_other_element_types(kind):
+    program = OnnxRuntime().load(model([helper.make_node("Identity", ["x"], ["y"])], [1, 4], [1, 4], kind=kind), HERE)
+    program.run()
+    assert program.invalid_output() is None
+
+
+def test_what_it_cannot_feed_is_refused():
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    with pytest.raises(InputRefusedError, match=r"input 'x' is tensor\(string\)"):
+        OnnxRuntime().load(model(nodes, [1, 4], [1, 4], kind=TensorProto.STRING), HERE)
+    with pytest.raises(InputRefusedError, match="every size must be fixed"):
+        OnnxRuntime().load(model([helper.make_node("Relu", ["x"], ["y"])], ["n", 4], ["n", 4]), HERE)
+
+
+def test_what_it_cannot_build_is_refused():
+    with pytest.raises(InputRefusedError, match="ONNX Runtime refuses"):
+        OnnxRuntime().load(model([helper.make_node("NoSuchOperator", ["x"], ["y"])], [1, 4], [1, 4]), HERE)
+
+
+def test_outputs_that_are_not_finite_are_seen():
+    program = OnnxRuntime().load(model([helper.make_node("Log", ["x"], ["y"])], [1, 64], [1, 64]), HERE)
+    program.run()
+    assert "of 64 values not finite" in program.invalid_output()
+
+
+def test_external_weights_are_read_from_the_folder(tmp_path):
+    weights = np.arange(4, dtype=np.float32)
+    (tmp_path / "w.bin").write_bytes(weights.tobytes())
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="w.bin")
+    content = model([helper.make_node("Mul", ["x", "w"], ["y"])], [1, 4], [1, 4], [tensor])
+    result = outputs(OnnxRuntime().load(content, tmp_path))[0]
+    assert result[0, 0] == 0
+    assert result[0, 3] != 0
+
+
+def test_the_check_of_int8_sees_the_quantised_graph():
+    program = OnnxRuntime(precision="int8").load(sentinels.build("convolution", precision="int8"), HERE)
+    nodes = len(ModelProto.FromString(sentinels.build("convolution")).graph.node)
+    assert sum(program.providers.values()) > nodes
+
+
+def test_denormals_are_flushed_and_torch_is_never_imported():
+    """In a fresh process: the first session decides for its main thread."""
+    script = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        import numpy as np
+        import tempograd.devices.worker
+        from tempograd.devices import sentinels
+        from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
+        from onnx import TensorProto, helper, numpy_helper
+
+        def info(name):
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 16])
+
+        runtime = OnnxRuntime()
+        runtime.start()
+        runtime.load(sentinels.build("overhead"), Path.cwd()).run()
+        tiny = numpy_helper.from_array(np.full((1, 16), 1e-38, np.float32), "tiny")
+        small = numpy_helper.from_array(np.full((1, 16), 1e-3, np.float32), "small")
+        nodes = [
+            helper.make_node("Sigmoid", ["x"], ["s"]),
+            helper.make_node("Mul", ["s", "tiny"], ["t"]),
+            helper.make_node("Mul", ["t", "small"], ["u"]),
+            helper.make_node("Mul", ["u", "big"], ["y"]),
+        ]
+        big = numpy_helper.from_array(np.full((1, 16), 1e38, np.float32), "big")
+        graph = helper.make_graph(nodes, "net", [info("x")], [info("y")], [tiny, small, big])
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        program = runtime.load(made.SerializeToString(), Path.cwd())
+        program.run()
+        print(np.abs(program._last.get_outputs()[0].numpy()).max(), "torch" in sys.modules)
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["0.0", "False"]
