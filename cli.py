@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,9 +144,7 @@ def evaluate(
     _show(as_json, result.document, result.text, None, result.exit_code)
 
 
-@app.command(
-    epilog="Example: tempograd search --space darts --predictor predictor/ --target-ms 1.2 --out result/"
-)
+@app.command(epilog="Example: tempograd search --space darts --predictor predictor/ --target-ms 1.2 --out result/")
 def search(
     space: Space,
     predictor: Predictor,
@@ -250,8 +249,8 @@ def _command() -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Callable[[str, int, int], None], Callable[[], bool]]]:
-    """Yield ``progress(what, done, total)`` and ``stop()``.
+def _progress() -> Iterator[tuple[Callable[[str, int, int], None], threading.Event]]:
+    """Yield ``progress(what, done, total)`` and the event that asks to stop.
 
     The bar goes to stderr, and only to a terminal. The first Ctrl-C or SIGTERM asks to stop after the item in flight,
     the second stops now.
@@ -271,13 +270,12 @@ def _progress() -> Iterator[tuple[Callable[[str, int, int], None], Callable[[], 
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    asked = False
+    stop = threading.Event()
 
     def interrupt(*_: object) -> None:
-        nonlocal asked
-        if asked:
+        if stop.is_set():
             raise KeyboardInterrupt
-        asked = True
+        stop.set()
         console.print("finishing the item in flight; once more to stop now")
 
     previous = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -290,7 +288,7 @@ def _progress() -> Iterator[tuple[Callable[[str, int, int], None], Callable[[], 
                     tasks[what] = bars.add_task(what, total=total)
                 bars.update(tasks[what], completed=done, total=total)
 
-            yield progress, lambda: asked
+            yield progress, stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
