@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from math import exp, log
 from typing import Any, Literal
 
 import numpy as np
@@ -80,11 +81,16 @@ class Round:
 
     def value_ms(self, clock: str) -> float:
         """Return the lower quartile of the burst, by thread CPU time (``cpu``) or wall time (``wall``)."""
-        return float(np.quantile(self.cpu_ms if clock == "cpu" else self.wall_ms, 0.25))
+        ordered = sorted(self.cpu_ms if clock == "cpu" else self.wall_ms)
+        below, rest = divmod(
+            len(ordered) - 1, 4
+        )  # a data set asks this of a million short bursts: numpy takes 30 x longer
+        above = ordered[min(below + 1, len(ordered) - 1)]
+        return ordered[below] + (above - ordered[below]) * rest / 4
 
     def invalid(self, clock: str, sentinel_noise: float) -> str | None:
         """Return why this round is left out of the level, or None."""
-        drift = abs(float(np.log(min(self.sentinel_before_ms) / min(self.sentinel_after_ms))))
+        drift = abs(log(min(self.sentinel_before_ms) / min(self.sentinel_after_ms)))
         if drift > max(BRACKET_TOLERANCE, 3 * sentinel_noise):
             return "sentinel_bracket"
         if clock == "wall" and self.run_queue_wait_ms > 0.1 * sum(self.wall_ms):
@@ -228,9 +234,9 @@ def estimate(
 
 def _corrected_ms(round_: Round, reference: Reference, clock: str) -> float:
     """Divide the drift out, but only where it exceeds twice the sentinel's own noise."""
-    drift = float(np.log(round_.sentinel_ms / reference.sentinel_ms))
+    drift = log(round_.sentinel_ms / reference.sentinel_ms)
     value = round_.value_ms(clock)
-    return value * float(np.exp(-reference.beta * drift)) if abs(drift) > 2 * reference.noise else value
+    return value * exp(-reference.beta * drift) if abs(drift) > 2 * reference.noise else value
 
 
 @dataclass(frozen=True)
