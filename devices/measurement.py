@@ -59,6 +59,7 @@ class Round:
     """One round of one network. Times in ms; ``started_s`` is seconds since the epoch.
 
     Attributes:
+        sentinel_before_ms, sentinel_after_ms: by the label's clock, CPU time for one thread, else wall time.
         wall_ms, cpu_ms: per sample of the burst, the discarded first run left out.
         involuntary_switches, run_queue_wait_ms: interference during the burst.
         events: clock or thermal events that fell into the round, by name.

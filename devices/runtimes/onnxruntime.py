@@ -49,7 +49,8 @@ class OnnxRuntime:
     Args:
         threads: intra-op threads; inter-op is 1 and the order of nodes sequential.
         precision: ``fp32``, or ``int8``: weights quantised when a network is loaded, activations at every run
-            (``quantize_dynamic``). A network of which nothing can be quantised is refused.
+            (``quantize_dynamic``), which makes convolutions slower than ``fp32`` on most processors. A network of which
+            nothing can be quantised is refused.
         optimisation: ``none``, ``basic``, ``extended`` or ``all``.
         provider: ``cpu`` or another that computes in host memory. With any but ``cpu``, falling back to the CPU is an
             error. Where a node runs is read from ONNX Runtime's own record of the assignment; it is made before the
@@ -115,7 +116,7 @@ class OnnxRuntime:
         """
         ort = _ort()
         if self._precision == "int8":
-            model = _quantised(model)
+            model = _quantised(model, folder)
         options = self._session_options(folder)
         try:
             session = ort.InferenceSession(model, options, providers=[self._provider])
@@ -235,15 +236,17 @@ def _seeded(name: str, type_: str, shape: list[Any], rng: np.random.Generator) -
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-def _quantised(model: bytes) -> bytes:
-    """Return the network with int8 weights and activations quantised at run time."""
+def _quantised(model: bytes, folder: Path) -> bytes:
+    """Return the network with int8 weights, taken in from ``folder``, and activations quantised at run time."""
     import onnx
 
     logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger at every call
-    with TemporaryDirectory() as folder:
-        target = Path(folder, "quantised.onnx")
+    with TemporaryDirectory() as scratch:
+        target = Path(scratch, "quantised.onnx")
         try:
-            _ort("quantization").quantize_dynamic(onnx.load_from_string(model), target)
+            whole = onnx.load_from_string(model)
+            onnx.load_external_data_for_model(whole, str(folder))
+            _ort("quantization").quantize_dynamic(whole, target)
             quantised = target.read_bytes()
         except Exception as error:  # it raises bare exceptions of many kinds
             raise InputRefusedError(f"cannot be quantised to int8: {_line(error)}") from error

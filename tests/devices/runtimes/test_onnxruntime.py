@@ -119,15 +119,16 @@ def test_outputs_that_are_not_finite_are_seen():
     assert "of 64 values not finite" in program.invalid_output()
 
 
-def test_external_weights_are_read_from_the_folder(tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_external_weights_are_read_from_the_folder(tmp_path, precision):
     weights = np.arange(4, dtype=np.float32)
     (tmp_path / "w.bin").write_bytes(weights.tobytes())
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 2], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="w.bin")
-    content = model([helper.make_node("Mul", ["x", "w"], ["y"])], [1, 4], [1, 4], [tensor])
-    result = outputs(OnnxRuntime().load(content, tmp_path))[0]
-    assert result[0, 0] == 0
-    assert result[0, 3] != 0
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    result = outputs(OnnxRuntime(precision=precision).load(model(nodes, [1, 2], [1, 2], [tensor]), tmp_path))[0][0]
+    x = outputs(OnnxRuntime().load(model([helper.make_node("Identity", ["x"], ["y"])], [1, 2], [1, 2]), HERE))[0][0]
+    np.testing.assert_allclose(result, x @ weights.reshape(2, 2), atol=0.05)
 
 
 def test_the_check_of_int8_sees_the_quantised_graph():
