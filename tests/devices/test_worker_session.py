@@ -291,7 +291,8 @@ def test_a_session_loads_while_another_is_timed(zoo, faulty):
         assert len(session.run_pass(["next"], burst_ms=1.0).rounds) == 1
 
 
-def test_a_worker_dies_with_its_parent():
+def test_a_worker_dies_with_its_parent(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent cannot remove its worker's directory
     script = textwrap.dedent("""
         import time
         from tempograd.devices.places.local import LocalDevice
