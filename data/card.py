@@ -60,7 +60,7 @@ Use rows with verdict `ok` as they are; `noisy` ones missed their plan's target 
 ## Protocol
 
 Networks were resident in one measuring process, timed in rounds of random order. Around each round a fixed sentinel
-network was timed. `latency_ms` is the median of the rounds taken in the device's reference state (`path` is `gated`), or
+network was timed. `latency_ms` is the median of the rounds taken in the reference state (`path` is `gated`), or
 of all rounds corrected by the sentinel (`ratio`), or of all rounds as they were (`plain`). A round's value is the lower
 quartile of its burst. `low_ms` and `high_ms` are the order-statistic interval of that median within one process;
 `weight` is one over the relative variance with the part between processes added. `values_ms` and `sentinels_ms` hold

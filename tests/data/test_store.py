@@ -1,0 +1,370 @@
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import zlib
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tempograd.data.payload import pack, unpack
+from tempograd.data.store import SCHEMA, Store
+from tempograd.devices.measurement import Failure, Measurement, Reference, Round
+from tempograd.errors import InputRefusedError, StoreError, UsageError
+
+from .conftest import SPACE, keep, make
+
+positive = st.floats(1e-6, 1e6)
+samples = st.lists(positive, min_size=1, max_size=5).map(tuple)
+text = st.text(max_size=20)
+rounds = st.builds(
+    Round, text, st.floats(0, 4e9), samples, samples, samples, samples, st.integers(0, 99), st.floats(0, 9),
+    st.lists(text, max_size=2).map(tuple),
+)  # fmt: skip
+failures = st.builds(
+    Failure,
+    st.sampled_from(["crashed", "timeout", "oom", "refused", "invalid_output", "fallback"]),
+    st.sampled_from(["load", "warm_up", "run"]),
+    st.none() | st.integers(1, 64),
+    text,
+    st.none() | positive,
+)
+measurements = st.builds(
+    Measurement,
+    key=text,
+    space=text,
+    fingerprint_id=text,
+    plan=st.just({"target": 0.05, "seed": 1, "checks": [6]}),
+    onnx_digest=text,
+    clock=st.sampled_from(["cpu", "wall"]),
+    rounds=st.lists(rounds, max_size=3).map(tuple),
+    reference=st.none() | st.builds(Reference, positive, positive, positive, positive, positive, text),
+    environment=st.dictionaries(text, st.none() | st.booleans() | st.integers(-9, 9) | positive | text, max_size=3),
+    failure=st.none() | failures,
+    replicate=st.integers(0, 3),
+    attempts=st.integers(1, 2),
+)
+
+
+@given(measurements)
+def test_a_measurement_survives_its_payload_exactly(measurement):
+    assert unpack(pack(measurement)) == measurement
+
+
+@given(measurements, st.data())
+def test_a_damaged_payload_is_refused_or_read_exactly(measurement, data):
+    payload = bytearray(pack(measurement))
+    bit = data.draw(st.integers(0, 8 * len(payload) - 1))
+    payload[bit // 8] ^= 1 << bit % 8
+    with suppress(InputRefusedError):  # zlib ignores a few bits of its header
+        assert unpack(bytes(payload)) == measurement
+    with pytest.raises(InputRefusedError):
+        unpack(pack(measurement)[: data.draw(st.integers(0, len(payload) - 1))])
+
+
+def test_nan_is_not_kept(fingerprint):
+    bad = make("0", [1.0], fingerprint)
+    with pytest.raises(UsageError, match="a number that is none"):
+        pack(replace(bad, environment={"load": float("nan")}))
+
+
+def test_a_payload_that_swells_is_refused():
+    with pytest.raises(InputRefusedError, match="larger than"):
+        unpack(zlib.compress(b" " * (65 * 2**20)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@given(st.lists(measurements, max_size=4, unique_by=lambda m: (m.key, m.replicate)))
+def test_a_store_gives_back_what_it_was_given(tmp_path_factory, fingerprint, given_):
+    kept = []
+    with Store(tmp_path_factory.mktemp("store") / "s.db", write=True) as store:
+        campaign = store.begin("any", fingerprint, {"name": "x"}, 0)
+        for m in given_:
+            m = replace(m, fingerprint_id=fingerprint.id)
+            if m.rounds or m.failure:
+                store.append(campaign, m)
+                kept.append(m)
+        assert list(store.measurements(campaign=campaign)) == kept
+        assert store.done(campaign) == {(m.key, m.replicate) for m in kept}
+        assert sum(store.counts(campaign).values()) == len(kept)
+
+
+def test_filters_and_order(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = keep(store, fingerprint, *(make(str(n), [n + 1.0] * 6, fingerprint) for n in range(5)))
+        other = keep(store, fingerprint, make("0", [7.0] * 6, fingerprint), seed=1)
+    with Store(tmp_path / "s.db") as store:
+        assert [m.key for m in store.measurements(newest=2, campaign=campaign)] == ["3", "4"]
+        assert [m.latency_ms for m in store.measurements(key="0")] == [1.0, 7.0]
+        assert not list(store.measurements(space="another"))
+        assert [row.id for row in store.campaigns()] == [campaign, other]
+        assert store.sets() == {(SPACE, fingerprint.id): 6}
+        assert store.fingerprint(fingerprint.id) == fingerprint
+        with pytest.raises(UsageError, match=fingerprint.id):
+            store.fingerprint("unknown")
+
+
+def test_the_same_campaign_is_found_again(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        ids = [store.begin("s", fingerprint, {"a": 1}, 0), store.begin("s", fingerprint, {"a": 1}, 0)]
+        ids += [
+            store.begin("s", fingerprint, {"a": 1}, 1),
+            store.begin("s", fingerprint, {"a": 1}, 0, purpose="verify"),
+        ]
+        assert len(set(ids)) == 3
+        assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_latency_that_is_none_is_refused(tmp_path, fingerprint, value):
+    row = make("0", [value] * 6, fingerprint)
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = store.begin(SPACE, fingerprint, {}, 0)
+        with pytest.raises(UsageError, match="above 0"):
+            store.append(campaign, row)
+        assert not store.done(campaign)
+
+
+def test_the_database_itself_refuses_them_too(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        keep(store, fingerprint, make("0", [1.0] * 6, fingerprint))
+    raw = sqlite3.connect(tmp_path / "s.db")
+    for value in ("0.0", "-1.0", "9e999", "NULL", "'text'"):
+        with pytest.raises(sqlite3.IntegrityError):
+            raw.execute(f"UPDATE measurements SET latency_ms = {value}")
+    raw.close()
+
+
+def test_a_row_without_rounds_must_say_why(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = store.begin(SPACE, fingerprint, {}, 0)
+        with pytest.raises(UsageError, match="neither rounds nor a failure"):
+            store.append(campaign, make("0", [], fingerprint))
+        store.append(campaign, make("0", [], fingerprint, failure=Failure("crashed", "run", 11)))
+        assert store.counts() == {"failed": 1}
+
+
+def test_appending_is_all_or_nothing_and_never_twice(tmp_path, fingerprint):
+    one, two = make("1", [1.0] * 6, fingerprint), make("2", [1.0] * 6, fingerprint)
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = keep(store, fingerprint, one)
+        with pytest.raises(StoreError, match="UNIQUE"):
+            store.append(campaign, two, one)
+        assert store.done(campaign) == {("1", 0)}
+        store.append(campaign, two)
+
+
+def test_an_unknown_device_is_refused(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = store.begin(SPACE, fingerprint, {}, 0)
+        with pytest.raises(StoreError, match="FOREIGN"):
+            store.append(campaign, replace(make("1", [1.0] * 6, fingerprint), fingerprint_id="nobody"))
+
+
+def test_reading_is_not_writing(tmp_path, fingerprint):
+    with pytest.raises(InputRefusedError, match="no store at"):
+        Store(tmp_path / "s.db")
+    Store(tmp_path / "s.db", write=True).close()
+    with Store(tmp_path / "s.db") as store, pytest.raises(StoreError, match="write=True"):
+        store.begin("s", fingerprint, {}, 0)
+    with pytest.raises(StoreError, match="closed"):
+        store.campaigns()
+
+
+def test_calibrations_belong_to_a_device(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = store.begin("s", fingerprint, {}, 0)
+        store.add_calibration(campaign, {"beta": 1.0})
+        store.add_calibration(campaign, {"beta": 1.1})
+        assert store.calibrations(fingerprint.id) == [{"beta": 1.0}, {"beta": 1.1}]
+        assert store.calibrations("another") == []
+
+
+# -- the file ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_store_is_refused_untouched(tmp_path):
+    path = tmp_path / "s.db"
+    path.write_bytes(b"this is no database, but it is long enough to look at" * 50)
+    before = path.read_bytes()
+    for write in (False, True):
+        with pytest.raises(InputRefusedError, match="no readable store"):
+            Store(path, write=write)
+    assert path.read_bytes() == before
+
+
+def test_a_foreign_database_is_refused(tmp_path):
+    raw = sqlite3.connect(tmp_path / "s.db")
+    raw.execute("CREATE TABLE t (x)")
+    raw.close()
+    with pytest.raises(InputRefusedError, match="no tempograd store"):
+        Store(tmp_path / "s.db", write=True)
+
+
+def test_a_newer_schema_is_refused_untouched(tmp_path):
+    Store(tmp_path / "s.db", write=True).close()
+    raw = sqlite3.connect(tmp_path / "s.db")
+    raw.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    raw.close()
+    before = (tmp_path / "s.db").read_bytes()
+    with pytest.raises(InputRefusedError, match=f"schema {SCHEMA + 1}.*pip install --upgrade"):
+        Store(tmp_path / "s.db")
+    assert (tmp_path / "s.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_cut_off_file_is_refused(tmp_path, fingerprint, share):
+    with Store(tmp_path / "s.db", write=True) as store:
+        keep(store, fingerprint, *(make(str(n), [1.0 + n] * 6, fingerprint) for n in range(60)))
+    content = (tmp_path / "s.db").read_bytes()
+    (tmp_path / "s.db").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputRefusedError, match=r"Restore it|no tempograd store"):
+        Store(tmp_path / "s.db")
+
+
+def test_overwritten_pages_are_an_error_never_other_numbers(tmp_path, fingerprint):
+    path = tmp_path / "s.db"
+    with Store(path, write=True) as store:
+        keep(store, fingerprint, *(make(str(n), [1.0 + n] * 6, fingerprint) for n in range(40)))
+        truth = list(store.measurements())
+    content = path.read_bytes()
+    refused = 0
+    for start in range(0, len(content), 1999):
+        path.write_bytes(content[:start] + bytes(40) + content[start + 40 :])
+        try:
+            with Store(path) as store:
+                assert list(store.measurements()) == truth
+        except (InputRefusedError, StoreError):
+            refused += 1
+    assert refused > 5
+
+
+def test_a_row_that_is_not_itself_is_refused(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
+    raw = sqlite3.connect(tmp_path / "s.db")
+    raw.execute("UPDATE measurements SET key = '2'")
+    raw.commit()
+    raw.close()
+    with Store(tmp_path / "s.db") as store, pytest.raises(InputRefusedError, match="does not name itself"):
+        list(store.measurements())
+
+
+def in_child(code, *arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+HOLD = """
+    import sys, time
+    from tempograd.data.store import Store
+    store = Store(sys.argv[1], write=True)
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_writer_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp_path, fingerprint):
+    with in_child(HOLD, tmp_path / "s.db") as child:
+        try:
+            assert child.stdout.readline() == "held\n"
+            message = f"held by process {child.pid} on {os.uname().nodename} since 20"
+            with pytest.raises(StoreError, match=message):
+                Store(tmp_path / "s.db", write=True)
+            with Store(tmp_path / "s.db") as reader:
+                assert reader.campaigns() == []
+        finally:
+            os.kill(child.pid, signal.SIGKILL)
+    with Store(tmp_path / "s.db", write=True) as store:
+        keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
+
+
+FILL = """
+    import json, random, resource, sys
+    from dataclasses import replace
+    from tempograd.data.payload import unpack
+    from tempograd.data.store import Store
+    from tempograd.devices.fingerprint import Fingerprint
+    from tempograd.errors import StoreError
+    fingerprint, row = Fingerprint("x"), unpack(bytes.fromhex(sys.argv[2]))
+    with Store(sys.argv[1], write=True) as store:
+        campaign = store.begin("s", fingerprint, {}, 0)
+        if int(sys.argv[3]):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+        for n in range(400):
+            noise = {"noise": random.Random(n).randbytes(2000).hex()}
+            try:
+                store.append(campaign, replace(row, key=str(n), environment=noise, fingerprint_id=fingerprint.id))
+            except StoreError as error:
+                print("refused", error, flush=True)
+                break
+            print(n, flush=True)
+"""
+
+
+def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(tmp_path, fingerprint):
+    payload = pack(make("x", [1.0] * 6, fingerprint)).hex()
+    with in_child(FILL, tmp_path / "s.db", payload, 300_000) as child:
+        *acknowledged, last = child.stdout.read().splitlines()
+    assert child.returncode == 0
+    assert "nothing lost" in last
+    assert "refused" in last
+    assert len(acknowledged) > 10
+    with Store(tmp_path / "s.db", write=True) as store:
+        store.check()
+        assert {m.key for m in store.measurements()} == set(acknowledged)
+        store.append(store.campaigns()[0].id, replace(next(store.measurements()), key="next"))
+
+
+def test_acknowledged_rows_outlive_sigkill(tmp_path, fingerprint):
+    payload = pack(make("x", [1.0] * 6, fingerprint)).hex()
+    for count in (1, 7, 40):
+        path = tmp_path / f"{count}.db"
+        with in_child(FILL, path, payload, 0) as child:
+            acknowledged = [child.stdout.readline().strip() for _ in range(count)]
+            os.kill(child.pid, signal.SIGKILL)
+            acknowledged += child.stdout.read().splitlines()
+        with Store(path, write=True) as store:
+            store.check()
+            assert {m.key for m in store.measurements()} >= set(acknowledged)
+
+
+def test_a_failing_disk_stops_the_store_at_once(tmp_path, fingerprint):
+    class Broken:
+        def execute(self, query, *_):
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = 1034  # SQLITE_IOERR_FSYNC
+            raise error
+
+        def close(self):
+            closed.append(True)
+
+    closed = []
+    store = Store(tmp_path / "s.db", write=True)
+    real, store._connection = store._connection, Broken()
+    with pytest.raises(StoreError, match=r"I/O error at .*nothing lost"):
+        store.begin("s", fingerprint, {}, 0)
+    assert closed  # this descriptor is never synced again
+    store._connection = real
+    store.close()
+
+
+def test_limits_are_those_of_the_child_only():
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_plans_are_kept_as_json(tmp_path, fingerprint):
+    with Store(tmp_path / "s.db", write=True) as store:
+        store.begin("s", fingerprint, {"checks": [8, 11]}, 0)
+        assert json.loads(json.dumps(store.campaigns()[0].plan)) == {"checks": [8, 11]}
