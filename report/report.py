@@ -1,0 +1,170 @@
+"""One offline HTML page from a result directory.
+
+The page holds everything: pictures as inline SVG, their data as ``data:`` addresses, no script, nothing loaded from
+anywhere, which its content security policy also forbids. The same result gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import mean, stdev
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..errors import StoreError
+from . import pictures
+from .figures import COLOURS
+from .result import Result, read_result
+from .table import Table
+from .words import count, digits, interval, ms, percent
+
+MEANINGS = {
+    "ok": "the interval is as narrow as the plan asked for",
+    "noisy": "the interval is wider than the plan asked for",
+    "hot": "the device was throttling",
+    "censored": "stopped by the time limit: the latency is above it",
+    "failed": "the network did not run",
+    "quarantined": "the network failed again in a second process",
+    "predicted": "an estimate, not a measurement",
+}
+PATHS = {
+    "gated": "undivided rounds taken in the device's reference state",
+    "ratio": "too few rounds in the reference state; corrected by the sentinel's drift",
+    "plain": "too few rounds in the reference state, and the sentinel does not explain the drift: taken as they came",
+}
+
+
+def write_report(result_dir: Path, out: Path) -> Path:
+    """Write the report of a result directory as one HTML file and return its path.
+
+    Args:
+        result_dir: what ``tempograd search`` wrote; only ``result.json`` is read.
+        out: the HTML file; replaced whole, never half written.
+
+    Raises:
+        InputRefusedError: no result there, or one that is malformed, newer, or contradicts itself.
+        StoreError: the page cannot be written.
+    """
+    page = render(read_result(result_dir))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=out.parent, prefix=out.name, encoding="utf-8", delete=False) as file:
+            file.write(page)
+        part = Path(file.name)
+        try:
+            part.chmod(0o644)
+            part.replace(out)
+        except OSError:
+            part.unlink()
+            raise
+    except OSError as error:
+        raise StoreError(f"cannot write {out} ({error.strerror}); choose another place with --out") from error
+    return out
+
+
+def render(result: Result) -> str:
+    """Return the page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"ms": ms, "percent": percent, "count": count, "interval": interval}
+    return environment.get_template("page.html").render(
+        r=result,
+        answer=answer(result),
+        comparison=comparison(result),
+        pareto=pictures.pareto(result),
+        pictures=[make(result) for make in (pictures.parity, pictures.trace, pictures.drift, pictures.cells)],
+        repairs=_repairs_table(result),
+        provenance=_provenance(result),
+        meanings=MEANINGS,
+        paths=PATHS,
+        colours=COLOURS,
+    )
+
+
+def answer(result: Result) -> str:
+    """Return what the verdict means, in a sentence or two, with what to do next."""
+    measured, target = result.found.measured, ms(result.target_ms)
+    if result.verdict == "unreliable":
+        return (
+            f"There is no answer yet: the measurement is {measured.verdict} ({MEANINGS[measured.verdict]}), so its "
+            "number must not be used. Run `tempograd doctor`, quiet the device and search again."
+        )
+    if result.verdict == "measured":
+        return "No target was asked for: the network was found at a fixed weight of latency and then measured."
+    if result.verdict == "fail":
+        return (
+            f"The network found does not fit: as measured on the device it is above the target of {target}. "
+            "Do not deploy it for this target; search again, or ask for more time."
+        )
+    fits = f"The network found fits: as measured on the device it is within the target of {target}."
+    if measured.high_ms is not None and result.target_ms is not None and measured.high_ms > result.target_ms:
+        fits += " The interval reaches above the target, so it may miss by a little when measured again."
+    return fits
+
+
+def comparison(result: Result) -> str:
+    """Return how the accuracy found compares with random networks of trusted latency within the same limit."""
+    found = result.found
+    if result.verdict == "unreliable":
+        return "Not compared with random networks: it is not known what it costs."
+    limit = result.target_ms if result.target_ms is not None else found.measured.latency_ms
+    accuracies = [
+        r.accuracy
+        for r in result.random
+        if r.accuracy is not None and r.verdict == "ok" and r.measured_ms is not None
+        if limit is None or r.measured_ms <= limit
+    ]
+    if found.accuracy is None or not accuracies:
+        return "No random network of trusted latency within the same limit to compare with."
+    beaten = sum(found.accuracy > other for other in accuracies)
+    spread = f", s.d. {percent(stdev(accuracies), 2)}" if len(accuracies) > 1 else ""
+    return (
+        f"More accurate than {beaten} of {len(accuracies)} random networks within the same limit "
+        f"(their mean {percent(mean(accuracies))}{spread}); every network trained once."
+    )
+
+
+def _repairs_table(result: Result) -> Table:
+    names = ("key", "text", "predicted_ms", "measured_ms", "verdict")
+    return Table("measured", {name: [getattr(step, name) for step in result.repairs] for name in names})
+
+
+def _provenance(result: Result) -> dict[str, list[tuple[str, str]]]:
+    """Return heading -> rows of name and value; headings without rows are left out."""
+    asked = {
+        "command": result.command, "space": result.space, "method": result.method, "task": result.task,
+        "seed": result.seed, "target_ms": result.target_ms, "lam": result.lam, "schema": 1,
+    }  # fmt: skip
+    sections: dict[str, Mapping[str, Any]] = {
+        "What was asked": {name: value for name, value in asked.items() if value is not None},
+        "Device": result.device,
+        "Predictor": {k: v for k, v in result.predictor.model_dump().items() if k != "scores" and v is not None},
+        "Predictor's held-out scores": result.predictor.scores,
+        "Versions": result.versions,
+        "Environment while measuring": result.environment,
+        "Wall time (seconds)": result.seconds,
+    }
+    return {title: rows for title, tree in sections.items() if (rows := list(_flat(tree)))}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, _shown(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return digits(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
