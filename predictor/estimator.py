@@ -1,0 +1,136 @@
+"""What the latency models share: scikit-learn's face, the checks of what comes in, the pieces of a saved state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags, validation
+
+from ..errors import InputRefusedError, UsageError
+from .predictor import Array
+
+_checks: Any = validation  # inferred types take each default's type for the only one
+
+MAX_WEIGHT_RATIO = 20.0  # a label may count at most this many times as much as the mean, or that much less
+
+
+class BadLabelError(UsageError, ValueError):
+    """Labels or weights that no latency model can learn from."""
+
+
+class UnfittedPredictorError(UsageError, NotFittedError):
+    """A predictor was asked before it had learnt anything."""
+
+
+class LatencyModel(RegressorMixin, BaseEstimator):
+    """Abstract base of the latency models: a scikit-learn regressor with positive targets in ms.
+
+    Attributes:
+        support_: ``(2, d)``, the smallest and largest value of every feature seen by ``fit``.
+        n_features_in_: d.
+    """
+
+    fitted_mark: ClassVar[str]  # the attribute that ``fit`` sets last
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = True
+        return tags
+
+    def _learnable(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+    ) -> tuple[Array, Array, Array]:
+        """Check what ``fit`` was given; rows of weight zero are left out, weights have mean 1."""
+        checked_X, checked_y = _checks.validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+        features, labels_ms = np.asarray(checked_X, float), np.asarray(checked_y, float)
+        weight = np.asarray(_checks._check_sample_weight(sample_weight, features, dtype=np.float64), float)
+        kept = weight > 0
+        if np.any(weight < 0) or not kept.any():
+            raise BadLabelError("sample_weight must be >= 0 with at least one entry > 0; give 1 / relative variance")
+        features, labels_ms, weight = features[kept], labels_ms[kept], weight[kept]
+        if not np.all(labels_ms > 0):
+            raise BadLabelError(
+                f"latencies must be > 0 ms, found {labels_ms.min():g}; leave out networks that were not measured"
+            )
+        self.support_: Array = np.stack([features.min(axis=0), features.max(axis=0)])
+        return features, labels_ms, weight / weight.mean()
+
+    def _encoded(self, X: npt.ArrayLike) -> Array:
+        """Check what ``predict`` was given."""
+        self._check_fitted()
+        return np.asarray(_checks.validate_data(self, X, dtype=np.float64, reset=False), float)
+
+    def _check_fitted(self) -> None:
+        try:
+            _checks.check_is_fitted(self, self.fitted_mark)
+        except NotFittedError as error:
+            raise UnfittedPredictorError(
+                f"this {type(self).__name__} has learnt nothing yet: call fit first"
+            ) from error
+
+    def _restore_support(self, arrays: Mapping[str, npt.NDArray[Any]]) -> int:
+        self.support_ = array_of(arrays, "support", (2, None))
+        self.n_features_in_: int = self.support_.shape[1]
+        return self.n_features_in_
+
+
+def tempered(weight: Array) -> Array:
+    """Return the weights with outliers drawn in, mean 1.
+
+    Inverse variances span decades, but a model's own error does not shrink with the label's: without a bound a few
+    lucky labels would be all that a network sees.
+    """
+    bounded = np.clip(weight, 1 / MAX_WEIGHT_RATIO, MAX_WEIGHT_RATIO)
+    return bounded / bounded.mean()
+
+
+def array_of(arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> Array:
+    """Return one finite float array of a saved state; None in ``shape`` allows any length.
+
+    Raises:
+        InputRefusedError: it is missing, or not of this shape, or not finite numbers.
+    """
+    if name not in arrays:
+        raise InputRefusedError(f"the saved predictor lacks the array {name!r}; it has {sorted(arrays)}")
+    array = arrays[name]
+    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
+        raise InputRefusedError(
+            f"array {name!r} of the saved predictor is {array.dtype}{list(array.shape)}; "
+            f"expected finite numbers of shape {['any' if n is None else n for n in shape]}"
+        )
+    return array.astype(np.float64)
+
+
+def params_of(config: Mapping[str, Any], estimator: type[BaseEstimator]) -> dict[str, Any]:
+    """Return the constructor's arguments in a saved state.
+
+    Raises:
+        InputRefusedError: they are not an object, or not arguments of this model.
+    """
+    params = config.get("params")
+    defaults = estimator().get_params()
+    if not isinstance(params, dict) or not set(params) <= set(defaults):
+        raise InputRefusedError(f"params of the saved {estimator.__name__} are {params!r}; allowed: {sorted(defaults)}")
+    for name, value in params.items():
+        if not _like(value, defaults[name]):
+            raise InputRefusedError(
+                f"{name} of the saved {estimator.__name__} is {value!r}; expected something like {defaults[name]!r}"
+            )
+    return dict(params)
+
+
+def _like(value: object, default: object) -> bool:
+    """Tell whether a JSON value can stand for an argument with this default."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if default is None or isinstance(default, tuple):
+        numbers = isinstance(value, list) and all(isinstance(number, int | float) for number in value)
+        whole = numbers and all(isinstance(number, int) for number in cast(list[object], value))
+        return (value is None or numbers) if default is None else whole
+    return isinstance(value, int | float) if isinstance(default, float) else isinstance(value, type(default))

@@ -1,0 +1,450 @@
+"""A predictor on disk: arrays in safetensors, everything else in JSON, a card for people; no pickle.
+
+::
+
+    predictor.safetensors   the model's arrays
+    predictor.json          schema, model, what it is bound to, card, residuals, digests of both files
+    README.md               the model card
+
+Two digests tell a damaged file from a whole one before any number is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal, Protocol, overload
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import InputRefusedError, MismatchError, StoreError, TempogradError, UsageError
+from ..registry import load as load_entry
+from ..registry import names
+from .interval import Conformal
+from .predictor import Array, Predictor, SaveablePredictor
+
+SCHEMA = 1
+ARRAYS, DOCUMENT, CARD = "predictor.safetensors", "predictor.json", "README.md"
+MAX_DOCUMENT_BYTES, MAX_ARRAYS_BYTES = 16 << 20, 1 << 30
+SUPPORT_TOLERANCE = 1e-6  # share of a feature's range by which a relaxed encoding may overshoot by rounding
+PACKAGES = ("tempograd", "numpy", "scikit-learn", "safetensors", "torch")
+
+
+class FingerprintLike(Protocol):
+    """A device's fingerprint, as far as it is needed here."""
+
+    @property
+    def id(self) -> str: ...
+
+    def to_json(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a predictor's numbers are of.
+
+    Attributes:
+        space: the search space's full spec.
+        encoding: the name of the encoding that its features are.
+        fingerprint_id: the device.
+        fingerprint_json: the device's fingerprint as canonical JSON.
+        unit: always ``ms``.
+    """
+
+    space: str
+    encoding: str
+    fingerprint_id: str
+    fingerprint_json: str
+    unit: Literal["ms"] = "ms"
+
+    def __post_init__(self) -> None:
+        try:
+            tree = json.loads(self.fingerprint_json)
+        except ValueError as error:
+            raise UsageError(
+                f"fingerprint_json is not JSON: {error}; give what the fingerprint's to_json wrote"
+            ) from error
+        if not isinstance(tree, dict):
+            raise UsageError("fingerprint_json must be a JSON object; give what the fingerprint's to_json wrote")
+
+    @classmethod
+    def of(cls, *, space: str, encoding: str, fingerprint: FingerprintLike) -> Binding:
+        """Bind to a space, an encoding and a device."""
+        return cls(space, encoding, fingerprint.id, fingerprint.to_json())
+
+
+@dataclass(frozen=True)
+class SavedPredictor:
+    """A predictor with everything that was kept beside it.
+
+    Attributes:
+        model: the model's name in the registry.
+        predictor: ready to predict.
+        binding: the space, encoding and device that it is of.
+        card: scores and remarks, as given to ``save``.
+        conformal: residuals of held-out networks; None if none were given.
+        support: ``(2, d)``, smallest and largest value of every feature learnt from.
+        created_by: versions of what wrote the file.
+    """
+
+    model: str
+    predictor: Predictor
+    binding: Binding
+    card: Mapping[str, Any]
+    conformal: Conformal | None
+    support: Array
+    created_by: Mapping[str, str]
+
+    @overload
+    def predict(self, X: npt.ArrayLike) -> Array: ...
+
+    @overload
+    def predict(
+        self, X: npt.ArrayLike, *, return_interval: Literal[True], coverage: float = 0.9
+    ) -> tuple[Array, Array, Array]: ...
+
+    def predict(
+        self, X: npt.ArrayLike, *, return_interval: bool = False, coverage: float = 0.9
+    ) -> Array | tuple[Array, Array, Array]:
+        """Return the latencies ``(n,)`` in ms of the encodings ``X (n, d)``.
+
+        With ``return_interval`` also the lower and upper bounds ``(n,)``; out of support these are 0 and infinity.
+
+        Raises:
+            UsageError: an interval is asked of a predictor saved without residuals, or with too few for the coverage.
+        """
+        p_ms = self.predictor.predict(X)
+        if not return_interval:
+            return p_ms
+        if self.conformal is None:
+            raise UsageError(
+                "this predictor was saved without held-out residuals: save it with some, or ask no interval"
+            )
+        low, high = self.conformal.interval(p_ms, coverage)
+        outside = self.out_of_support(X)
+        return p_ms, np.where(outside, 0.0, low), np.where(outside, np.inf, high)
+
+    def out_of_support(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return ``(n,)`` flags of encodings with a feature outside what was learnt from, such as an unseen option."""
+        features = np.asarray(X, float)
+        low, high = self.support
+        margin = SUPPORT_TOLERANCE * np.maximum(high - low, 1.0)
+        return np.any(~((features >= low - margin) & (features <= high + margin)), axis=1)
+
+    def check_binding(
+        self, *, space: str | None = None, encoding: str | None = None, fingerprint: FingerprintLike | None = None
+    ) -> None:
+        """Check that this predictor is of the space, encoding and device asked about; None is not checked.
+
+        Raises:
+            MismatchError: it is of another one; every difference is named.
+        """
+        wrong: list[str] = []
+        for name, mine, asked in (("space", self.binding.space, space), ("encoding", self.binding.encoding, encoding)):
+            if asked is not None and mine != asked:
+                wrong.append(f"{name}: saved {mine!r}, asked {asked!r}")
+        if fingerprint is not None:
+            wrong += _fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
+        if wrong:
+            raise MismatchError(
+                "this predictor is of something else: " + "; ".join(wrong) + ". Fit one for what you ask about."
+            )
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _BindingDocument(_Strict):
+    space: str
+    encoding: str
+    fingerprint_id: str
+    fingerprint_json: str
+    unit: Literal["ms"]
+
+
+class _Document(_Strict):
+    schema_version: Literal[1] = Field(alias="schema")
+    model: str
+    config: dict[str, Any]
+    binding: _BindingDocument
+    card: dict[str, Any]
+    conformal_residuals: list[float] | None
+    created_by: dict[str, str]
+    arrays_sha256: str
+    document_sha256: str
+
+
+def save(
+    path: Path | str,
+    predictor: Predictor,
+    *,
+    binding: Binding,
+    card: Mapping[str, Any],
+    conformal: Conformal | None = None,
+) -> Path:
+    """Write a fitted predictor as a folder, whole or not at all; an older predictor there is replaced.
+
+    Args:
+        path: the folder; its parent must exist.
+        predictor: fitted, with ``get_state`` and ``support_``, of a class that is registered under ``model``.
+        binding: what its numbers are of.
+        card: scores and remarks, JSON values only.
+        conformal: residuals of held-out networks, for intervals.
+
+    Raises:
+        UsageError: it cannot be saved, the card is not JSON, or the path holds something else.
+        StoreError: the disk refuses.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    if not isinstance(predictor, SaveablePredictor):
+        raise UsageError(f"{type(predictor).__name__} has no get_state/from_state and cannot be saved without pickle")
+    arrays, config = predictor.get_state()
+    payload = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": _registered_name(predictor),
+        "config": config,
+        "binding": vars(binding),
+        "card": dict(card),
+        "conformal_residuals": None if conformal is None else list(conformal.residuals),
+        "created_by": _versions(),
+        "arrays_sha256": sha256(payload).hexdigest(),
+    }
+    document["document_sha256"] = _document_digest(document)
+    text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
+    _replace_folder(Path(path), {ARRAYS: payload, DOCUMENT: text.encode(), CARD: _card(document).encode()})
+    return Path(path)
+
+
+def load(path: Path | str) -> SavedPredictor:
+    """Read a predictor's folder.
+
+    Raises:
+        InputRefusedError: a file is missing, damaged, of a newer schema or not a predictor at all; the message tells.
+    """
+    folder = Path(path)
+    document = _read_document(folder / DOCUMENT)
+    arrays = _read_arrays(folder / ARRAYS, document.arrays_sha256)
+    if document.model not in names("model"):
+        raise InputRefusedError(
+            f"{folder / DOCUMENT} is of the model {document.model!r}, which is not installed; "
+            f"known: {', '.join(names('model'))}"
+        )
+    try:
+        binding = Binding(**document.binding.model_dump())
+        predictor = load_entry("model", document.model).from_state(arrays, document.config)
+    except InputRefusedError as error:
+        raise InputRefusedError(f"{folder}: {error}") from error
+    except TempogradError as error:
+        raise InputRefusedError(f"{folder}: what was saved cannot be used: {error}") from error
+    residuals = document.conformal_residuals
+    return SavedPredictor(
+        model=document.model,
+        predictor=predictor,
+        binding=binding,
+        card=document.card,
+        conformal=None if residuals is None else Conformal(tuple(sorted(residuals))),
+        support=predictor.support_,
+        created_by=document.created_by,
+    )
+
+
+def _registered_name(predictor: Predictor) -> str:
+    for name in names("model"):
+        if load_entry("model", name) is type(predictor):
+            return name
+    raise UsageError(
+        f"{type(predictor).__name__} is not a registered model, so nobody could load it again; "
+        f"registered: {', '.join(names('model'))}"
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def _document_digest(document: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in document.items() if key != "document_sha256"}
+    try:
+        return sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the card and parameters of a saved predictor must be JSON with finite numbers: {error}"
+        ) from error
+
+
+def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files beside the folder first, so that a full disk never leaves half a predictor."""
+    if folder.exists() and not (folder / DOCUMENT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not a saved predictor; give another path")
+    fresh: Path | None = None
+    try:
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        for name, content in files.items():
+            with (fresh / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.chmod(0o755)
+        if folder.exists():
+            old = fresh.with_name(fresh.name + ".old")
+            folder.rename(old)
+            try:
+                fresh.rename(folder)
+            except OSError:
+                old.rename(folder)
+                raise
+            shutil.rmtree(old)
+        else:
+            fresh.rename(folder)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error}; free the disk or give another path") from error
+    finally:
+        if fresh is not None and fresh.exists():
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _read_bytes(file: Path, most: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(most + 1)
+    except OSError as error:
+        raise InputRefusedError(
+            f"cannot read {file}: {error.strerror}; a predictor is a folder made by save"
+        ) from error
+    if len(content) > most:
+        raise InputRefusedError(f"{file} is larger than {most} bytes: this is not a saved predictor")
+    return content
+
+
+def _read_document(file: Path) -> _Document:
+    raw = _json(file, _read_bytes(file, MAX_DOCUMENT_BYTES))
+    if not isinstance(raw, dict) or "schema" not in raw:
+        raise InputRefusedError(f"{file} is JSON but not a saved predictor: it has no schema")
+    schema = raw["schema"]
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputRefusedError(f"{file} has schema {schema}, this version reads up to {SCHEMA}: upgrade tempograd")
+    try:
+        document = _Document.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputRefusedError(
+            f"{file} is not a saved predictor of schema {SCHEMA}: {where}: {first['msg']}"
+        ) from error
+    if _document_digest(raw) != document.document_sha256:
+        raise InputRefusedError(
+            f"{file} is damaged or was edited: its content does not match its digest; save it again"
+        )
+    return document
+
+
+def _json(file: Path, content: bytes) -> Any:
+    def refuse(constant: str) -> float:
+        raise InputRefusedError(f"{file} holds {constant}: numbers must be finite")
+
+    def finite(text: str) -> float:
+        return number if isfinite(number := float(text)) else refuse(text)
+
+    parse: Callable[..., Any] = json.loads
+    try:
+        return parse(content.decode(), parse_constant=refuse, parse_float=finite)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InputRefusedError(f"{file} is damaged or no JSON: {error}; save the predictor again") from error
+
+
+def _read_arrays(file: Path, digest: str) -> dict[str, npt.NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    content = _read_bytes(file, MAX_ARRAYS_BYTES)
+    if sha256(content).hexdigest() != digest:
+        raise InputRefusedError(
+            f"{file} is truncated, damaged or of another predictor: "
+            f"its {len(content)} bytes do not match the digest in {DOCUMENT}"
+        )
+    try:
+        return from_bytes(content)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputRefusedError(f"{file} is not a safetensors file: {error}") from error
+
+
+def _fingerprint_differences(saved_json: str, asked_json: str) -> list[str]:
+    saved, asked = (_flat(json.loads(text)) for text in (saved_json, asked_json))
+    different = [key for key in sorted({*saved, *asked}) if saved.get(key) != asked.get(key)]
+    return [f"device {key}: saved {saved.get(key)!r}, asked {asked.get(key)!r}" for key in different]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _card(document: Mapping[str, Any]) -> str:
+    """Return the model card: a model hub's header, then what a person must know before trusting a number."""
+    binding, residuals = document["binding"], document["conformal_residuals"]
+    intervals = (
+        "none: saved without held-out networks" if residuals is None else f"from {len(residuals)} held-out networks"
+    )
+    lines = [
+        "---",
+        "library_name: tempograd",
+        "tags:",
+        "- latency-prediction",
+        "- neural-architecture-search",
+        "---",
+        "",
+        "# Latency predictor",
+        "",
+        f"Predicts the latency in {binding['unit']} of networks of one search space on one device.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| model | `{document['model']}` |",
+        f"| search space | `{binding['space']}` |",
+        f"| encoding | `{binding['encoding']}` |",
+        f"| device | `{binding['fingerprint_id']}` |",
+        f"| intervals | {intervals} |",
+        f"| written by | {', '.join(f'{name} {number}' for name, number in document['created_by'].items())} |",
+        "",
+        "## Scores and remarks",
+        "",
+        "```json",
+        json.dumps(document["card"], indent=2, sort_keys=True),
+        "```",
+        "",
+        "## Device",
+        "",
+        "```json",
+        json.dumps(json.loads(binding["fingerprint_json"]), indent=2, sort_keys=True),
+        "```",
+        "",
+        "## Intended use and limits",
+        "",
+        "For choosing among networks of this space for this device, runtime and options; a chosen network is to be",
+        "measured before its latency is relied on. On another device, runtime version or thread count the numbers are",
+        "not valid. Options that the predictor never saw are flagged as out of support, and have no interval.",
+        "",
+    ]
+    return "\n".join(lines)
