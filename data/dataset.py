@@ -15,7 +15,7 @@ from ..devices.fingerprint import Fingerprint
 from ..devices.measurement import Measurement, Reference, Round, Verdict
 from ..errors import MismatchError, UsageError
 from ..spaces.space import SearchSpace
-from .repeatability import FLOOR, Label, outliers, pair_up, spread
+from .repeatability import FLOOR, outliers, pair_up, representative, spread
 from .store import Store
 
 FloatArray = NDArray[np.float64]
@@ -94,9 +94,9 @@ class LatencyDataset:
         space, fingerprint_id = _chosen(store, space, fingerprint_id)
         found = [_light(m) for m in store.measurements(space=space, fingerprint_id=fingerprint_id)]
         found = _in_hindsight(found)
-        labels = (Label(m.key, m.estimate.latency_ms if m.failure is None and m.estimate else None) for m in found)
-        differences = pair_up(labels)
-        doubtful = outliers(differences)
+        pairs = pair_up(found)
+        doubtful = outliers(pairs)
+        usual = representative([pair for pair in pairs if pair.key not in doubtful])
         best: dict[str, Measurement] = {}
         for m in found:
             if m.key not in best or _width(m) < _width(best[m.key]):
@@ -105,8 +105,8 @@ class LatencyDataset:
             space,
             store.fingerprint(fingerprint_id),
             tuple(_row(m, m.key in doubtful) for m in best.values()),
-            spread({key: d for key, d in differences.items() if key not in doubtful}),
-            len(differences) - len(doubtful),
+            spread(usual),
+            len(usual),
         )
 
     @cached_property

@@ -3,45 +3,72 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from math import log
+from collections.abc import Iterable, Sequence
+from math import hypot, log
 from typing import NamedTuple
 
 import numpy as np
 
+from ..devices.measurement import Estimate, Measurement
+
 SIGMAS = 4.0  # a duplicate further off than this many is no matter of chance
 FLOOR = 0.005  # relative standard deviation below which no label is believed
+ENOUGH = 5  # pairs in the reference state that make the others unnecessary
 
 
-class Label(NamedTuple):
-    """A number that one measuring process gave for one network; None if it gave none."""
+class Pair(NamedTuple):
+    """Two labels of one network from two processes.
+
+    Attributes:
+        key: the network.
+        difference: ln of the ratio of the labels.
+        sigma: its standard deviation as far as the two intervals explain it.
+        gated: both were taken in the device's reference state.
+    """
 
     key: str
-    latency_ms: float | None
+    difference: float
+    sigma: float
+    gated: bool
 
 
-def pair_up(labels: Iterable[Label]) -> dict[str, float]:
-    """Return key -> ln of the ratio of its first two labels, for every network that has two."""
-    found: defaultdict[str, list[float]] = defaultdict(list)
-    for key, latency_ms in labels:
-        if latency_ms is not None:
-            found[key].append(latency_ms)
-    return {key: log(values[1] / values[0]) for key, values in found.items() if len(values) > 1}
+def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
+    """Return the first two labels of every network that has two."""
+    found: defaultdict[str, list[Estimate]] = defaultdict(list)
+    for m in measurements:
+        if m.failure is None and m.estimate is not None:
+            found[m.key].append(m.estimate)
+    return [_pair(key, *labels[:2]) for key, labels in found.items() if len(labels) > 1]
 
 
-def spread(differences: dict[str, float]) -> float:
-    """Return the relative standard deviation between processes; NaN if there are no pairs."""
-    if not differences:
+def representative(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs that tell how repeatable labels are: gated ones, or all if those are too few.
+
+    A label corrected by the sentinel carries its own, larger uncertainty in its interval already.
+    """
+    gated = [pair for pair in pairs if pair.gated]
+    return gated if len(gated) >= ENOUGH else list(pairs)
+
+
+def spread(pairs: Sequence[Pair]) -> float:
+    """Return the relative standard deviation of a label between processes; NaN if there are no pairs."""
+    if not pairs:
         return float("nan")
-    return float(np.sqrt(np.mean(np.square(list(differences.values()))) / 2))
+    return float(np.sqrt(np.mean([pair.difference**2 for pair in pairs]) / 2))
 
 
-def outliers(differences: dict[str, float]) -> set[str]:
+def outliers(pairs: Sequence[Pair]) -> set[str]:
     """Return the networks whose two labels lie further apart than four sigmas.
 
-    Sigma is that of most pairs (from the median), so that one wrong label cannot hide behind the spread that it makes.
+    Sigma is that of most pairs (from the median), so that one wrong label cannot hide behind the spread that it makes,
+    and what the pair's own intervals explain.
     """
-    if not differences:
-        return set()
-    sigma = max(1.4826 * float(np.median(np.abs(list(differences.values())))), FLOOR * 2**0.5)
-    return {key for key, difference in differences.items() if abs(difference) > SIGMAS * sigma}
+    usual = [abs(pair.difference) for pair in representative(pairs)]
+    sigma = max(1.4826 * float(np.median(usual)), FLOOR * 2**0.5) if usual else 0.0
+    return {pair.key for pair in pairs if abs(pair.difference) > SIGMAS * hypot(sigma, pair.sigma)}
+
+
+def _pair(key: str, one: Estimate, other: Estimate) -> Pair:
+    difference = log(other.latency_ms / one.latency_ms)
+    sigma = hypot(one.half_width, other.half_width) / 1.96
+    return Pair(key, difference, sigma, one.path == other.path == "gated")

@@ -25,7 +25,6 @@ from ..devices.fingerprint import Fingerprint
 from ..devices.measurement import Measurement
 from ..errors import InputRefusedError, StoreError, UsageError
 from .payload import RESTORE, pack, unpack
-from .repeatability import Label
 
 APPLICATION_ID = 0x74677264  # "tgrd", in the file's header
 SCHEMA = 1
@@ -201,11 +200,6 @@ class Store:
         where, values = _where(campaign=campaign)
         return dict(self._read(f"SELECT verdict, count(*) FROM measurements{where} GROUP BY verdict", *values))
 
-    def labels(self, campaign: str) -> list[Label]:
-        """Return key and latency of every row of a campaign as they were when it was closed, in that order."""
-        query = "SELECT key, latency_ms FROM measurements WHERE campaign = ? ORDER BY number"
-        return [Label(*row) for row in self._read(query, campaign)]
-
     def sets(self) -> dict[tuple[str, str], int]:
         """Return (space, fingerprint id) -> number of rows."""
         query = "SELECT space, fingerprint_id, count(*) FROM measurements GROUP BY space, fingerprint_id"
@@ -219,6 +213,7 @@ class Store:
         fingerprint_id: str | None = None,
         key: str | None = None,
         newest: int | None = None,
+        repeated: bool = False,
     ) -> Iterator[Measurement]:
         """Yield measurements in the order they were kept, those that fit all filters.
 
@@ -228,11 +223,15 @@ class Store:
             fingerprint_id: only rows of this device.
             key: only rows of this network.
             newest: only the last so many of them.
+            repeated: only networks that have a blind duplicate.
 
         Raises:
             InputRefusedError: a row is damaged.
         """
         where, values = _where(campaign=campaign, space=space, fingerprint_id=fingerprint_id, key=key)
+        if repeated:
+            twice = "(campaign, key) IN (SELECT campaign, key FROM measurements WHERE replicate > 0)"
+            where = f"{where} AND {twice}" if where else f" WHERE {twice}"
         query = f"SELECT number, key, replicate, fingerprint_id, payload FROM measurements{where}"
         if newest is not None:
             query = f"SELECT * FROM ({query} ORDER BY number DESC LIMIT {int(newest)})"

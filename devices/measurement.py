@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from math import exp, log
+from math import exp, hypot, log
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ Cause = Literal["crashed", "timeout", "oom", "refused", "invalid_output", "fallb
 GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
 MIN_GATED = 3  # gated rounds that make a label without any correction
 MIN_COMMON_SHARE = 0.5  # below this, the sentinel does not explain the drift and must not correct it
+BETA_SPREAD = 0.1  # standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
 BRACKET_TOLERANCE = 0.08  # |ln(before / after)| that a round may show whatever the sentinel's own noise
 
 
@@ -141,7 +142,8 @@ class Estimate:
 
     Attributes:
         latency_ms: the headline, in the reference state.
-        low_ms, high_ms: interval of the median over rounds, widened by ``repeatability``; 95 % unless asked otherwise.
+        low_ms, high_ms: interval of the median over rounds, 95 % unless asked otherwise, widened by ``repeatability``
+            and, for a ratio, by what is not known of the network's elasticity.
         path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain``.
         rounds, gated: valid rounds, and those of them that passed the gate.
     """
@@ -228,14 +230,21 @@ def estimate(
     if path == "plain":  # nothing vouches for these rounds: the interval also holds what the sentinel would have said
         corrected = order_interval([_corrected_ms(r, reference, clock) for r in valid], coverage)
         low, high = min(low, corrected[0]), max(high, corrected[1])
-    between = 1.96 * repeatability * level
-    low, high = max(0.0, level - float(np.hypot(level - low, between))), level + float(np.hypot(high - level, between))
+    spread = repeatability
+    if path == "ratio":  # how far this network follows the sentinel is known only as well as elasticities agree
+        spread = hypot(spread, BETA_SPREAD * float(np.median([abs(_drift(r, reference)) for r in valid])))
+    extra = 1.96 * spread * level
+    low, high = max(0.0, level - hypot(level - low, extra)), level + hypot(high - level, extra)
     return Estimate(level, low, high, path, len(valid), len(gated))
+
+
+def _drift(round_: Round, reference: Reference) -> float:
+    return log(round_.sentinel_ms / reference.sentinel_ms)
 
 
 def _corrected_ms(round_: Round, reference: Reference, clock: str) -> float:
     """Divide the drift out, but only where it exceeds twice the sentinel's own noise."""
-    drift = log(round_.sentinel_ms / reference.sentinel_ms)
+    drift = _drift(round_, reference)
     value = round_.value_ms(clock)
     return value * exp(-reference.beta * drift) if abs(drift) > 2 * reference.noise else value
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from ..data.repeatability import pair_up, spread
+from ..data.repeatability import pair_up, representative, spread
 from ..data.store import Store
 from ..devices.device import Device
 from ..devices.measurement import Measurement
@@ -56,7 +56,7 @@ class CampaignSummary:
         gated_share: rounds taken in the device's reference state.
         rejected: reason -> rounds left out of their network's level.
         repeatability: relative standard deviation between measuring processes, from blind duplicates; NaN without any.
-        pairs: duplicates that it rests on.
+        pairs: duplicates that it rests on: those in the reference state, if there are enough.
         calibration: the last one in force.
         attainable: half width of the interval that the calibration lets expect of this plan.
         interrupted: it was stopped; the same command goes on.
@@ -221,7 +221,7 @@ def _summary(
     sink: _StoreSink, tally: Tally, items: Items, plan: Plan, *, duplicates: int, found: int, real: bool
 ) -> CampaignSummary:
     seconds = time.monotonic() - sink.started_s
-    differences = pair_up(sink.store.labels(sink.campaign))
+    pairs = representative(pair_up(sink.store.measurements(campaign=sink.campaign, repeated=True)))
     valid = tally.rounds - sum(tally.rejected.values())
     wall_ms = seconds * 1e3 if real else float("nan")
     return CampaignSummary(
@@ -237,8 +237,8 @@ def _summary(
         sentinel_share=tally.sentinel_ms / wall_ms,
         gated_share=tally.gated / valid if valid else float("nan"),
         rejected=dict(tally.rejected),
-        repeatability=spread(differences),
-        pairs=len(differences),
+        repeatability=spread(pairs),
+        pairs=len(pairs),
         calibration=sink.calibration,
         attainable=sink.calibration.attainable(plan.checks[-1], plan.coverage) if sink.calibration else float("nan"),
         interrupted=found + sink.measured < sink.total,

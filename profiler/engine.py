@@ -312,7 +312,9 @@ class Engine:
             self._renew = self._renew or (found is not None and found.path == "plain")
             self.tally.count(job.rounds, reference, self._clock)
             closed.append(self._measurement(job, environment, reference))
-        self._keep(closed)
+        if closed:
+            self._sink.keep(closed)
+            self._recent.extend("" for m in closed if m.attempts == 1)
 
     def _label(self, job: Job, reference: Reference) -> Estimate | None:
         return estimate(job.rounds, reference, self._clock, coverage=self._plan.coverage)
@@ -326,23 +328,22 @@ class Engine:
         """Try a network again, alone, unless it was refused or this was its second failure: then that is its row."""
         job.failures.append(failure)
         if failure.cause == "refused" or len(job.failures) > 1:
-            self._keep([self._measurement(job, environment, None, failure)])
+            self._sink.keep([self._measurement(job, environment, None, failure)])
         else:
             self._queue.append(job)
+        if len(job.failures) == 1:
+            self._recent.append(failure.cause)
+            self._check_device(failure)
 
-    def _keep(self, closed: Sequence[Measurement]) -> None:
-        if not closed:
-            return
-        self._sink.keep(closed)
-        self._recent.extend(m.failure.cause if m.failure else "" for m in closed)
-        for cause, count in Counter(self._recent).items():
-            if cause and count > TOO_MANY:
-                details = [m.failure.detail for m in closed if m.failure]
-                raise DeviceError(
-                    f"{count} of the last {len(self._recent)} networks failed alike ({cause}; {details[-1]}): the "
-                    "device is suspected, not the networks. Nothing is lost, their rows are kept. See to the device, "
-                    "or leave out what it cannot run; then the same command goes on"
-                )
+    def _check_device(self, failure: Failure) -> None:
+        """Raise DeviceError if so many networks failed alike that it is no matter of the networks."""
+        count = self._recent.count(failure.cause)
+        if count > TOO_MANY:
+            raise DeviceError(
+                f"{count} of the last {len(self._recent)} networks failed alike ({failure.cause}; {failure.detail}): "
+                "the device is suspected, not the networks. Nothing is lost. See to the device, or leave out what it "
+                "cannot run; then the same command goes on"
+            )
 
     def _measurement(
         self, job: Job, environment: dict[str, Any], reference: Reference | None, failure: Failure | None = None

@@ -56,7 +56,7 @@ class Plan:
         return asdict(self) | {"checks": list(self.checks), "seed": seed}
 
 
-QUICK = Plan("quick", burst_ms=10, checks=(6,), target=0.05, coverage=0.95, requeue=False)
+QUICK = Plan("quick", burst_ms=10, checks=(6,), target=0.05, coverage=0.95, requeue=True)
 STANDARD = Plan("standard", burst_ms=10, checks=(8, 11, 15), target=0.02, coverage=0.985, requeue=True)
 PRECISE = Plan("precise", burst_ms=20, checks=(8, 11, 15, 20), target=0.01, coverage=0.985, requeue=True)
 PLANS = {plan.name: plan for plan in (QUICK, STANDARD, PRECISE)}

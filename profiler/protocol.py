@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from ..devices.measurement import MIN_GATED, Estimate, Reference, Round
+from ..devices.measurement import BETA_SPREAD, MIN_GATED, Estimate, Reference, Round
 from .plan import Plan
 
 HOUR_S = 3600.0
 MIN_READINGS = 2000  # sentinel readings that stay in force however old they are
 CALIBRATION_NETWORKS = 12
 CALIBRATION_ROUNDS = 12
-BETA_SPREAD = 0.1  # how far elasticities of networks lie around 1: what beta is shrunk by
 
 Step = Literal["go on", "close", "wait"]
 
@@ -164,12 +163,6 @@ def next_step(label: Callable[[], Estimate | None], plan: Plan, *, valid: int, t
         return "go on"
     reached = estimate is not None and (estimate.gated >= MIN_GATED or estimate.half_width <= plan.target)
     return "close" if reached or not plan.requeue else "wait"
-
-
-def gated_share(rounds: Iterable[Round], reference: Reference, clock: str) -> float:
-    """Return the share of valid rounds that were taken in the reference state, NaN if there is none."""
-    valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
-    return sum(r.sentinel_ms <= reference.gate_ms for r in valid) / len(valid) if valid else float("nan")
 
 
 def is_stale(calibration: Calibration | None, now_s: float) -> bool:

@@ -100,12 +100,15 @@ def test_filters_and_order(tmp_path, fingerprint):
     with Store(tmp_path / "s.db", write=True) as store:
         campaign = keep(store, fingerprint, *(make(str(n), [n + 1.0] * 6, fingerprint) for n in range(5)))
         other = keep(store, fingerprint, make("0", [7.0] * 6, fingerprint), seed=1)
-    with Store(tmp_path / "s.db") as store:
+    with Store(tmp_path / "s.db", write=True) as store:
         assert [m.key for m in store.measurements(newest=2, campaign=campaign)] == ["3", "4"]
         assert [m.latency_ms for m in store.measurements(key="0")] == [1.0, 7.0]
         assert not list(store.measurements(space="another"))
+        assert not list(store.measurements(repeated=True))
+        store.append(campaign, make("3", [4.1] * 6, fingerprint, replicate=1))
+        assert [m.latency_ms for m in store.measurements(campaign=campaign, repeated=True)] == [4.0, 4.1]
         assert [row.id for row in store.campaigns()] == [campaign, other]
-        assert store.sets() == {(SPACE, fingerprint.id): 6}
+        assert store.sets() == {(SPACE, fingerprint.id): 7}
         assert store.fingerprint(fingerprint.id) == fingerprint
         with pytest.raises(UsageError, match=fingerprint.id):
             store.fingerprint("unknown")

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from tempograd import registry
+from tempograd.data.store import Store
+from tempograd.devices.device import Model
+from tempograd.devices.measurement import Failure
+from tempograd.profiler.campaign import run
+from tempograd.profiler.engine import clock_of
+from tempograd.profiler.plan import QUICK, Items
+from tempograd.profiler.verify import measure
+
+from .conftest import ScriptedDevice, items
+
+
+def test_networks_come_back_in_the_order_asked_and_precisely(device, space, tmp_path):
+    chosen = space.sample(5, np.random.default_rng(0))
+    with Store(tmp_path / "s.db", write=True) as store:
+        run(device, space, QUICK, store, count=40)
+        found = measure(device, Items.of(space, chosen), store=store)
+        again = measure(device, Items.of(space, chosen), store=store)
+        rows = list(store.measurements(newest=10))
+    assert [m.key for m in found] == [a.key for a in chosen]
+    assert [(m.key, m.replicate) for m in rows] == [
+        (m.key, m.replicate) for m in sorted(rows, key=lambda m: m.replicate)
+    ]
+    assert {m.replicate for m in again} == {1}
+    for m in found:
+        model = Model(m.key, *space.write_onnx(space.from_key(m.key), tmp_path / "onnx"))
+        assert m.latency_ms == pytest.approx(device.true_ms(model), rel=0.05)
+        assert m.plan["name"] == "precise"
+
+
+def test_the_stores_readings_say_which_state_is_meant(tmp_path):
+    device = ScriptedDevice()
+    with Store(tmp_path / "s.db", write=True) as store:
+        run_count = measure(device, items(40), QUICK, store)
+        assert len(run_count) == 40
+        (known,) = measure(device, items(1), QUICK, store)
+    assert known.reference.calibration == run_count[0].reference.calibration
+    assert len(known.rounds) == 6  # nothing was calibrated anew
+
+
+def test_without_a_store_the_call_is_its_own_reference():
+    device = ScriptedDevice()
+    found = measure(device, items(2))
+    assert [m.latency_ms for m in found] == pytest.approx([1.0, 1.1], rel=2e-3)
+    assert {m.verdict for m in found} == {"ok"}
+    assert {len(m.rounds) for m in found} == {15}  # the first look after the calibration
+
+
+def test_a_failure_is_a_measurement_too():
+    device = ScriptedDevice(on_load=lambda s, key: Failure("refused", "load", detail="x") if key == "op1" else None)
+    found = measure(device, items(3), QUICK)
+    assert [m.verdict for m in found] == ["ok", "failed", "ok"]
+    assert np.isnan(found[1].latency_ms)
+
+
+def test_single_operations_can_be_timed(space, tmp_path):
+    from tempograd.spaces.export import WeightPool, write_model
+
+    operations = space.operations
+    pool = WeightPool.of(space.graph, 0)
+
+    def build(key, directory):
+        return write_model(operations[key], directory, pool, batch=1, metadata={})
+
+    device = registry.create("device", "simulated")
+    keys = [key for key in operations if "conv" in key][:4]
+    chosen = Items(f"{space.spec}#operations", tuple(keys), build)
+    assert all(m.latency_ms > 0 for m in measure(device, chosen, QUICK))
+
+
+@pytest.mark.parametrize(
+    ("options", "clock"),
+    [
+        ({}, "cpu"),
+        ({"threads": 1, "provider": "cpu"}, "cpu"),
+        ({"threads": 2, "provider": "cpu"}, "wall"),
+        ({"threads": 1, "provider": "cuda"}, "wall"),
+    ],
+)
+def test_the_clock_is_that_of_what_computes(options, clock):
+    device = ScriptedDevice()
+    assert clock_of(type(device.fingerprint)("x", options=options)) == clock
