@@ -192,4 +192,4 @@ def _decoded(contents: Iterable[tuple[bytes, str]]) -> NDArray[np.uint8]:
 def _checked(images: NDArray[np.uint8], labels: NDArray[np.int64], place: Path) -> Labelled:
     if labels.min() < 0 or labels.max() >= _CLASSES:
         raise InputRefusedError(f"{place}: labels from {labels.min()} to {labels.max()}; expected 0 to {_CLASSES - 1}")
-    return Labelled(np.ascontiguousarray(images), labels)
+    return Labelled(np.require(images, requirements=["C", "W"]), labels)

@@ -1,4 +1,4 @@
-"""LA-DARTS: first-order DARTS with a latency predictor in the loss of the law."""
+"""LA-DARTS: a latency predictor in the loss of DARTS' law."""
 
 from __future__ import annotations
 
@@ -20,28 +20,25 @@ def la_darts(
     batch: int = 64,
     eta: float = 0.1,
 ) -> Method:
-    """LA-DARTS (Xu et al., arXiv:2001.06392); with a target its fixed weight is learnt (LightNAS, arXiv:2208.14446).
+    """LA-DARTS (Xu et al., arXiv:2001.06392), first order; a target's weight is learnt as LightNAS does (2208.14446).
 
     Args:
-        draws: architectures sampled per law step for the predictor.
+        draws: architectures sampled for the predictor, per law step.
         feed: how the law is shown to the predictor.
-        one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465) instead of the mixture of all; a step
-            then costs about one network.
+        one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465), not the mixture: far cheaper steps.
         epochs: of the search.
         warm_up: epochs of weight steps only, among them.
         batch: images a step.
-        eta: step of the multiplier, where there is a target.
+        eta: step of the multiplier.
     """
-    return Method(
-        "la_darts",
-        GradientSearcher(
-            law=Gumbel if one_path else Softmax,
-            cost=partial(PredictorCost, feed=feed, draws=draws),
-            weighted=Linear,
-            targeted=partial(LearnedMultiplier, eta=eta),
-            schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch),
-        ),
+    searcher = GradientSearcher(
+        law=Gumbel if one_path else Softmax,
+        cost=partial(PredictorCost, feed=feed, draws=draws),
+        weighted=Linear,
+        targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch),
     )
+    return Method("la_darts", searcher)
 
 
 METHOD = la_darts

@@ -124,7 +124,12 @@ class Alternation:
             epoch = self.epoch()
             if checkpoint is not None:
                 save_state(self, checkpoint)
-            numbers = {"loss": epoch.loss_weights, "entropy": epoch.entropy, "derived_ms": epoch.derived_ms}
+            numbers = {
+                "loss": epoch.loss_weights,
+                "entropy": epoch.entropy,
+                "derived_ms": epoch.derived_ms,
+                "lam": epoch.lam,
+            }
             progress("search", epoch.epoch + 1, self.schedule.epochs, numbers)
         return self.trace
 

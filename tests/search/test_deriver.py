@@ -1,0 +1,153 @@
+"""Derivers against brute force, and the walks that feasibility and repair are made of."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.errors import TargetError
+from tempograd.search.deriver import as_scores, derive, is_connected, ranked, score
+from tempograd.search.feasibility import feasibility
+from tempograd.search.law import Softmax
+from tempograd.search.moves import descend, neighbours
+from tempograd.spaces.architecture import Architecture
+
+NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")
+DARTS = registry.create("space", "darts:layers=2,width=4,size=8")
+SPACES = pytest.mark.parametrize("space", [NB201, DARTS], ids=lambda space: space.name)
+
+
+def law_of(space, seed=0):
+    return Softmax(space, torch.Generator().manual_seed(seed), noise=1.0)
+
+
+def has_path(choices):
+    """A path from node 0 to node 3 in edges (0,1) (0,2) (1,2) (0,3) (1,3) (2,3), by hand."""
+    a, b, c, d, e, f = (choice != 0 for choice in choices)
+    return d or (a and e) or ((b or (a and c)) and f)
+
+
+def test_connected_is_a_path_of_the_cell_for_every_network():
+    for choices in itertools.product((0, 1, 3), repeat=6):
+        assert is_connected(NB201, NB201.architecture(choices)) == has_path(choices)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_derived_network_is_the_best_connected_one_by_brute_force(seed):
+    law = law_of(NB201, seed)
+    with torch.no_grad():
+        law.logits[:, 0] += seed % 4  # so that the most probable choices often are no network
+    scores = as_scores(law.scores())
+    choices = np.array([c for c in itertools.product(range(5), repeat=6) if has_path(c)])
+    totals = scores[np.arange(6), choices].sum(axis=1)
+    assert derive(law, NB201).choices == tuple(choices[totals.argmax()])
+
+
+def test_networks_are_ranked_by_falling_score_each_once():
+    scores = as_scores(law_of(NB201).scores())
+    found = list(itertools.islice(ranked(scores, NB201), 2000))
+    totals = [score(scores, architecture) for architecture in found]
+    assert len(set(found)) == 2000
+    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(totals))
+    every = sorted((scores[np.arange(6), c].sum() for c in itertools.product(range(5), repeat=6)), reverse=True)
+    assert np.allclose(totals, every[:2000])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_top_edges_are_the_best_of_a_cell_by_brute_force(seed):
+    """Nodes are independent: for each, all pairs of in-edges and all operations."""
+    law = law_of(DARTS, seed)
+    found = derive(law, DARTS)
+    scores = as_scores(law.scores())
+    names = [site.name for site in DARTS.sites]
+    for rule in DARTS.rules:
+        sites = [names.index(name) for name in rule.sites]
+        best = max(
+            (
+                (scores[a, x] + scores[b, y], {a: x, b: y})
+                for a, b in itertools.combinations(sites, 2)
+                for x, y in itertools.product(range(1, 8), repeat=2)
+            ),
+            key=lambda item: item[0],
+        )[1]
+        assert {site: found.choices[site] for site in sites if found.choices[site]} == best
+
+
+@SPACES
+def test_a_law_that_is_nearly_certain_samples_what_is_derived(space):
+    law = law_of(space)
+    (wanted,) = itertools.islice((a for a in space.sample(9, np.random.default_rng(0)) if is_connected(space, a)), 1)
+    with torch.no_grad():
+        law.logits[torch.arange(len(space.sites)), torch.tensor(wanted.choices)] += 40
+    assert derive(law, space) == wanted
+    sample = law.sample(20, torch.Generator().manual_seed(1))
+    rows = torch.cat([sample[site.name] for site in space.sites], dim=1).numpy()
+    assert set(space.decode(rows)) == {wanted}
+
+
+@SPACES
+def test_neighbours_are_all_networks_one_change_away(space):
+    (start,) = space.sample(1, np.random.default_rng(0))
+    found = neighbours(space, start)
+    assert len(set(found)) == len(found)
+    for other in found:
+        assert space.architecture(other.choices) == other
+        changed = sum(a != b for a, b in zip(start.choices, other.choices, strict=True))
+        assert changed == 1 or (space.rules and changed == 2)
+    per_cell = 48 + 14 * (0 + 1 + 2 + 3)  # operations of 8 kept edges, and kept edges given up for unused ones
+    assert len(found) == (24 if space is NB201 else 2 * per_cell)
+
+
+def additive(space, seed=1):
+    """A latency that is a sum over choices, so that the cheapest network is known."""
+    values = np.random.default_rng(seed).random((len(space.sites), max(space.widths)))
+
+    def predict(architectures):
+        choices = np.array([a.choices for a in architectures])
+        return 1 + values[np.arange(values.shape[0]), choices].sum(axis=1)
+
+    return values, predict
+
+
+def test_a_greedy_walk_reaches_the_cheapest_connected_network():
+    values, predict = additive(NB201)
+    every = np.array([c for c in itertools.product(range(5), repeat=6) if has_path(c)])
+    totals = 1 + values[np.arange(6), every].sum(axis=1)
+    table = feasibility(NB201, predict, np.random.default_rng(0), target_ms=float(np.median(totals)))
+    assert table.smallest_ms == pytest.approx(totals.min())
+    assert table.largest_ms == pytest.approx(totals.max())
+    assert abs(table.share_within_target - 0.5) < 0.05
+    assert is_connected(NB201, table.smallest)
+    table.check()
+
+
+@SPACES
+def test_walks_go_strictly_one_way(space):
+    _, predict = additive(space)
+    (start,) = [a for a in space.sample(20, np.random.default_rng(3)) if is_connected(space, a)][:1]
+    for sign in (1, -1):
+        walk = list(descend(space, start, predict, np.zeros((len(space.sites), max(space.widths))), sign=sign))
+        assert walk[0][0] == start
+        assert all(sign * (a[1] - b[1]) > 0 for a, b in itertools.pairwise(walk))
+
+
+def test_a_walk_gives_up_little_score_for_much_latency():
+    """Two changes save the same; the one that the law minds less comes first."""
+    scores = np.zeros((6, 5))
+    scores[0, 4], scores[1, 4] = -5.0, -0.1
+
+    def predict(architectures):
+        return np.array([3.0 - (a.choices[0] == 4) - (a.choices[1] == 4) for a in architectures])
+
+    walk = list(descend(NB201, Architecture(NB201.spec, (3,) * 6), predict, scores))
+    assert walk[1][0].choices == (3, 4, 3, 3, 3, 3)
+    assert [ms for _, ms in walk] == [3.0, 2.0, 1.0]
+
+
+def test_a_target_below_the_smallest_network_stops_and_names_it():
+    _, predict = additive(NB201)
+    table = feasibility(NB201, predict, np.random.default_rng(0), target_ms=0.5)
+    with pytest.raises(TargetError, match=rf"0\.5 ms.*{table.smallest.key}.*at least"):
+        table.check()

@@ -1,0 +1,168 @@
+"""Repair on a device that disagrees with the predictor."""
+
+import numpy as np
+import pytest
+
+from tempograd import registry
+from tempograd.devices.measurement import Failure, Measurement, Reference, Round
+from tempograd.errors import TargetError
+from tempograd.search.deriver import is_connected
+from tempograd.search.repair import Repair
+
+NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")
+DARTS = registry.create("space", "darts:layers=2,width=4,size=8")
+SPACES = pytest.mark.parametrize("space", [NB201, DARTS], ids=lambda space: space.name)
+
+
+class FakeDevice:
+    """Latency is a sum over choices; every measurement is noted."""
+
+    def __init__(self, space, *, seed=0, noise=0.0, floor=1.0):
+        self.space, self.floor, self.noise = space, floor, noise
+        self.values = np.random.default_rng(seed).random((len(space.sites), max(space.widths)))
+        self.rng = np.random.default_rng(seed + 1)
+        self.measured, self.calls = [], 0
+
+    def truth_ms(self, architecture):
+        return self.floor + float(self.values[np.arange(len(self.values)), architecture.choices].sum())
+
+    def measure(self, architectures):
+        self.calls += 1
+        self.measured += architectures
+        return [self.one(a, self.truth_ms(a)) for a in architectures]
+
+    def one(self, architecture, truth_ms):
+        walls = truth_ms * (1 + self.noise * self.rng.standard_normal(12))
+        rounds = tuple(Round(architecture.key, i, (1.0,), (1.0,), (w, w), (w, w)) for i, w in enumerate(walls))
+        reference = Reference(1.0, 1.1)
+        return Measurement(architecture.key, self.space.spec, "fake", {"target": 0.05}, "", "wall", rounds, reference)
+
+    def predict(self, architectures):
+        return np.array([self.truth_ms(a) for a in architectures])
+
+
+def repair(device, target_ms, predict=None, measure=None, **kwargs):
+    scores = np.log(np.random.default_rng(7).dirichlet(np.ones(device.values.shape[1]), len(device.values)))
+    return Repair(device.space, predict or device.predict, measure or device.measure, scores, target_ms, **kwargs)
+
+
+def dear(device):
+    sample = [a for a in device.space.sample(300, np.random.default_rng(0)) if is_connected(device.space, a)]
+    return max(sample, key=device.truth_ms)
+
+
+@SPACES
+def test_a_predictor_that_promises_too_much_fails_first_and_passes_after_repair(space):
+    device = FakeDevice(space)
+    start = dear(device)
+    target_ms = 0.8 * device.truth_ms(start)
+    state = repair(device, target_ms, predict=lambda many: 0.5 * device.predict(many) ** 1.2)
+    kept = state.run(start)
+    assert state.steps[0].architecture == start
+    assert state.steps[0].measurement.latency_ms > target_ms
+    assert 0.95 * target_ms <= kept.measurement.latency_ms <= target_ms
+    assert kept is state.steps[-1]
+    assert space.architecture(kept.architecture.choices) == kept.architecture
+    assert len(device.measured) == len(state.steps) <= 48
+
+
+@SPACES
+def test_what_is_reported_was_measured_again_and_not_used_for_choosing(space):
+    device = FakeDevice(space, noise=0.01)
+    state = repair(device, 0.85 * device.truth_ms(dear(device)))
+    kept = state.run(dear(device))
+    chosen = [step for step in state.steps if step.architecture == kept.architecture]
+    assert len(chosen) == 2
+    assert chosen[0].measurement != chosen[1].measurement
+    assert chosen[1] is kept
+
+
+@SPACES
+def test_a_predictor_without_any_knowledge_still_gets_there_by_measuring(space):
+    device = FakeDevice(space)
+    start = dear(device)
+    rng = np.random.default_rng(0)
+    target_ms = 0.93 * device.truth_ms(start)
+    kept = repair(device, target_ms, predict=lambda many: rng.uniform(1, 2, len(many)), limit=200).run(start)
+    assert kept.measurement.latency_ms <= target_ms
+
+
+@SPACES
+def test_a_network_far_below_the_target_grows_into_the_room(space):
+    device = FakeDevice(space)
+    sample = [a for a in space.sample(300, np.random.default_rng(0)) if is_connected(space, a)]
+    start = sorted(sample, key=device.truth_ms)[100]
+    target_ms = 1.12 * device.truth_ms(start)
+    kept = repair(device, target_ms).run(start)
+    assert 0.95 * target_ms <= kept.measurement.latency_ms <= target_ms
+
+
+def test_a_network_that_fits_is_kept():
+    device = FakeDevice(NB201)
+    start = dear(device)
+    state = repair(device, 1.02 * device.truth_ms(start))
+    assert state.run(start).architecture == start
+    assert device.measured == [start, start]
+
+
+def test_an_unreachable_target_names_the_cheapest_network_measured():
+    device = FakeDevice(NB201, floor=10.0)
+    with pytest.raises(TargetError, match=r"no network within 9 ms among \d+ measured; the cheapest was (\S+) with") as e:
+        repair(device, 9.0).run(dear(device))
+    cheapest = min(device.measured, key=device.truth_ms)
+    assert cheapest.key in str(e.value)
+    assert f"{device.truth_ms(cheapest):.4g}" in str(e.value)
+    assert len(device.measured) <= 48 + 4
+
+
+def test_a_network_that_cannot_be_measured_is_left_out():
+    device = FakeDevice(NB201)
+    start = dear(device)
+
+    def measure(architectures):
+        found = device.measure(architectures)
+        return [
+            Measurement(m.key, m.space, "fake", m.plan, "", "wall", failure=Failure("crashed", "run"))
+            if a.choices[5] == 3
+            else m
+            for a, m in zip(architectures, found, strict=True)
+        ]
+
+    target_ms = 0.85 * device.truth_ms(start)
+    kept = repair(device, target_ms, measure=measure).run(start)
+    assert kept.architecture.choices[5] != 3
+    assert kept.measurement.latency_ms <= target_ms
+
+
+def test_a_device_that_measures_nothing_is_named():
+    device = FakeDevice(NB201)
+
+    def measure(architectures):
+        return [
+            Measurement(a.key, a.space, "fake", {"target": 0.05}, "", "wall", failure=Failure("refused", "load"))
+            for a in architectures
+        ]
+
+    with pytest.raises(TargetError, match="could be measured.*refused.*check the device"):
+        repair(device, 2.0, measure=measure, limit=8).run(dear(device))
+
+
+def test_a_network_whose_confirmation_fails_is_given_up_for_another():
+    device = FakeDevice(NB201)
+    start = dear(device)
+    target_ms = 1.02 * device.truth_ms(start)
+    seen = {}
+
+    def measure(architectures):
+        """The first network is lucky once."""
+        found = []
+        for a in architectures:
+            seen[a] = seen.get(a, 0) + 1
+            slow = 1.1 if a == start and seen[a] > 1 else 1.0
+            found.append(device.one(a, slow * device.truth_ms(a)))
+        return found
+
+    state = repair(device, target_ms, measure=measure)
+    kept = state.run(start)
+    assert kept.architecture != start
+    assert kept.measurement.latency_ms <= target_ms
