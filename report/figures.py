@@ -350,4 +350,5 @@ def _target(axes: Axes, target_ms: float, *, vertical: bool) -> None:
 
 
 def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=5, handletextpad=0.4, columnspacing=1.4)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=5, handletextpad=0.4, columnspacing=1.4)

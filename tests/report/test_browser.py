@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from matplotlib.image import imread
+
 from tempograd.report.report import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -39,7 +40,9 @@ def asked(log):
         events = json.loads(log)["events"]
     except json.JSONDecodeError:  # the browser was quicker to leave than to close its log
         events = json.loads(log.rstrip().rstrip(",") + "]}")["events"]
-    urls = {event["params"]["url"] for event in events if "url" in event.get("params", {})}
+    requests = [event["params"] for event in events if "initiator" in event.get("params", {})]
+    # what the browser does on its own account (updates, clock, sign-in) has no page as its initiator
+    urls = {request["url"] for request in requests if request["initiator"] != "not an origin"}
     return {url for url in urls if urlsplit(url).scheme in {"http", "https", "ws", "wss", "ftp"}}
 
 

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
 from tempograd import registry
 from tempograd.errors import InputRefusedError
 from tempograd.report.cell import Cell, Edge, _lanes, cell_svg, parse_cells
@@ -94,7 +95,7 @@ def test_labels_neither_touch_each_other_nor_leave_the_picture(name):
                 for r in root.iter(f"{SVG}rect")  # labels and nodes
             ]
             width, height = float(root.get("width")), float(root.get("height"))
-            assert all(0 <= x and 0 <= y and x + w <= width and y + h <= height for x, y, w, h in boxes)
+            assert all(x >= 0 and y >= 0 and x + w <= width and y + h <= height for x, y, w, h in boxes)
             for (ax, ay, aw, ah), (bx, by, bw, bh) in combinations(boxes, 2):
                 assert ax + aw <= bx or bx + bw <= ax or ay + ah <= by or by + bh <= ay
 

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+
 from tempograd.report.figures import (
     COLOURS,
     PAUSE_S,

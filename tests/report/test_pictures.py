@@ -2,6 +2,7 @@ import csv
 import io
 
 import pytest
+
 from tempograd.report import pictures
 from tempograd.report.result import Result
 

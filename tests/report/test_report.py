@@ -3,6 +3,7 @@ import stat
 from html.parser import HTMLParser
 
 import pytest
+
 from tempograd.errors import InputRefusedError, StoreError
 from tempograd.report.report import answer, comparison, write_report
 from tempograd.report.result import Result

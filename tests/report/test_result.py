@@ -1,7 +1,9 @@
 import json
 from math import inf, nan
+from pathlib import Path
 
 import pytest
+
 from tempograd.errors import InputRefusedError
 from tempograd.report.result import MAX_BYTES, SCHEMA, read_result
 
@@ -125,3 +127,11 @@ def test_an_oversized_file_is_not_read(tmp_path):
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(InputRefusedError, match="larger than"):
         read_result(tmp_path)
+
+
+def test_a_file_of_every_released_schema_is_still_read(tmp_path):
+    files = sorted((Path(__file__).parent / "results").glob("v*.json"))
+    assert [file.stem for file in files] == [f"v{n}" for n in range(1, SCHEMA + 1)]
+    for file in files:
+        (tmp_path / "result.json").write_bytes(file.read_bytes())
+        assert read_result(tmp_path).found.measured.latency_ms == 1.13

@@ -3,6 +3,7 @@ import io
 from base64 import b64decode
 
 import pytest
+
 from tempograd.report.table import Table, guarded
 
 
