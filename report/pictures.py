@@ -101,7 +101,7 @@ def trace(result: Result) -> Picture:
     """Return what happened epoch by epoch."""
     title, columns = "How the search went", result.trace.columns()
     if not columns.get("epoch"):
-        return Picture("trace", title, f"The method {result.method} records no epochs.")
+        return Picture("trace", title, "This result holds no epochs of a search.")
     losses = {"weights": "loss_weights", "law": "loss_law"}
     feeds = {"mean of drawn networks": "cost_sampled_ms", "relaxed encoding": "cost_direct_ms", "derived": "derived_ms"}
     warm = [phase == "warm_up" for phase in columns["phase"]] if "phase" in columns else None

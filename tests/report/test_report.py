@@ -107,7 +107,7 @@ def test_a_minimal_result_says_what_is_missing(page, minimal_result):
         "No network has both a measured latency and an accuracy.",
         "holds no feasibility table",
         "no held-out networks",
-        "records no epochs",
+        "holds no epochs",
         "No sentinel readings",
         "lists no measurements on the way",
         "names no device",
