@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from tempograd.report.report import write_report
+
 NB201 = "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|"
 
 
@@ -141,3 +143,11 @@ def full_result():
 @pytest.fixture
 def minimal_result():
     return minimal()
+
+
+@pytest.fixture(scope="session")
+def full_page(tmp_path_factory):
+    """Return the text of the page of a full result, made once."""
+    directory = tmp_path_factory.mktemp("full")
+    (directory / "result.json").write_text(json.dumps(full()), encoding="utf-8")
+    return write_report(directory, directory / "report.html").read_text(encoding="utf-8")
