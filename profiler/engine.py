@@ -241,7 +241,9 @@ class Engine:
             if job.loaded and job.loaded.failure:
                 self._failed(job, job.loaded.failure, environment)
         waiting = {job.key: job for job in batch.jobs if job.loaded and not job.loaded.failure}
-        subjects: list[str] | None = None  # networks on which a calibration under way rests; None before the first pass
+        subjects: Sequence[str] | None = (
+            None  # networks on which a calibration under way rests; None before the first pass
+        )
         started = False
         while waiting and not self._stop.is_set():
             try:
@@ -263,11 +265,17 @@ class Engine:
                     self._failed(waiting[key], failure, environment)
                 return
             if subjects is None:
-                stale = self._renew or is_stale(self._calibration, result.rounds[-1].started_s)
-                subjects = list(waiting)[:CALIBRATION_NETWORKS] if stale else []
+                subjects = self._subjects(list(waiting), result.rounds[-1].started_s)
             subjects = self._calibrated(waiting, subjects)
             if not subjects:
                 self._close_finished(waiting, environment)
+
+    def _subjects(self, keys: Sequence[str], now_s: float) -> Sequence[str]:
+        """Return the networks to calibrate on now; a few do not replace an older calibration that rests on a dozen."""
+        due = self._renew or is_stale(self._calibration, now_s)
+        if not due or (self._calibration is not None and len(keys) < CALIBRATION_NETWORKS):
+            return []
+        return keys[:CALIBRATION_NETWORKS]
 
     def _order(self, waiting: Mapping[str, Job], subjects: Sequence[str]) -> list[str]:
         """Return who is timed next, in random order; while a calibration is under way, who has enough only waits."""
@@ -281,7 +289,7 @@ class Engine:
         for round_ in rounds:
             waiting[round_.key].rounds.append(round_)
 
-    def _calibrated(self, waiting: Mapping[str, Job], subjects: list[str]) -> list[str]:
+    def _calibrated(self, waiting: Mapping[str, Job], subjects: Sequence[str]) -> Sequence[str]:
         """Calibrate as soon as every subject has enough rounds; return those that still rest on it."""
         if not subjects or any(len(waiting[key].rounds) < CALIBRATION_ROUNDS for key in subjects):
             return subjects

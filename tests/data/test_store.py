@@ -343,6 +343,27 @@ def test_acknowledged_rows_outlive_sigkill(tmp_path, fingerprint):
             assert {m.key for m in store.measurements()} >= set(acknowledged)
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_a_torn_tail_of_the_write_ahead_log_costs_only_what_was_not_acknowledged(tmp_path, fingerprint, write):
+    rows = [make(str(n), [1.0 + n] * 6, fingerprint) for n in range(4)]
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = store.begin(SPACE, fingerprint, {}, 0)
+        ends = []
+        for row in rows:
+            store.append(campaign, row)
+            ends.append((tmp_path / "s.db-wal").stat().st_size)
+        main, log = ((tmp_path / name).read_bytes() for name in ("s.db", "s.db-wal"))
+    for size in range(ends[0], len(log) + 1, 501):
+        copy = tmp_path / f"{size}"
+        copy.mkdir()
+        (copy / "s.db").write_bytes(main)
+        (copy / "s.db-wal").write_bytes(log[:size])
+        with Store(copy / "s.db", write=write) as store:
+            found = list(store.measurements())
+        assert found == rows[: len(found)]
+        assert len(found) >= sum(end <= size for end in ends)
+
+
 def test_a_failing_disk_stops_the_store_at_once(tmp_path, fingerprint):
     class Broken:
         def execute(self, query, *_):

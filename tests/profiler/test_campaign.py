@@ -185,6 +185,17 @@ def test_calibration_comes_first_and_again_after_an_hour(store):
     assert all(m.reference.calibration for m in store.measurements())
 
 
+def test_a_few_networks_do_not_replace_a_calibration_on_a_dozen(store):
+    device = ScriptedDevice()
+    run_items(device, items(20), QUICK, store)
+    device.now_s += 7200
+    run_items(device, items(3), QUICK, store, seed=1)
+    assert len(store.calibrations(device.fingerprint.id)) == 1
+    device.now_s += 7200
+    run_items(device, items(20), QUICK, store, seed=2)
+    assert len(store.calibrations(device.fingerprint.id)) == 2
+
+
 def test_the_next_campaign_remembers_the_device(store):
     device = ScriptedDevice()
     run_items(device, items(5), QUICK, store)
