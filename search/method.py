@@ -80,6 +80,7 @@ class Found:
         trace: one row an epoch.
         passes: images that went forward and backward through a network.
         seconds: wall time.
+        feed: how the law was shown to the predictor, if it was.
     """
 
     architecture: Architecture
@@ -87,6 +88,7 @@ class Found:
     trace: Trace
     passes: int
     seconds: float
+    feed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -163,13 +163,14 @@ class LearnedMultiplier(Form):
     Args:
         target_ms: T; must be feasible, or ``lam`` grows without end.
         eta: step of the ascent.
-        two_sided: let ``lam`` go below 0 while the derived network is faster than T, which pushes latency up to T, and
-            drop it to 0 when its sign disagrees with the violation (LightNAS). Else T is a budget: ``lam >= 0``.
+        two_sided: let ``lam`` go below 0 while the derived network is faster than T, which pushes latency up to T.
+            Else T is a budget: ``lam >= 0``. LightNAS also drops ``lam`` to 0 whenever its sign disagrees with the
+            violation; that is left out, since on planted problems it ended above T nine times in ten.
     """
 
     learns = True
 
-    def __init__(self, target_ms: float, eta: float = 0.1, *, two_sided: bool = False) -> None:
+    def __init__(self, target_ms: float, eta: float = 0.3, *, two_sided: bool = False) -> None:
         self.lam, self.target_ms, self.two_sided = 0.0, positive("target_ms", target_ms), two_sided
         self.eta = positive("eta", eta)
 
@@ -178,8 +179,6 @@ class LearnedMultiplier(Form):
 
     def update(self, derived_ms: float) -> None:
         violation = derived_ms / self.target_ms - 1
-        if self.two_sided and self.lam * violation < 0:
-            self.lam = 0.0
         self.lam += self.eta * violation
         if not self.two_sided:
             self.lam = max(0.0, self.lam)

@@ -63,7 +63,7 @@ class SearchResult:
     seed: int
     target_ms: float | None
     lam: float | None
-    feed: str
+    feed: str | None
     feasibility: Feasibility
     found: Step
     predicted_low_ms: float | None
@@ -215,8 +215,8 @@ def _measured(measurement: Measurement) -> dict[str, Any]:
     estimate = measurement.estimate
     return {
         "latency_ms": estimate.latency_ms if estimate else None,
-        "low_ms": estimate.low_ms if estimate else None,
-        "high_ms": estimate.high_ms if estimate else None,
+        "low_ms": _finite(estimate.low_ms) if estimate else None,
+        "high_ms": _finite(estimate.high_ms) if estimate else None,
         "verdict": measurement.verdict,
         "path": estimate.path if estimate else None,
         "rounds": estimate.rounds if estimate else 0,

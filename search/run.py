@@ -132,7 +132,7 @@ def search(
         seed=options.seed,
         target_ms=target_ms,
         lam=lam,
-        feed=getattr(getattr(method.find, "cost", None), "keywords", {}).get("feed", "sampled"),
+        feed=found.feed,
         feasibility=table,
         found=kept,
         predicted_low_ms=None if low is None else float(low[0]),

@@ -18,7 +18,7 @@ def la_darts(
     epochs: int = 15,
     warm_up: int = 3,
     batch: int = 64,
-    eta: float = 0.1,
+    eta: float = 0.3,
 ) -> Method:
     """LA-DARTS (Xu et al., arXiv:2001.06392), first order; a target's weight is learnt as LightNAS does (2208.14446).
 

@@ -254,7 +254,7 @@ class GradientSearcher:
         )
         trace = run.run(problem.checkpoint, problem.progress)
         architecture: Architecture = derive(law, problem.space)
-        return Found(architecture, as_scores(law.scores()), trace, run.passes, perf_counter() - start)
+        return Found(architecture, as_scores(law.scores()), trace, run.passes, perf_counter() - start, cost.feed)
 
 
 @contextmanager

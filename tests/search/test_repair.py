@@ -107,7 +107,9 @@ def test_a_network_that_fits_is_kept():
 
 def test_an_unreachable_target_names_the_cheapest_network_measured():
     device = FakeDevice(NB201, floor=10.0)
-    with pytest.raises(TargetError, match=r"no network within 9 ms among \d+ measured; the cheapest was (\S+) with") as e:
+    with pytest.raises(
+        TargetError, match=r"no network within 9 ms among \d+ measured; the cheapest was (\S+) with"
+    ) as e:
         repair(device, 9.0).run(dear(device))
     cheapest = min(device.measured, key=device.truth_ms)
     assert cheapest.key in str(e.value)
@@ -143,7 +145,7 @@ def test_a_device_that_measures_nothing_is_named():
             for a in architectures
         ]
 
-    with pytest.raises(TargetError, match="could be measured.*refused.*check the device"):
+    with pytest.raises(TargetError, match=r"could be measured.*refused.*check the device"):
         repair(device, 2.0, measure=measure, limit=8).run(dear(device))
 
 

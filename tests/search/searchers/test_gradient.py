@@ -38,7 +38,9 @@ def search_of(space, *, seed=0, law=Softmax, form=None, schedule=SHORT):
         supernet = space.supernet()
     task = load_task("digits", limit=200).fitted(space)
     term = CostTerm(PredictorCost(linear(space, costs(space)), space), form or LearnedMultiplier(5.0, 0.1))
-    return Alternation(law(space, torch.Generator().manual_seed(seed)), supernet, task, term, space, schedule, seed=seed)
+    return Alternation(
+        law(space, torch.Generator().manual_seed(seed)), supernet, task, term, space, schedule, seed=seed
+    )
 
 
 def state(module):
@@ -117,14 +119,14 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit(tmp_path, law):
     whole.run()
     path = tmp_path / "search.safetensors"
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(stage, done, total, numbers):
         if done == 2:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         search_of(NB201, law=law).run(path, stop)
     resumed = search_of(NB201, law=law)
     told = []
@@ -163,118 +165,105 @@ def test_the_trace_tells_what_happened():
     columns = run.run().columns()
     assert columns["epoch"] == [0, 1, 2]
     assert columns["phase"] == ["warm_up", "search", "search"]
-    assert columns["entropy"][0] == pytest.approx(6 * np.log(5), rel=1e-4) > columns["entropy"][2]
+    assert columns["entropy"][0] == pytest.approx(6 * np.log(5), rel=1e-4)
+    assert columns["entropy"][2] < columns["entropy"][0]
     sampled, direct = columns["cost_sampled_ms"], columns["cost_direct_ms"]
     assert sampled == pytest.approx(direct, rel=0.1)  # a linear predictor
     assert run.passes == 32 * (len(run.task.weights) // 32) * 5  # three weight passes and two law passes
 
 
 class Tabulated(torch.nn.Module):
-    """A supernet whose loss is a table: logits of two classes that differ by the summed quality of the gates."""
+    """A supernet whose loss is a table: cross-entropy is ``20 - quality`` of the gates, up to 1e-4."""
 
     def __init__(self, space, quality):
         super().__init__()
         self.names = [site.name for site in space.sites]
         self.register_buffer("quality", torch.as_tensor(quality, dtype=torch.float32))
-        self.scale = torch.nn.Parameter(torch.ones(()))  # a weight, so that there is something to train
+        self.weight = torch.nn.Parameter(torch.zeros(()))  # so that there is something to train
 
     def forward(self, x, gates):
-        total = sum((gates[name] * row[: len(gates[name])]).sum()
-                    for name, row in zip(self.names, self.quality, strict=True))  # fmt: skip
-        return torch.stack([total * self.scale.clamp(0.5, 2), torch.zeros(())]).expand(len(x), 2)
+        quality = (torch.stack([gates[name] for name in self.names]) * self.quality).sum()
+        return torch.stack([quality - 20 + 0 * self.weight, torch.zeros(())]).expand(len(x), 2)
 
 
-def blank_task(n=320):
+def blank_task(n=32):
     """Every image is empty and of class 0: the loss depends on the gates alone."""
-    part = Part(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.long), torch.zeros(1), torch.ones(1))
+    images, labels = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.long)
+    part = Part(images, labels, torch.zeros(1), torch.ones(1))
     return Task("blank", part, part, part, classes=2)
 
 
-def planted(space, quality, form, *, seed, law=Softmax, epochs=12, cost=None):
-    term = CostTerm(PredictorCost(linear(space, cost if cost is not None else costs(space)), space), form)
-    schedule = Schedule(epochs=epochs, warm_up=0, batch=32, law_rate=0.1)
-    generator = torch.Generator().manual_seed(seed)
-    return Alternation(law(space, generator), Tabulated(space, quality), blank_task(), term, space, schedule, seed=seed)
+def planted(space, quality, form, latency, *, seed, law=Softmax, steps=100):
+    """One law step an epoch."""
+    term = CostTerm(PredictorCost(linear(space, latency), space), form)
+    schedule = Schedule(epochs=steps, warm_up=0, batch=32, law_rate=0.1)
+    law = law(space, torch.Generator().manual_seed(seed))
+    run = Alternation(law, Tabulated(space, quality), blank_task(), term, space, schedule, seed=seed)
+    run.run()
+    return run
 
 
-def best_of(space, value):
-    """The best connected NAS-Bench-201 network, or the best pair of edges per node, of a sum over choices."""
-    if not space.rules:
-        return max((a for a in space.enumerate() if is_connected(space, a)),
-                   key=lambda a: value[np.arange(6), a.choices].sum())  # fmt: skip
-    from tempograd.search.deriver import ranked
+def total(values, choices):
+    return values[np.arange(len(values)), np.array(choices)].sum(axis=-1)
 
-    return next(ranked(value, space))
+
+CONNECTED = [a.choices for a in NB201.enumerate() if is_connected(NB201, a)]
 
 
 @pytest.mark.parametrize("law", [Softmax, partial(Gumbel, hard=False), Gumbel], ids=["softmax", "soft", "hard"])
-def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_random_search_does_not(law):
+def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_search(law):
+    """The best of 15,625 networks by quality and weighted latency, against as many random ones as there were steps."""
     found = better = 0
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        quality = 0.6 * rng.random((6, 5))
-        quality[np.arange(6), rng.integers(0, 5, 6)] += 0.4
-        latency, lam = costs(NB201, seed + 50), 0.05
-        run = planted(NB201, quality, Linear(lam, 1.0), seed=seed, law=law, cost=latency)
-        run.run()
-        derived = derive(run.law, NB201)
-        objective = np.log1p(np.exp(-_sums(quality))) + lam * _sums(latency)
-        index = _EVERY.index(derived.choices)
-        rank = (objective < objective[index] - 1e-9).sum()
-        found += rank < 8  # of 15,625; sites interact through the loss's curvature
-        sample = rng.choice(len(_EVERY), 120, replace=False)  # as many networks as there were law steps
-        better += objective[index] < objective[sample].min()
+        latency, quality = costs(NB201, seed + 50), rng.random((6, 5))
+        quality[np.arange(6), rng.integers(0, 5, 6)] += 0.5
+        objective = total(quality - 0.3 * latency, CONNECTED)
+        run = planted(NB201, quality, Linear(0.3, 1.0), latency, seed=seed, law=law)
+        reached = objective[CONNECTED.index(derive(run.law, NB201).choices)]
+        found += reached > objective.max() - 0.05  # the steps are noisy: a site with two near equal options may err
+        better += reached > rng.choice(objective, 100, replace=False).max()
     assert found >= 9
     assert better >= 9
 
 
-_EVERY = [a.choices for a in NB201.enumerate()]
+def test_every_kept_edge_of_a_cell_gets_its_best_operation():
+    hits = []
+    for seed in range(3):
+        quality = costs(DARTS, seed)
+        run = planted(DARTS, quality, Linear(0.0, 1.0), costs(DARTS), seed=seed)
+        choices = derive(run.law, DARTS).choices
+        hits += [choice == 1 + quality[site, 1:].argmax() for site, choice in enumerate(choices) if choice]
+    assert np.mean(hits) > 0.95
 
 
-def _sums(values):
-    return values[np.arange(6), np.array(_EVERY)].sum(axis=1)
-
-
-@SPACES
-def test_without_a_weight_of_latency_the_best_network_is_found(space):
-    hits = 0
-    for seed in range(10):
-        quality = np.random.default_rng(seed).random((len(space.sites), max(space.widths)))
-        if space.rules:
-            quality[:, 0] = 0  # an edge without an operation adds nothing
-        run = planted(space, quality, Linear(0.0, 1.0), seed=seed, epochs=25)
-        run.run()
-        derived, best = derive(run.law, space), best_of(space, quality)
-        gained = quality[np.arange(len(quality)), derived.choices].sum()
-        hits += gained > 0.97 * quality[np.arange(len(quality)), best.choices].sum()
-    assert hits >= 9
-
-
-def test_a_learnt_multiplier_lands_near_the_target_and_a_larger_target_gives_a_better_network():
-    """Quality and latency go together, so that the target alone holds the network back."""
-    rng = np.random.default_rng(1)
-    latency = rng.random((6, 5))
-    quality = latency + 0.1 * rng.random((6, 5))
-    reached, gained = [], []
-    for target_ms in (3.0, 4.0, 5.0):
-        run = planted(
-            NB201, quality, LearnedMultiplier(target_ms, 0.05, two_sided=True), seed=0, cost=latency, epochs=40
-        )
-        run.run()
-        derived = derive(run.law, NB201)
-        reached.append(1 + latency[np.arange(6), derived.choices].sum())
-        gained.append(quality[np.arange(6), derived.choices].sum())
-        assert reached[-1] == pytest.approx(target_ms, rel=0.15)
-    assert reached == sorted(reached)
-    assert gained == sorted(gained)
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_a_learnt_multiplier_lands_near_the_target_and_a_larger_target_gives_a_better_network(two_sided):
+    """A space of six sites has few networks worth having, so that single targets are met within some ten per cent."""
+    errors = []
+    for seed in range(4):
+        latency, quality = costs(NB201, seed), costs(NB201, seed + 10)
+        every = total(latency, CONNECTED)
+        unbound = every[total(quality, CONNECTED).argmax()]
+        reached, gained = [], []
+        for share in (0.3, 0.6, 0.9):
+            target_ms = 1 + every.min() + share * (unbound - every.min())
+            form = LearnedMultiplier(target_ms, two_sided=two_sided)
+            choices = derive(planted(NB201, quality, form, latency, seed=seed).law, NB201).choices
+            reached.append(1 + total(latency, choices))
+            gained.append(total(quality, choices))
+            errors.append(abs(reached[-1] / target_ms - 1))
+        assert reached[0] < reached[2]
+        assert gained[0] < gained[2]
+    assert np.median(errors) < 0.1
+    assert np.quantile(errors, 0.8) < 0.2
 
 
 def test_a_heavier_weight_of_latency_gives_a_faster_network():
     quality = costs(NB201, 3)
     reached = []
     for lam in (0.0, 0.1, 0.3, 1.0):
-        run = planted(NB201, quality, Linear(lam, 1.0), seed=0)
-        run.run()
+        run = planted(NB201, quality, Linear(lam, 1.0), costs(NB201), seed=0)
         reached.append(run.derived_ms())
     assert reached == sorted(reached, reverse=True)
     assert reached[0] > 1.2 * reached[-1]

@@ -1,0 +1,214 @@
+"""Whole searches on a device that is a formula."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from tempograd import registry
+from tempograd.devices.measurement import Measurement, Reference, Round
+from tempograd.errors import MismatchError, TargetError, UsageError
+from tempograd.search.evaluator import Training, accuracy
+from tempograd.search.result import verdict_of
+from tempograd.search.run import Options, search
+from tempograd.search.task import load_task
+
+SPECS = {
+    "nasbench201": "nasbench201:cells=1,width=4,size=8,channels=1",
+    "darts": "darts:layers=2,width=4,size=8,channels=1",
+}
+QUICK = Options(training=Training(epochs=1, batch=32), random_networks=2)
+METHODS = {
+    "la_darts": "la_darts:epochs=2,warm_up=1,batch=32,one_path=true",
+    "random_search": "random_search:networks=2",
+}
+
+
+class Device:
+    """Latency is a sum over choices, of which the predictor promises 80 %."""
+
+    def __init__(self, space, *, verdict="ok"):
+        self.space, self.verdict, self.measured = space, verdict, []
+        self.values = np.random.default_rng(0).random((len(space.sites), max(space.widths)))
+        weights = torch.cat([torch.from_numpy(row[:k]) for row, k in zip(self.values, space.widths, strict=True)])
+        linear = torch.nn.Linear(len(weights), 1)
+        with torch.no_grad():
+            linear.weight.copy_(0.8 * weights[None].float())
+            linear.bias.fill_(0.8)
+        self.module = torch.nn.Sequential(linear, torch.nn.Flatten(0))
+
+    def truth_ms(self, architecture):
+        return 1 + float(self.values[np.arange(len(self.values)), architecture.choices].sum())
+
+    def __call__(self, architectures):
+        self.measured += architectures
+        return [self._one(a, self.truth_ms(a)) for a in architectures]
+
+    def _one(self, architecture, ms):
+        spread = (0.5, 1.5) if self.verdict == "noisy" else (1.0, 1.0)
+        rounds = tuple(
+            Round(architecture.key, float(i), (1.0,), (1.0,), (ms * spread[i % 2],), (1.0,)) for i in range(8)
+        )
+        plan = {"target": 0.05}
+        return Measurement(architecture.key, self.space.spec, "fake", plan, "", "wall", rounds, Reference(1.0, 1.1))
+
+
+@pytest.fixture(params=SPECS, scope="module")
+def space(request):
+    return registry.create("space", SPECS[request.param])
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("digits", limit=150)
+
+
+def run(space, task, *, method="la_darts", device=None, options=QUICK, **kwargs):
+    device = device or Device(space)
+    recipe = registry.create("method", METHODS.get(method, method))
+    return search(space, recipe, device.module, None, task, measure=device, options=options, **kwargs)
+
+
+def middle_ms(space):
+    device = Device(space)
+    return float(np.median([device.truth_ms(a) for a in space.sample(200, np.random.default_rng(1))]))
+
+
+@pytest.mark.parametrize("method", registry.names("method"))
+def test_every_method_meets_a_target_as_measured(space, task, method):
+    device = Device(space)
+    target_ms = 0.9 * middle_ms(space)
+    result = run(space, task, method=method, device=device, target_ms=target_ms)
+    assert result.verdict == "pass"
+    assert result.found.measurement.latency_ms == pytest.approx(device.truth_ms(result.architecture))
+    assert result.found.measurement.latency_ms <= target_ms
+    assert result.steps[-1] is result.found
+    assert [rival.step.predicted_ms <= target_ms for rival in result.rivals] == [True, True]
+    assert f"{target_ms:.4g}" in result.summary()
+    assert accuracy(result.trained.network, task.fitted(space).test) == result.trained.accuracy
+
+
+def test_a_weight_of_latency_measures_what_was_derived(space, task):
+    result = run(space, task, lam=0.3)
+    assert result.verdict == "measured"
+    assert [step.architecture for step in result.steps] == [result.architecture]
+    assert all(rival.step.predicted_ms <= result.found.predicted_ms for rival in result.rivals)
+
+
+def test_the_same_seed_gives_the_same_result(task):
+    space = registry.create("space", SPECS["nasbench201"])
+    one, two = (run(space, task, target_ms=middle_ms(space)).to_json() for _ in range(2))
+    for result in (one, two):
+        result.pop("seconds")
+        result["trace"].pop("seconds")
+    assert one == two
+
+
+def test_an_impossible_target_stops_before_any_training_or_measuring(space, task):
+    device, told = Device(space), []
+    with pytest.raises(TargetError, match="below the smallest network"):
+        run(space, task, device=device, target_ms=0.5, progress=lambda *call: told.append(call))
+    assert device.measured == told == []
+
+
+def test_a_measurement_that_cannot_be_trusted_makes_the_result_unreliable(task):
+    space = registry.create("space", SPECS["nasbench201"])
+    result = run(space, task, device=Device(space, verdict="noisy"), lam=0.1)
+    assert result.verdict == "unreliable"
+
+
+def test_without_repair_a_miss_is_a_fail(task):
+    space = registry.create("space", SPECS["nasbench201"])
+    device = Device(space)
+    probe = run(space, task, device=device, lam=0.0)
+    target_ms = 0.9 * probe.found.measurement.latency_ms
+    assert verdict_of(probe.found.measurement, target_ms) == "fail"
+    options = Options(training=QUICK.training, random_networks=0, repair=False)
+    result = run(space, task, device=device, target_ms=target_ms, options=options)
+    assert len(result.steps) == 1
+    assert result.verdict == ("pass" if result.found.measurement.latency_ms <= target_ms else "fail")
+    assert result.rivals == []
+
+
+def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, task):
+    device = Device(space)
+
+    def interval(many):
+        predicted = np.array([device.truth_ms(a) for a in many])
+        return 0.7 * predicted, 1.1 * predicted
+
+    result = run(space, task, device=device, target_ms=middle_ms(space), predict_interval=interval)
+    provenance = {"device": {"place": "fake", "id": "fake"}, "predictor": {"model": "linear"}, "command": "a command"}
+    result.save(tmp_path / "result", provenance)
+    folder = tmp_path / "result"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "architecture.json", "network.onnx", "result.json", "weights.safetensors",
+    ]  # fmt: skip
+    told = json.loads((folder / "result.json").read_text())
+    assert set(told) == {
+        "schema", "space", "method", "task", "seed", "mode", "target_ms", "lam", "device", "predictor", "feasibility",
+        "found", "verdict", "repairs", "random", "trace", "sentinels", "environment", "versions", "command", "seconds",
+    }  # fmt: skip
+    assert told["predictor"] == {"model": "linear", "feed": "sampled"}
+    assert set(told["found"]) == {
+        "key", "text", "predicted_ms", "predicted_low_ms", "predicted_high_ms", "measured", "accuracy",
+        "validation_accuracy", "parameters", "macs",
+    }  # fmt: skip
+    assert told["found"]["measured"]["latency_ms"] == pytest.approx(device.truth_ms(result.architecture))
+    assert told["found"]["predicted_low_ms"] == pytest.approx(0.7 * device.truth_ms(result.architecture))
+    assert told["found"]["parameters"] == sum(p.numel() for p in result.trained.network.parameters())
+    assert len(told["repairs"]) == len(result.steps)
+    assert len(told["sentinels"]) == 8 * (len(result.steps) + 2)
+    assert len({len(column) for column in told["trace"].values()}) == 1
+    named = json.loads((folder / "architecture.json").read_text())
+    assert space.architecture(named["choices"]) == result.architecture == space.parse(named["text"])
+    model = onnx.load(folder / "network.onnx")
+    metadata = {p.key: p.value for p in model.metadata_props}
+    assert float(metadata["measured_latency_ms"]) == told["found"]["measured"]["latency_ms"]
+    images, _ = task.fitted(space).test.take(torch.tensor([3]))
+    session = onnxruntime.InferenceSession(folder / "network.onnx", providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = result.trained.network(images).numpy()
+    assert np.allclose(session.run(None, {"input": images.numpy()})[0], expected, atol=1e-4)
+    again = space.to_torch(result.architecture).load_arrays(load_file(folder / "weights.safetensors")).eval()
+    with torch.no_grad():
+        assert np.allclose(again(images).numpy(), expected, atol=1e-6)
+
+
+def test_a_search_goes_on_from_its_checkpoint(tmp_path, task):
+    space = registry.create("space", SPECS["nasbench201"])
+    options = Options(training=QUICK.training, random_networks=0, checkpoint=tmp_path / "search.safetensors")
+    target_ms = middle_ms(space)
+    first = run(space, task, target_ms=target_ms, options=options)
+    told = []
+    again = run(space, task, target_ms=target_ms, options=options, progress=lambda *call: told.append(call[0]))
+    assert "search" not in told
+    assert again.architecture == first.architecture
+    assert again.trace == first.trace
+
+
+def test_a_proxy_trains_the_supernet_and_the_space_is_deployed(task):
+    space = registry.create("space", "nasbench201:cells=2,width=4,size=8,channels=1")
+    proxy = registry.create("space", SPECS["nasbench201"])
+    result = run(space, task, lam=0.1, proxy=proxy)
+    assert result.architecture.space == space.spec
+    assert len(result.trained.network.arrays()) > 0
+    with pytest.raises(MismatchError, match="other sites"):
+        run(space, task, lam=0.1, proxy=registry.create("space", SPECS["darts"]))
+
+
+def test_exactly_one_of_target_and_weight_is_given(task):
+    space = registry.create("space", SPECS["nasbench201"])
+    for both in ({}, {"target_ms": 3.0, "lam": 0.1}):
+        with pytest.raises(UsageError, match="exactly one"):
+            run(space, task, **both)
+
+
+def test_a_task_that_does_not_fit_is_refused_before_the_search(task):
+    space = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1,classes=3")
+    with pytest.raises(UsageError, match="10 classes"):
+        run(space, task, lam=0.1)
