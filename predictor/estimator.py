@@ -46,12 +46,16 @@ class LatencyModel(RegressorMixin, BaseEstimator):
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
     ) -> tuple[Array, Array, Array]:
         """Check what ``fit`` was given; rows of weight zero are left out, weights have mean 1."""
+        if sample_weight is not None:
+            given = np.asarray(sample_weight, float)
+            if np.any(given < 0) or not np.any(given > 0):
+                raise BadLabelError(
+                    "sample_weight must be >= 0 and not all zero; give 1 / relative variance of the label"
+                )
         checked_X, checked_y = _checks.validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         features, labels_ms = np.asarray(checked_X, float), np.asarray(checked_y, float)
         weight = np.asarray(_checks._check_sample_weight(sample_weight, features, dtype=np.float64), float)
         kept = weight > 0
-        if np.any(weight < 0) or not kept.any():
-            raise BadLabelError("sample_weight must be >= 0 with at least one entry > 0; give 1 / relative variance")
         features, labels_ms, weight = features[kept], labels_ms[kept], weight[kept]
         if not np.all(labels_ms > 0):
             raise BadLabelError(

@@ -6,6 +6,7 @@ Every module computes in its own precision, even under autocast: half precision 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ class LinearModule(nn.Module):
 
     def __init__(self, coef: Array, intercept: float, floor_ms: float = 0.0) -> None:
         super().__init__()
-        self.skip = nn.Linear(len(coef), 1, dtype=torch.float64)
+        # without the usual random start, which would draw from the caller's global generator
+        self.skip = cast(nn.Linear, nn.utils.skip_init(nn.Linear, len(coef), 1, dtype=torch.float64))
         with torch.no_grad():
             self.skip.weight.copy_(torch.from_numpy(coef)[None])
             self.skip.bias.fill_(intercept)
@@ -101,8 +103,8 @@ class ResidualModule(nn.Module):
         self.backbone, self.ensemble, self.scale = backbone, ensemble, scale
         self.mean: Tensor
         self.inverse: Tensor
-        self.register_buffer("mean", torch.from_numpy(mean))
-        self.register_buffer("inverse", torch.from_numpy(inverse))
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("inverse", torch.tensor(inverse))
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

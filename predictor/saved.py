@@ -22,7 +22,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Annotated, Any, Literal, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +180,7 @@ class _Document(_Strict):
     config: dict[str, Any]
     binding: _BindingDocument
     card: dict[str, Any]
-    conformal_residuals: list[float] | None
+    conformal_residuals: list[Annotated[float, Field(ge=0)]] | None
     created_by: dict[str, str]
     arrays_sha256: str
     document_sha256: str

@@ -91,7 +91,7 @@ class LatencyMLP(LatencyModel):
             backbone = _fit_backbone(self.backbone_, features, y_ms, weight)
             mean, inverse = moments(features, weight)
             with torch.no_grad():
-                ratio = np.log(y_ms) - backbone(torch.from_numpy(features)).log().numpy()
+                ratio = np.log(y_ms) - backbone(torch.tensor(features)).log().numpy()
             scale = float(np.sqrt(np.average(ratio**2, weights=weight))) or 1.0
             x, target = (features - mean) * inverse, ratio / scale
             rows = _Rows(*_float32(x, target, weight), order)
@@ -103,7 +103,7 @@ class LatencyMLP(LatencyModel):
 
     def predict(self, X: npt.ArrayLike) -> Array:
         """Return the latencies ``(n,)`` in ms of the encodings ``X (n, d)``."""
-        features = torch.from_numpy(self._encoded(X))
+        features = torch.tensor(self._encoded(X))
         with _one_thread(), torch.no_grad():
             return torch.cat([self.network_(rows) for rows in features.split(CHUNK_ROWS)]).numpy()
 
@@ -171,7 +171,7 @@ class LatencyMLP(LatencyModel):
         def error(name: Backbone) -> float:
             backbone = _fit_backbone(name, X[kept], y_ms[kept], weight[kept])
             with torch.no_grad():
-                ratio = np.log(y_ms[out]) - backbone(torch.from_numpy(X[out])).log().numpy()
+                ratio = np.log(y_ms[out]) - backbone(torch.tensor(X[out])).log().numpy()
             return float(np.average(np.abs(ratio), weights=weight[out]))
 
         return min(("additive", "log"), key=error)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from tempograd.errors import UsageError
+from tempograd.predictor.interval import Conformal
+
+
+def test_takes_the_finite_sample_rank():
+    conformal = Conformal.fit(np.exp(np.arange(1, 10) / 100), np.ones(9))  # residuals 0.01 ... 0.09
+    assert conformal.log_half_width(0.9) == pytest.approx(0.09)  # rank ceil(10 * 0.9) = 9
+    assert conformal.log_half_width(0.5) == pytest.approx(0.05)
+    assert conformal.log_half_width(0.51) == pytest.approx(0.06)
+
+
+def test_interval_is_a_factor_either_way():
+    conformal = Conformal.fit([1.1] * 20, [1.0] * 20)
+    low, high = conformal.interval([10.0, 100.0], 0.9)
+    np.testing.assert_allclose(low, [10 / 1.1, 100 / 1.1])
+    np.testing.assert_allclose(high, [11.0, 110.0])
+
+
+@pytest.mark.parametrize(("n", "coverage", "need"), [(8, 0.9, 9), (18, 0.95, 19), (98, 0.99, 99)])
+def test_refuses_a_coverage_that_so_few_networks_cannot_promise(n, coverage, need):
+    with pytest.raises(UsageError, match=f"at least {need} "):
+        Conformal.fit(np.ones(n), np.ones(n)).interval([1.0], coverage)
+    Conformal.fit(np.ones(need), np.ones(need)).interval([1.0], coverage)
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, 90])
+def test_refuses_what_is_no_coverage(coverage):
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        Conformal.fit(np.ones(50), np.ones(50)).interval([1.0], coverage)
+
+
+def test_refuses_predictions_that_are_not_positive():
+    with pytest.raises(UsageError, match="> 0 ms"):
+        Conformal.fit([1.0, 1.0], [1.0, 0.0])
+
+
+@pytest.mark.parametrize("n", [20, 99])
+@pytest.mark.parametrize("coverage", [0.8, 0.95])
+def test_covers_what_it_promises(n, coverage):
+    # the mean over calibration sets of the coverage of new points is exactly ceil((n + 1) c) / (n + 1) for any noise
+    rng = np.random.default_rng(n)
+    covered = []
+    for _ in range(600):
+        noise = np.exp(0.1 * rng.standard_t(2, n + 200))
+        low, high = Conformal.fit(noise[:n], np.ones(n)).interval(np.ones(200), coverage)
+        covered.append(np.mean((noise[n:] >= low) & (noise[n:] <= high)))
+    promised = np.ceil((n + 1) * coverage - 1e-9) / (n + 1)
+    assert np.mean(covered) == pytest.approx(promised, abs=0.012)

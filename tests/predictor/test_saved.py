@@ -1,0 +1,285 @@
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
+
+from tempograd.devices.fingerprint import Fingerprint
+from tempograd.errors import InputRefusedError, MismatchError, StoreError, UsageError
+from tempograd.predictor.interval import Conformal
+from tempograd.predictor.models.ridge import RidgeLatency
+from tempograd.predictor.saved import ARRAYS, CARD, DOCUMENT, Binding, _document_digest, load, save
+from tempograd.registry import load as load_entry
+from tempograd.registry import names
+
+QUICK = {"mlp": {"steps": 40, "members": 2, "hidden": (16,)}, "trees": {"trees": 30}}
+DEVICE = Fingerprint("local", {"cores": 8}, {"onnxruntime": "1.32.0"}, {"threads": 1, "batch": 1})
+BINDING = Binding.of(space="nasbench201:width=16", encoding="one_hot", fingerprint=DEVICE)
+
+
+@pytest.fixture(scope="module")
+def ridge(additive):
+    return RidgeLatency().fit(additive.X[:400], additive.y_ms[:400])
+
+
+@pytest.fixture
+def folder(tmp_path, ridge, additive):
+    held_out = Conformal.fit(1.02 * additive.y_ms[400:], ridge.predict(additive.X[400:]))
+    return save(tmp_path / "kept", ridge, binding=BINDING, card={"mape_pct": 1.5}, conformal=held_out)
+
+
+def rewrite(folder, change):
+    """Change the document as somebody would who also forges its digest."""
+    document = json.loads((folder / DOCUMENT).read_text())
+    change(document)
+    document["document_sha256"] = _document_digest(document)
+    (folder / DOCUMENT).write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_every_model_predicts_the_same_after_a_round_trip(name, tmp_path, parallel):
+    model = load_entry("model", name)(**QUICK.get(name, {})).fit(parallel.X, parallel.y_ms)
+    kept = load(save(tmp_path / name, model, binding=BINDING, card={}))
+    assert kept.model == name
+    np.testing.assert_array_equal(kept.predict(parallel.X), model.predict(parallel.X))
+    again = load(save(tmp_path / "again", kept.predictor, binding=kept.binding, card={}))
+    np.testing.assert_array_equal(again.predict(parallel.X), model.predict(parallel.X))
+
+
+def test_everything_kept_beside_it_comes_back(folder):
+    kept = load(folder)
+    assert kept.binding == BINDING
+    assert Fingerprint.from_json(kept.binding.fingerprint_json) == DEVICE
+    assert kept.card == {"mape_pct": 1.5}
+    assert len(kept.conformal.residuals) == 100
+    assert {"tempograd", "torch", "python"} <= set(kept.created_by)
+
+
+def test_intervals_hold_and_are_endless_out_of_support(folder, additive):
+    kept = load(folder)
+    X = np.vstack([additive.X[:50], np.full(30, 2.0)])
+    p, low, high = kept.predict(X, return_interval=True, coverage=0.9)
+    np.testing.assert_array_equal(p, kept.predict(X))
+    assert np.all((low < p) & (p < high))
+    np.testing.assert_allclose((high / p)[:50], 1.02, rtol=1e-3)
+    assert (low[50], high[50]) == (0.0, np.inf)
+
+
+def test_intervals_need_residuals(tmp_path, ridge, additive):
+    kept = load(save(tmp_path / "bare", ridge, binding=BINDING, card={}))
+    with pytest.raises(UsageError, match="held-out residuals"):
+        kept.predict(additive.X, return_interval=True)
+
+
+def test_an_option_never_seen_is_out_of_support(tmp_path, additive):
+    seen = additive.choices[:, 2] != 3
+    model = RidgeLatency().fit(additive.X[seen], additive.y_ms[seen])
+    kept = load(save(tmp_path / "kept", model, binding=BINDING, card={}))
+    np.testing.assert_array_equal(kept.out_of_support(additive.X), ~seen)
+
+
+def test_relaxed_encodings_and_nan_in_the_support_check(folder):
+    kept = load(folder)
+    assert not kept.out_of_support(np.full((1, 30), 0.2))[0]
+    assert not kept.out_of_support(np.full((1, 30), 1 + 1e-7))[0]  # a softmax may overshoot by rounding
+    assert kept.out_of_support(np.full((1, 30), np.nan))[0]
+
+
+def test_binding_agrees(folder):
+    load(folder).check_binding(space="nasbench201:width=16", encoding="one_hot", fingerprint=DEVICE)
+
+
+def test_binding_names_every_difference(folder):
+    other = replace(DEVICE, options={"threads": 4, "batch": 1})
+    with pytest.raises(MismatchError) as caught:
+        load(folder).check_binding(space="darts", encoding="pruned", fingerprint=other)
+    message = str(caught.value)
+    assert all(
+        part in message for part in ("nasbench201:width=16", "darts", "pruned", "options.threads: saved 1, asked 4")
+    )
+    assert "batch" not in message
+
+
+@pytest.mark.parametrize("text", ["no json", "[]"])
+def test_binding_refuses_a_fingerprint_that_is_no_json_object(text):
+    with pytest.raises(UsageError, match="fingerprint_json"):
+        replace(BINDING, fingerprint_json=text)
+
+
+def test_card_for_people(folder):
+    card = (folder / CARD).read_text()
+    assert card.startswith("---\nlibrary_name: tempograd\n")
+    assert all(part in card for part in ("nasbench201:width=16", DEVICE.id, "mape_pct", "100 held-out networks"))
+
+
+def test_nothing_published_is_a_pickle(folder):
+    assert sorted(file.name for file in folder.iterdir()) == sorted([ARRAYS, DOCUMENT, CARD])
+    json.loads((folder / DOCUMENT).read_text())
+
+
+def test_saving_again_replaces_the_older_one(folder, ridge, tmp_path):
+    save(folder, ridge, binding=BINDING, card={"round": 2})
+    assert load(folder).card == {"round": 2}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+def test_refuses_to_replace_what_is_no_predictor(tmp_path, ridge):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="another path"):
+        save(tmp_path / "thesis", ridge, binding=BINDING, card={})
+    assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
+def test_a_disk_that_refuses_leaves_the_older_one(folder, ridge, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        save(folder, ridge, binding=BINDING, card={"round": 2})
+    assert load(folder).card == {"mape_pct": 1.5}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_parent_that_does_not_exist_is_a_store_error(tmp_path, ridge):
+    with pytest.raises(StoreError):
+        save(tmp_path / "no" / "such", ridge, binding=BINDING, card={})
+
+
+@pytest.mark.parametrize("card", [{"x": float("nan")}, {"x": object()}])
+def test_refuses_a_card_that_is_not_json(tmp_path, ridge, card):
+    with pytest.raises(UsageError, match="must be JSON"):
+        save(tmp_path / "kept", ridge, binding=BINDING, card=card)
+    assert not any(tmp_path.iterdir())
+
+
+def test_refuses_models_that_cannot_be_kept(tmp_path, additive):
+    with pytest.raises(UsageError, match="without pickle"):
+        save(tmp_path / "a", LinearRegression().fit(additive.X, additive.y_ms), binding=BINDING, card={})
+
+    class Homemade(RidgeLatency):
+        pass
+
+    with pytest.raises(UsageError, match="not a registered model"):
+        save(tmp_path / "b", Homemade().fit(additive.X, additive.y_ms), binding=BINDING, card={})
+
+
+@pytest.mark.parametrize("name", [ARRAYS, DOCUMENT])
+def test_a_missing_file_is_refused_by_name(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(InputRefusedError, match=name):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", [ARRAYS, DOCUMENT])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
+def test_a_truncated_file_is_refused_by_name(folder, name, share):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputRefusedError, match=name):
+        load(folder)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from([ARRAYS, DOCUMENT]), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_refused_or_harmless(folder, additive, name, where, bit):
+    before = load(folder)
+    content = (folder / name).read_bytes()
+    flipped = bytearray(content)
+    flipped[int(where * len(content))] ^= 1 << bit
+    (folder / name).write_bytes(bytes(flipped))
+    try:
+        after = load(folder)
+    except InputRefusedError:
+        return
+    finally:
+        (folder / name).write_bytes(content)
+    # only white space between JSON tokens may differ
+    assert name == DOCUMENT
+    assert after.binding == before.binding
+    np.testing.assert_array_equal(after.predict(additive.X), before.predict(additive.X))
+
+
+def test_arrays_of_another_predictor_are_refused(folder, tmp_path, additive):
+    other = save(tmp_path / "other", RidgeLatency().fit(additive.X, 2 * additive.y_ms), binding=BINDING, card={})
+    (folder / ARRAYS).write_bytes((other / ARRAYS).read_bytes())
+    with pytest.raises(InputRefusedError, match="another predictor"):
+        load(folder)
+
+
+def test_a_newer_schema_asks_for_an_upgrade(folder):
+    rewrite(folder, lambda document: document.update(schema=2))
+    with pytest.raises(InputRefusedError, match="upgrade tempograd"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", '{"architectures": ["Bert"]}', "\x00", '{"schema": 1}', "[" * 10**5]
+)
+def test_a_foreign_document_is_refused(folder, text):
+    (folder / DOCUMENT).write_text(text)
+    with pytest.raises(InputRefusedError, match=DOCUMENT):
+        load(folder)
+
+
+def test_an_edited_document_is_refused(folder):
+    text = (folder / DOCUMENT).read_text()
+    (folder / DOCUMENT).write_text(text.replace('"batch\\": 1', '"batch\\": 8'))
+    with pytest.raises(InputRefusedError, match="edited"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda d: d.update(model="oracle"), "oracle"),
+        (lambda d: d["binding"].update(unit="s"), "unit"),
+        (lambda d: d["binding"].update(fingerprint_json="{"), "fingerprint_json"),
+        (lambda d: d.update(schema=0), "schema"),
+        (lambda d: d.pop("binding"), "binding"),
+        (lambda d: d.update(extra=1), "extra"),
+        (lambda d: d.update(conformal_residuals=["a"]), "conformal_residuals"),
+        (lambda d: d.update(conformal_residuals=[-0.5]), "conformal_residuals"),
+        (lambda d: d.update(config={}), "params"),
+        (lambda d: d.update(model="trees"), "RidgeLatency|TreesLatency"),
+    ],
+)
+def test_a_forged_document_is_refused_with_its_cause(folder, change, cause):
+    rewrite(folder, change)
+    with pytest.raises(InputRefusedError, match=cause):
+        load(folder)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_numbers_that_are_not_finite_are_refused(folder, number):
+    text = (folder / DOCUMENT).read_text()
+    (folder / DOCUMENT).write_text(text.replace('"mape_pct": 1.5', f'"mape_pct": {number}'))
+    with pytest.raises(InputRefusedError, match="finite"):
+        load(folder)
+
+
+def test_a_document_that_is_too_large_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("tempograd.predictor.saved.MAX_DOCUMENT_BYTES", 100)
+    with pytest.raises(InputRefusedError, match="larger than 100 bytes"):
+        load(folder)
+
+
+def test_a_path_that_is_no_predictor_is_refused(tmp_path):
+    with pytest.raises(InputRefusedError, match=r"predictor\.json"):
+        load(tmp_path / "nowhere")
+
+
+@dataclass(frozen=True)
+class Described:
+    id: str = "abc"
+
+    def to_json(self):
+        return "{}"
+
+
+def test_any_fingerprint_with_an_id_and_json_will_do():
+    assert Binding.of(space="s", encoding="e", fingerprint=Described()).fingerprint_id == "abc"
