@@ -20,6 +20,7 @@ from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .deriver import Scores, is_connected, score
 from .moves import Predict, descend, neighbours
+from .progress import Progress, silent
 
 Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 
@@ -48,7 +49,8 @@ class Repair:
         scores: ``(sites, K)`` of the law; zeros where there is none.
         target_ms: the budget.
         batch: architectures measured together.
-        limit: architectures measured at most.
+        limit: architectures measured at most, confirmations apart.
+        progress: told of every measurement, stage ``repair``.
     """
 
     space: SearchSpace
@@ -58,6 +60,7 @@ class Repair:
     target_ms: float
     batch: int = 4
     limit: int = 48
+    progress: Progress = silent
     steps: list[Step] = field(default_factory=list[Step])
     _rejected: set[Architecture] = field(default_factory=set[Architecture])
 
@@ -72,7 +75,7 @@ class Repair:
             kept = self._grow(self._shrink())
             (again,) = self.measure([kept.architecture])
             confirmed = Step(kept.architecture, kept.predicted_ms, again)
-            self.steps.append(confirmed)
+            self._add([confirmed])
             if again.failure is None and again.latency_ms <= self.target_ms:
                 return confirmed
             self._rejected.add(kept.architecture)
@@ -113,7 +116,12 @@ class Repair:
         predicted = self.predict(architectures)
         measured = self.measure(architectures)
         rows = zip(architectures, predicted.tolist(), measured, strict=True)
-        self.steps += [Step(architecture, ms, measurement) for architecture, ms, measurement in rows]
+        self._add([Step(architecture, ms, measurement) for architecture, ms, measurement in rows])
+
+    def _add(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self.steps.append(step)
+            self.progress("repair", len(self.steps), self.limit, {"latency_ms": step.measurement.latency_ms})
 
     def _live(self) -> list[Step]:
         return [

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..devices.measurement import Measurement
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .evaluator import Training, train
@@ -149,17 +148,11 @@ def search(
 def _measured(problem: Problem, found: Found, measure: Measure, *, repair: bool) -> tuple[list[Step], Step]:
     """Return every architecture measured on the way, and the one kept."""
     predict = problem.predict()
-
-    def told(architectures: Sequence[Architecture]) -> list[Measurement]:
-        measured = measure(architectures)
-        problem.progress("repair", 0, 0, {"latency_ms": min(m.latency_ms for m in measured)})
-        return measured
-
     if problem.target_ms is not None and repair:
-        state = Repair(problem.space, predict, told, found.scores, problem.target_ms)
+        state = Repair(problem.space, predict, measure, found.scores, problem.target_ms, progress=problem.progress)
         kept = state.run(found.architecture)
         return state.steps, kept
-    (measurement,) = told([found.architecture])
+    (measurement,) = measure([found.architecture])
     kept = Step(found.architecture, float(predict([found.architecture])[0]), measurement)
     return [kept], kept
 

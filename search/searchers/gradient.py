@@ -20,7 +20,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ...spaces.architecture import Architecture
 from ...spaces.space import SearchSpace
 from ..deriver import as_scores, derive
 from ..evaluator import cosine, seeded, set_rate, step
@@ -232,7 +231,6 @@ class GradientSearcher:
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""
-        start = perf_counter()
         with seeded(problem.seed):
             supernet = problem.proxy.supernet()
         law = self.law(problem.space, torch.Generator().manual_seed(problem.seed))
@@ -253,8 +251,9 @@ class GradientSearcher:
             compute=problem.compute,
         )
         trace = run.run(problem.checkpoint, problem.progress)
-        architecture: Architecture = derive(law, problem.space)
-        return Found(architecture, as_scores(law.scores()), trace, run.passes, perf_counter() - start, cost.feed)
+        architecture = derive(law, problem.space)
+        seconds = sum(epoch.seconds for epoch in trace.epochs)  # those before an interruption count too
+        return Found(architecture, as_scores(law.scores()), trace, run.passes, seconds, cost.feed)
 
 
 @contextmanager
