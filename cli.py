@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -249,7 +249,7 @@ def _command() -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Callable[[str, int, int], None], threading.Event]]:
+def _progress() -> Generator[tuple[Callable[[str, int, int], None], threading.Event]]:
     """Yield ``progress(what, done, total)`` and the event that asks to stop.
 
     The bar goes to stderr, and only to a terminal. The first Ctrl-C or SIGTERM asks to stop after the item in flight,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -25,7 +24,7 @@ class Fingerprint:
     runtime: dict[str, Any] = field(default_factory=dict[str, Any])
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Return twelve hexadecimal digits that name this fingerprint."""
         return sha256(self.to_json().encode()).hexdigest()[:12]

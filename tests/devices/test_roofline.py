@@ -57,3 +57,10 @@ def test_what_cannot_be_inferred_is_refused():
     )
     with pytest.raises(InputRefusedError, match=r"NonZero.*table or latency_of"):
         ARITHMETIC.latency_ms(content)
+
+
+def test_a_network_of_identities_still_costs_a_call():
+    shape = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [shape], [out])
+    assert Roofline(overhead_us=4.0).latency_ms(helper.make_model(graph).SerializeToString()) == pytest.approx(0.004)
