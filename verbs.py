@@ -127,7 +127,7 @@ def _collect_text(d: Mapping[str, Any]) -> str:
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(d["verdicts"].items())) or "nothing yet"
     lines = [
         f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}",
-        f"this run: {d['measured']} in {d['seconds']:.0f} s ({d['networks_per_hour']:.0f} an hour); {d['found']} were there",
+        f"this run: {d['measured']} in {d['seconds']:.0f} s ({d['networks_per_hour']:.0f} an hour)",
     ]
     if d["repeatability"] is not None:
         lines.append(f"repeatability between processes: {d['repeatability']:.1%} from {d['pairs']} pairs")
@@ -171,7 +171,7 @@ def fit(
     ok = np.array([verdict == "ok" for verdict in dataset.verdict])
     if ok.sum() < MIN_ROWS:
         raise UsageError(
-            f"{ok.sum()} networks with verdict ok in {store}; {MIN_ROWS} are needed: collect more, or on a calmer machine"
+            f"{ok.sum()} networks with verdict ok in {store}; allowed: {MIN_ROWS} or more. Collect more of them"
         )
     estimator = _estimator(model, seed, steps)
     held: dict[str, Any] = {}
@@ -407,8 +407,8 @@ def quickstart(
     fast, middle = np.quantile(latencies, [0.1, 0.5])
     target_ms = float(f"{fast + (middle - fast) / 4:.3g}")
     found = search(
-        QUICK_SPACE, predictor, result, target_ms=target_ms, device=device, proxy=QUICK_PROXY, epochs=8, train_epochs=15,
-        random=2, seed=seed, command=command, progress=progress, stop=stop,
+        QUICK_SPACE, predictor, result, target_ms=target_ms, device=device, proxy=QUICK_PROXY, epochs=8,
+        train_epochs=15, random=2, seed=seed, command=command, progress=progress, stop=stop,
     )  # fmt: skip
     report(result, out / "report.html")
     document = {

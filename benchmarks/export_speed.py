@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +25,7 @@ from tempograd import registry
 SPECS = ("nasbench201", "darts:layers=5,width=8")
 
 
-def seconds(job) -> float:
+def seconds(job: Callable[[], object]) -> float:
     start = time.perf_counter()
     job()
     return time.perf_counter() - start

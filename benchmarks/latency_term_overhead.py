@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tempograd import registry
 from tempograd.predictor.models.mlp import LatencyMLP
@@ -43,7 +43,7 @@ def main() -> None:
     def step(latency: bool) -> float:
         start = time.perf_counter()
         gates = law.draw(generator, tau=1.0)
-        loss = F.cross_entropy(supernet(images, gates), labels)
+        loss = functional.cross_entropy(supernet(images, gates), labels)
         if latency:
             loss = loss + term(law, generator, gates)
         loss.backward()
