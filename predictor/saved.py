@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import InputRefusedError, MismatchError, StoreError, TempogradError, UsageError
 from ..registry import load as load_entry
 from ..registry import names
+from .card import model_card
 from .interval import Conformal
 from .predictor import Array, Predictor, SaveablePredictor
 
@@ -225,7 +226,7 @@ def save(
     }
     document["document_sha256"] = _document_digest(document)
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
-    _replace_folder(Path(path), {ARRAYS: payload, DOCUMENT: text.encode(), CARD: _card(document).encode()})
+    _replace_folder(Path(path), {ARRAYS: payload, DOCUMENT: text.encode(), CARD: model_card(document).encode()})
     return Path(path)
 
 
@@ -399,52 +400,3 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
-
-
-def _card(document: Mapping[str, Any]) -> str:
-    """Return the model card: a model hub's header, then what a person must know before trusting a number."""
-    binding, residuals = document["binding"], document["conformal_residuals"]
-    intervals = (
-        "none: saved without held-out networks" if residuals is None else f"from {len(residuals)} held-out networks"
-    )
-    lines = [
-        "---",
-        "library_name: tempograd",
-        "tags:",
-        "- latency-prediction",
-        "- neural-architecture-search",
-        "---",
-        "",
-        "# Latency predictor",
-        "",
-        f"Predicts the latency in {binding['unit']} of networks of one search space on one device.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| model | `{document['model']}` |",
-        f"| search space | `{binding['space']}` |",
-        f"| encoding | `{binding['encoding']}` |",
-        f"| device | `{binding['fingerprint_id']}` |",
-        f"| intervals | {intervals} |",
-        f"| written by | {', '.join(f'{name} {number}' for name, number in document['created_by'].items())} |",
-        "",
-        "## Scores and remarks",
-        "",
-        "```json",
-        json.dumps(document["card"], indent=2, sort_keys=True),
-        "```",
-        "",
-        "## Device",
-        "",
-        "```json",
-        json.dumps(json.loads(binding["fingerprint_json"]), indent=2, sort_keys=True),
-        "```",
-        "",
-        "## Intended use and limits",
-        "",
-        "For choosing among networks of this space for this device, runtime and options; a chosen network is to be",
-        "measured before its latency is relied on. On another device, runtime version or thread count the numbers are",
-        "not valid. Options that the predictor never saw are flagged as out of support, and have no interval.",
-        "",
-    ]
-    return "\n".join(lines)
