@@ -1,0 +1,205 @@
+"""The command line: every verb end to end on the simulated device, every kind of bad input, documented exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tempograd import registry
+from tempograd.cli import app
+
+SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
+DEVICE = "simulated:seed=1,slow=1.0"
+VERBS = ("doctor", "collect", "fit", "predict", "evaluate", "search", "report", "quickstart")
+
+
+def tempograd(*arguments, cwd=None, timeout=240):
+    command = [sys.executable, "-m", "tempograd", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=environment)
+
+
+def collected(store, count=60, device=DEVICE, space=SPACE):
+    return tempograd(
+        "collect", "--space", space, "--device", device, "--count", count, "--store", store, "--plan", "quick", "--json"
+    )
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory):
+    """The three things a user does, once: collect, fit, search, and the report."""
+    folder = tmp_path_factory.mktemp("flow")
+    done = {"collect": collected(folder / "run.db")}
+    done["fit"] = tempograd("fit", "--store", folder / "run.db", "--out", folder / "predictor", "--json")
+    target = json.loads(tempograd("predict", "--predictor", folder / "predictor", "--arch", "1462", "--json").stdout)[
+        "predictions"
+    ][0]["latency_ms"]
+    search = (
+        "search", "--space", SPACE, "--predictor", folder / "predictor", "--device", DEVICE, "--task", "synthetic",
+        "--target-ms", target, "--epochs", 2, "--train-epochs", 1, "--random", 1, "--out", folder / "result",
+    )  # fmt: skip
+    done["search"] = tempograd(*search, "--json")
+    done["report"] = tempograd("report", folder / "result", "--out", folder / "report.html", "--json")
+    return folder, done
+
+
+@pytest.mark.parametrize("verb", ["collect", "fit", "search", "report"])
+def test_every_step_ends_well_and_prints_one_json_document(flow, verb):
+    _, done = flow
+    assert done[verb].returncode == 0, done[verb].stderr
+    assert isinstance(json.loads(done[verb].stdout), dict)
+
+
+def test_the_network_found_is_measured_and_within_the_target(flow):
+    folder, done = flow
+    result = json.loads(done["search"].stdout)
+    assert result["verdict"] == "pass"
+    assert result["found"]["measured"]["latency_ms"] <= result["target_ms"]
+    assert result == json.loads((folder / "result" / "result.json").read_text())
+    assert (folder / "result" / "network.onnx").stat().st_size > 0
+    assert "PASS" in (folder / "report.html").read_text()
+
+
+def test_collecting_again_repeats_nothing(flow):
+    folder, done = flow
+    again = json.loads(collected(folder / "run.db").stdout)
+    assert again["measured"] == 0
+    assert again["verdicts"] == json.loads(done["collect"].stdout)["verdicts"]
+
+
+def test_text_ends_with_the_next_command(flow):
+    folder, _ = flow
+    done = tempograd("collect", "--space", SPACE, "--device", DEVICE, "--count", 60, "--store", folder / "run.db",
+                     "--plan", "quick")  # fmt: skip
+    assert done.stdout.splitlines()[-1].startswith("next: tempograd fit --store")
+    assert done.stderr == ""  # no bar off a terminal
+
+
+def test_a_dry_run_measures_nothing(tmp_path):
+    done = tempograd("collect", "--space", SPACE, "--device", DEVICE, "--count", 10, "--store", tmp_path / "run.db",
+                     "--dry-run", "--json")  # fmt: skip
+    assert json.loads(done.stdout)["dry_run"] is True
+    assert not (tmp_path / "run.db").exists()
+
+
+def test_evaluate_reads_published_tables(tmp_path):
+    space = registry.create("space", "nasbench201")
+    architectures = [space.from_index(i) for i in range(160)]
+    columns = {f"e{i}": [a.choices[i] for a in architectures] for i in range(6)}
+    columns["ms"] = [1.0 + sum(a.choices) + a.choices[0] * a.choices[3] for a in architectures]
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    done = tempograd(
+        "evaluate", tmp_path / "table.parquet", "--space", "nasbench201", "--column", "ms", "--train", 100, "--valid",
+        20, "--seeds", 2, "--model", "ridge", "--json",
+    )  # fmt: skip
+    document = json.loads(done.stdout)
+    for key in ("within_1_pct", "within_5_pct", "within_10_pct", "mape_pct", "spearman"):
+        assert document[key].keys() == {"mean", "sd"}
+    assert document["spearman"]["mean"] > 0.8
+    unknown = tempograd("evaluate", tmp_path / "table.parquet", "--space", "nasbench201", "--column", "sm")
+    assert unknown.returncode == 2
+    assert "ms" in unknown.stderr
+
+
+BAD = {
+    "unknown space": (2, "Did you mean", ["collect", "--space", "nasbench", "--store", "a.db"]),
+    "unknown device": (
+        2,
+        "allowed: local, simulated",
+        ["collect", "--space", SPACE, "--device", "x", "--store", "a.db"],
+    ),
+    "unknown plan": (
+        2,
+        "standard",
+        ["collect", "--space", SPACE, "--device", DEVICE, "--plan", "x", "--store", "a.db"],
+    ),
+    "unknown argument": (2, "layers", ["collect", "--space", "darts:depth=3", "--device", DEVICE, "--store", "a.db"]),
+    "missing flag": (2, "--space", ["collect"]),
+    "no store": (5, "no store", ["fit", "--store", "none.db", "--out", "p"]),
+    "not a store": (5, "text.txt", ["fit", "--store", "text.txt", "--out", "p"]),
+    "not a predictor": (5, "predictor", ["predict", "--predictor", ".", "--arch", "1"]),
+    "not a result": (5, "result", ["report", "."]),
+    "not a table": (5, "text.txt", ["evaluate", "text.txt", "--space", "nasbench201", "--column", "a"]),
+    "not to be written": (7, "", ["collect", "--space", SPACE, "--device", DEVICE, "--store", "text.txt/run.db"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_message_and_its_exit_code(tmp_path, case):
+    (tmp_path / "text.txt").write_text("nothing")
+    code, words, arguments = BAD[case]
+    done = tempograd(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_errors_are_json_too(tmp_path):
+    done = tempograd("collect", "--space", "x", "--store", "a.db", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == 2
+
+
+def test_predictor_refuses_another_space_and_device(flow):
+    folder, _ = flow
+    common = ["search", "--predictor", folder / "predictor", "--target-ms", 1, "--out", folder / "other"]
+    space = tempograd(*common, "--space", "nasbench201", "--device", DEVICE)
+    device = tempograd(*common, "--space", SPACE, "--device", "simulated:seed=2,slow=1.0,noise=0.5")
+    assert (space.returncode, device.returncode) == (5, 5)
+    assert "space" in space.stderr
+    assert "noise" in device.stderr
+
+
+def test_a_target_that_no_network_meets_is_refused_before_training(flow):
+    folder, _ = flow
+    done = tempograd(
+        "search", "--space", SPACE, "--predictor", folder / "predictor", "--device", DEVICE, "--target-ms", 1e-6,
+        "--out", folder / "none",
+    )  # fmt: skip
+    assert done.returncode == 8
+    assert "smallest network" in done.stderr
+
+
+def test_networks_that_fail_are_rows_and_the_exit_code_says_so(tmp_path):
+    done = collected(tmp_path / "run.db", device="simulated:seed=3,crash=0.05")
+    assert done.returncode == 6
+    document = json.loads(done.stdout)
+    assert document["verdicts"]["quarantined"] + document["verdicts"].get("failed", 0) > 0
+
+
+@pytest.mark.promise(1)
+def test_the_first_interrupt_finishes_the_item_and_the_same_command_goes_on(tmp_path):
+    command = [sys.executable, "-m", "tempograd", "collect", "--space", "nasbench201", "--device", "simulated:seed=1",
+               "--count", "400", "--store", str(tmp_path / "run.db"), "--plan", "quick", "--json"]  # fmt: skip
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run.db-wal").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    output, error = child.communicate(timeout=60)
+    assert child.returncode == 130, error
+    assert json.loads(output)["interrupted"] is True
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["found"] == json.loads(output)["measured"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb):
+    done = tempograd(verb, "--help")
+    assert done.returncode == 0
+    assert f"tempograd {verb}" in done.stdout.replace("\n", " ").partition("Example:")[2]
+
+
+def test_the_verbs_are_those_of_the_documentation():
+    assert sorted(command.callback.__name__ for command in app.registered_commands) == sorted(VERBS)
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert all(f"tempograd {verb}" in readme for verb in ("collect", "fit", "search", "report", "doctor", "evaluate"))
