@@ -156,6 +156,8 @@ def search(
     method: Annotated[str, typer.Option(help="Search method.")] = "la_darts",
     task: Annotated[str, typer.Option(help="digits, synthetic, fashion_mnist:PATH or cifar10:PATH.")] = "digits",
     device: Device = "local",
+    store: Annotated[Path | None, typer.Option(help="Store to measure into; by default the predictor's own.")] = None,
+    plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
     proxy: Annotated[str | None, typer.Option(help="Smaller space of the same sites for the supernet.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search.")] = None,
     train_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training what was found.")] = None,
@@ -168,9 +170,9 @@ def search(
 
     with _progress() as (progress, stop):
         result = verbs.search(
-            space, predictor, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device, proxy=proxy,
-            epochs=epochs, train_epochs=train_epochs, random=random, seed=seed, command=_command(), progress=progress,
-            stop=stop,
+            space, predictor, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device,
+            store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs, random=random, seed=seed,
+            command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     _show(as_json, result.document, result.text, f"tempograd report {out} --out report.html", result.exit_code)
 
@@ -205,6 +207,8 @@ def quickstart(
 
 def main() -> None:
     """Run the command line; every expected error is one message and its documented exit code."""
+    # Threads of torch that wait spinning stall each other for seconds as soon as another process needs a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     as_json = "--json" in sys.argv
     try:
         app()
