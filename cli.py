@@ -73,6 +73,9 @@ def collect(
     plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
     seed: Seed = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference.")] = None,
+    operations: Annotated[
+        bool, typer.Option("--operations", help="Measure the single operations, for lookup.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be measured, and how long it takes.")
     ] = False,
@@ -83,8 +86,8 @@ def collect(
 
     with _progress() as (progress, stop):
         result = verbs.collect(
-            space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, dry_run=dry_run,
-            progress=progress, stop=stop,
+            space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, operations=operations,
+            dry_run=dry_run, progress=progress, stop=stop,
         )  # fmt: skip
     _show(as_json, result.document, result.text, f"tempograd fit --store {store} --out predictor/", result.exit_code)
 

@@ -28,9 +28,11 @@ from .predictor.predictor import DifferentiablePredictor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .data.store import Store
     from .devices.device import Device
     from .devices.doctor import Finding
     from .devices.measurement import Measurement
+    from .predictor.evaluate import Judgement
     from .profiler.plan import Items
     from .search.result import SearchResult
     from .spaces.architecture import Architecture
@@ -82,22 +84,30 @@ def collect(
     plan: str = "standard",
     seed: int = 0,
     threads: int | None = None,
+    operations: bool = False,
     dry_run: bool = False,
     progress: Progress = silent,
     stop: threading.Event | None = None,
 ) -> Outcome:
-    """Measure ``count`` sampled networks of a space on a device into a store; what is there is not repeated."""
+    """Measure ``count`` sampled networks of a space on a device into a store; what is there is not repeated.
+
+    With ``operations``, every single operation of the space is measured instead: what a ``lookup`` predictor adds up.
+    """
     from .data.store import Store
-    from .profiler.campaign import run
-    from .profiler.plan import duplicates, named
+    from .profiler.campaign import run_items
+    from .profiler.plan import Items, choose, duplicates, named
 
     chosen, place, timing = _space(space), _device(device, threads), named(plan)
-    jobs = count + len(duplicates(count))
+    if operations:
+        items = Items.operations(chosen, batch=place.batch)
+    else:
+        items = Items.of(chosen, choose(chosen, count, seed=seed), batch=place.batch)
+    jobs = len(items.keys) + len(duplicates(len(items.keys)))
     if dry_run:
         return _dry_run(chosen, place, timing.burst_ms * timing.checks[-1], jobs, store)
     with Store(store, write=True) as opened:
-        summary = run(
-            place, chosen, timing, opened, count=count, seed=seed,
+        summary = run_items(
+            place, items, timing, opened, seed=seed,
             progress=lambda p: progress("measuring", p.done, p.total), stop=stop,
         )  # fmt: skip
     document = _plain(asdict(summary)) | {
@@ -166,14 +176,15 @@ def fit(
     from .predictor.saved import Binding, save
 
     with Store(store) as opened:
-        dataset = LatencyDataset.from_store(opened, space=space, fingerprint_id=device)
-    chosen = _space(dataset.space)
+        dataset = LatencyDataset.from_store(opened, space=space or _only_space(opened), fingerprint_id=device)
+        chosen = _space(dataset.space)
+        table_ms = _operations_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
     ok = np.array([verdict == "ok" for verdict in dataset.verdict])
     if ok.sum() < MIN_ROWS:
         raise UsageError(
             f"{ok.sum()} networks with verdict ok in {store}; allowed: {MIN_ROWS} or more. Collect more of them"
         )
-    estimator = _estimator(model, seed, steps)
+    estimator = _estimator(model, random_state=seed, steps=steps, table_ms=table_ms, calibrate=True)
     held: dict[str, Any] = {}
     for n, encoding in enumerate(chosen.encodings):
         progress("fitting", n, len(chosen.encodings) + 1)
@@ -254,14 +265,14 @@ def evaluate(
     encodings = {name: chosen.encode(found.architectures, name) for name in chosen.encodings}
     if valid == 0:
         encodings = {chosen.encodings[0]: encodings[chosen.encodings[0]]}
-    parts = []
+
+    def create(seed: int) -> Any:
+        return _estimator(model, random_state=seed)
+
+    parts: list[Judgement] = []
     for seed in range(seeds):
         progress("judging", seed, seeds)
-        parts.append(
-            judge_in_full(
-                lambda s: _estimator(model, s), encodings, found.y_ms, train=train, valid=valid, seeds=[seed]
-            )
-        )  # fmt: skip
+        parts.append(judge_in_full(create, encodings, found.y_ms, train=train, valid=valid, seeds=[seed]))
     progress("judging", seeds, seeds)
     by_seed = [asdict(part.by_seed[0]) for part in parts]
     document: dict[str, Any] = {
@@ -419,12 +430,43 @@ def quickstart(
     return Outcome(document, text, found.exit_code)
 
 
-def _estimator(model: str, seed: int, steps: int | None = None) -> Any:
-    """Return an unfitted model; ``steps`` is passed on only where the model takes it."""
+def _estimator(model: str, **wanted: Any) -> Any:
+    """Return an unfitted model; arguments that are None or that the model does not take are left out."""
     create = registry.load("model", model)
     known = create().get_params()
-    wanted = {"random_state": seed} | ({} if steps is None else {"steps": steps})
-    return create(**{key: value for key, value in wanted.items() if key in known})
+    return create(**{key: value for key, value in wanted.items() if key in known and value is not None})
+
+
+def _only_space(store: Store) -> str | None:
+    """Return the store's space if it holds networks of one only, besides single operations."""
+    from .profiler.plan import OPERATIONS
+
+    spaces = {space for space, _ in store.sets() if not space.endswith(OPERATIONS)}
+    return spaces.pop() if len(spaces) == 1 else None
+
+
+def _operations_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
+    """Return ``(d,)``: what every option of every site costs in ms, from measured operations through the circuit.
+
+    An operation's cost is its time less that of the cheapest one, which is little more than the call.
+    """
+    import torch
+
+    from .data.dataset import LatencyDataset
+    from .profiler.plan import OPERATIONS
+    from .spaces.circuit import SKELETON
+
+    name = space.spec + OPERATIONS
+    if (name, device) not in store.sets():
+        raise UsageError(
+            f"no operations of {space.spec} in {store.path}, which a lookup adds up; "
+            f"measure them: tempograd collect --operations --space '{space.spec}' --store {store.path}"
+        )
+    rows = LatencyDataset.from_store(store, space=name, fingerprint_id=device)
+    call_ms = float(rows.y_ms.min())
+    table = {key: float(ms) - call_ms for key, ms in zip(rows.keys, rows.y_ms, strict=True)} | {SKELETON: 0.0}
+    columns = torch.eye(sum(space.widths), dtype=torch.float64).split(list(space.widths), dim=1)
+    return space.circuit.cost(table, {s.name: c for s, c in zip(space.sites, columns, strict=True)}).numpy()
 
 
 def _held_out(estimator: Any, X: NDArray[Any], y_ms: NDArray[Any], weight: NDArray[Any], seed: int) -> NDArray[Any]:

@@ -15,10 +15,12 @@ import numpy as np
 
 from ..errors import UnknownNameError, UsageError
 from ..spaces.architecture import Architecture
+from ..spaces.export import WeightPool, write_model
 from ..spaces.space import SearchSpace
 
 Build = Callable[[str, Path], tuple[Path, str]]
 
+OPERATIONS = "#operations"  # what the rows of single operations are kept under, after the space's name
 POOL = 64  # candidates from which a stratified pick takes the extreme one
 
 
@@ -95,6 +97,19 @@ class Items:
             return space.write_onnx(space.from_key(key), directory, batch=batch, seed=seed)
 
         return cls(space.spec, tuple(dict.fromkeys(a.key for a in architectures)), build)
+
+    @classmethod
+    def operations(cls, space: SearchSpace, *, batch: int = 1, seed: int = 0) -> Items:
+        """Return every block that a choice can put into a network, each built as a network of its own.
+
+        Their keys are those of the space's cost circuit; their rows are kept under its name and ``#operations``.
+        """
+
+        def build(key: str, directory: Path) -> tuple[Path, str]:
+            pool = WeightPool.of(space.graph, seed)
+            return write_model(space.operations[key], directory, pool, batch=batch, metadata={"operation": key})
+
+        return cls(space.spec + OPERATIONS, tuple(space.operations), build)
 
 
 def choose(space: SearchSpace, count: int, *, seed: int, stratified: float = 0.1) -> list[Architecture]:

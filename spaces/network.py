@@ -53,16 +53,19 @@ class Network(nn.Module):
         for node, inputs in graph.walk():
             if type(node.operation) in _LEARNT:
                 self.layers[node.name] = _LEARNT[type(node.operation)](node.operation, inputs, affine)
+        self.to(memory_format=torch.channels_last)  # depthwise convolutions run several times faster on a CPU
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """Return the logits; options whose gate is exactly 0 are not run."""
         weights = {site: gate.detach().tolist() for site, gate in gates.items()} if gates else {}
+        x = x.contiguous(memory_format=torch.channels_last)
         value = self._run(self.graph, "", x, gates or {}, weights)
         return _zeros(x, self.graph.shape) if value is None else value
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return all weights as arrays, ``node.weight -> array``: what ``to_onnx`` embeds."""
-        return {k.removeprefix("layers."): v.cpu().numpy() for k, v in self.state_dict().items() if v.ndim}
+        weights = {k.removeprefix("layers."): v for k, v in self.state_dict().items() if v.ndim}
+        return {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in weights.items()}
 
     def load_arrays(self, arrays: Mapping[str, NDArray[np.float32]]) -> Network:
         """Set every weight from arrays such as ``WeightPool.weights`` or ``arrays`` gives."""

@@ -74,6 +74,19 @@ def test_collecting_again_repeats_nothing(flow):
     assert again["verdicts"] == json.loads(done["collect"].stdout)["verdicts"]
 
 
+def test_a_lookup_adds_up_measured_operations(flow):
+    folder, _ = flow
+    lookup = ("fit", "--store", folder / "run.db", "--out", folder / "lookup", "--model", "lookup", "--json")
+    missing = tempograd(*lookup)
+    assert missing.returncode == 2
+    assert "--operations" in missing.stderr
+    measured = tempograd("collect", "--operations", "--space", SPACE, "--device", DEVICE, "--store", folder / "run.db",
+                         "--plan", "quick", "--json")  # fmt: skip
+    assert json.loads(measured.stdout)["networks"] == len(registry.create("space", SPACE).operations)
+    document = json.loads(tempograd(*lookup).stdout)
+    assert document["scores"]["spearman"] > 0.9
+
+
 def test_text_ends_with_the_next_command(flow):
     folder, _ = flow
     done = tempograd("collect", "--space", SPACE, "--device", DEVICE, "--count", 60, "--store", folder / "run.db",
