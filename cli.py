@@ -99,6 +99,7 @@ def fit(
     model: Annotated[str, typer.Option(help="mlp, ridge, trees or lookup.")] = "mlp",
     space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
     device: Annotated[str | None, typer.Option(help="Which fingerprint id, if the store holds several.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of the mlp; fewer are faster.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -106,7 +107,9 @@ def fit(
     from . import verbs
 
     with _progress() as (progress, _):
-        result = verbs.fit(store, out, model=model, space=space, device=device, seed=seed, progress=progress)
+        result = verbs.fit(
+            store, out, model=model, space=space, device=device, steps=steps, seed=seed, progress=progress
+        )
     following = f"tempograd search --space '{result.document['space']}' --predictor {out} --target-ms T --out result/"
     _show(as_json, result.document, result.text, following, result.exit_code)
 

@@ -187,20 +187,32 @@ class Result(_Part):
     def _borne_out(self) -> Self:
         """Refuse a verdict that the numbers beside it contradict."""
         measured = self.found.measured
-        if measured.verdict != "ok":
-            expected = "unreliable"
-        elif measured.latency_ms is None:
-            raise ValueError("the measurement is 'ok' and has no latency_ms")
-        elif self.target_ms is None:
-            expected = "measured"
-        else:
-            expected = "pass" if measured.latency_ms <= self.target_ms else "fail"
+        expected = _expected(measured, self.target_ms)
         if self.verdict != expected:
             raise ValueError(
                 f"verdict {self.verdict!r}, but {measured.latency_ms} ms ({measured.verdict}) against a target of "
                 f"{self.target_ms} ms is {expected!r}"
             )
         return self
+
+
+def _expected(measured: Measured, target_ms: float | None) -> str:
+    """Return the verdict that a measurement bears out, by the rule of the search."""
+    if measured.latency_ms is None:
+        if measured.verdict == "ok":
+            raise ValueError("the measurement is 'ok' and has no latency_ms")
+        return "unreliable"
+    if measured.verdict not in {"ok", "noisy"}:
+        return "unreliable"
+    if target_ms is not None and measured.high_ms is not None and measured.high_ms <= target_ms:
+        return "pass"
+    if target_ms is not None and measured.low_ms is not None and measured.low_ms > target_ms:
+        return "fail"
+    if measured.verdict == "noisy":
+        return "unreliable"
+    if target_ms is None:
+        return "measured"
+    return "pass" if measured.latency_ms <= target_ms else "fail"
 
 
 def read_result(directory: Path) -> Result:

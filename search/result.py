@@ -187,12 +187,20 @@ class SearchResult:
 
 
 def verdict_of(measurement: Measurement, target_ms: float | None) -> Verdict:
-    """Return what a measurement says about a target."""
-    if measurement.verdict != "ok":
+    """Return what a measurement says about a target.
+
+    A noisy measurement still decides where its whole interval lies on one side of the target.
+    """
+    estimate = measurement.estimate
+    if measurement.verdict not in {"ok", "noisy"} or estimate is None:
+        return "unreliable"
+    if target_ms is not None and (estimate.high_ms <= target_ms or estimate.low_ms > target_ms):
+        return "pass" if estimate.high_ms <= target_ms else "fail"
+    if measurement.verdict == "noisy":
         return "unreliable"
     if target_ms is None:
         return "measured"
-    return "pass" if measurement.latency_ms <= target_ms else "fail"
+    return "pass" if estimate.latency_ms <= target_ms else "fail"
 
 
 def versions() -> dict[str, str]:

@@ -37,7 +37,9 @@ def flow(tmp_path_factory):
     """The three things a user does, once: collect, fit, search, and the report."""
     folder = tmp_path_factory.mktemp("flow")
     done = {"collect": collected(folder / "run.db")}
-    done["fit"] = tempograd("fit", "--store", folder / "run.db", "--out", folder / "predictor", "--json")
+    done["fit"] = tempograd(
+        "fit", "--store", folder / "run.db", "--out", folder / "predictor", "--steps", 300, "--json"
+    )
     target = json.loads(tempograd("predict", "--predictor", folder / "predictor", "--arch", "1462", "--json").stdout)[
         "predictions"
     ][0]["latency_ms"]

@@ -72,7 +72,7 @@ def result(spread, target_ms):
 
 @pytest.mark.parametrize(
     ("spread", "target_ms", "verdict"),
-    [(0.01, 1.2, "pass"), (0.01, 0.5, "fail"), (0.01, None, "measured"), (0.5, 1.2, "unreliable")],
+    [(0.01, 1.2, "pass"), (0.01, 0.5, "fail"), (0.01, None, "measured"), (0.5, 0.8, "unreliable"), (0.5, 2.0, "pass")],
 )
 def test_what_a_search_saves_is_reported(tmp_path, spread, target_ms, verdict):
     made = result(spread, target_ms)
