@@ -1,7 +1,7 @@
 """The verbs on the command line: the only place that prints.
 
-Every verb is a function of ``tempograd.verbs`` with the same name and arguments. Results go to stdout, as text or, with
-``--json``, as one JSON document; progress and messages go to stderr.
+Every verb is a function with the same name and arguments, ``tempograd.verbs.collect.collect`` and so on. Results go to
+stdout, as text or, with ``--json``, as one JSON document; progress and messages go to stderr.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def root(
 @app.command(epilog="Example: tempograd doctor")
 def doctor(as_json: Json = False) -> None:
     """Say what on this machine would make numbers better, with the command that does it."""
-    from . import verbs
+    from .verbs import doctor as verb
 
-    findings = verbs.doctor()
-    _show(as_json, [vars(f) for f in findings], verbs.doctor_text(findings), "tempograd quickstart")
+    result = verb.doctor()
+    _show(as_json, result.document, result.text, "tempograd quickstart")
 
 
 @app.command(epilog="Example: tempograd collect --space nasbench201 --device local --count 300 --store run.db")
@@ -82,10 +82,10 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Measure sampled networks of a space on a device. Run again to continue: nothing is repeated."""
-    from . import verbs
+    from .verbs import collect as verb
 
     with _progress() as (progress, stop):
-        result = verbs.collect(
+        result = verb.collect(
             space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, operations=operations,
             dry_run=dry_run, progress=progress, stop=stop,
         )  # fmt: skip
@@ -104,10 +104,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Learn latency from what was measured; judged by cross-validation, beside the noise of the labels."""
-    from . import verbs
+    from .verbs import fit as verb
 
     with _progress() as (progress, _):
-        result = verbs.fit(
+        result = verb.fit(
             store, out, model=model, space=space, device=device, steps=steps, seed=seed, progress=progress
         )
     following = f"tempograd search --space '{result.document['space']}' --predictor {out} --target-ms T --out result/"
@@ -121,9 +121,9 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the latency of architectures, with a 95 % interval."""
-    from . import verbs
+    from .verbs import predict as verb
 
-    result = verbs.predict(predictor, arch)
+    result = verb.predict(predictor, arch)
     _show(as_json, result.document, result.text, None, result.exit_code)
 
 
@@ -141,10 +141,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge a predictor on any latency table."""
-    from . import verbs
+    from .verbs import evaluate as verb
 
     with _progress() as (progress, _):
-        result = verbs.evaluate(
+        result = verb.evaluate(
             table, space=space, column=column, train=train, valid=valid, seeds=seeds, model=model, progress=progress
         )
     _show(as_json, result.document, result.text, None, result.exit_code)
@@ -172,10 +172,10 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search under a latency target, train what is found, and measure it: pass or fail."""
-    from . import verbs
+    from .verbs import search as verb
 
     with _progress() as (progress, stop):
-        result = verbs.search(
+        result = verb.search(
             space, predictor, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device,
             store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs, random=random, seed=seed,
             command=_command(), progress=progress, stop=stop,
@@ -190,9 +190,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one offline HTML page from a result."""
-    from . import verbs
+    from .verbs import report as verb
 
-    done = verbs.report(result, out)
+    done = verb.report(result, out)
     _show(as_json, done.document, done.text, None, done.exit_code)
 
 
@@ -204,10 +204,10 @@ def quickstart(
     as_json: Json = False,
 ) -> None:
     """Run the main job once, small: collect, fit, search, re-measure, report."""
-    from . import verbs
+    from .verbs import quickstart as verb
 
     with _progress() as (progress, stop):
-        result = verbs.quickstart(out, device=device, seed=seed, command=_command(), progress=progress, stop=stop)
+        result = verb.quickstart(out, device=device, seed=seed, command=_command(), progress=progress, stop=stop)
     _show(as_json, result.document, result.text, f"open {out / 'report.html'}", result.exit_code)
 
 

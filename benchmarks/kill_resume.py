@@ -23,11 +23,11 @@ from pathlib import Path
 CHILD = """
 import sys
 from pathlib import Path
-from tempograd import verbs
+from tempograd.verbs.collect import collect
 space, device, count, store = sys.argv[1:]
 def told(what, done, total):
     print(done, flush=True)
-print("end", verbs.collect(space, Path(store), device=device, count=int(count), plan="quick", progress=told).exit_code)
+print("end", collect(space, Path(store), device=device, count=int(count), plan="quick", progress=told).exit_code)
 """
 
 

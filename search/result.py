@@ -153,8 +153,8 @@ class SearchResult:
     def _found(self) -> dict[str, Any]:
         graph = self.space.network_graph(self.architecture)
         return _named(self.space, self.found) | {
-            "predicted_low_ms": self.predicted_low_ms,
-            "predicted_high_ms": self.predicted_high_ms,
+            "predicted_low_ms": None if self.predicted_low_ms is None else _finite(self.predicted_low_ms),
+            "predicted_high_ms": None if self.predicted_high_ms is None else _finite(self.predicted_high_ms),
             "measured": _measured(self.found.measurement),
             "accuracy": self.trained.accuracy,
             "validation_accuracy": self.trained.validation_accuracy,

@@ -1,0 +1,67 @@
+"""What a verb returns, and what the verbs share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from .. import registry
+
+if TYPE_CHECKING:
+    from ..devices.device import Device
+    from ..spaces.space import SearchSpace
+
+Progress = Callable[[str, int, int], None]
+
+UNRELIABLE, PARTIAL, MISSED, INTERRUPTED = 3, 6, 8, 130
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verb returns: a JSON document, the same for people, and the exit code that it deserves."""
+
+    document: dict[str, Any]
+    text: str
+    exit_code: int = 0
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def go_on(stop: threading.Event | None) -> None:
+    """End here if it was asked to stop: everything so far is in the store and the checkpoint."""
+    if stop is not None and stop.is_set():
+        raise KeyboardInterrupt
+
+
+def space_of(spec: str) -> SearchSpace:
+    """Return the space that a spec names."""
+    return registry.create("space", spec)
+
+
+def device_of(spec: str, threads: int | None = None) -> Device:
+    """Return the device that a spec names, with ``threads`` where they are given apart."""
+    extra = {} if threads is None else {"threads": threads}
+    return registry.create("device", spec, **extra)
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON can hold: NaN and infinity become null."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return aligned columns."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,56 @@
+"""``quickstart``: the main job, once, small."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ..data.dataset import LatencyDataset
+from ..data.store import Store
+from .collect import collect
+from .fit import fit
+from .outcome import Outcome, Progress, go_on, silent
+from .report import report
+from .search import search
+
+SPACE = "darts:layers=5,width=8,size=16,channels=1"
+PROXY = "darts:layers=3,width=4,size=8,channels=1"
+
+
+def quickstart(
+    out: Path,
+    *,
+    device: str = "local",
+    seed: int = 0,
+    command: str = "",
+    progress: Progress = silent,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Run the main job once, small, into ``out``: collect, fit, search under a target, re-measure, report.
+
+    The target is a quarter of the way from the fast tenth of the measured networks to their median.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    store, predictor, result = out / "run.db", out / "predictor", out / "result"
+    collected = collect(SPACE, store, device=device, count=200, plan="quick", seed=seed, progress=progress, stop=stop)
+    go_on(stop)
+    fitted = fit(store, predictor, steps=1000, seed=seed, progress=progress)
+    with Store(store) as opened:
+        latencies = LatencyDataset.from_store(opened).ok().y_ms
+    fast, middle = np.quantile(latencies, [0.1, 0.5])
+    target_ms = float(f"{fast + (middle - fast) / 4:.3g}")
+    found = search(
+        SPACE, predictor, result, target_ms=target_ms, device=device, proxy=PROXY, epochs=8,
+        train_epochs=15, random=2, seed=seed, command=command, progress=progress, stop=stop,
+    )  # fmt: skip
+    report(result, out / "report.html")
+    document = {
+        "seconds": time.monotonic() - started, "collect": collected.document, "fit": fitted.document,
+        "result": found.document, "report": str(out / "report.html"),
+    }  # fmt: skip
+    text = "\n\n".join((collected.text, fitted.text, found.text, f"wrote {out / 'report.html'}"))
+    return Outcome(document, text, found.exit_code)
