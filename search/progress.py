@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""Called with a stage (``search``, ``repair``, ``train``, ``random``), how much is done, of how much, and numbers."""
+"""Called with a stage (``feasibility``, ``search``, ``repair``, ``train``, ``random``), how much is done, of how much,
+and numbers."""
 
 
 def silent(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:

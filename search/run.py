@@ -103,6 +103,8 @@ def search(
         progress=progress,
     )
     table.check()
+    ends = {"smallest_ms": table.smallest_ms, "median_ms": table.median_ms, "largest_ms": table.largest_ms}
+    progress("feasibility", 1, 1, ends)
     fitted = task.fitted(space)
     found = method.find(problem)
     seconds = {"search": found.seconds}

@@ -73,6 +73,10 @@ def search(
 
         def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
             go_on(stop)
+            if stage == "feasibility":  # before any training, so that a person may think again
+                stage = "predicted " + ", ".join(
+                    f"{key.removesuffix('_ms')} {ms:.3g} ms" for key, ms in numbers.items()
+                )
             progress(stage, done, total)
 
         def interval(architectures: Sequence[Architecture]) -> tuple[Any, Any]:
