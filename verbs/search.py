@@ -152,7 +152,7 @@ def _ms(measured: Mapping[str, Any]) -> str:
 
 
 def _settled(measure: Callable[[Items], list[Measurement]], item: Items) -> Measurement:
-    """Measure once more while the device does not hold still, and return the measurement with the narrowest interval."""
+    """Measure once more while the device does not hold still; return the measurement with the narrowest interval."""
     found: list[Measurement] = []
     while len(found) < TRIES and not any(m.verdict == "ok" for m in found):
         found += measure(item)
