@@ -167,6 +167,7 @@ def search(
     proxy: Annotated[str | None, typer.Option(help="Smaller space of the same sites for the supernet.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search.")] = None,
     train_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training what was found.")] = None,
+    train_threads: Annotated[int, typer.Option(min=1, help="Threads of torch; one is fastest for small nets.")] = 1,
     random: Annotated[int, typer.Option(min=0, help="Networks of the random baseline, same budget each.")] = 4,
     seed: Seed = 0,
     as_json: Json = False,
@@ -177,8 +178,8 @@ def search(
     with _progress() as (progress, stop):
         result = verb.search(
             space, predictor, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device,
-            store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs, random=random, seed=seed,
-            command=_command(), progress=progress, stop=stop,
+            store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
+            train_threads=train_threads, random=random, seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     _show(as_json, result.document, result.text, f"tempograd report {out} --out report.html", result.exit_code)
 
@@ -213,8 +214,6 @@ def quickstart(
 
 def main() -> None:
     """Run the command line; every expected error is one message and its documented exit code."""
-    # Threads of torch that wait spinning stall each other for seconds as soon as another process needs a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     as_json = "--json" in sys.argv
     try:
         app()

@@ -44,8 +44,8 @@ def quickstart(
     fast, middle = np.quantile(latencies, [0.1, 0.5])
     target_ms = float(f"{fast + (middle - fast) / 4:.3g}")
     found = search(
-        SPACE, predictor, result, target_ms=target_ms, device=device, proxy=PROXY, epochs=8,
-        train_epochs=15, random=2, seed=seed, command=command, progress=progress, stop=stop,
+        SPACE, predictor, result, target_ms=target_ms, device=device, proxy=PROXY, epochs=7,
+        train_epochs=12, random=2, seed=seed, command=command, progress=progress, stop=stop,
     )  # fmt: skip
     report(result, out / "report.html")
     document = {

@@ -11,6 +11,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import registry
 from ..data.store import Store
 from ..devices.measurement import Measurement
@@ -47,6 +49,7 @@ def search(
     proxy: str | None = None,
     epochs: int | None = None,
     train_epochs: int | None = None,
+    train_threads: int = 1,
     random: int = 4,
     seed: int = 0,
     command: str = "",
@@ -56,7 +59,8 @@ def search(
     """Search under a latency target, train what is found, and measure the trained network: pass or fail.
 
     Networks are timed into ``store``: by default the one that the predictor was learnt from, whose sentinel readings
-    tell the device's states apart.
+    tell the device's states apart. Torch runs on ``train_threads`` threads: the layers of a small supernet are so short
+    that more of them spend their time waiting for each other, for seconds where another process wants a core.
     """
     chosen, place, timing = space_of(space), device_of(device), named(plan)
     kept = load(predictor)
@@ -66,6 +70,7 @@ def search(
     encoding = kept.binding.encoding
     recipe = registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
     images = load_task(task, seed=seed)
+    torch.set_num_threads(train_threads)
     out.mkdir(parents=True, exist_ok=True)
     with Store(store or _store_of(kept.card, out), write=True) as opened:
 
