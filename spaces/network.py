@@ -53,7 +53,6 @@ class Network(nn.Module):
         for node, inputs in graph.walk():
             if type(node.operation) in _LEARNT:
                 self.layers[node.name] = _LEARNT[type(node.operation)](node.operation, inputs, affine)
-        self.to(memory_format=torch.channels_last)  # depthwise convolutions run several times faster on a CPU
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """Return the logits; options whose gate is exactly 0 are not run."""
@@ -133,6 +132,8 @@ def _zeros(like: Tensor, shape: Shape) -> Tensor:
 def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
     layer = nn.Conv2d(inputs[0][0], op.out, op.kernel, op.stride, op.padding, op.dilation, op.groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    # Depthwise convolutions run several times faster on a CPU in this layout.
+    layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=torch.channels_last))
     return layer
 
 
