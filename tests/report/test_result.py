@@ -72,7 +72,7 @@ def test_a_wrong_field_is_named(write, full_result, path, value, said):
         ({"target_ms": None}, "measured"),
         ({"found.measured.verdict": "noisy", "found.measured.high_ms": 1.3}, "unreliable"),
         ({"found.measured.verdict": "noisy", "verdict": "fail"}, "pass"),
-        ({"found.measured.verdict": "noisy", "target_ms": 1.0}, "fail"),
+        ({"found.measured.verdict": "noisy", "target_ms": 1.0, "verdict": "fail"}, "unreliable"),
         ({"found.measured.verdict": "hot"}, "unreliable"),
         ({"verdict": "fail"}, "pass"),
     ],
