@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--device", default="local")
     parser.add_argument("--space", default="nasbench201:cells=1")
+    parser.add_argument("--longest-s", type=float, default=9.0, help="a kill comes at most so long after the first row")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
@@ -81,7 +82,7 @@ def main() -> None:
         before: dict[tuple[str, int], str] = {}
         kills, finished = 0, False
         while not finished:
-            wait_s = rng.uniform(0.0, 9.0) if kills < arguments.kills else None
+            wait_s = rng.uniform(0.0, arguments.longest_s) if kills < arguments.kills else None
             acknowledged, finished = run_once(command, store, wait_s)
             after = rows(store)
             lost = [job for job, digest in before.items() if after.get(job) != digest]
