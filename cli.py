@@ -76,18 +76,25 @@ def collect(
     operations: Annotated[
         bool, typer.Option("--operations", help="Measure the single operations, for lookup.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--every", help="Measure each different network of a small space, once.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw how steady the device was into this .svg or .png.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be measured, and how long it takes.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure sampled networks of a space on a device. Run again to continue: nothing is repeated."""
+    """Measure sampled networks of a space on a device. Run again to continue: nothing is repeated.
+
+    Ends with 3 if the numbers are not reliable, and says why; with 6 if some networks failed.
+    """
     from .verbs import collect as verb
 
     with _progress() as (progress, stop):
         result = verb.collect(
             space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, operations=operations,
-            dry_run=dry_run, progress=progress, stop=stop,
+            every=every, plot=plot, dry_run=dry_run, progress=progress, stop=stop,
         )  # fmt: skip
     _show(as_json, result.document, result.text, f"tempograd fit --store {store} --out predictor/", result.exit_code)
 

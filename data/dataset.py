@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..devices.fingerprint import Fingerprint
-from ..devices.measurement import Measurement, Reference, Round, Verdict
+from ..devices.measurement import Measurement, Reference, Round, Statistics, Verdict
 from ..errors import MismatchError, UsageError
 from ..spaces.space import SearchSpace
 from .repeatability import FLOOR, outliers, pair_up, representative, spread
@@ -38,6 +38,8 @@ class Row:
         values_ms, sentinels_ms: of every round: the network's value and the sentinel's reading.
         cause: of a failure, else empty.
         above_ms: for a censored network, what its latency is above.
+        wall_median_ms, wall_q05_ms, wall_min_ms, cpu_median_ms, p90_ms, p99_ms: of all samples in whatever state the
+            device was; see `Statistics`.
     """
 
     key: str
@@ -52,6 +54,12 @@ class Row:
     sentinels_ms: tuple[float, ...] = ()
     cause: str = ""
     above_ms: float = float("nan")
+    wall_median_ms: float = float("nan")
+    wall_q05_ms: float = float("nan")
+    wall_min_ms: float = float("nan")
+    cpu_median_ms: float = float("nan")
+    p90_ms: float = float("nan")
+    p99_ms: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -92,19 +100,23 @@ class LatencyDataset:
             MismatchError: the store holds several devices and none was chosen.
         """
         space, fingerprint_id = _chosen(store, space, fingerprint_id)
-        found = [_light(m) for m in store.measurements(space=space, fingerprint_id=fingerprint_id)]
-        found = _in_hindsight(found)
+        found: list[Measurement] = []
+        statistics: list[Statistics | None] = []
+        for m in store.measurements(space=space, fingerprint_id=fingerprint_id):
+            found.append(_light(m))
+            statistics.append(m.statistics)
+        found = in_hindsight(found)
         pairs = pair_up(found)
         doubtful = outliers(pairs)
         usual = representative([pair for pair in pairs if pair.key not in doubtful])
-        best: dict[str, Measurement] = {}
-        for m in found:
-            if m.key not in best or _width(m) < _width(best[m.key]):
-                best[m.key] = m
+        best: dict[str, tuple[Measurement, Statistics | None]] = {}
+        for m, told in zip(found, statistics, strict=True):
+            if m.key not in best or _width(m) < _width(best[m.key][0]):
+                best[m.key] = m, told
         return cls(
             space,
             store.fingerprint(fingerprint_id),
-            tuple(_row(m, m.key in doubtful) for m in best.values()),
+            tuple(_row(m, told, m.key in doubtful) for m, told in best.values()),
             spread(usual),
             len(usual),
         )
@@ -235,8 +247,8 @@ def _light(m: Measurement) -> Measurement:
     return replace(m, rounds=tuple(light(r) for r in m.rounds), environment={})
 
 
-def _in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Return the measurements under the reference state of the time around them."""
+def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Return the measurements, all of one device, under the reference state of the time around them."""
     measurements = list(measurements)
     readings = sorted((r.started_s, r.sentinel_ms) for m in measurements for r in m.rounds)
     times_s, values_ms = np.array(readings).reshape(-1, 2).T
@@ -258,14 +270,22 @@ def _width(m: Measurement) -> float:
     return m.estimate.half_width if m.failure is None and m.estimate is not None else float("inf")
 
 
-def _row(m: Measurement, doubtful: bool) -> Row:
+def _row(m: Measurement, told: Statistics | None, doubtful: bool) -> Row:
     verdict: Verdict = "quarantined" if doubtful else m.verdict
-    values = tuple(r.value_ms(m.clock) for r in m.rounds)
-    sentinels = tuple(r.sentinel_ms for r in m.rounds)
+    row = Row(
+        m.key,
+        verdict,
+        values_ms=tuple(r.value_ms(m.clock) for r in m.rounds),
+        sentinels_ms=tuple(r.sentinel_ms for r in m.rounds),
+    )
     if m.failure is not None:
         above = m.failure.elapsed_ms if m.failure.cause == "timeout" and m.failure.elapsed_ms else float("nan")
-        return Row(m.key, verdict, values_ms=values, sentinels_ms=sentinels, cause=m.failure.cause, above_ms=above)
-    if m.estimate is None:
-        return Row(m.key, verdict, values_ms=values, sentinels_ms=sentinels)
+        return replace(row, cause=m.failure.cause, above_ms=above)
+    if told is not None:
+        row = replace(row, **{k: v for k, v in asdict(told).items() if k != "samples" and v is not None})
     e = m.estimate
-    return Row(m.key, verdict, e.latency_ms, e.low_ms, e.high_ms, e.path, e.rounds, e.gated, values, sentinels)
+    if e is None:
+        return row
+    return replace(
+        row, latency_ms=e.latency_ms, low_ms=e.low_ms, high_ms=e.high_ms, path=e.path, rounds=e.rounds, gated=e.gated
+    )

@@ -24,12 +24,13 @@ from ..spaces.space import SearchSpace
 from .card import card
 from .dataset import LatencyDataset, Row
 
-SCHEMA = 1
+SCHEMA = 2
 DATA, CARD, SUMS = "data.parquet", "README.md", "SHA256SUMS"
 GROUP_ROWS = 10_000
 
 _METADATA = b"tempograd"
 _MS = pa.float64()
+_STATISTICS = ("wall_median_ms", "wall_q05_ms", "wall_min_ms", "cpu_median_ms", "p90_ms", "p99_ms")  # not in schema 1
 _COLUMNS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -46,6 +47,7 @@ _COLUMNS = pa.schema(
         pa.field("cause", pa.string(), nullable=False),
         pa.field("above_ms", _MS),
     ]
+    + [pa.field(name, _MS) for name in _STATISTICS]
 )
 
 
@@ -113,7 +115,8 @@ def load(folder: Path | str) -> LatencyDataset:
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
         header = _header(table.schema.metadata or {}, path)
-        rows = _rows(table.select(_COLUMNS.names).to_pylist(), path)
+        names = [name for name in _COLUMNS.names if header.schema_ >= 2 or name not in _STATISTICS]
+        rows = _rows(table.select(names).to_pylist(), path)
         fingerprint = Fingerprint(**header.fingerprint)
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise InputRefusedError(f"{path} is no data set of tempograd: {error}. Export it again") from error
@@ -156,10 +159,10 @@ def _header(metadata: dict[bytes, bytes], path: Path) -> _Header:
         header = _Header.model_validate_json(text)
     except ValidationError as error:
         raise InputRefusedError(f"{path}: its metadata are not as written ({error.errors()[0]['msg']})") from error
-    if header.schema_ != SCHEMA:
+    if header.schema_ not in range(1, SCHEMA + 1):
         raise InputRefusedError(
             f"{path} has schema {header.schema_}, written by tempograd {header.version}; this version reads schema "
-            f"{SCHEMA}. Upgrade with: pip install --upgrade tempograd"
+            f"1 to {SCHEMA}. Upgrade with: pip install --upgrade tempograd"
         )
     return header
 
@@ -167,8 +170,8 @@ def _header(metadata: dict[bytes, bytes], path: Path) -> _Header:
 def _rows(found: Sequence[dict[str, Any]], path: Path) -> tuple[Row, ...]:
     for row in found:
         row.pop("weight")
-        for name in ("latency_ms", "low_ms", "high_ms", "above_ms"):
-            if row[name] is None:
+        for name, value in row.items():
+            if value is None:
                 row[name] = float("nan")
     try:
         rows = TypeAdapter(tuple[Row, ...]).validate_python(found)

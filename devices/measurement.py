@@ -5,7 +5,8 @@ One *round* of a network, in one measuring process::
     [ 1 discarded + 2 sentinel runs ] [ 1 discarded run + burst of 10-30 ms ] [ 1 discarded + 2 sentinel runs ]
             sentinel_before_ms                wall_ms, cpu_ms                        sentinel_after_ms
 
-A *sentinel* is a small fixed network run by the same runtime in the same process. A round counts as taken in the
+A *sentinel* is a small fixed network run by the same runtime in the same process; in every fourth round those of the
+other kinds are run too, outside what counts for the round. A round counts as taken in the
 device's reference state (it is *gated*) if its sentinel reading is within 10 % of the fast end of recent readings.
 The label is the median of the gated rounds; where there are too few, rounds are corrected by the sentinel's drift.
 
@@ -23,6 +24,7 @@ from math import exp, hypot, log
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom, t
 
 Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
@@ -61,7 +63,10 @@ class Round:
 
     Attributes:
         sentinel_before_ms, sentinel_after_ms: by the label's clock, CPU time for one thread, else wall time.
-        wall_ms, cpu_ms: per sample of the burst, the discarded first run left out.
+        wall_ms, cpu_ms: per inference, one for each sample of the burst, the discarded first run left out.
+        block: inferences in one sample: more than one where they are too short for the clock.
+        other_sentinels_ms: kind -> reading of the other sentinels, in every fourth round.
+        state: what the device said of itself, by name with unit, such as ``frequency_mhz`` and ``temperature_c``.
         involuntary_switches, run_queue_wait_ms: interference during the burst.
         events: clock or thermal events that fell into the round, by name.
     """
@@ -75,6 +80,9 @@ class Round:
     involuntary_switches: int = 0
     run_queue_wait_ms: float = 0.0
     events: tuple[str, ...] = ()
+    block: int = 1
+    other_sentinels_ms: dict[str, float] = field(default_factory=dict[str, float])
+    state: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def sentinel_ms(self) -> float:
@@ -95,7 +103,7 @@ class Round:
         drift = abs(log(min(self.sentinel_before_ms) / min(self.sentinel_after_ms)))
         if drift > max(BRACKET_TOLERANCE, 3 * sentinel_noise):
             return "sentinel_bracket"
-        if clock == "wall" and self.run_queue_wait_ms > 0.1 * sum(self.wall_ms):
+        if clock == "wall" and self.run_queue_wait_ms > 0.1 * self.block * sum(self.wall_ms):
             return "interference"
         return self.events[0] if self.events else None
 
@@ -159,6 +167,51 @@ class Estimate:
     def half_width(self) -> float:
         """Return the interval's half width as a share of the latency."""
         return max(self.high_ms - self.latency_ms, self.latency_ms - self.low_ms) / self.latency_ms
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What every sample of a measurement says, in whatever state the device was: for comparison with other tools.
+
+    Tail quantiles are upper bounds that hold with 99 % confidence, as MLPerf defines them: from 64 samples for the 90 %
+    quantile and 662 for the 99 %, each of one inference; None with fewer.
+
+    Attributes:
+        samples: how many, of all valid rounds.
+        wall_median_ms, wall_q05_ms, wall_min_ms: wall time.
+        cpu_median_ms: thread CPU time.
+        p90_ms, p99_ms: of wall time.
+    """
+
+    samples: int
+    wall_median_ms: float
+    wall_q05_ms: float
+    wall_min_ms: float
+    cpu_median_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+
+    @classmethod
+    def of(cls, rounds: Sequence[Round]) -> Statistics:
+        """Take them from rounds; there must be one."""
+        wall = np.sort(np.concatenate([r.wall_ms for r in rounds]))
+        single = all(r.block == 1 for r in rounds)
+        return cls(
+            len(wall),
+            float(np.median(wall)),
+            float(wall[int(0.05 * len(wall))]),
+            float(wall[0]),
+            float(np.median(np.concatenate([r.cpu_ms for r in rounds]))),
+            _tail_ms(wall, 0.90) if single else None,
+            _tail_ms(wall, 0.99) if single else None,
+        )
+
+
+def _tail_ms(ordered: NDArray[np.float64], quantile: float) -> float | None:
+    """Return the sample that a quantile is below with 99 % confidence, by MLPerf's early stopping."""
+    beyond = int(binom.ppf(0.01, len(ordered), 1 - quantile))
+    beyond -= binom.cdf(beyond, len(ordered), 1 - quantile) > 0.01
+    return float(ordered[-1 - beyond]) if beyond >= 1 else None
 
 
 def order_interval(values: Sequence[float], coverage: float = 0.95) -> tuple[float, float]:
@@ -287,6 +340,13 @@ class Measurement:
         if self.reference is None or not self.rounds:
             return None
         return estimate(self.rounds, self.reference, self.clock, coverage=float(self.plan.get("coverage", 0.95)))
+
+    @cached_property
+    def statistics(self) -> Statistics | None:
+        """Return what all samples of the valid rounds say, None if there are none."""
+        noise = self.reference.noise if self.reference else 0.0
+        valid = [r for r in self.rounds if r.invalid(self.clock, noise) is None]
+        return Statistics.of(valid) if valid else None
 
     @property
     def latency_ms(self) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
 from .measurement import Cause, Failure, Round
-from .timing import BLOCK_MS, MIN_SAMPLES, SENTINEL_RUNS
+from .timing import MIN_SAMPLES, OTHERS_EVERY, SENTINEL_RUNS, block_of
 
 EPOCH_S = 1_700_000_000.0  # the virtual clock's zero
 _SENTINEL_MS = 1.0
@@ -25,6 +25,7 @@ _HEAT_PERIOD_S = 60.0
 _HOT = 1.3
 _PREEMPTION_MS = 4.0
 _WARM_UP_RUNS = 10
+_OTHER_ELASTICITY = {"depthwise": 0.8, "overhead": 0.5}  # how the other sentinels follow the device's state
 _FAULTS: tuple[Cause, ...] = ("crashed", "timeout", "oom", "invalid_output")
 
 
@@ -197,6 +198,8 @@ class SimulatedSession:
         """Draw this process's fate from the seed, its networks, and how often it was run: not from other sessions."""
         entropy = _entropy(self._behaviour.seed, str(self._occurrence(content)), *content)
         self._rng = np.random.Generator(np.random.PCG64(entropy))
+        self._others_rng = np.random.default_rng([entropy, 1])
+        self._rounds = 0
         self._now_s = EPOCH_S + float(self._rng.uniform(0, 1800))
         self._weather = Weather(self._behaviour, self._rng, self._now_s)
         self._ready = True
@@ -226,11 +229,22 @@ class SimulatedSession:
         started_s = self._now_s
         hot = [self._is_hot()]
         before = self._sentinel()
-        wall, cpu, waits, switches = self._burst(key, level_ms, burst_ms)
+        block = block_of(level_ms)
+        wall, cpu, waits, switches = self._burst(key, level_ms, burst_ms, block)
         after = self._sentinel()
         hot.append(self._is_hot())
         events = ("thermal",) if any(hot) else ()
-        return Round(key, started_s, before, after, wall, cpu, switches, waits, events)
+        others = self._other_sentinels() if self._rounds % OTHERS_EVERY == 0 else {}
+        self._rounds += 1
+        return Round(key, started_s, before, after, wall, cpu, switches, waits, events, block, others)
+
+    def _other_sentinels(self) -> dict[str, float]:
+        factor = float(self._weather.factor(np.array([self._now_s]))[0])
+        spread = np.exp(self._behaviour.sentinel_noise * self._others_rng.standard_normal(len(_OTHER_ELASTICITY)))
+        return {
+            kind: _SENTINEL_MS * factor**elasticity * float(noise)
+            for (kind, elasticity), noise in zip(_OTHER_ELASTICITY.items(), spread, strict=True)
+        }
 
     def _sentinel(self) -> tuple[float, ...]:
         spread = np.exp(self._behaviour.sentinel_noise * self._rng.standard_normal(1 + SENTINEL_RUNS))
@@ -240,9 +254,8 @@ class SimulatedSession:
         return tuple(times_ms[1:].tolist())
 
     def _burst(
-        self, key: str, level_ms: float, burst_ms: float
+        self, key: str, level_ms: float, burst_ms: float, block: int
     ) -> tuple[tuple[float, ...], tuple[float, ...], float, int]:
-        block = max(1, int(np.ceil(BLOCK_MS / level_ms)))
         count = max(MIN_SAMPLES, int(np.ceil(burst_ms / (block * level_ms))))
         behaviour, rng = self._behaviour, self._rng
         steps_s = block * level_ms / 1e3 * np.arange(1, count + 1)

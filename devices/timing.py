@@ -18,6 +18,7 @@ from statistics import median
 BLOCK_MS = 0.2  # shorter inferences are timed as blocks of this length
 MIN_SAMPLES = 3
 SENTINEL_RUNS = 2  # on each side, after one that is discarded
+OTHERS_EVERY = 4  # rounds from one reading of the other sentinels to the next
 WARM_UP_RUNS = 50
 WARM_UP_MS = 100.0
 _WINDOW = 5
@@ -71,16 +72,20 @@ def sentinel_ms(run: Run, *, threads: int) -> list[float]:
     return [_timed_ms(run, clock) for _ in range(SENTINEL_RUNS)]
 
 
-def burst(run: Run, count: Run, *, burst_ms: float, fastest_ms: float) -> tuple[list[float], list[float]]:
+def block_of(fastest_ms: float) -> int:
+    """Return how many inferences one sample holds, so that it lasts 0.2 ms."""
+    return max(1, -int(-BLOCK_MS // fastest_ms))
+
+
+def burst(run: Run, count: Run, *, burst_ms: float, block: int) -> tuple[list[float], list[float]]:
     """Run back to back, the first run discarded, and return (wall, CPU) per inference and sample, in ms.
 
     Args:
         run: one inference.
         count: called before each sample, for the board.
         burst_ms: lasts at least this long, and at least three samples.
-        fastest_ms: the fastest inference seen: if shorter than 0.2 ms, a sample is a block of several.
+        block: inferences in one sample; see `block_of`.
     """
-    block = max(1, -int(-BLOCK_MS // fastest_ms))
     wall_ms: list[float] = []
     cpu_ms: list[float] = []
     scale = 1e6 * block
@@ -123,10 +128,18 @@ class Counters:
     def __init__(self, cores: list[int]) -> None:
         self._waits: list[int] = []
         self._throttles: list[int] = []
+        self._states: dict[str, tuple[int, float]] = {}
         if sys.platform == "linux":
             self._waits = _opened([thread / "schedstat" for thread in Path("/proc/self/task").iterdir()])
             system = Path("/sys/devices/system/cpu")
             self._throttles = _opened([system / f"cpu{core}/thermal_throttle/core_throttle_count" for core in cores])
+            clock = _opened([system / f"cpu{core}/cpufreq/scaling_cur_freq" for core in cores[:1]])
+            heat = _opened([Path("/sys/class/thermal/thermal_zone0/temp")])
+            self._states = {
+                name: (files[0], scale)
+                for name, files, scale in (("frequency_mhz", clock, 1e3), ("temperature_c", heat, 1e3))
+                if files
+            }
 
     def read(self) -> Reading:
         """Read all counters."""
@@ -140,11 +153,15 @@ class Counters:
             suspended_s=suspended,
         )
 
+    def state(self) -> dict[str, float]:
+        """Return clock and temperature, as far as the kernel tells."""
+        return {name: _number(file, 0) / scale for name, (file, scale) in self._states.items()}
+
     def close(self) -> None:
         """Close the files."""
-        for file in (*self._waits, *self._throttles):
+        for file in (*self._waits, *self._throttles, *(file for file, _ in self._states.values())):
             os.close(file)
-        self._waits, self._throttles = [], []
+        self._waits, self._throttles, self._states = [], [], {}
 
 
 def _timed_ms(run: Run, clock: Callable[[], int]) -> float:

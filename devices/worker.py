@@ -27,9 +27,9 @@ from .wire import Board, pack, unpack
 
 
 class Worker:
-    """The networks resident in this process, and the one sentinel."""
+    """The networks resident in this process, and the sentinels: the one in every round, the others in every fourth."""
 
-    def __init__(self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: bytes) -> None:
+    def __init__(self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: str, small: bool) -> None:
         self._board = board
         self._runtime = runtime
         self._threads = threads
@@ -37,8 +37,13 @@ class Worker:
         self._networks: dict[int, tuple[Program, timing.WarmUp]] = {}
         self._cores: list[int] = []
         # created first: the first session of a process decides on denormals for its main thread
-        self._sentinel = runtime.load(sentinel, Path.cwd())
+        self._sentinel = runtime.load(sentinels.read(sentinel, small=small), Path.cwd())
         self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
+        others = [kind for kind in sentinels.KINDS if kind != sentinel]
+        self._others = {kind: runtime.load(sentinels.read(kind, small=small), Path.cwd()) for kind in others}
+        for program in self._others.values():
+            timing.warm_up(program.run, _nothing)
+        self._rounds = 0
 
     @property
     def sentinel_ms(self) -> float:
@@ -115,10 +120,13 @@ class Worker:
         start = counters.read()
         before = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
         inner = counters.read()
-        wall, cpu = timing.burst(program.run, self._board.count, burst_ms=burst_ms, fastest_ms=warm.fastest_ms)
+        block = timing.block_of(warm.fastest_ms)
+        wall, cpu = timing.burst(program.run, self._board.count, burst_ms=burst_ms, block=block)
         switches, wait_ms, _ = counters.read().since(inner)
         after = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
-        events = counters.read().since(start)[2]
+        now = counters.read()
+        others = self._others if self._rounds % timing.OTHERS_EVERY == 0 else {}
+        self._rounds += 1
         return {
             "started_s": started_s,
             "sentinel_before_ms": before,
@@ -127,7 +135,12 @@ class Worker:
             "cpu_ms": cpu,
             "involuntary_switches": switches,
             "run_queue_wait_ms": wait_ms,
-            "events": events,
+            "events": now.since(start)[2],
+            "block": block,
+            "other_sentinels_ms": {
+                kind: min(timing.sentinel_ms(other.run, threads=self._threads)) for kind, other in others.items()
+            },
+            "state": counters.state(),
         }
 
 
@@ -160,8 +173,14 @@ def serve(requests: int, replies: int, parent: int) -> None:
         isolation.allow_cpu(first["threads"])
         runtime: Runtime = create("runtime", first["runtime"], **first["options"])
         runtime.start()
-        sentinel = sentinels.build(first["sentinel"], precision=first["options"]["precision"])
-        worker = Worker(board, runtime, threads=first["threads"], batch=first["batch"], sentinel=sentinel)
+        worker = Worker(
+            board,
+            runtime,
+            threads=first["threads"],
+            batch=first["batch"],
+            sentinel=first["sentinel"],
+            small=first["options"]["precision"] == "int8",
+        )
     except (TempogradError, MemoryError) as error:
         _send(replies, pack({"error": _line(error)}))
         return

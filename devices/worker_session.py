@@ -284,6 +284,9 @@ class _RoundReply(_Reply):
     involuntary_switches: Annotated[int, Field(ge=0)]
     run_queue_wait_ms: Annotated[float, Field(ge=0)]
     events: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
+    block: Annotated[int, Field(ge=1)]
+    other_sentinels_ms: Annotated[dict[Annotated[str, Field(max_length=64)], _Ms], Field(max_length=16)]
+    state: Annotated[dict[Annotated[str, Field(max_length=64)], float], Field(max_length=16)]
 
     @model_validator(mode="after")
     def _paired(self) -> _RoundReply:
@@ -302,6 +305,9 @@ class _RoundReply(_Reply):
             involuntary_switches=self.involuntary_switches,
             run_queue_wait_ms=self.run_queue_wait_ms,
             events=tuple(self.events),
+            block=self.block,
+            other_sentinels_ms=self.other_sentinels_ms,
+            state=self.state,
         )
 
 

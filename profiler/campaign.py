@@ -5,20 +5,23 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from math import log
 
-from ..data.repeatability import pair_up, representative, spread
+from ..data.repeatability import ENOUGH, pair_up, representative, spread
 from ..data.store import Store
 from ..devices.device import Device
-from ..devices.measurement import Measurement
+from ..devices.measurement import GATE, MIN_COMMON_SHARE, Measurement
 from ..errors import UsageError
-from ..spaces.space import SearchSpace
+from .drift import Drift
 from .engine import Engine, Job, Tally
-from .plan import Items, Plan, choose, duplicates
+from .plan import Items, Plan, duplicates
 from .protocol import Calibration, SentinelHistory
 
+MAX_REJECTED = 0.5  # share of rounds left out, above which a run is not trusted
+MIN_GATED_SHARE = 0.25  # below it labels rest on the sentinel's correction alone
 RECENT_ROWS = 250  # measurements whose sentinel readings a new process takes over: some 2000 readings
 
 
@@ -59,6 +62,8 @@ class CampaignSummary:
         pairs: duplicates that it rests on: those in the reference state, if there are enough.
         calibration: the last one in force.
         attainable: half width of the interval that the calibration lets expect of this plan.
+        drift: what the sentinel said of the device during this run; None if nothing was timed.
+        doubts: why the run is not reliable, one sentence each; none if it is.
         interrupted: it was stopped; the same command goes on.
     """
 
@@ -78,46 +83,12 @@ class CampaignSummary:
     pairs: int
     calibration: Calibration | None
     attainable: float
+    drift: Drift | None
+    doubts: tuple[str, ...]
     interrupted: bool
 
 
 def run(
-    device: Device,
-    space: SearchSpace,
-    plan: Plan,
-    store: Store,
-    *,
-    count: int,
-    seed: int = 0,
-    batch_size: int = 32,
-    progress: Callable[[Progress], None] | None = None,
-    stop: threading.Event | None = None,
-) -> CampaignSummary:
-    """Time ``count`` sampled networks of a space; what the store has already is not repeated.
-
-    Args:
-        device: where.
-        space: of what.
-        plan: how long each.
-        store: open to write.
-        count: how many different networks; some of them are blindly timed twice.
-        seed: of the sample and of the order.
-        batch_size: networks resident in one measuring process.
-        progress: called after every pass that closed a network.
-        stop: set it to end after the pass under way; see `interruptible`.
-
-    Raises:
-        UsageError: the space has fewer networks, or an argument is not allowed.
-        DeviceError: the device cannot be reached, or fails network after network.
-        StoreError: the store cannot be written.
-    """
-    items = Items.of(space, choose(space, count, seed=seed), batch=device.batch)
-    return run_items(
-        device, items, plan, store, seed=seed, batch_size=batch_size, progress=progress, stop=stop
-    )  # fmt: skip
-
-
-def run_items(
     device: Device,
     items: Items,
     plan: Plan,
@@ -128,7 +99,23 @@ def run_items(
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> CampaignSummary:
-    """Time these items; see `run`. Items may be anything with a key and an ONNX file: networks, single operations."""
+    """Time items, networks or single operations; what the store has already is not repeated.
+
+    Args:
+        device: where.
+        items: what; some are blindly timed twice.
+        plan: how long each.
+        store: open to write.
+        seed: of the order.
+        batch_size: networks resident in one measuring process.
+        progress: called after every pass that closed a network.
+        stop: set it to end after the pass under way; see `interruptible`.
+
+    Raises:
+        UsageError: an argument is not allowed.
+        DeviceError: the device cannot be reached, or fails network after network.
+        StoreError: the store cannot be written.
+    """
     if batch_size < 1:
         raise UsageError(f"batch_size={batch_size}; allowed: a whole number from 1")
     stop = stop or threading.Event()
@@ -224,7 +211,7 @@ def _summary(
     pairs = representative(pair_up(sink.store.measurements(campaign=sink.campaign, repeated=True)))
     valid = tally.rounds - sum(tally.rejected.values())
     wall_ms = seconds * 1e3 if real else float("nan")
-    return CampaignSummary(
+    found_so_far = CampaignSummary(
         campaign=sink.campaign,
         networks=len(items.keys),
         duplicates=duplicates,
@@ -241,5 +228,40 @@ def _summary(
         pairs=len(pairs),
         calibration=sink.calibration,
         attainable=sink.calibration.attainable(plan.checks[-1], plan.coverage) if sink.calibration else float("nan"),
+        drift=Drift.of([s for s, _ in tally.readings], [ms for _, ms in tally.readings]),
+        doubts=(),
         interrupted=found + sink.measured < sink.total,
     )
+    return replace(found_so_far, doubts=tuple(_doubts(found_so_far, plan, tally.rounds)))
+
+
+def _doubts(summary: CampaignSummary, plan: Plan, rounds: int) -> Iterator[str]:
+    """Yield what speaks against trusting the whole run, with what to do."""
+    closed, fine = sum(summary.verdicts.values()), summary.verdicts.get("ok", 0)
+    failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
+    if fine < (closed - failed) / 2:
+        yield (
+            f"{fine} of {closed - failed} labels met the plan's {plan.target:.0%}; this device lets expect "
+            f"{summary.attainable:.1%}: stop other work on it, or take a longer plan"
+        )
+    if summary.repeatability > plan.target and summary.pairs >= ENOUGH:
+        yield (
+            f"two processes disagree by {summary.repeatability:.1%} (standard deviation, {summary.pairs} pairs), more "
+            f"than the plan's {plan.target:.0%}"
+        )
+    left_out = sum(summary.rejected.values())
+    if left_out > MAX_REJECTED * rounds:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in summary.rejected.items())
+        yield f"{left_out} of {rounds} rounds had to be left out ({reasons})"
+    if summary.gated_share < MIN_GATED_SHARE and summary.calibration is not None:
+        share = summary.calibration.common_share
+        if share < MIN_COMMON_SHARE:
+            yield (
+                f"{summary.gated_share:.0%} of the rounds were taken in the reference state, and the sentinel explains "
+                f"too little ({share:.0%}) of the rest to correct it"
+            )
+    if summary.drift is not None and abs(summary.drift.shift) > log(GATE):
+        yield (
+            f"the device's own speed moved by {summary.drift.shift:+.0%} from the first to the last third of the run: "
+            "labels of different hours refer to different states"
+        )

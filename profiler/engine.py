@@ -78,6 +78,7 @@ class Tally:
         rounds, gated: rounds of closed networks, and those of them that were taken in the reference state.
         burst_ms, sentinel_ms: wall time inside recorded samples, of networks and of sentinels.
         rejected: reason -> rounds of closed networks left out of their level.
+        readings: (seconds since the epoch, sentinel reading in ms) of every round.
     """
 
     rounds: int = 0
@@ -85,12 +86,14 @@ class Tally:
     burst_ms: float = 0.0
     sentinel_ms: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter[str])
+    readings: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
     def time(self, rounds: Iterable[Round]) -> None:
         """Add what rounds took."""
         for r in rounds:
-            self.burst_ms += sum(r.wall_ms)
+            self.burst_ms += sum(r.wall_ms) * r.block
             self.sentinel_ms += sum(r.sentinel_before_ms) + sum(r.sentinel_after_ms)
+            self.readings.append((r.started_s, r.sentinel_ms))
 
     def count(self, rounds: Iterable[Round], reference: Reference, clock: str) -> None:
         """Count rounds as they stand under a reference."""

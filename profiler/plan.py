@@ -15,12 +15,14 @@ import numpy as np
 
 from ..errors import UnknownNameError, UsageError
 from ..spaces.architecture import Architecture
+from ..spaces.canonical import canonical
 from ..spaces.export import WeightPool, write_model
 from ..spaces.space import SearchSpace
 
 Build = Callable[[str, Path], tuple[Path, str]]
 
 OPERATIONS = "#operations"  # what the rows of single operations are kept under, after the space's name
+MAX_ENUMERATED_LOG10 = 6
 POOL = 64  # candidates from which a stratified pick takes the extreme one
 
 
@@ -137,6 +139,33 @@ def choose(space: SearchSpace, count: int, *, seed: int, stratified: float = 0.1
             pick = next(uniform)
         found[pick] = None
     return list(found)
+
+
+def distinct(space: SearchSpace, progress: Callable[[int], None] | None = None) -> list[Architecture]:
+    """Return one architecture for every different network of a space, in random order that never changes.
+
+    Architectures are the same network if one becomes the other by renaming nodes, once identities, zeros and dead
+    branches are gone and equal work on equal inputs is done once; see `spaces.canonical`.
+
+    Args:
+        space: it must be small enough to enumerate.
+        progress: called with how many architectures were looked at.
+
+    Raises:
+        UsageError: the space is too large.
+    """
+    if space.size_log10 > MAX_ENUMERATED_LOG10:
+        raise UsageError(
+            f"{space.spec} has about 10^{space.size_log10:.0f} architectures, too many to go through (up to "
+            f"10^{MAX_ENUMERATED_LOG10:g}); give a number of networks instead"
+        )
+    found: dict[str, Architecture] = {}
+    for number, architecture in enumerate(space.enumerate()):
+        found.setdefault(canonical(space.network_graph(architecture)), architecture)
+        if progress is not None and number % 100 == 99:
+            progress(number + 1)
+    kept = list(found.values())
+    return [kept[i] for i in np.random.default_rng(0).permutation(len(kept))]
 
 
 def duplicates(count: int) -> list[int]:

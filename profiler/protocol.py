@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -41,6 +41,7 @@ class Calibration:
         residual_sd: the same after the sentinel's drift is divided out.
         networks: how many networks it rests on.
         rounds: how many rounds it rests on.
+        other_shares: kind -> common share of the other sentinels, in the rounds in which they were read.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Calibration:
     residual_sd: float
     networks: int
     rounds: int
+    other_shares: dict[str, float] = field(default_factory=dict[str, float])
 
     def attainable(self, rounds: int, coverage: float = 0.95) -> float:
         """Return the half width of the interval (a share of the latency) to expect of this many rounds."""
@@ -82,12 +84,29 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     free = max(len(s) - len(used), 1)  # degrees of freedom: one level a network is taken out
     ss, sv, vv = float(s @ s), float(s @ v), float(v @ v)
     slope = sv / ss if ss > 0 else 1.0
-    share = min(sv * sv / (ss * vv), 1.0) if ss > 0 and vv > 0 and sv > 0 else 0.0
+    share = _common_share(s, v)
+    kinds = sorted({kind for series in used.values() for r in series for kind in r.other_sentinels_ms})
+    others = {kind: _other_share(kind, used.values(), clock) for kind in kinds}
     residual = max(vv - slope * sv, 0.0) / max(free - 1, 1)
     weight = BETA_SPREAD**2 / (BETA_SPREAD**2 + residual / ss) if ss > 0 else 0.0
     beta = 1 + weight * (slope - 1)
     after = float(np.sqrt(np.sum((v - beta * s) ** 2) / free))
-    return Calibration(id, at_s, share, beta, noise, float(np.sqrt(vv / free)), after, len(used), len(s))
+    return Calibration(id, at_s, share, beta, noise, float(np.sqrt(vv / free)), after, len(used), len(s), others)
+
+
+def _common_share(s: NDArray[np.float64], v: NDArray[np.float64]) -> float:
+    """Return R2 of ``v`` on ``s``, both centred; 0 if they move against each other."""
+    ss, sv, vv = float(s @ s), float(s @ v), float(v @ v)
+    return min(sv * sv / (ss * vv), 1.0) if ss > 0 and vv > 0 and sv > 0 else 0.0
+
+
+def _other_share(kind: str, series: Iterable[Sequence[Round]], clock: str) -> float:
+    read = [[r for r in rounds if kind in r.other_sentinels_ms] for rounds in series]
+    read = [rounds for rounds in read if len(rounds) >= 2]
+    if not read:
+        return 0.0
+    s = _centred([[r.other_sentinels_ms[kind] for r in rounds] for rounds in read])
+    return _common_share(s, _centred([[r.value_ms(clock) for r in rounds] for rounds in read]))
 
 
 def _bracket(round_: Round) -> float:

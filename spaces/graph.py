@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from math import prod
 from typing import Final
 
@@ -285,7 +286,9 @@ def simplify(graph: Graph) -> Graph:
     """Return the graph that computes the same with fewer nodes.
 
     Identities vanish, zeros are carried as far as they stay zero (not through BatchNorm, which turns them into its
-    shift), and nodes that do not reach the output are dropped.
+    shift), and nodes that do not reach the output are dropped. Sums take their inputs in an order that depends on what
+    these compute, not on where they stood: runtimes fuse the first or the last, and networks that differ in nothing
+    else must not differ in that.
     """
     alias: dict[str, str] = {INPUT: INPUT}
     zeros: set[str] = set()
@@ -306,10 +309,24 @@ def simplify(graph: Graph) -> Graph:
             inputs = live
         alias[node.name] = node.name
         kept[node.name] = Node(node.name, operation, inputs, node.shape)
-    return _reaching(Graph(graph.input_shape, tuple(kept.values()), alias[graph.output]))
+    return _ordered(reaching(Graph(graph.input_shape, tuple(kept.values()), alias[graph.output])))
 
 
-def _reaching(graph: Graph) -> Graph:
+def _ordered(graph: Graph) -> Graph:
+    work: dict[str, str] = {INPUT: ""}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        inputs = node.inputs
+        if isinstance(node.operation, Add):
+            inputs = tuple(sorted(inputs, key=work.__getitem__))
+        told = f"{node.operation} {[work[i] for i in inputs]}"
+        work[node.name] = sha256(told.encode()).hexdigest()
+        nodes.append(Node(node.name, node.operation, inputs, node.shape))
+    return Graph(graph.input_shape, tuple(nodes), graph.output)
+
+
+def reaching(graph: Graph) -> Graph:
+    """Return the graph without the nodes that do not reach its output."""
     nodes = {node.name: node for node in graph.nodes}
     needed: set[str] = set()
     stack = [graph.output]

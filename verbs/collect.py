@@ -1,20 +1,28 @@
-"""``collect``: measure sampled networks of a space on a device."""
+"""``collect``: measure networks of a space on a device."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data.store import Store
 from ..devices.device import Device
-from ..profiler.campaign import run_items
-from ..profiler.plan import Items, choose, duplicates, named
+from ..devices.measurement import GATE
+from ..errors import UsageError
+from ..profiler.campaign import CampaignSummary, run
+from ..profiler.plan import Items, choose, distinct, duplicates, named
+from ..report.figures import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
+
+LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def collect(
@@ -27,6 +35,8 @@ def collect(
     seed: int = 0,
     threads: int | None = None,
     operations: bool = False,
+    every: bool = False,
+    plot: Path | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
     stop: threading.Event | None = None,
@@ -34,29 +44,45 @@ def collect(
     """Measure ``count`` sampled networks of a space on a device into a store; what is there is not repeated.
 
     With ``operations``, every single operation of the space is measured instead: what a ``lookup`` predictor adds up.
+    With ``every``, each different network of the space, once. ``plot`` is where the drift of the device is drawn.
     """
+    if operations and every:
+        raise UsageError("--operations and --every were both given; take one of them")
     chosen, place, timing = space_of(space), device_of(device, threads), named(plan)
+    if dry_run and not (operations or every):
+        jobs = count + len(duplicates(count))
+        return _dry_run(chosen, place, timing.burst_ms * timing.checks[-1], jobs, store)
     if operations:
         items = Items.operations(chosen, batch=place.batch)
+    elif every:
+        total = round(10**chosen.size_log10)
+        networks = distinct(chosen, lambda done: progress("telling networks apart", done, total))
+        items = Items.of(chosen, networks, batch=place.batch)
     else:
         items = Items.of(chosen, choose(chosen, count, seed=seed), batch=place.batch)
-    jobs = len(items.keys) + len(duplicates(len(items.keys)))
     if dry_run:
+        jobs = len(items.keys) + len(duplicates(len(items.keys)))
         return _dry_run(chosen, place, timing.burst_ms * timing.checks[-1], jobs, store)
     with Store(store, write=True) as opened:
-        summary = run_items(
+        summary = run(
             place, items, timing, opened, seed=seed,
             progress=lambda p: progress("measuring", p.done, p.total), stop=stop,
         )  # fmt: skip
     document = plain(asdict(summary)) | {
         "store": str(store), "space": chosen.spec, "device": place.fingerprint.id, "plan": plan, "seed": seed,
     }  # fmt: skip
-    verdicts = summary.verdicts
-    failed = sum(verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
-    code = INTERRUPTED if summary.interrupted else PARTIAL if failed else 0
-    if not code and verdicts.get("ok", 0) < sum(verdicts.values()) / 2:
-        code = UNRELIABLE
-    return Outcome(document, _collect_text(document), code)
+    if plot is not None and summary.drift is not None:
+        _draw(summary, plot)
+    return Outcome(document, _text(document), _exit_code(summary))
+
+
+def _exit_code(summary: CampaignSummary) -> int:
+    if summary.interrupted:
+        return INTERRUPTED
+    if summary.doubts:
+        return UNRELIABLE
+    failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
+    return PARTIAL if failed else 0
 
 
 def _dry_run(space: SearchSpace, device: Device, timed_ms: float, jobs: int, store: Path) -> Outcome:
@@ -71,7 +97,7 @@ def _dry_run(space: SearchSpace, device: Device, timed_ms: float, jobs: int, sto
     return Outcome(document, text)
 
 
-def _collect_text(d: Mapping[str, Any]) -> str:
+def _text(d: Mapping[str, Any]) -> str:
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(d["verdicts"].items())) or "nothing yet"
     lines = [
         f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}",
@@ -84,8 +110,51 @@ def _collect_text(d: Mapping[str, Any]) -> str:
             f"wall time inside timed networks {d['timed_share']:.0%}, sentinels {d['sentinel_share']:.0%}; "
             f"rounds in the reference state {d['gated_share'] or 0:.0%}"
         )
+    if d["drift"] is not None:
+        lines.append(_drift_text(d["drift"]))
     if d["rejected"]:
         lines.append("rounds left out: " + ", ".join(f"{n} {reason}" for reason, n in d["rejected"].items()))
+    if better := _better_sentinel(d["calibration"]):
+        lines.append(better)
     if d["interrupted"]:
         lines.append("interrupted: run the same command to go on")
+    elif d["doubts"]:
+        lines += ["NOT RELIABLE:", *(f"- {doubt}" for doubt in d["doubts"])]
+    else:
+        lines.append("reliable: nothing speaks against these numbers")
     return "\n".join(lines)
+
+
+def _drift_text(drift: Mapping[str, Any]) -> str:
+    text = f"the device over {drift['minutes'][-1]:.0f} min: {_sparkline(drift['sentinel_ms'])}"
+    if drift["slow_share"] < 0.005:
+        return f"{text} steady"
+    return f"{text} {drift['slow_factor']:.2f}x slower for {drift['slow_share']:.0%} of the rounds"
+
+
+def _sparkline(values: Sequence[float]) -> str:
+    """Return a line of blocks, from the smallest value to the largest or twice the smallest."""
+    low, high = min(values), max(*values, 2 * min(values))
+    return "".join(LEVELS[min(int((v - low) / (high - low) * len(LEVELS)), len(LEVELS) - 1)] for v in values)
+
+
+def _better_sentinel(calibration: Mapping[str, Any] | None) -> str | None:
+    """Return advice where another sentinel explains clearly more of the drift than the one in every round."""
+    shares: Mapping[str, float] = (calibration or {}).get("other_shares") or {}
+    if calibration is None or not shares:
+        return None
+    kind, share = max(shares.items(), key=itemgetter(1))
+    if share < calibration["common_share"] + 0.1:
+        return None
+    return (
+        f"the {kind} sentinel explains {share:.0%} of this device's drift, the one in use "
+        f"{calibration['common_share']:.0%}: --device local:sentinel={kind} would give better numbers"
+    )
+
+
+def _draw(summary: CampaignSummary, path: Path) -> None:
+    drift = summary.drift
+    assert drift is not None
+    started_s = np.asarray(drift.minutes) * 60
+    figure = drift_figure(started_s, drift.sentinel_ms, np.full(len(started_s), GATE * drift.fast_ms))
+    figure.savefig(path)

@@ -12,7 +12,7 @@ from ...registry import create
 from .. import host
 from ..fingerprint import Fingerprint
 from ..runtime import Runtime
-from ..sentinels import KINDS
+from ..sentinels import KINDS, digest
 from ..worker_session import WorkerSession, WorkerSettings
 
 
@@ -89,7 +89,7 @@ class LocalDevice:
                 **self._runtime.options,
                 "batch": self.batch,
                 "cores": list(self._settings.timed_cores),
-                "sentinel": self._settings.sentinel,
+                "sentinel": f"{self._settings.sentinel} {digest(self._settings.sentinel)}",
             },
         )
 

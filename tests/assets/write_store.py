@@ -12,7 +12,7 @@ from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.measurement import Failure
 from tempograd.profiler.campaign import run
-from tempograd.profiler.plan import QUICK
+from tempograd.profiler.plan import QUICK, Items, choose
 
 SPACE = "nasbench201:cells=1,width=32,size=32"
 DEVICE = "simulated:seed=11,crash=0.2,hang=0.1"
@@ -22,7 +22,7 @@ def write(path: Path) -> None:
     """Fill a store: a small campaign with faults, and beside it the verdicts that it does not give by itself."""
     space, device = registry.create("space", SPACE), registry.create("device", DEVICE)
     with Store(path, write=True) as store:
-        run(device, space, QUICK, store, count=12, seed=1, batch_size=6)
+        run(device, Items.of(space, choose(space, 12, seed=1)), QUICK, store, seed=1, batch_size=6)
         like = next(m for m in store.measurements() if m.verdict == "ok")
         campaign = store.begin(space.spec, device.fingerprint, QUICK.record(9), 9, purpose="verify")
         failure = Failure("refused", "load", detail="rank 9; allowed: up to 8")

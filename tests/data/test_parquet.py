@@ -171,7 +171,7 @@ def header(table, **changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: header(t, schema_=2, version="9.9"), r"schema 2, written by tempograd 9\.9.*pip install --upgrade"),
+        (lambda t: header(t, schema_=3, version="9.9"), r"schema 3, written by tempograd 9\.9.*pip install --upgrade"),
         (lambda t: header(t, pairs="many"), "metadata are not as written"),
         (lambda t: header(t, fingerprint={"unknown": 1}), "no data set of tempograd"),
         (lambda t: t.replace_schema_metadata({}), "no data set of tempograd"),
@@ -186,3 +186,14 @@ def test_foreign_content_is_refused(tmp_path, dataset, change, message):
     rewrite(folder, change)
     with pytest.raises(InputRefusedError, match=message):
         load(folder)
+
+
+def test_a_folder_of_the_first_schema_is_still_read(tmp_path, dataset):
+    folder = export(dataset, tmp_path / "out")
+
+    def first(table):
+        names = ("wall_median_ms", "wall_q05_ms", "wall_min_ms", "cpu_median_ms", "p90_ms", "p99_ms")
+        return header(table, schema_=1).drop_columns(list(names))
+
+    rewrite(folder, first)
+    assert same(load(folder), dataset)

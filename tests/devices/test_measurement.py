@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from tempograd.devices.measurement import Failure, Measurement, Reference, Round, estimate, order_interval
+from tempograd.devices.measurement import (
+    Failure,
+    Measurement,
+    Reference,
+    Round,
+    Statistics,
+    estimate,
+    order_interval,
+)
 
 
 def round_(value_ms: float, sentinel_ms: float = 1.0, **changes) -> Round:
@@ -109,3 +117,33 @@ def test_verdicts():
     assert measured([], failure=Failure("crashed", "load", 11)).verdict == "failed"
     assert np.isnan(measured([]).latency_ms)
     assert measured(steady).latency_ms == pytest.approx(2.0035)
+
+
+def test_statistics_are_of_all_samples_of_valid_rounds():
+    rounds = [
+        round_(0, wall_ms=(1.0, 2.0, 3.0), cpu_ms=(1.0, 1.0, 2.0)),
+        round_(0, wall_ms=(0.5, 9.0), cpu_ms=(0.4, 4.0)),
+        round_(0, wall_ms=(0.01,), cpu_ms=(0.01,), events=("thermal",)),
+    ]
+    told = measured(rounds).statistics
+    assert told == Statistics(5, 2.0, 0.5, 0.5, 1.0, None, None)
+    assert measured(rounds[2:]).statistics is None
+
+
+@pytest.mark.parametrize(
+    ("n", "quantile", "known"), [(63, "p90_ms", False), (64, "p90_ms", True), (662, "p99_ms", True)]
+)
+def test_tail_quantiles_need_as_many_samples_as_mlperf_asks(n, quantile, known):
+    wall = tuple(float(i + 1) for i in range(n))
+    found = getattr(Statistics.of([round_(0, wall_ms=wall, cpu_ms=wall)]), quantile)
+    assert found == (n - 1 if known else None)  # the second largest
+    assert getattr(Statistics.of([round_(0, wall_ms=wall, cpu_ms=wall, block=3)]), quantile) is None
+
+
+def test_a_tail_quantile_is_an_upper_bound():
+    rng = np.random.default_rng(0)
+    held = [
+        Statistics.of([round_(0, wall_ms=tuple(rng.uniform(0, 1, 200)), cpu_ms=(1.0,))]).p90_ms >= 0.9
+        for _ in range(300)
+    ]
+    assert np.mean(held) > 0.97

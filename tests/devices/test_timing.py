@@ -66,7 +66,7 @@ def test_warm_up_of_a_large_network_is_capped_by_time_but_has_six_runs(clock, ti
 def test_a_burst_lasts_long_enough_and_counts_its_samples(clock):
     counted = []
     wall, cpu = timing.burst(
-        clock.network(always(1.0), wait_ms=0.25), lambda: counted.append(1), burst_ms=10.0, fastest_ms=1.0
+        clock.network(always(1.0), wait_ms=0.25), lambda: counted.append(1), burst_ms=10.0, block=1
     )
     assert wall == pytest.approx([1.25] * 8)
     assert cpu == pytest.approx([1.0] * 8)
@@ -74,12 +74,12 @@ def test_a_burst_lasts_long_enough_and_counts_its_samples(clock):
 
 
 def test_a_burst_has_three_samples_of_a_large_network(clock):
-    wall, _ = timing.burst(clock.network([5.0, 40.0, 41.0, 42.0]), nothing, burst_ms=10.0, fastest_ms=40.0)
+    wall, _ = timing.burst(clock.network([5.0, 40.0, 41.0, 42.0]), nothing, burst_ms=10.0, block=1)
     assert wall == pytest.approx([40.0, 41.0, 42.0])  # the first run, 5 ms, is discarded
 
 
 def test_short_inferences_are_timed_as_blocks(clock):
-    wall, cpu = timing.burst(clock.network(always(0.03)), nothing, burst_ms=2.1, fastest_ms=0.03)
+    wall, cpu = timing.burst(clock.network(always(0.03)), nothing, burst_ms=2.1, block=timing.block_of(0.03))
     assert len(wall) == 10  # blocks of 7 x 0.03 ms
     assert wall == cpu == pytest.approx([0.03] * 10)
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from tempograd.data.store import Store
 from tempograd.devices.device import Model
 from tempograd.devices.measurement import Failure
 from tempograd.errors import DeviceError, StoreError, UsageError
-from tempograd.profiler.campaign import interruptible, run, run_items, schedule
-from tempograd.profiler.plan import QUICK, STANDARD, choose, duplicates
+from tempograd.profiler.campaign import _doubts, interruptible, run, schedule
+from tempograd.profiler.drift import Drift
+from tempograd.profiler.plan import QUICK, STANDARD, Items, choose, duplicates
 from tempograd.profiler.protocol import CALIBRATION_ROUNDS
 
 from .conftest import SPACE, STILL, ScriptedDevice, items
@@ -40,6 +42,12 @@ def nothing_is_left(monkeypatch, tmp_path_factory):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepare")]
 
 
+def sample(device, space, plan, store, *, count, seed=0, **options):
+    """Time a sample of a space, as ``collect`` does."""
+    items = Items.of(space, choose(space, count, seed=seed), batch=device.batch)
+    return run(device, items, plan, store, seed=seed, **options)
+
+
 def truth(device, space, keys, directory):
     models = [Model(k, *space.write_onnx(space.from_key(k), directory, batch=1, seed=0)) for k in keys]
     return np.array([device.true_ms(model) for model in models])
@@ -50,7 +58,7 @@ def truth(device, space, keys, directory):
 
 @pytest.mark.parametrize("plan", [QUICK, STANDARD], ids=["quick", "standard"])
 def test_labels_are_true_and_intervals_hold_on_a_device_that_changes_its_speed(device, space, store, plan, tmp_path):
-    summary = run(device, space, plan, store, count=80, seed=3)
+    summary = sample(device, space, plan, store, count=80, seed=3)
     assert summary.networks == 80
     assert summary.measured == 80 + summary.duplicates == sum(summary.verdicts.values())
     assert not summary.interrupted
@@ -67,7 +75,7 @@ def test_labels_are_true_and_intervals_hold_on_a_device_that_changes_its_speed(d
 
 
 def test_what_is_measured_is_what_was_chosen_and_a_few_twice(device, space, store):
-    summary = run(device, space, QUICK, store, count=40, seed=5, batch_size=8)
+    summary = sample(device, space, QUICK, store, count=40, seed=5, batch_size=8)
     keys = [a.key for a in choose(space, 40, seed=5)]
     twice = {(keys[place], 1) for place in duplicates(40)}
     assert store.done(summary.campaign) == {(key, 0) for key in keys} | twice
@@ -82,20 +90,20 @@ def test_what_is_measured_is_what_was_chosen_and_a_few_twice(device, space, stor
 
 
 def test_a_grown_campaign_measures_only_what_is_new(device, space, store):
-    first = run(device, space, QUICK, store, count=20, seed=5)
+    first = sample(device, space, QUICK, store, count=20, seed=5)
     # the seed and the plan name the campaign, so the larger one is the same one
-    second = run(device, space, QUICK, store, count=40, seed=5)
+    second = sample(device, space, QUICK, store, count=40, seed=5)
     assert second.campaign == first.campaign
     assert second.found == first.measured
     assert second.found + second.measured == 40 + second.duplicates
-    again = run(device, space, QUICK, store, count=40, seed=5)
+    again = sample(device, space, QUICK, store, count=40, seed=5)
     assert again.measured == 0
     assert again.verdicts == second.verdicts
 
 
 def test_progress_is_told_and_ends_at_the_total(device, space, store):
     seen = []
-    summary = run(device, space, QUICK, store, count=20, batch_size=5, progress=seen.append)
+    summary = sample(device, space, QUICK, store, count=20, batch_size=5, progress=seen.append)
     assert [p.done for p in seen] == sorted(p.done for p in seen)
     assert seen[-1].done == seen[-1].total == summary.measured
     assert seen[-1].remaining_s == 0
@@ -107,7 +115,7 @@ def test_progress_is_told_and_ends_at_the_total(device, space, store):
 
 def test_a_duplicate_meets_another_process_at_another_time(store):
     device = ScriptedDevice()
-    run_items(device, items(60), QUICK, store, batch_size=10)
+    run(device, items(60), QUICK, store, batch_size=10)
     for place in duplicates(60):
         where = [session.number for session in device.sessions if f"op{place}" in session.loaded]
         assert len(where) == 2
@@ -125,7 +133,7 @@ def test_duplicates_come_at_least_a_batch_later():
 
 def test_rounds_are_in_random_order_and_never_the_same_again(store):
     device = ScriptedDevice()
-    run_items(device, items(10), QUICK, store, seed=1)
+    run(device, items(10), QUICK, store, seed=1)
     first = [tuple(p) for p in device.sessions[0].passes if len(p) == 10]
     assert len(set(first)) == len(first) >= 6
 
@@ -143,7 +151,7 @@ def test_the_next_batch_is_made_while_this_one_is_timed(store):
         return None
 
     device = ScriptedDevice(on_load=on_load, on_round=on_round)
-    summary = run_items(device, items(20), QUICK, store, batch_size=10)
+    summary = run(device, items(20), QUICK, store, batch_size=10)
     assert summary.verdicts == {"ok": 24}
 
 
@@ -154,7 +162,7 @@ def test_with_no_core_to_spare_nothing_is_made_meanwhile(store):
         on_round=lambda session, key: order.append(("round", session.number)),
         environment={"simulated": True, "timed_cores": [0], "idle_cores": [0]},
     )
-    run_items(device, items(30), QUICK, store, batch_size=10)
+    run(device, items(30), QUICK, store, batch_size=10)
     numbers = [number for _, number in order]
     assert numbers == sorted(numbers)
 
@@ -168,14 +176,14 @@ def test_the_builder_keeps_off_the_timed_cores(store):
         on_load=lambda session, key: seen.add(frozenset(os.sched_getaffinity(0))),
         environment={"simulated": True, "timed_cores": [cores[-1]], "idle_cores": cores[:-1]},
     )
-    run_items(device, items(5), QUICK, store)
+    run(device, items(5), QUICK, store)
     assert seen == {frozenset(cores[:-1])}
     assert sorted(os.sched_getaffinity(0)) == cores
 
 
 def test_calibration_comes_first_and_again_after_an_hour(store):
     device = ScriptedDevice(step_s=3.0)  # 32 networks x 6 rounds: ten minutes a batch
-    summary = run_items(device, items(300), QUICK, store)
+    summary = run(device, items(300), QUICK, store)
     known = store.calibrations(device.fingerprint.id)
     assert 1 < len(known) < 9
     assert all(b["at_s"] - a["at_s"] > 3600 for a, b in pairwise(known))
@@ -187,19 +195,19 @@ def test_calibration_comes_first_and_again_after_an_hour(store):
 
 def test_a_few_networks_do_not_replace_a_calibration_on_a_dozen(store):
     device = ScriptedDevice()
-    run_items(device, items(20), QUICK, store)
+    run(device, items(20), QUICK, store)
     device.now_s += 7200
-    run_items(device, items(3), QUICK, store, seed=1)
+    run(device, items(3), QUICK, store, seed=1)
     assert len(store.calibrations(device.fingerprint.id)) == 1
     device.now_s += 7200
-    run_items(device, items(20), QUICK, store, seed=2)
+    run(device, items(20), QUICK, store, seed=2)
     assert len(store.calibrations(device.fingerprint.id)) == 2
 
 
 def test_the_next_campaign_remembers_the_device(store):
     device = ScriptedDevice()
-    run_items(device, items(5), QUICK, store)
-    summary = run_items(device, items(5), QUICK, store, seed=1)
+    run(device, items(5), QUICK, store)
+    summary = run(device, items(5), QUICK, store, seed=1)
     assert len(store.calibrations(device.fingerprint.id)) == 1
     assert summary.calibration is not None
 
@@ -207,7 +215,7 @@ def test_the_next_campaign_remembers_the_device(store):
 def test_networks_without_gated_rounds_wait_once(store):
     device = registry.create("device", "simulated:seed=2,slow=1.6,dwell_min_s=20,dwell_max_s=60")
     space = registry.create("space", SPACE)
-    run(device, space, STANDARD, store, count=30, batch_size=6)
+    sample(device, space, STANDARD, store, count=30, batch_size=6)
     rounds = [len(m.rounds) for m in store.measurements()]
     assert max(rounds) > STANDARD.checks[-1]
     assert max(rounds) <= 2 * (STANDARD.checks[-1] + STANDARD.checks[0])
@@ -222,7 +230,7 @@ def crash(key):
 
 def test_failures_are_rows_and_everybody_else_is_measured(space, store):
     device = registry.create("device", "simulated:seed=1,crash=0.05,hang=0.04,oom=0.03,nan=0.04")
-    summary = run(device, space, QUICK, store, count=120, batch_size=16)
+    summary = sample(device, space, QUICK, store, count=120, batch_size=16)
     rows = list(store.measurements())
     assert len(rows) == summary.measured == 120 + summary.duplicates
     failed = [m for m in rows if m.failure]
@@ -237,7 +245,7 @@ def test_failures_are_rows_and_everybody_else_is_measured(space, store):
 
 def test_a_network_that_fails_is_tried_again_alone_in_a_fresh_process(store):
     device = ScriptedDevice(on_round=lambda session, key: crash(key) if key == "op3" else None)
-    summary = run_items(device, items(10), QUICK, store)
+    summary = run(device, items(10), QUICK, store)
     where = [session for session in device.sessions if "op3" in session.loaded]
     assert len(where) == 2
     assert where[1].loaded == ["op3"]
@@ -249,7 +257,7 @@ def test_a_network_that_fails_is_tried_again_alone_in_a_fresh_process(store):
 def test_survivors_keep_their_rounds(store):
     device = ScriptedDevice()
     device.on_round = lambda session, key: crash(key) if key == "op3" and len(session.passes) == 4 else None
-    run_items(device, items(10), QUICK, store)
+    run(device, items(10), QUICK, store)
     first, second, *_ = device.sessions
     rescue = next(s for s in device.sessions[1:] if len(s.loaded) == 9)
     assert len(first.passes) == 4
@@ -259,7 +267,7 @@ def test_survivors_keep_their_rounds(store):
 
 def test_a_failure_that_does_not_come_again_is_only_noted(store):
     device = ScriptedDevice(on_round=lambda s, key: crash(key) if key == "op3" and s.number == 0 else None)
-    summary = run_items(device, items(8), QUICK, store)
+    summary = run(device, items(8), QUICK, store)
     assert set(summary.verdicts) == {"ok"}
     (row,) = store.measurements(key="op3")
     assert row.attempts == 2
@@ -270,7 +278,7 @@ def test_a_refused_network_is_not_tried_again(store):
     device = ScriptedDevice(
         on_load=lambda s, key: Failure("refused", "load", detail="rank 9") if key == "op3" else None
     )
-    summary = run_items(device, items(8), QUICK, store)
+    summary = run(device, items(8), QUICK, store)
     assert len([session for session in device.sessions if "op3" in session.loaded]) == 1
     assert summary.verdicts == {"failed": 1, "ok": 9}
 
@@ -279,11 +287,11 @@ def test_a_device_that_fails_network_after_network_is_stopped_and_nothing_is_los
     device = ScriptedDevice(on_load=lambda session, key: Failure("refused", "load", detail="no such provider"))
     device_error = r"11 of the last 11 networks failed alike \(refused; no such provider\).*same command goes on"
     with pytest.raises(DeviceError, match=device_error):
-        run_items(device, items(40), QUICK, store, batch_size=8)
+        run(device, items(40), QUICK, store, batch_size=8)
     assert store.counts() == {"failed": 11}
     assert all(session.closed for session in device.sessions)
     device.on_load = lambda session, key: None
-    summary = run_items(device, items(40), QUICK, store, batch_size=8)
+    summary = run(device, items(40), QUICK, store, batch_size=8)
     assert summary.found == 11
     assert summary.verdicts["ok"] == summary.measured
 
@@ -291,15 +299,15 @@ def test_a_device_that_fails_network_after_network_is_stopped_and_nothing_is_los
 def test_what_a_broken_device_did_to_networks_is_not_held_against_them(store):
     device = ScriptedDevice(on_round=lambda session, key: crash(key))
     with pytest.raises(DeviceError, match="11 of the last 11 networks failed alike"):
-        run_items(device, items(40), QUICK, store)
+        run(device, items(40), QUICK, store)
     assert store.counts() == {}
     device.on_round = lambda session, key: None
-    assert set(run_items(device, items(40), QUICK, store).verdicts) == {"ok"}
+    assert set(run(device, items(40), QUICK, store).verdicts) == {"ok"}
 
 
 def test_a_fifth_of_failures_is_allowed(store):
     device = ScriptedDevice(on_load=lambda s, key: Failure("refused", "load") if int(key[2:]) % 7 == 0 else None)
-    summary = run_items(device, items(140), QUICK, store)
+    summary = run(device, items(140), QUICK, store)
     assert summary.verdicts["failed"] >= 20
 
 
@@ -307,7 +315,7 @@ def test_a_device_that_is_not_there_is_an_error(store, monkeypatch):
     device = ScriptedDevice()
     monkeypatch.setattr(device, "open", lambda: (_ for _ in ()).throw(DeviceError("no provider")))
     with pytest.raises(DeviceError, match="no provider"):
-        run_items(device, items(3), QUICK, store)
+        run(device, items(3), QUICK, store)
 
 
 def test_a_pass_that_is_lost_without_a_culprit_is_repeated_but_not_for_ever(store):
@@ -320,11 +328,11 @@ def test_a_pass_that_is_lost_without_a_culprit_is_repeated_but_not_for_ever(stor
         return None
 
     limit = 2
-    summary = run_items(ScriptedDevice(on_round=on_round), items(5), QUICK, store)
+    summary = run(ScriptedDevice(on_round=on_round), items(5), QUICK, store)
     assert summary.verdicts == {"ok": 6}
     limit = 99
     with pytest.raises(DeviceError, match="no network ran"):
-        run_items(ScriptedDevice(on_round=on_round), items(5), QUICK, store, seed=1)
+        run(ScriptedDevice(on_round=on_round), items(5), QUICK, store, seed=1)
 
 
 def test_a_network_that_cannot_be_built_ends_the_campaign_and_leaves_nothing(store):
@@ -337,7 +345,7 @@ def test_a_network_that_cannot_be_built_ends_the_campaign_and_leaves_nothing(sto
 
     device = ScriptedDevice()
     with pytest.raises(UsageError, match="op25"):
-        run_items(device, type(broken)(broken.space, broken.keys, build), QUICK, store, batch_size=10)
+        run(device, type(broken)(broken.space, broken.keys, build), QUICK, store, batch_size=10)
     assert all(session.closed for session in device.sessions)
     assert sum(store.counts().values()) >= 10
 
@@ -349,13 +357,13 @@ def test_a_store_that_fails_ends_the_campaign(store, monkeypatch):
     device = ScriptedDevice()
     monkeypatch.setattr(store, "append", full)
     with pytest.raises(StoreError, match="disk full"):
-        run_items(device, items(30), QUICK, store, batch_size=10)
+        run(device, items(30), QUICK, store, batch_size=10)
     assert all(session.closed for session in device.sessions)
 
 
 def test_hot_rounds_are_kept_and_named(store):
     device = ScriptedDevice(events=("thermal",))
-    summary = run_items(device, items(5), QUICK, store)
+    summary = run(device, items(5), QUICK, store)
     assert set(summary.verdicts) == {"hot"}
     assert summary.rejected["thermal"] >= 30
     assert LatencyDataset.from_store(store).keys == ()
@@ -364,7 +372,7 @@ def test_hot_rounds_are_kept_and_named(store):
 @pytest.mark.parametrize("size", [0, -1])
 def test_senseless_batches_are_refused(store, size):
     with pytest.raises(UsageError, match="batch_size"):
-        run_items(ScriptedDevice(), items(3), QUICK, store, batch_size=size)
+        run(ScriptedDevice(), items(3), QUICK, store, batch_size=size)
 
 
 # -- stopping and resuming ---------------------------------------------------------------------------------------
@@ -373,15 +381,15 @@ def test_senseless_batches_are_refused(store, size):
 def test_a_stopped_campaign_goes_on_where_it_was(space, tmp_path):
     plain = registry.create("device", STILL)
     with Store(tmp_path / "undisturbed.db", write=True) as store:
-        run(plain, space, QUICK, store, count=40, batch_size=8)
+        sample(plain, space, QUICK, store, count=40, batch_size=8)
         expected = {(m.key, m.replicate): m.latency_ms for m in store.measurements()}
     stop = threading.Event()
     with Store(tmp_path / "s.db", write=True) as store:
         device = registry.create("device", STILL)
-        summary = run(device, space, QUICK, store, count=40, batch_size=8, stop=stop, progress=lambda p: stop.set())
+        summary = sample(device, space, QUICK, store, count=40, batch_size=8, stop=stop, progress=lambda p: stop.set())
         assert summary.interrupted
         assert 0 < summary.measured < 40
-        summary = run(registry.create("device", STILL), space, QUICK, store, count=40, batch_size=8)
+        summary = sample(registry.create("device", STILL), space, QUICK, store, count=40, batch_size=8)
         assert not summary.interrupted
         assert {(m.key, m.replicate): m.latency_ms for m in store.measurements()} == expected
 
@@ -389,7 +397,7 @@ def test_a_stopped_campaign_goes_on_where_it_was(space, tmp_path):
 def test_stopping_finishes_the_pass_and_keeps_what_is_closed(store):
     stop = threading.Event()
     device = ScriptedDevice(on_round=lambda session, key: stop.set() if len(session.passes) == 9 else None)
-    summary = run_items(device, items(32), QUICK, store, stop=stop)
+    summary = run(device, items(32), QUICK, store, stop=stop)
     assert summary.interrupted
     assert len(device.sessions[0].passes[-1]) == 12  # the calibration was under way, nothing was closed yet
     assert summary.measured == 0
@@ -414,11 +422,12 @@ COLLECT = """
     from tempograd import registry
     from tempograd.data.store import Store
     from tempograd.profiler.campaign import run
-    from tempograd.profiler.plan import QUICK
+    from tempograd.profiler.plan import QUICK, Items, choose
     space, device = registry.create("space", sys.argv[2]), registry.create("device", sys.argv[3])
     with Store(sys.argv[1], write=True) as store:
         tell = lambda p: print(p.done, flush=True)
-        run(device, space, QUICK, store, count=48, seed=2, batch_size=6, progress=tell)
+        items = Items.of(space, choose(space, 48, seed=2))
+        run(device, items, QUICK, store, seed=2, batch_size=6, progress=tell)
     print("done", flush=True)
 """
 
@@ -426,7 +435,7 @@ COLLECT = """
 @pytest.mark.promise(1)
 def test_a_campaign_killed_at_random_loses_and_doubles_nothing(space, tmp_path):
     with Store(tmp_path / "undisturbed.db", write=True) as store:
-        run(registry.create("device", STILL), space, QUICK, store, count=48, seed=2, batch_size=6)
+        sample(registry.create("device", STILL), space, QUICK, store, count=48, seed=2, batch_size=6)
         expected = {(m.key, m.replicate): (m.latency_ms, m.verdict) for m in store.measurements()}
     chance, path, kills, lines = random.Random(0), tmp_path / "s.db", 0, []
     while "done" not in lines:
@@ -455,7 +464,7 @@ def test_leftovers_of_a_killed_run_do_no_harm(space, tmp_path):
     (tmp_path / "s.db.lock").write_text("")
     (tmp_path / "s.db.holder").write_text("{")
     with Store(tmp_path / "s.db", write=True) as store:
-        assert run(registry.create("device", STILL), space, QUICK, store, count=3).measured == 4
+        assert sample(registry.create("device", STILL), space, QUICK, store, count=3).measured == 4
 
 
 # -- a real device -----------------------------------------------------------------------------------------------
@@ -463,7 +472,7 @@ def test_leftovers_of_a_killed_run_do_no_harm(space, tmp_path):
 
 def test_real_networks_on_this_machine(space, store):
     device = registry.create("device", "local")
-    summary = run(device, space, QUICK, store, count=6, batch_size=4)
+    summary = sample(device, space, QUICK, store, count=6, batch_size=4)
     assert summary.measured == 6 + summary.duplicates
     assert set(summary.verdicts) <= {"ok", "noisy"}
     assert 0 < summary.timed_share < 1
@@ -473,3 +482,32 @@ def test_real_networks_on_this_machine(space, store):
         assert m.environment["timed_cores"]
         assert m.environment["first_run_ms"] > 0
         assert sum(m.environment["providers"].values()) > 0
+
+
+# -- can the run be believed? ------------------------------------------------------------------------------------
+
+
+def test_a_good_run_has_no_doubts(device, space, store):
+    summary = sample(device, space, QUICK, store, count=60, seed=3)
+    assert summary.doubts == ()
+    assert summary.drift.fast_ms > 0.9
+    assert set(summary.calibration.other_shares) == {"depthwise", "overhead"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rounds", "said"),
+    [
+        ({"verdicts": {"ok": 29, "noisy": 31, "failed": 9}}, 100, "29 of 60 labels met the plan's 5%"),
+        ({"repeatability": 0.06, "pairs": 8}, 100, "two processes disagree by 6.0%"),
+        ({"rejected": {"sentinel_bracket": 40, "thermal": 20}}, 100, "60 of 100 rounds had to be left out (40 sent"),
+        ({"gated_share": 0.1}, 100, "10% of the rounds were taken in the reference state, and the sentinel explains"),
+        ({"drift": Drift((), (), 1.0, 0.0, 1.0, -0.2)}, 100, "moved by -20%"),
+    ],
+)
+def test_what_speaks_against_a_run_is_said(device, space, store, changes, rounds, said):
+    summary = sample(device, space, QUICK, store, count=6, seed=3)
+    share = {"calibration": replace(summary.calibration, common_share=0.3)} if "gated_share" in changes else {}
+    good = replace(summary, verdicts={"ok": 60}, repeatability=0.01, pairs=8, rejected={}, gated_share=0.9, drift=None)
+    assert list(_doubts(good, QUICK, 100)) == []
+    (doubt,) = _doubts(replace(good, **changes, **share), QUICK, rounds)
+    assert said in doubt

@@ -208,3 +208,17 @@ def test_without_any_valid_round_a_network_waits_and_then_ends():
     assert next_step(lambda: None, STANDARD, valid=0, taken=30, waited=False) == "wait"
     assert next_step(lambda: None, STANDARD, valid=0, taken=46, waited=True) == "close"
     assert next_step(lambda: None, replace(QUICK, requeue=False), valid=0, taken=12, waited=False) == "close"
+
+
+def test_the_other_sentinels_are_judged_in_the_rounds_in_which_they_were_read():
+    rng = np.random.default_rng(3)
+    rounds = {}
+    for key in "abc":
+        rounds[key] = [
+            replace(r, other_sentinels_ms={"follows": r.value_ms("cpu"), "steady": 1.0} if n % 4 == 0 else {})
+            for n, r in enumerate(series(rng, 12, noise=0.01, sentinel_noise=0.02))
+        ]
+    found = calibrate(rounds, "cpu")
+    assert found.other_shares["follows"] == pytest.approx(1.0, abs=0.05)
+    assert found.other_shares["steady"] == 0.0
+    assert calibrate({k: series(rng, 12) for k in "ab"}, "cpu").other_shares == {}

@@ -7,7 +7,7 @@ from tempograd.devices.device import Model
 from tempograd.devices.measurement import Failure
 from tempograd.profiler.campaign import run
 from tempograd.profiler.engine import clock_of
-from tempograd.profiler.plan import QUICK, Items
+from tempograd.profiler.plan import QUICK, Items, choose
 from tempograd.profiler.verify import measure
 
 from .conftest import ScriptedDevice, items
@@ -16,7 +16,7 @@ from .conftest import ScriptedDevice, items
 def test_networks_come_back_in_the_order_asked_and_precisely(device, space, tmp_path):
     chosen = space.sample(5, np.random.default_rng(0))
     with Store(tmp_path / "s.db", write=True) as store:
-        run(device, space, QUICK, store, count=40)
+        run(device, Items.of(space, choose(space, 40, seed=0)), QUICK, store)
         found = measure(device, Items.of(space, chosen), store=store)
         again = measure(device, Items.of(space, chosen), store=store)
         rows = list(store.measurements(newest=10))

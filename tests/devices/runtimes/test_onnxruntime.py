@@ -64,8 +64,8 @@ def test_a_provider_that_is_not_there_is_an_error():
 
 
 def test_every_node_is_counted_on_its_provider():
-    program = OnnxRuntime(optimisation="none").load(sentinels.build("overhead"), HERE)
-    assert program.providers == {"CPUExecutionProvider": 240}
+    program = OnnxRuntime(optimisation="none").load(sentinels.read("overhead"), HERE)
+    assert program.providers == {"CPUExecutionProvider": 800}
 
 
 def test_inputs_are_seeded_and_taken_in_turn():
@@ -132,8 +132,8 @@ def test_external_weights_are_read_from_the_folder(tmp_path, precision):
 
 
 def test_the_check_of_int8_sees_the_quantised_graph():
-    program = OnnxRuntime(precision="int8").load(sentinels.build("convolution", precision="int8"), HERE)
-    nodes = len(ModelProto.FromString(sentinels.build("convolution")).graph.node)
+    program = OnnxRuntime(precision="int8").load(sentinels.read("convolution", small=True), HERE)
+    nodes = len(ModelProto.FromString(sentinels.read("convolution")).graph.node)
     assert sum(program.providers.values()) > nodes
 
 
@@ -153,7 +153,7 @@ def test_denormals_are_flushed_and_torch_is_never_imported():
 
         runtime = OnnxRuntime()
         runtime.start()
-        runtime.load(sentinels.build("overhead"), Path.cwd()).run()
+        runtime.load(sentinels.read("overhead"), Path.cwd()).run()
         tiny = numpy_helper.from_array(np.full((1, 16), 1e-38, np.float32), "tiny")
         small = numpy_helper.from_array(np.full((1, 16), 1e-3, np.float32), "small")
         nodes = [
