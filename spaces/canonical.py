@@ -61,7 +61,7 @@ def _merged(graph: Graph) -> tuple[list[Node], str]:
             operation, inputs = Zero(), ()
             constant.add(node.name)
         work = repr(operation), inputs
-        if not isinstance(operation, _WEIGHTED + (Zero,)) and work in known:
+        if not isinstance(operation, (*_WEIGHTED, Zero)) and work in known:
             alias[node.name] = known[work]
             continue
         known[work] = alias[node.name] = node.name
