@@ -42,6 +42,7 @@ class Loaded:
         warm_up_runs: inferences until times settled.
         warm_up_capped: the cap was reached before times settled.
         providers: execution provider -> number of nodes that it executed.
+        kernels: kernel -> number of nodes, after all optimisations; empty where that is not known.
         peak_memory_bytes: resident set of the measuring process after loading, at its highest.
         failure: set if this network cannot be timed; then the numbers above are 0.
     """
@@ -52,6 +53,7 @@ class Loaded:
     warm_up_runs: int = 0
     warm_up_capped: bool = False
     providers: dict[str, int] = field(default_factory=dict[str, int])
+    kernels: dict[str, int] = field(default_factory=dict[str, int])
     peak_memory_bytes: int = 0
     failure: Failure | None = None
 

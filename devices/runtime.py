@@ -21,6 +21,11 @@ class Program(Protocol):
         """Execution provider -> number of nodes given to it."""
         ...
 
+    @property
+    def kernels(self) -> dict[str, int]:
+        """Kernel -> number of nodes, after all optimisations; empty where that is not known."""
+        ...
+
     def run(self) -> None:
         """Run one inference, on the next of several inputs; nothing is copied to or from Python."""
         ...

@@ -19,17 +19,17 @@ def build(kind: str, *, precision: str = "fp32") -> bytes:
 
     Args:
         kind: ``convolution`` (arithmetic-bound), ``depthwise`` (bandwidth-bound) or ``overhead`` (many tiny nodes).
-        precision: that the device runs in; for ``int8`` images are smaller, for activations quantised at run time
-            make convolutions some ten times slower.
+        precision: that the device runs in; images are smaller for ``int8-dynamic``, where activations quantised at run
+            time make convolutions some ten times slower, and larger for ``int8-static``, where they are faster.
 
     Raises:
         UnknownNameError: no such kind.
     """
-    small = precision == "int8"
+    dense, depthwise = {"int8-dynamic": (10, 10), "int8-static": (48, 64)}.get(precision, (32, 64))
     if kind == "convolution":
-        return _chain([_layer(64, 64, 3) for _ in range(3)], channels=64, size=10 if small else 32)
+        return _chain([_layer(64, 64, 3) for _ in range(3)], channels=64, size=dense)
     if kind == "depthwise":
-        return _chain([_layer(96, 96, 3, groups=96) for _ in range(4)], channels=96, size=10 if small else 64)
+        return _chain([_layer(96, 96, 3, groups=96) for _ in range(4)], channels=96, size=depthwise)
     if kind == "overhead":
         return _chain([_layer(8, 8, 1) for _ in range(120)], channels=8, size=4)
     raise UnknownNameError("sentinel", kind, KINDS)

@@ -77,6 +77,7 @@ class Worker:
             "warm_up_capped": warm.capped,
             "typical_ms": warm.typical_ms,
             "providers": program.providers,
+            "kernels": program.kernels,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
 

@@ -264,6 +264,7 @@ class _LoadReply(_Reply):
     warm_up_capped: bool = False
     typical_ms: Annotated[float, Field(ge=0)] = 0.0
     providers: dict[str, int] = Field(default_factory=dict)
+    kernels: dict[str, int] = Field(default_factory=dict)
     peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
     failure: _FailureReply | None = None
 

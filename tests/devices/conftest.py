@@ -22,7 +22,7 @@ from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
 class Program:
     def __init__(self, inner, what):
         self._inner, self._what, self._runs = inner, what, 0
-        self.providers = inner.providers
+        self.providers, self.kernels = inner.providers, inner.kernels
 
     def run(self):
         self._runs += 1

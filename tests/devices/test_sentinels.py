@@ -29,11 +29,11 @@ def weights_digest(kind: str, precision: str = "fp32") -> str:
 def test_a_sentinel_never_changes(kind):
     assert sentinels.build(kind) == sentinels.build(kind)
     assert weights_digest(kind) == WEIGHTS[kind]
-    assert weights_digest(kind, "int8") == WEIGHTS[kind]
+    assert weights_digest(kind, "int8-static") == WEIGHTS[kind]
 
 
 @pytest.mark.parametrize("kind", sentinels.KINDS)
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8-dynamic", "int8-static"])
 def test_a_sentinel_is_a_valid_network_with_sane_outputs(kind, precision):
     content = sentinels.build(kind, precision=precision)
     onnx.checker.check_model(ModelProto.FromString(content), full_check=True)
