@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .fingerprint import Fingerprint
 from .measurement import Failure, Round
 
@@ -82,6 +85,14 @@ class Session(Protocol):
 
     def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:
         """Time one round of each network, in the order given."""
+        ...
+
+    def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]] | None:
+        """Return what a network computes for each of these inputs, None from a device that computes nothing."""
+        ...
+
+    def hold_inputs(self, held: bool) -> None:
+        """Time every network on one and the same input from now on, or on several in turn as at first."""
         ...
 
     def close(self) -> None:

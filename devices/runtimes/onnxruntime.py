@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError, UsageError
 from ..runtime import FallbackError
@@ -252,9 +253,9 @@ class OrtProgram:
             raise FallbackError(f"{provider} was asked for; nodes went to {self._providers}")
         self._kernels = kernels or {}
         rng = np.random.Generator(np.random.PCG64(0))
-        bindings = [self._bind(rng) for _ in range(INPUTS)]
-        self._turns = cycle(bindings)
-        self._last = bindings[0]
+        self._bindings = [self._bind(rng) for _ in range(INPUTS)]
+        self._turns = cycle(self._bindings)
+        self._last = self._bindings[0]
 
     @property
     def providers(self) -> dict[str, int]:
@@ -280,6 +281,25 @@ class OrtProgram:
             if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
                 raise MemoryError(_line(error)) from error
             raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
+
+    def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the first output for these values of the only input.
+
+        Raises:
+            InputRefusedError: they do not fit, there are several inputs, or a node cannot run.
+        """
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise InputRefusedError(f"this network has {len(inputs)} inputs; outputs are compared for one input only")
+        try:
+            found = self._session.run(None, {inputs[0].name: values})[0]
+        except Exception as error:  # pybind's classes share no base but Exception
+            raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
+        return np.asarray(found, np.float32)
+
+    def hold(self, held: bool) -> None:
+        """Run on one and the same input from now on, or on several in turn as at first."""
+        self._turns = cycle(self._bindings[:1] if held else self._bindings)
 
     def invalid_output(self) -> str | None:
         """Return which output of the last run holds NaN or an infinity, or None."""
