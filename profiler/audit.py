@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, hypot, log
+from math import ceil, exp, hypot, log
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -209,7 +209,8 @@ class Audit:
 
     def _run_verdict(self) -> list[Check]:
         timed = [row for row in self._rows if row.rounds]
-        tau, enough = spread(self._pairs), len(self._pairs) >= MIN_PAIRS
+        tau, pairs = spread(self._pairs), len(self._pairs)
+        few = "" if pairs >= MIN_PAIRS else f"fewer than {MIN_PAIRS} blind duplicates: collect more networks"
         ok = float(np.mean([row.verdict == "ok" for row in self._rows]))
         rounds = sum(row.rounds for row in timed)
         rejected = sum((row.rejected for row in timed), Counter[str]())
@@ -218,8 +219,8 @@ class Audit:
         reasons = ", ".join(f"{n} {reason}" for reason, n in rejected.items())
         return [
             Check(
-                "run.repeatability", tau <= self._target if enough else None, f"{tau:.1%} from {len(self._pairs)} pairs",
-                f"<= {self._target:.0%}", "" if enough else f"fewer than {MIN_PAIRS} blind duplicates: collect more networks",
+                "run.repeatability", None if few else tau <= self._target, f"{tau:.1%} from {pairs} pairs",
+                f"<= {self._target:.0%}", few,
             ),
             Check("run.verdicts", ok >= 0.5, f"{ok:.0%} of {len(self._rows)} rows ok", ">= 50%"),
             Check(
@@ -359,20 +360,24 @@ class Audit:
         if stop is not None and stop.is_set():
             raise KeyboardInterrupt
         pairs = [(self.sampled[m.key].label, m.estimate) for m in found if m.failure is None]
-        return compare([(old, new) for old, new in pairs if old and new], len(found), self._repeatability)
+        labels = [(old, new) for old, new in pairs if old and new]
+        return compare(labels, len(found), repeatability=self._repeatability, target=self.plan.target)
 
 
 _TIMED = ("caching.repeated", "caching.work")
 _LIVE = ("output.values", "caching.outputs", *_TIMED)
 
 
-def compare(pairs: Sequence[tuple[Estimate, Estimate]], asked: int, repeatability: float) -> list[Check]:
+def compare(
+    pairs: Sequence[tuple[Estimate, Estimate]], asked: int, *, repeatability: float, target: float
+) -> list[Check]:
     """Judge labels of the same networks from two times.
 
     Args:
         pairs: stored and new label of every network that has both.
         asked: networks that were timed again; one without a label counts as one outside.
         repeatability: relative standard deviation between processes; it is part of both intervals.
+        target: half width at which a new label is reliable; drift is told from such labels only.
 
     Returns:
         ``aa.coverage``: fails if fewer labels agree than 95 % intervals allow, by a binomial test at 1 %;
@@ -381,26 +386,32 @@ def compare(pairs: Sequence[tuple[Estimate, Estimate]], asked: int, repeatabilit
     """
     limit = 1.96 * 2**0.5 * repeatability
     differences = [log(new.latency_ms / old.latency_ms) for old, new in pairs]
-    within = sum(
-        abs(d) <= log(1 + hypot(old.half_width, new.half_width, limit))
-        for d, (old, new) in zip(differences, pairs, strict=True)
-    )
+    within = sum(abs(d) <= _joint(*pair, limit) for d, pair in zip(differences, pairs, strict=True))
     p = float(binomtest(within, asked, COVERAGE, alternative="less").pvalue)
     size = float(np.median(np.abs(differences))) if differences else float("nan")
-    moved = [d for d in differences if d]
-    sign = float(binomtest(sum(d > 0 for d in moved), len(moved)).pvalue) if moved else 1.0
-    shift = exp(float(np.median(differences))) - 1 if differences else 0.0
+    coverage = Check(
+        "aa.coverage", p >= MISS, f"{within} of {asked} within their interval; median difference {size:.1%}",
+        f"{COVERAGE:.0%}, p >= {MISS:g}", "" if p >= MISS else f"too few agree (p = {p:.2g})",
+    )  # fmt: skip
+    moved = [d for d, (_, new) in zip(differences, pairs, strict=True) if new.half_width <= target and d]
+    least = 1 - log(MISS, 2)  # fewer can never reach the test's level
+    if len(moved) < least:
+        why = f"{len(moved)} reliable labels, fewer than {ceil(least)}: take a larger --count, or a quieter hour"
+        return [coverage, Check("aa.drift", None, reason=why)]
+    sign = float(binomtest(sum(d > 0 for d in moved), len(moved)).pvalue)
+    shift = exp(float(np.median(moved))) - 1
     drifted = sign < MISS and abs(shift) > limit
-    return [
-        Check(
-            "aa.coverage", p >= MISS, f"{within} of {asked} within their interval; median difference {size:.1%}",
-            f"{COVERAGE:.0%}, p >= {MISS:g}", "" if p >= MISS else f"too few agree (p = {p:.2g})",
-        ),
-        Check(
-            "aa.drift", not drifted, f"{shift:+.1%} (sign test p = {sign:.2g})", f"{limit:.1%} if p < {MISS:g}",
-            "the device is slower or faster than it was" if drifted else "",
-        ),
-    ]  # fmt: skip
+    reason = "the device is slower or faster than it was" if drifted else ""
+    text = f"{shift:+.1%} over {len(moved)} reliable labels (sign test p = {sign:.2g})"
+    return [coverage, Check("aa.drift", not drifted, text, f"{limit:.1%} if p < {MISS:g}", reason)]
+
+
+def _joint(old: Estimate, new: Estimate, limit: float) -> float:
+    """Return how far apart, in ln, two labels may lie, by the sides of their intervals that face each other."""
+    below, above = sorted((old, new), key=lambda label: label.latency_ms)
+    up = log(below.high_ms / below.latency_ms)
+    down = log(above.latency_ms / max(above.low_ms, 1e-9))
+    return hypot(up, down, limit)
 
 
 def _row(m: Measurement, stored: tuple[str, float | None]) -> _Row:
