@@ -99,6 +99,27 @@ def collect(
     _show(as_json, result.document, result.text, f"tempograd fit --store {store} --out predictor/", result.exit_code)
 
 
+@app.command(epilog="Example: tempograd audit --store run.db. Exit code 3 if a check failed.")
+def audit(
+    store: Store,
+    space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
+    device: Device = "local",
+    count: Annotated[int, typer.Option(min=1, help="Networks that are compared and timed again.")] = 8,
+    plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Check whether the numbers in a store, and this device, can be believed."""
+    from .verbs import audit as verb
+
+    with _progress() as (progress, stop):
+        result = verb.audit(
+            store, space=space, device=device, count=count, plan=plan, seed=seed, progress=progress, stop=stop
+        )
+    following = "tempograd doctor" if result.exit_code else f"tempograd fit --store {store} --out predictor/"
+    _show(as_json, result.document, result.text, following, result.exit_code)
+
+
 @app.command(epilog="Example: tempograd fit --store run.db --out predictor/")
 def fit(
     store: Store,

@@ -249,13 +249,18 @@ class Store:
         )
         return [json.loads(row[0]) for row in self._read(query, fingerprint_id)]
 
-    def check(self) -> None:
-        """Check the whole file.
+    def labels(self, campaign: str) -> dict[tuple[str, int], tuple[str, float | None]]:
+        """Return (key, replicate) -> (verdict, latency_ms or None) as they were written beside the raw rows."""
+        query = "SELECT key, replicate, verdict, latency_ms FROM measurements WHERE campaign = ?"
+        return {(row[0], row[1]): (row[2], row[3]) for row in self._read(query, campaign)}
+
+    def check(self, *, thorough: bool = False) -> None:
+        """Check the whole file; thoroughly, that its indexes agree with its tables, too.
 
         Raises:
             InputRefusedError: it is damaged.
         """
-        for query in ("PRAGMA quick_check", "PRAGMA foreign_key_check"):
+        for query in ("PRAGMA integrity_check" if thorough else "PRAGMA quick_check", "PRAGMA foreign_key_check"):
             found = [row for row in self._read(query) if row[0] != "ok"]
             if found:
                 raise InputRefusedError(f"{self.path} is damaged ({found[0][0]}). {RESTORE}")

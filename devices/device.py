@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .fingerprint import Fingerprint
 from .measurement import Failure, Round
 
@@ -42,6 +45,7 @@ class Loaded:
         warm_up_runs: inferences until times settled.
         warm_up_capped: the cap was reached before times settled.
         providers: execution provider -> number of nodes that it executed.
+        kernels: kernel -> number of nodes, after all optimisations; empty where that is not known.
         peak_memory_bytes: resident set of the measuring process after loading, at its highest.
         failure: set if this network cannot be timed; then the numbers above are 0.
     """
@@ -52,6 +56,7 @@ class Loaded:
     warm_up_runs: int = 0
     warm_up_capped: bool = False
     providers: dict[str, int] = field(default_factory=dict[str, int])
+    kernels: dict[str, int] = field(default_factory=dict[str, int])
     peak_memory_bytes: int = 0
     failure: Failure | None = None
 
@@ -80,6 +85,14 @@ class Session(Protocol):
 
     def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:
         """Time one round of each network, in the order given."""
+        ...
+
+    def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]] | None:
+        """Return what a network computes for each of these inputs, None from a device that computes nothing."""
+        ...
+
+    def hold_inputs(self, held: bool) -> None:
+        """Time every network on one and the same input from now on, or on several in turn as at first."""
         ...
 
     def close(self) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import DeviceError
 
 
@@ -21,8 +24,25 @@ class Program(Protocol):
         """Execution provider -> number of nodes given to it."""
         ...
 
+    @property
+    def kernels(self) -> dict[str, int]:
+        """Kernel -> number of nodes, after all optimisations; empty where that is not known."""
+        ...
+
     def run(self) -> None:
         """Run one inference, on the next of several inputs; nothing is copied to or from Python."""
+        ...
+
+    def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the first output for these values of the only input.
+
+        Raises:
+            InputRefusedError: they do not fit, there are several inputs, or a node cannot run.
+        """
+        ...
+
+    def hold(self, held: bool) -> None:
+        """Run on one and the same input from now on, or on several in turn as at first."""
         ...
 
     def invalid_output(self) -> str | None:

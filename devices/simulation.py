@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
@@ -181,6 +182,12 @@ class SimulatedSession:
                 return PassResult((), {key: failure})
             rounds.append(self._round(key, level_ms, burst_ms))
         return PassResult(tuple(rounds))
+
+    def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> None:
+        """Return None: nothing is computed here."""
+
+    def hold_inputs(self, held: bool) -> None:
+        """Do nothing: there are no inputs."""
 
     def close(self) -> None:
         """Close; nothing is left to end."""

@@ -10,9 +10,13 @@ import json
 import mmap
 import os
 import struct
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputRefusedError
 
@@ -64,6 +68,23 @@ def unpack(buffer: bytearray) -> dict[str, Any] | None:
     if not isinstance(message, dict):
         raise InputRefusedError(f"the worker sent a {type(message).__name__}, not an object")
     return message
+
+
+def to_text(values: NDArray[np.float32]) -> dict[str, Any]:
+    """Return an array as it stands in a message."""
+    return {"shape": list(values.shape), "data": b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()}
+
+
+def from_text(shape: list[int], data: str) -> NDArray[np.float32]:
+    """Read what ``to_text`` wrote.
+
+    Raises:
+        InputRefusedError: it is no base64, or not as many numbers as the shape says.
+    """
+    try:
+        return np.frombuffer(b64decode(data, validate=True), "<f4").reshape(shape)
+    except ValueError as error:
+        raise InputRefusedError(f"an array of shape {shape} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)

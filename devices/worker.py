@@ -23,7 +23,7 @@ from ..errors import InputRefusedError, TempogradError
 from ..registry import create
 from . import foreign, isolation, sentinels, timing
 from .runtime import FallbackError, Program, Runtime
-from .wire import Board, pack, unpack
+from .wire import Board, from_text, pack, to_text, unpack
 
 
 class Worker:
@@ -82,8 +82,23 @@ class Worker:
             "warm_up_capped": warm.capped,
             "typical_ms": warm.typical_ms,
             "providers": program.providers,
+            "kernels": program.kernels,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
+
+    def outputs(self, network: int, shape: list[int], data: str) -> dict[str, Any]:
+        """Return what a network computes for an input."""
+        self._board.note(network, "run")
+        try:
+            return to_text(self._networks[network][0].compute(from_text(shape, data)))
+        finally:
+            self._board.note(-1, "idle")
+
+    def hold_inputs(self, held: bool) -> dict[str, Any]:
+        """Run networks on one and the same input, or on several in turn."""
+        for program, _ in self._networks.values():
+            program.hold(held)
+        return {}
 
     def start_timing(self, cores: list[int]) -> dict[str, Any]:
         """Move every thread to the timed cores."""
@@ -179,7 +194,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
             threads=first["threads"],
             batch=first["batch"],
             sentinel=first["sentinel"],
-            small=first["options"]["precision"] == "int8",
+            small=first["options"]["precision"] == "int8-dynamic",  # convolutions are some ten times slower
         )
     except (TempogradError, MemoryError) as error:
         _send(replies, pack({"error": _line(error)}))
@@ -187,6 +202,8 @@ def serve(requests: int, replies: int, parent: int) -> None:
     _send(replies, pack({"isolation": in_force, "sentinel_ms": worker.sentinel_ms}))
     verbs: dict[str, Callable[..., dict[str, Any]]] = {
         "load": worker.load,
+        "outputs": worker.outputs,
+        "hold_inputs": worker.hold_inputs,
         "start_timing": worker.start_timing,
         "run_pass": worker.run_pass,
     }

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import DeviceError, UnknownNameError, UsageError
+from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
 from .measurement import Cause, Failure, Round
 from .timing import MIN_SAMPLES, SENTINEL_RUNS
-from .wire import Note
+from .wire import Note, from_text, to_text
 from .worker_process import WorkerEndedError, WorkerProcess
 
 _MIN_PATIENCE_S = 2.0
@@ -126,9 +128,7 @@ class WorkerSession:
             DeviceError: the session is closed, or its process died with no network running.
         """
         process = self._living()
-        for key in keys:
-            if key not in self._typical_ms:
-                raise UnknownNameError("network", key, self._typical_ms)
+        self._check_loaded(keys)
         if not (math.isfinite(burst_ms) and burst_ms > 0):
             raise UsageError(f"burst_ms={burst_ms}; a positive number of milliseconds is needed, such as 10")
         numbers = [self._numbers[key] for key in keys]
@@ -142,6 +142,33 @@ class WorkerSession:
         except WorkerEndedError as ended:
             return self._failed(keys, ended.note, ended.failure)
         return self._read(reply, keys)
+
+    def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return what a network computes for each of these inputs.
+
+        Raises:
+            UsageError: a key that is not loaded.
+            InputRefusedError: an input of more than 16 MiB as a message, or a reply that is no array.
+            DeviceError: the session is closed, its process died, or the network does not take this input.
+        """
+        self._check_loaded([key])
+        found: list[NDArray[np.float32]] = []
+        for values in inputs:
+            text = to_text(values)
+            reply = self._ask({"verb": "outputs", "arguments": [self._numbers[key], text["shape"], text["data"]]})
+            try:
+                found.append(_OutputReply.model_validate(reply).value())
+            except ValidationError as error:
+                raise InputRefusedError(f"the measuring process sent no outputs: {_first(error)}") from error
+        return found
+
+    def hold_inputs(self, held: bool) -> None:
+        """Time every network on one and the same input from now on, or on several in turn as at first.
+
+        Raises:
+            DeviceError: the session is closed, or its process died.
+        """
+        self._ask({"verb": "hold_inputs", "arguments": [held]})
 
     def close(self) -> None:
         """End the measuring process and everything it started. May be called again."""
@@ -227,6 +254,20 @@ class WorkerSession:
                 return PassResult((), {key: failure})
         raise DeviceError(f"the measuring process ended while no network ran: {failure.detail}; run again")
 
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask what concerns no timing; a death closes the session."""
+        try:
+            return self._living().ask(request, patience_s=lambda _: self._settings.load_s)
+        except WorkerEndedError as ended:
+            self.close()
+            raise DeviceError(f"the measuring process ended: {ended.failure.detail}; run again") from ended
+
+    def _check_loaded(self, keys: Sequence[str]) -> None:
+        self._living()
+        for key in keys:
+            if key not in self._typical_ms:
+                raise UnknownNameError("network", key, self._typical_ms)
+
     def _living(self) -> WorkerProcess:
         if self._process is None:
             raise DeviceError("this session is closed; open another")
@@ -264,6 +305,7 @@ class _LoadReply(_Reply):
     warm_up_capped: bool = False
     typical_ms: Annotated[float, Field(ge=0)] = 0.0
     providers: dict[str, int] = Field(default_factory=dict)
+    kernels: dict[str, int] = Field(default_factory=dict)
     peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
     failure: _FailureReply | None = None
 
@@ -272,6 +314,14 @@ class _LoadReply(_Reply):
         if self.failure is None and not (self.typical_ms > 0 and self.warm_up_runs > 0):
             raise ValueError("neither times nor a failure")
         return self
+
+
+class _OutputReply(_Reply):
+    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
+    data: str
+
+    def value(self) -> NDArray[np.float32]:
+        return from_text(self.shape, self.data)
 
 
 class _RoundReply(_Reply):

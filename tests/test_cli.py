@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from tempograd.cli import app
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
-VERBS = ("doctor", "collect", "fit", "predict", "evaluate", "search", "report", "quickstart")
+VERBS = ("doctor", "collect", "audit", "fit", "predict", "evaluate", "search", "report", "quickstart")
 
 
 def tempograd(*arguments, cwd=None, timeout=240):
@@ -74,6 +75,51 @@ def test_collecting_again_repeats_nothing(flow):
     again = json.loads(collected(folder / "run.db").stdout)
     assert again["measured"] == 0
     assert again["verdicts"] == json.loads(done["collect"].stdout)["verdicts"]
+
+
+@pytest.fixture(scope="module")
+def audited(flow):
+    folder, _ = flow
+    copy = folder / "audited.db"
+    with sqlite3.connect(folder / "run.db") as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+    return copy
+
+
+def test_an_audit_passes_and_names_the_next_command(audited):
+    done = tempograd("audit", "--store", audited, "--device", DEVICE, "--plan", "quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "aa.coverage" in done.stdout
+    assert f"next: tempograd fit --store {audited}" in done.stdout
+
+
+def test_an_audit_that_fails_exits_with_3_and_says_why(audited):
+    done = tempograd("audit", "--store", audited, "--device", f"{DEVICE},noise=0.05", "--plan", "quick", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert document["failed"] == ["provenance.device"]
+    (row,) = [check for check in document["checks"] if check["check"] == "provenance.device"]
+    assert row.keys() == {"check", "passed", "found", "allowed", "reason"}
+    assert "options.noise: 0.01 in the store, 0.05 now" in row["reason"]
+    assert len(document["networks"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--store", "absent.db"), 5, "no store at absent.db"),
+        (("--device", "local"), 5, "come from simulated"),
+        (("--device", DEVICE, "--space", "darts"), 2, "holds no networks of darts"),
+        (("--device", DEVICE, "--plan", "slow"), 2, "unknown plan 'slow'"),
+        (("--device", DEVICE, "--count", "0"), 2, "'--count'"),
+    ],
+)
+def test_an_audit_refuses_bad_input(audited, arguments, code, message):
+    store = () if "--store" in arguments else ("--store", audited)
+    done = tempograd("audit", *store, *arguments, cwd=audited.parent)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert not (audited.parent / "absent.db").exists()
 
 
 def test_a_lookup_adds_up_measured_operations(flow):

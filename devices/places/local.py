@@ -22,7 +22,7 @@ class LocalDevice:
     Args:
         runtime: name of a runtime in the registry.
         threads: of the engine; as many physical cores are timed.
-        precision: ``fp32`` or ``int8``, as the runtime understands it.
+        precision: ``fp32``, ``int8-static`` or ``int8-dynamic``, as the runtime understands it.
         batch: inputs per inference.
         cores: logical CPUs to time on, as many as threads, or text such as ``2-3`` or ``2+5``. By default the last
             ones allowed, one a physical core; CPU 0, which serves interrupts, only if there is no other.

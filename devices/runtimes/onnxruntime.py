@@ -8,6 +8,7 @@ for that one decides for the main thread), the provider asked for is the one tha
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError, UsageError
 from ..runtime import FallbackError
@@ -33,9 +35,14 @@ PROVIDERS = {
     "dnnl": "DnnlExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8-dynamic", "int8-static")
+FUSING = ("extended", "all")  # levels that turn a graph quantised by QuantizeLinear and DequantizeLinear into integers
+CALIBRATION_RUNS = 8
 INPUTS = 3  # different inputs, taken in turn, so that nothing can be remembered from one run to the next
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-training")
+_INTEGER = frozenset({
+    "ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm",
+})  # fmt: skip
 _SESSION_ENTRIES = {
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
@@ -48,9 +55,9 @@ class OnnxRuntime:
 
     Args:
         threads: intra-op threads; inter-op is 1 and the order of nodes sequential.
-        precision: ``fp32``, or ``int8``: weights quantised when a network is loaded, activations at every run
-            (``quantize_dynamic``), which makes convolutions slower than ``fp32`` on most processors. A network of which
-            nothing can be quantised is refused.
+        precision: ``fp32``; ``int8-static``: weights and activations quantised when a network is loaded, with ranges
+            from seeded inputs; or ``int8-dynamic``: weights quantised then, activations at every run, which makes
+            convolutions slower than ``fp32`` on most processors. A network that would run no integer kernel is refused.
         optimisation: ``none``, ``basic``, ``extended`` or ``all``.
         provider: ``cpu`` or another that computes in host memory. With any but ``cpu``, falling back to the CPU is an
             error. Where a node runs is read from ONNX Runtime's own record of the assignment; it is made before the
@@ -65,6 +72,15 @@ class OnnxRuntime:
         _one_of("provider", provider, PROVIDERS)
         if threads < 1:
             raise UsageError(f"threads={threads}; at least 1 is needed")
+        if precision == "int8-static" and optimisation not in FUSING:
+            raise UsageError(
+                f"optimisation={optimisation!r} would run int8-static in floating point; allowed: {', '.join(FUSING)}"
+            )
+        if precision != "fp32" and provider != "cpu":
+            raise UsageError(
+                f"precision={precision!r} with provider={provider!r}: which kernels run could not be seen; "
+                "allowed: provider=cpu, or precision=fp32"
+            )
         self._threads, self._precision = threads, precision
         self._optimisation, self._provider = optimisation, PROVIDERS[provider]
 
@@ -114,30 +130,91 @@ class OnnxRuntime:
             FallbackError: a node went to another provider.
             MemoryError: an allocation failed.
         """
-        ort = _ort()
-        if self._precision == "int8":
-            model = _quantised(model, folder)
-        options = self._session_options(folder)
+        if self._precision == "fp32":
+            return OrtProgram(self._session(model, folder), self._provider)
+        with TemporaryDirectory() as scratch:
+            ran = Path(scratch, "optimised.onnx")
+            model = self._quantised(model, folder, Path(scratch))
+            program = OrtProgram(self._session(model, folder, ran), self._provider, _kernels(ran))
+        if not any(_is_integer(kind) for kind in program.kernels):
+            raise InputRefusedError(
+                f"nothing in this network can be quantised to {self._precision}: no kernel would compute with integers"
+            )
+        return program
+
+    def _session(self, model: bytes | Path, folder: Path, ran: Path | None = None, level: str = "") -> Any:
+        """Return a session; the graph that it runs is written to ``ran``, if given."""
+        options = self._session_options(folder, level or self._optimisation)
+        if ran is not None:
+            options.optimized_model_filepath = str(ran)
+        source = model if isinstance(model, bytes) else str(model)
         try:
-            session = ort.InferenceSession(model, options, providers=[self._provider])
+            return _ort().InferenceSession(source, options, providers=[self._provider])
         except Exception as error:  # pybind's classes share no base but Exception
             if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
                 raise MemoryError(_line(error)) from error
             if "fallback" in str(error).lower():
                 raise FallbackError(_line(error)) from error
             raise InputRefusedError(f"ONNX Runtime refuses this network: {_line(error)}") from error
-        nodes = self._nodes(session)
-        if session.get_providers()[0] != self._provider or set(nodes) - {self._provider}:
-            raise FallbackError(f"{self._provider} was asked for; nodes went to {nodes}")
-        return OrtProgram(session, nodes)
 
-    def _session_options(self, folder: Path) -> Any:
+    def _quantised(self, model: bytes, folder: Path, scratch: Path) -> bytes:
+        """Return the network quantised to int8, its weights taken in from ``folder``."""
+        import onnx
+
+        logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger at every call
+        whole, target = scratch / "whole.onnx", scratch / "quantised.onnx"
+        try:
+            loaded = onnx.load_from_string(model)
+            onnx.load_external_data_for_model(loaded, str(folder))
+            if self._precision == "int8-dynamic":
+                _ort("quantization").quantize_dynamic(loaded, target)
+            else:
+                # constants and BatchNorm are folded now: later, what quantises a tensor would stand between them
+                self._session(loaded.SerializeToString(), folder, whole, level="basic")
+                self._quantise(whole, target, scratch)
+            return target.read_bytes()
+        except (FallbackError, InputRefusedError, MemoryError):
+            raise
+        except Exception as error:  # it raises bare exceptions of many kinds
+            raise InputRefusedError(f"cannot be quantised to {self._precision}: {_line(error)}") from error
+
+    def _quantise(self, source: Path, target: Path, scratch: Path) -> None:
+        """Find every tensor's range on seeded inputs, then write the network with its tensors quantised.
+
+        It does what ``quantize_static`` does, which would calibrate in a session of its own making: that starts threads
+        on every core, the timed ones too. Weights have a scale for each channel and seven bits: with eight, processors
+        without VNNI saturate; the time is the same.
+        """
+        import onnx
+
+        kinds, calibrate, registry = (_ort(f"quantization.{part}") for part in ("quant_utils", "calibrate", "registry"))
+        augmented = scratch / "augmented.onnx"
+        calibrator = calibrate.MinMaxCalibrater(source, None, str(augmented))
+        calibrator.augment_graph()
+        calibrator.infer_session = self._session(augmented, scratch, level="none")
+        calibrator.collect_data(_Calibration(calibrator.infer_session))
+        quantizer = _ort("quantization.qdq_quantizer").QDQQuantizer(
+            onnx.shape_inference.infer_shapes(onnx.load(str(source))),
+            per_channel=True,
+            reduce_range=True,
+            weight_qType=kinds.QuantType.QInt8,
+            activation_qType=kinds.QuantType.QUInt8,
+            tensors_range=calibrator.compute_data(),
+            nodes_to_quantize=[],
+            nodes_to_exclude=[],
+            op_types_to_quantize=sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry}),
+            extra_options={},
+        )
+        quantizer.quantize_model()
+        onnx.save(quantizer.model.model, str(target))
+
+    def _session_options(self, folder: Path, level: str) -> Any:
         ort = _ort()
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[self._optimisation])
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
         options.log_severity_level = 3
         for key, value in _SESSION_ENTRIES.items():
             options.add_session_config_entry(key, value)
@@ -147,28 +224,48 @@ class OnnxRuntime:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         return options
 
-    def _nodes(self, session: Any) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for part in session.get_provider_graph_assignment_info():
-            counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
-        return counts
+
+class _Calibration:
+    """Seeded inputs by which the ranges of tensors are found; ``get_next`` is asked for one after the other."""
+
+    def __init__(self, session: Any) -> None:
+        self._inputs = session.get_inputs()
+        self._rng = np.random.Generator(np.random.PCG64(1))
+        self._left = CALIBRATION_RUNS
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return one set of inputs, or None after the last."""
+        self._left -= 1
+        if self._left < 0:
+            return None
+        return {meta.name: _seeded(meta.name, meta.type, meta.shape, self._rng) for meta in self._inputs}
 
 
 class OrtProgram:
     """A session with its inputs and outputs bound; see `Program`."""
 
-    def __init__(self, session: Any, providers: dict[str, int]) -> None:
+    def __init__(self, session: Any, provider: str, kernels: dict[str, int] | None = None) -> None:
         self._session = session
-        self._providers = providers
+        self._providers: dict[str, int] = {}
+        for part in session.get_provider_graph_assignment_info():
+            self._providers[part.ep_name] = self._providers.get(part.ep_name, 0) + len(part.get_nodes())
+        if session.get_providers()[0] != provider or set(self._providers) - {provider}:
+            raise FallbackError(f"{provider} was asked for; nodes went to {self._providers}")
+        self._kernels = kernels or {}
         rng = np.random.Generator(np.random.PCG64(0))
-        bindings = [self._bind(rng) for _ in range(INPUTS)]
-        self._turns = cycle(bindings)
-        self._last = bindings[0]
+        self._bindings = [self._bind(rng) for _ in range(INPUTS)]
+        self._turns = cycle(self._bindings)
+        self._last = self._bindings[0]
 
     @property
     def providers(self) -> dict[str, int]:
         """Execution provider -> number of nodes assigned to it."""
         return self._providers
+
+    @property
+    def kernels(self) -> dict[str, int]:
+        """Operator -> number of nodes after all optimisations, of a quantised network; else empty."""
+        return self._kernels
 
     def run(self) -> None:
         """Run one inference on the next inputs.
@@ -184,6 +281,25 @@ class OrtProgram:
             if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
                 raise MemoryError(_line(error)) from error
             raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
+
+    def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the first output for these values of the only input.
+
+        Raises:
+            InputRefusedError: they do not fit, there are several inputs, or a node cannot run.
+        """
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise InputRefusedError(f"this network has {len(inputs)} inputs; outputs are compared for one input only")
+        try:
+            found = self._session.run(None, {inputs[0].name: values})[0]
+        except Exception as error:  # pybind's classes share no base but Exception
+            raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
+        return np.asarray(found, np.float32)
+
+    def hold(self, held: bool) -> None:
+        """Run on one and the same input from now on, or on several in turn as at first."""
+        self._turns = cycle(self._bindings[:1] if held else self._bindings)
 
     def invalid_output(self) -> str | None:
         """Return which output of the last run holds NaN or an infinity, or None."""
@@ -236,26 +352,16 @@ def _seeded(name: str, type_: str, shape: list[Any], rng: np.random.Generator) -
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-def _quantised(model: bytes, folder: Path) -> bytes:
-    """Return the network with int8 weights, taken in from ``folder``, and activations quantised at run time."""
+def _kernels(optimised: Path) -> dict[str, int]:
+    """Return operator -> number of nodes of the graph that a session runs, as it wrote it."""
     import onnx
 
-    logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger at every call
-    with TemporaryDirectory() as scratch:
-        target = Path(scratch, "quantised.onnx")
-        try:
-            whole = onnx.load_from_string(model)
-            onnx.load_external_data_for_model(whole, str(folder))
-            _ort("quantization").quantize_dynamic(whole, target)
-            quantised = target.read_bytes()
-        except Exception as error:  # it raises bare exceptions of many kinds
-            raise InputRefusedError(f"cannot be quantised to int8: {_line(error)}") from error
-    integer = {"ConvInteger", "MatMulInteger", "DynamicQuantizeLSTM"}
-    if not any(node.op_type in integer for node in onnx.load_from_string(quantised).graph.node):
-        raise InputRefusedError(
-            "nothing in this network can be quantised to int8: its weights are no constants of Conv, MatMul or Gemm"
-        )
-    return quantised
+    nodes = onnx.load(str(optimised), load_external_data=False).graph.node
+    return dict(sorted(Counter(node.op_type for node in nodes).items()))
+
+
+def _is_integer(kind: str) -> bool:
+    return kind.startswith("QLinear") or kind in _INTEGER
 
 
 def _ort(part: str = "") -> Any:

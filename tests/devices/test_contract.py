@@ -6,6 +6,7 @@ import json
 import math
 from functools import cache
 
+import numpy as np
 import psutil
 import pytest
 
@@ -85,6 +86,20 @@ def check_round(round_, burst_ms: float) -> None:
     assert round_.started_s > 1.6e9
     assert round_.value_ms("cpu") > 0
     assert round_.value_ms("wall") > 0
+
+
+def test_outputs_follow_the_inputs_or_the_device_says_that_it_computes_nothing(device, zoo):
+    inputs = [np.random.default_rng(n).normal(size=(1, 3, 8, 8)).astype(np.float32) for n in (0, 1, 0)]
+    with device.open() as session:
+        session.load([zoo.conv("a")])
+        session.hold_inputs(True)
+        session.hold_inputs(False)
+        found = session.outputs("a", inputs)
+    if found is not None:
+        assert [values.shape for values in found] == [(1, 8, 8, 8)] * 3
+        assert np.array_equal(found[0], found[2])
+        assert not np.array_equal(found[0], found[1])
+    assert (found is None) == (device.fingerprint.place == "simulated")
 
 
 def test_a_network_that_fails_is_reported_and_the_others_stay(device, zoo):

@@ -39,7 +39,7 @@ def test_the_files_hold_what_the_recipe_says(kind, small):
 
 
 @pytest.mark.parametrize("kind", sentinels.KINDS)
-@pytest.mark.parametrize(("precision", "small"), [("fp32", False), ("int8", True)])
+@pytest.mark.parametrize(("precision", "small"), [("fp32", False), ("int8-dynamic", True), ("int8-static", False)])
 def test_a_sentinel_is_a_valid_network_with_sane_outputs(kind, precision, small):
     content = read(kind, small)
     onnx.checker.check_model(ModelProto.FromString(content), full_check=True)

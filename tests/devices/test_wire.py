@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempograd.devices.wire import FRAME_LIMIT, PHASES, Board, pack, unpack
+from tempograd.devices.wire import FRAME_LIMIT, PHASES, Board, from_text, pack, to_text, unpack
 from tempograd.errors import InputRefusedError
 
 plain = st.recursive(
@@ -78,3 +79,17 @@ def test_the_board_is_seen_from_both_sides(tmp_path):
     assert parent.read().phase == "idle"
     parent.close()
     worker.close()
+
+
+def test_arrays_survive_to_the_last_bit():
+    values = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)[:, ::2]
+    text = unpack(bytearray(pack(to_text(values))))
+    assert np.array_equal(from_text(**text), values)
+
+
+@pytest.mark.parametrize(
+    "text", [{"shape": [2], "data": "AAAA"}, {"shape": [1], "data": "?"}, {"shape": [3], "data": "AAAAAA=="}]
+)
+def test_what_is_no_array_is_refused(text):
+    with pytest.raises(InputRefusedError, match="cannot be read"):
+        from_text(**text)

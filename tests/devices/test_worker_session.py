@@ -17,7 +17,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tempograd.devices.places.local import LocalDevice
-from tempograd.errors import DeviceError
+from tempograd.errors import DeviceError, UsageError
+
+from .conftest import model_bytes
 
 
 def gone(pid: int, within_s: float = 5.0) -> bool:
@@ -336,3 +338,39 @@ def test_a_time_of_zero_is_no_measurement(zoo, faulty):
         assert result.rounds == ()
         assert result.failures["bad"].cause == "invalid_output"
         assert "greater than 0" in result.failures["bad"].detail
+
+
+def test_outputs_are_those_of_the_inputs_given(zoo):
+    weights = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    content = model_bytes(nodes, [2, 5], [2, 3], [numpy_helper.from_array(weights, "w")])
+    inputs = [np.random.default_rng(n).normal(size=(2, 5)).astype(np.float32) for n in range(3)]
+    with LocalDevice(batch=2).open() as session:
+        session.load([zoo.file("a", content)])
+        for x, y in zip(inputs, session.outputs("a", inputs), strict=True):
+            np.testing.assert_allclose(y, x @ weights, rtol=1e-5)
+        with pytest.raises(UsageError, match="'b'"):
+            session.outputs("b", inputs)
+        with pytest.raises(DeviceError, match="Got invalid dimensions"):
+            session.outputs("a", [inputs[0][:1]])
+        assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
+
+
+def test_inputs_are_held_and_let_go(zoo, faulty):
+    model = zoo.conv("a", channels=64, graph="remember")
+    with LocalDevice(faulty).open() as session:
+        session.load([model])
+        times_ms = []
+        for held in (False, True, False):
+            session.hold_inputs(held)
+            times_ms.append(min(session.run_pass(["a"], burst_ms=1.0).rounds[0].cpu_ms))
+    assert times_ms[1] < 0.5 * min(times_ms[0], times_ms[2])
+
+
+def test_a_death_while_outputs_are_computed_is_a_device_error(zoo):
+    with LocalDevice().open() as session:
+        session.load([zoo.conv("a")])
+        os.kill(session.pid, signal.SIGKILL)
+        with pytest.raises(DeviceError, match="run again"):
+            session.outputs("a", [np.zeros((1, 3, 8, 8), np.float32)])
+        assert session.pid is None

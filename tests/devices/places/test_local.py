@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tempograd.devices import host
+from tempograd.devices.device import Model
 from tempograd.devices.places.local import LocalDevice, choose_cores, idle_cores
 from tempograd.errors import DeviceError, UnknownNameError, UsageError
 from tempograd.registry import create
@@ -79,7 +81,12 @@ def test_a_missing_runtime_is_a_device_error(monkeypatch):
 def test_the_fingerprint_tells_options_apart():
     plain = create("device", "local").fingerprint
     assert plain == create("device", "local").fingerprint
-    for spec in ("local:precision=int8", "local:batch=4", "local:optimisation=basic", "local:sentinel=depthwise"):
+    for spec in (
+        "local:precision=int8-static",
+        "local:batch=4",
+        "local:optimisation=basic",
+        "local:sentinel=depthwise",
+    ):
         other = create("device", spec).fingerprint
         assert other.id != plain.id
         assert len(plain.difference(other)) == 1
@@ -96,3 +103,35 @@ def test_two_threads_are_timed_on_two_cores(zoo):
         session.load([zoo.conv("a", channels=64)])
         session.start_timing()
         assert len(session.run_pass(["a"], burst_ms=2.0).rounds) == 1
+
+
+SPACES = ("nasbench201:cells=1,width=4,size=8", "darts:layers=3,width=4,size=8")
+WAYS = [("fp32", level) for level in ("none", "basic", "extended", "all")] + [
+    ("int8-static", "extended"),
+    ("int8-static", "all"),
+    ("int8-dynamic", "none"),
+    ("int8-dynamic", "all"),
+]
+
+
+@pytest.mark.parametrize(("precision", "optimisation"), WAYS)
+def test_every_precision_and_level_is_timed_in_both_spaces(tmp_path, precision, optimisation):
+    device = LocalDevice(precision=precision, optimisation=optimisation, batch=2)
+    models = []
+    for spec in SPACES:
+        space = create("space", spec)
+        (chosen,) = space.sample(1, np.random.default_rng(0))
+        models.append(Model(spec, *space.write_onnx(chosen, tmp_path, batch=2)))
+    with device.open() as session:
+        loaded = session.load(models)
+        assert [one.failure for one in loaded] == [None, None]
+        for one in loaded:
+            integer = sum(n for kind, n in one.kernels.items() if kind.startswith("QLinear") or "Integer" in kind)
+            assert (integer > 0) == (precision != "fp32")
+        session.start_timing()
+        assert len(session.run_pass(SPACES, burst_ms=1.0).rounds) == 2
+
+
+def test_every_precision_and_level_has_a_fingerprint_of_its_own():
+    found = {LocalDevice(precision=p, optimisation=o).fingerprint.id for p, o in WAYS}
+    assert len(found) == len(WAYS)

@@ -38,8 +38,8 @@ def outputs(program) -> list[np.ndarray]:
 
 def test_it_is_in_the_registry():
     assert load("runtime", "onnxruntime") is OnnxRuntime
-    runtime = create("runtime", "onnxruntime:threads=2,precision=int8,optimisation=basic")
-    assert (runtime.options["threads"], runtime.options["precision"]) == (2, "int8")
+    runtime = create("runtime", "onnxruntime:threads=2,precision=int8-dynamic,optimisation=basic")
+    assert (runtime.options["threads"], runtime.options["precision"]) == (2, "int8-dynamic")
     assert runtime.options["spinning"] is False
     assert set(runtime.versions()) == {"onnxruntime", "onnx", "numpy"}
 
@@ -83,14 +83,15 @@ def test_it_computes_what_the_graph_says():
     inputs = outputs(OnnxRuntime().load(model([helper.make_node("Identity", ["x"], ["y"])], [1, 5], [1, 5]), HERE))
     for x, y in zip(inputs, outputs(OnnxRuntime().load(content, HERE)), strict=True):
         np.testing.assert_allclose(y, x @ weights, rtol=1e-5)
-    for x, y in zip(inputs, outputs(OnnxRuntime(precision="int8").load(content, HERE)), strict=True):
+    for x, y in zip(inputs, outputs(OnnxRuntime(precision="int8-dynamic").load(content, HERE)), strict=True):
         np.testing.assert_allclose(y, x @ weights, atol=0.15)
         assert not np.array_equal(y, x @ weights)
 
 
-def test_int8_where_nothing_can_be_quantised_is_refused():
+@pytest.mark.parametrize("precision", ["int8-static", "int8-dynamic"])
+def test_int8_where_nothing_can_be_quantised_is_refused(precision):
     with pytest.raises(InputRefusedError, match="nothing in this network can be quantised"):
-        OnnxRuntime(precision="int8").load(model([helper.make_node("Relu", ["x"], ["y"])], [1, 4], [1, 4]), HERE)
+        OnnxRuntime(precision=precision).load(model([helper.make_node("Relu", ["x"], ["y"])], [1, 4], [1, 4]), HERE)
 
 
 @pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.DOUBLE, TensorProto.FLOAT16])
@@ -119,7 +120,7 @@ def test_outputs_that_are_not_finite_are_seen():
     assert "of 64 values not finite" in program.invalid_output()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8-dynamic", "int8-static"])
 def test_external_weights_are_read_from_the_folder(tmp_path, precision):
     weights = np.arange(4, dtype=np.float32)
     (tmp_path / "w.bin").write_bytes(weights.tobytes())
@@ -132,7 +133,7 @@ def test_external_weights_are_read_from_the_folder(tmp_path, precision):
 
 
 def test_the_check_of_int8_sees_the_quantised_graph():
-    program = OnnxRuntime(precision="int8").load(sentinels.read("convolution", small=True), HERE)
+    program = OnnxRuntime(precision="int8-dynamic").load(sentinels.read("convolution", small=True), HERE)
     nodes = len(ModelProto.FromString(sentinels.read("convolution")).graph.node)
     assert sum(program.providers.values()) > nodes
 
@@ -171,3 +172,51 @@ def test_denormals_are_flushed_and_torch_is_never_imported():
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["0.0", "False"]
+
+
+def network(spec: str, folder: Path, batch: int = 1) -> bytes:
+    space = create("space", spec)
+    (chosen,) = space.sample(1, np.random.default_rng(0))
+    return space.write_onnx(chosen, folder, batch=batch)[0].read_bytes()
+
+
+SPACES = ("nasbench201:cells=1,width=8,size=16", "darts:layers=3,width=4,size=16")
+
+
+@pytest.mark.parametrize("spec", SPACES)
+@pytest.mark.parametrize(("threads", "batch"), [(1, 1), (2, 4)])
+@pytest.mark.parametrize("precision", ["int8-static", "int8-dynamic"])
+def test_int8_is_close_to_fp32_and_runs_integer_kernels(tmp_path, spec, threads, batch, precision):
+    content = network(spec, tmp_path, batch)
+    exact = np.stack(outputs(OnnxRuntime(threads=threads).load(content, tmp_path)))
+    program = OnnxRuntime(threads=threads, precision=precision).load(content, tmp_path)
+    found = np.stack(outputs(program))
+    assert 1e-6 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.15
+    kind = "QLinearConv" if precision == "int8-static" else "ConvInteger"
+    assert program.kernels[kind] > 2 * program.kernels.get("Conv", 0)
+    assert precision == "int8-dynamic" or "Conv" not in program.kernels
+    assert program.providers.keys() == {"CPUExecutionProvider"}
+
+
+@pytest.mark.parametrize("optimisation", ["none", "basic"])
+def test_int8_static_where_no_level_would_make_it_integer_is_refused(optimisation):
+    with pytest.raises(UsageError, match="in floating point; allowed: extended, all"):
+        OnnxRuntime(precision="int8-static", optimisation=optimisation)
+
+
+def test_int8_on_a_provider_that_hides_its_kernels_is_refused():
+    with pytest.raises(UsageError, match="allowed: provider=cpu, or precision=fp32"):
+        OnnxRuntime(precision="int8-static", provider="openvino")
+
+
+def test_quantising_is_the_same_every_time_and_leaves_no_file(tmp_path, monkeypatch):
+    content = network(SPACES[0], tmp_path)
+    before = sorted(tmp_path.iterdir())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    monkeypatch.chdir(scratch)
+    first, again = (outputs(OnnxRuntime(precision="int8-static").load(content, tmp_path)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert list(scratch.iterdir()) == []
+    assert sorted(tmp_path.iterdir()) == sorted([*before, scratch])

@@ -1,0 +1,107 @@
+"""``audit``: whether the numbers in a store, and this device, can be believed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from inspect import signature
+from pathlib import Path
+
+from .. import registry
+from ..data.store import Store
+from ..devices.device import Device
+from ..devices.fingerprint import Fingerprint
+from ..errors import MismatchError, UsageError
+from ..profiler.audit import WORK, Audit, Check
+from ..profiler.plan import OPERATIONS, named
+from .outcome import UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of, table
+
+_RESULT = {True: "passed", False: "FAILED", None: "skipped"}
+
+
+def audit(
+    store: Path,
+    *,
+    space: str | None = None,
+    device: str = "local",
+    count: int = 8,
+    plan: str = "standard",
+    seed: int = 0,
+    progress: Progress = silent,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Check a store against its device as it is now: outputs, caching, labels, providers, provenance, the run itself.
+
+    ``count`` networks with verdict ok are loaded, compared with torch, and timed again; these rows are kept.
+
+    Raises:
+        UsageError: the store holds no usable row, or several spaces and none was named.
+        MismatchError: the rows come from another kind of device.
+    """
+    timing, place = named(plan), device_of(device)
+    with Store(store) as opened:
+        chosen = space_of(_space(opened, space))
+        fingerprint = _stored(opened, chosen.spec, place)
+    with Store(store, write=True) as opened:
+        asked = Audit(place, _larger(device, place), chosen, opened, fingerprint, count, timing, seed)
+        checks = asked.run(lambda done, total: progress("auditing", done, total), stop)
+        networks = list(asked.sampled)
+    failed = [check.check for check in checks if check.passed is False]
+    document = plain({
+        "store": str(store), "space": chosen.spec, "device": fingerprint.id, "plan": plan, "seed": seed,
+        "networks": networks, "passed": not failed, "failed": failed, "checks": [asdict(check) for check in checks],
+    })  # fmt: skip
+    return Outcome(document, _text(checks), UNRELIABLE if failed else 0)
+
+
+def _space(store: Store, asked: str | None) -> str:
+    held = sorted({space for space, _ in store.sets() if not space.endswith(OPERATIONS)})
+    if asked is not None:
+        spec = space_of(asked).spec
+        if spec not in held:
+            raise UsageError(f"{store.path} holds no networks of {spec}; it holds {', '.join(held) or 'none'}")
+        return spec
+    if not held:
+        raise UsageError(
+            f"{store.path} holds no networks; measure some into it: tempograd collect --store {store.path}"
+        )
+    if len(held) > 1:
+        raise UsageError(f"{store.path} holds several spaces ({', '.join(held)}); name one with --space")
+    return held[0]
+
+
+def _stored(store: Store, space: str, device: Device) -> Fingerprint:
+    """Return the device's fingerprint if the store has rows of it, else the most similar one of the same place.
+
+    Raises:
+        MismatchError: none is of the same place.
+    """
+    now = device.fingerprint
+    ids = {id_ for held, id_ in store.sets() if held == space}
+    found = [fingerprint for id_, fingerprint in store.fingerprints().items() if id_ in ids]
+    alike = [fingerprint for fingerprint in found if fingerprint.place == now.place]
+    if not alike:
+        places = ", ".join(sorted({f"{f.place} ({f.id})" for f in found}))
+        raise MismatchError(
+            f"the rows of {space} come from {places}, not from {now.place} ({now.id}); name their device with --device"
+        )
+    return min(alike, key=lambda fingerprint: (len(fingerprint.difference(now)), fingerprint.id))
+
+
+def _larger(spec: str, device: Device) -> Device | None:
+    """Return the same device with a larger batch, None if it takes none."""
+    name, arguments = registry.parse_spec(spec)
+    factory = registry.load("device", name)
+    if "batch" not in signature(factory).parameters:
+        return None
+    return factory(**(arguments | {"batch": WORK * device.batch}))
+
+
+def _text(checks: Sequence[Check]) -> str:
+    rows = [(_RESULT[c.passed], c.check, c.found, c.allowed) for c in checks]
+    lines = [table(("", "check", "found", "allowed"), rows)]
+    lines += [f"{c.check}: {c.reason}" for c in checks if c.reason]
+    counts = {result: sum(_RESULT[c.passed] == result for c in checks) for result in _RESULT.values()}
+    lines.append(", ".join(f"{n} {result.lower()}" for result, n in counts.items() if n))
+    return "\n".join(lines)
