@@ -313,14 +313,16 @@ def simplify(graph: Graph) -> Graph:
 
 
 def _ordered(graph: Graph) -> Graph:
-    work: dict[str, str] = {INPUT: ""}
+    constant = ""  # what hangs on zeros alone is folded by a runtime, however it came about
+    work: dict[str, str] = {INPUT: "input"}
     nodes: list[Node] = []
     for node in graph.nodes:
         inputs = node.inputs
         if isinstance(node.operation, Add):
             inputs = tuple(sorted(inputs, key=work.__getitem__))
         told = f"{node.operation} {[work[i] for i in inputs]}"
-        work[node.name] = sha256(told.encode()).hexdigest()
+        folds = all(work[i] == constant for i in inputs)
+        work[node.name] = constant if folds else sha256(told.encode()).hexdigest()
         nodes.append(Node(node.name, node.operation, inputs, node.shape))
     return Graph(graph.input_shape, tuple(nodes), graph.output)
 
