@@ -264,3 +264,16 @@ def test_the_coverage_test_fails_a_sound_device_in_one_of_a_hundred_cases_at_mos
 def test_a_network_whose_input_is_lost_is_constant(space):
     assert is_constant(space, space.architecture([0] * len(space.sites)).key)
     assert not is_constant(space, space.architecture([1] * len(space.sites)).key)
+
+
+def test_a_stored_row_of_another_provider_shows(tmp_path, device, space, store):
+    rows = list(store.measurements())
+    with Store(tmp_path / "elsewhere.db", write=True) as other:
+        campaign = other.begin(space.spec, device.fingerprint, QUICK.record(0), 0)
+        moved = replace(rows[0], environment=rows[0].environment | {"providers": {"simulated": 1, "cpu": 2}})
+        silent = replace(rows[1], environment=rows[1].environment | {"providers": {}})
+        other.append(campaign, moved, silent, *rows[2:])
+        found = answers(device, space, other)
+    assert failed(found) == {"providers.stored"}
+    assert "1 on cpu, simulated" in found["providers.stored"].reason
+    assert "1 on no provider stated" in found["providers.stored"].reason
