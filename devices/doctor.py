@@ -11,7 +11,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from . import host
+from .places.local import choose_cores
+
 Level = Literal["good", "advice", "problem", "unknown"]
+
+_CPU = "sys/devices/system/cpu"
+_CLOCK = "sys/devices/system/clocksource/clocksource0"
+_GOOD_CLOCKS = ("tsc", "arch_sys_counter")  # read in the process itself, in nanoseconds
+_LEAST_GIB = 2.0  # a measuring process with a batch of networks, and torch beside it
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "openvino", "torch")
 
@@ -31,11 +39,18 @@ def examine(root: Path = Path("/")) -> list[Finding]:
     return [
         *_runtimes(),
         _cores(root),
+        _timed_core(root),
+        _isolated(root),
+        _quota(root),
         _governor(root),
         _turbo(root),
         _siblings(root),
+        _heat(root),
+        _clock(root),
         _load(root),
         _steal(root),
+        _memory(root),
+        _swap(root),
         _disk(root),
     ]
 
@@ -75,6 +90,128 @@ def _cores(root: Path) -> Finding:
             "cores", "problem", "1 core: building and timing share it", "time on a machine with 2 cores or more"
         )
     return Finding("cores", "good", f"{count} cores: one is timed, the others build")
+
+
+def _timed_core(root: Path) -> Finding:
+    """Say which core a measuring process would be bound to."""
+    allowed = _field(root / "proc/self/status", "Cpus_allowed_list")
+    groups = host.core_groups(root)
+    if not allowed or not groups:
+        return Finding("timed core", "unknown", "the allowed cores cannot be read")
+    (timed,) = choose_cores(1, groups, host.parse_cores(allowed))
+    if timed:
+        return Finding("timed core", "good", f"CPU {timed} of {allowed}")
+    return Finding(
+        "timed core", "advice", "only CPU 0's core is allowed, and it serves interrupts",
+        "allow another: taskset --cpu-list 0-1 tempograd ..., or docker update --cpuset-cpus 0-1 CONTAINER",
+    )  # fmt: skip
+
+
+def _isolated(root: Path) -> Finding:
+    isolated, online = _read(root / _CPU / "isolated"), _read(root / _CPU / "online")
+    if isolated is None or online is None:
+        return Finding("isolated cores", "unknown", "cannot be read")
+    if isolated:
+        return Finding("isolated cores", "good", f"{isolated}; time on them with --device local:cores=N")
+    last = host.parse_cores(online)[-1]
+    return Finding(
+        "isolated cores", "advice", "none: other work may be put on the timed core",
+        f"sudo grubby --update-kernel=ALL --args=isolcpus={last} (or GRUB_CMDLINE_LINUX and update-grub), then reboot",
+    )  # fmt: skip
+
+
+def _quota(root: Path) -> Finding:
+    """Look for a limit of CPU time, as containers have: who has used it up stands still until the period ends."""
+    limits = [found for path in _cgroups(root) if (found := _limit(path)) is not None]
+    if not limits:
+        return Finding("CPU quota", "unknown", "no control group can be read")
+    cpus = min(limits)
+    if cpus == float("inf"):
+        return Finding("CPU quota", "good", "none")
+    return Finding(
+        "CPU quota", "problem", f"{cpus:g} CPUs: a process that has used them up is stopped in mid-run",
+        "docker update --cpu-quota=-1 CONTAINER, or systemctl set-property UNIT CPUQuota=; give it whole cores instead",
+    )  # fmt: skip
+
+
+def _cgroups(root: Path) -> list[Path]:
+    """Return the folders of this process's control groups for CPU time, its own first; versions 2 and 1."""
+    base, found = root / "sys/fs/cgroup", list[Path]()
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            top = base / "cpu" if controllers else base
+            own = top / path.strip("/")
+            found += [own, *(folder for folder in own.parents if folder.is_relative_to(top))]
+    return found
+
+
+def _limit(group: Path) -> float | None:
+    """Return how many CPUs a control group may use, None if it does not say."""
+    text = _read(group / "cpu.max")
+    if text is None:
+        quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+        text = f"{quota} {period}" if quota and period else "max" if (group / "cgroup.procs").exists() else ""
+    quota, _, period = text.partition(" ")
+    if not quota:
+        return None
+    return float("inf") if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def _heat(root: Path) -> Finding:
+    counts = [_read(path) for path in (root / _CPU).glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]
+    if not counts:
+        return Finding("heat", "unknown", "no count of throttling is visible (usual in a virtual machine)")
+    total = sum(int(count or 0) for count in counts)
+    if not total:
+        return Finding("heat", "good", "never throttled since boot")
+    base = _read(root / _CPU / "cpu0/cpufreq/base_frequency")
+    return Finding(
+        "heat", "advice", f"throttled {total} times since boot",
+        f"cool it, or cap its clock: sudo cpupower frequency-set --max {f'{base}kHz' if base else 'FREQUENCY'}",
+    )  # fmt: skip
+
+
+def _clock(root: Path) -> Finding:
+    now, others = _read(root / _CLOCK / "current_clocksource"), _read(root / _CLOCK / "available_clocksource")
+    if now is None:
+        return Finding("clock", "unknown", "the clock source cannot be read")
+    if now in _GOOD_CLOCKS:
+        return Finding("clock", "good", now)
+    remedy = f"echo tsc | sudo tee /{_CLOCK}/current_clocksource"
+    if "tsc" not in (others or "").split():
+        remedy = "sudo grubby --update-kernel=ALL --args=tsc=reliable (or GRUB_CMDLINE_LINUX and update-grub), reboot"
+    return Finding("clock", "advice", f"{now}: slower and noisier to read than tsc", remedy)
+
+
+def _memory(root: Path) -> Finding:
+    gib = host.conditions([], root)["memory_available_gib"]
+    if gib is None:
+        return Finding("memory", "unknown", "cannot be read")
+    if gib >= _LEAST_GIB:
+        return Finding("memory", "good", f"{gib:.1f} GiB available")
+    text = f"{gib:.1f} GiB available; {_LEAST_GIB:g} are needed"
+    return Finding("memory", "problem", text, "stop what takes it; see it with: ps aux --sort=-rss | head")
+
+
+def _swap(root: Path) -> Finding:
+    text = _read(root / "proc/swaps")
+    if text is None:
+        return Finding("swap", "unknown", "cannot be read")
+    used_kib = sum(int(line.split()[3]) for line in text.splitlines()[1:])
+    if not used_kib:
+        return Finding("swap", "good", "not in use")
+    text = f"{used_kib / 2**10:.0f} MiB in use: what is timed may wait for the disk"
+    return Finding("swap", "advice", text, "sudo swapoff --all && sudo swapon --all")
+
+
+def _field(path: Path, name: str) -> str | None:
+    """Return the value of a line such as ``name: value``."""
+    for line in (_read(path) or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return value.strip()
+    return None
 
 
 def _governor(root: Path) -> Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, exp, hypot, log
@@ -36,7 +36,7 @@ TOLERANCE = {"fp32": 1e-3, "int8-static": 0.25, "int8-dynamic": 0.25}
 """Distance of outputs from torch's, relative to their length, by precision; an unrelated output is about 1.4 away."""
 
 INPUTS = 2
-PASSES = 12
+PASSES = 16
 HELD = 0.9  # a network timed on one input may take this share of its time on several: its input stays in the cache
 WORK = 8  # times the batch
 LONGER = 1.25  # that so much more work must take at the least
@@ -237,17 +237,18 @@ class Audit:
         return str(self.fingerprint.options.get("provider", self.fingerprint.runtime.get("name", "")))
 
     def _stored_providers(self) -> list[Check]:
-        return [self._provided("providers.stored", {row.key: row.providers for row in self._rows if not row.failed})]
+        return [self._provided("providers.stored", [(row.key, row.providers) for row in self._rows if not row.failed])]
 
-    def _provided(self, name: str, found: Mapping[str, Collection[str]]) -> Check:
+    def _provided(self, name: str, found: Sequence[tuple[str, Collection[str]]]) -> Check:
         """Check that every node of every network ran on the provider asked for; a constant network has none left."""
-        places = {key: ", ".join(sorted(providers)) for key, providers in found.items()}
-        for key in [key for key, place in places.items() if not place]:
-            places[key] = self._asked if is_constant(self.space, key) else "no provider stated"
-        counts = Counter(places.values())
+        places = [", ".join(sorted(providers)) or self._without_nodes(key) for key, providers in found]
+        counts = Counter(places)
         elsewhere = ", ".join(f"{n} on {where}" for where, n in counts.items() if where != self._asked)
-        text = f"{counts[self._asked]} of {len(places)} networks on {self._asked}"
+        text = f"{counts[self._asked]} of {len(places)} on {self._asked}"
         return Check(name, not elsewhere, text, "all of them", elsewhere)
+
+    def _without_nodes(self, key: str) -> str:
+        return self._asked if is_constant(self.space, key) else "no provider stated"
 
     # -- what the device does now --------------------------------------------------------------------------------
 
@@ -255,14 +256,14 @@ class Audit:
         with TemporaryDirectory(prefix="tempograd-") as folder, self.device.open() as session:
             models = self._built(self.device, Path(folder), list(self.sampled))
             changed = [m.key for m in models if m.digest != self.sampled[m.key].digest]
-            first = f"the builder or its weights changed; first: {changed[0]}" if changed else ""
+            first = f"the builder, its weights or the batch changed; first: {changed[0]}" if changed else ""
             checks = [Check("output.network", not changed, f"{len(changed)} of {len(models)} differ", "0", first)]
             loaded = session.load(models)
             for one in loaded:
                 if one.failure:
                     why = f"{one.key} failed now: {one.failure.cause}; {one.failure.detail}"
                     return [*checks, Check("providers.now", False, reason=why), *_skipped(_LIVE, why)]
-            checks.append(self._provided("providers.now", {one.key: one.providers for one in loaded}))
+            checks.append(self._provided("providers.now", [(one.key, one.providers) for one in loaded]))
             checks += self._outputs(session)
             if checks[-1].passed is None:
                 return [*checks, *_skipped(_TIMED, checks[-1].reason)]
@@ -285,7 +286,7 @@ class Audit:
                 return _skipped(("output.values", "caching.outputs"), "this device computes nothing")
             expected = self._reference(key, inputs)
             distance = max(_distance(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
-            if not distance <= worst:  # NaN is the worst of all
+            if distance > worst:
                 worst, worst_key = distance, key
             if np.array_equal(found[0], found[1]) and not np.array_equal(expected[0], expected[1]):
                 blind.append(key)
@@ -342,12 +343,13 @@ class Audit:
         return Check(name, high >= LONGER, text, f"not below {LONGER:g}", reason)
 
     def _pass(self, session: Session, keys: Sequence[str]) -> dict[str, float]:
+        """Return every network's time in units of its round's sentinel: states of the device cancel out."""
         result = session.run_pass(keys, burst_ms=self.plan.burst_ms)
         if result.failures:
             key, failure = next(iter(result.failures.items()))
             raise DeviceError(f"{key} failed while it was audited ({failure.cause}; {failure.detail}); run again")
         clock = clock_of(self.device.fingerprint)
-        return {round_.key: round_.value_ms(clock) for round_ in result.rounds}
+        return {round_.key: round_.value_ms(clock) / round_.sentinel_ms for round_ in result.rounds}
 
     # -- A/A -----------------------------------------------------------------------------------------------------
 
@@ -469,8 +471,8 @@ def _skipped(names: Sequence[str], reason: str) -> list[Check]:
 
 
 def _distance(found: FloatArray, expected: FloatArray) -> float:
-    """Return how far outputs are from those expected, relative to the length of these."""
-    if found.shape != expected.shape:
+    """Return how far outputs are from those expected, relative to the length of these; infinite if they are none."""
+    if found.shape != expected.shape or not np.isfinite(found).all():
         return float("inf")
     return float(np.linalg.norm(found - expected) / max(float(np.linalg.norm(expected)), 1e-12))
 

@@ -89,7 +89,8 @@ class LocalDevice:
                 **self._runtime.options,
                 "batch": self.batch,
                 "cores": list(self._settings.timed_cores),
-                "sentinel": f"{self._settings.sentinel} {digest(self._settings.sentinel)}",
+                "sentinel": self._settings.sentinel,
+                "sentinel_digest": digest(self._settings.sentinel),
             },
         )
 

@@ -11,6 +11,21 @@ def tree(tmp_path):
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave",
         "sys/devices/system/cpu/intel_pstate/no_turbo": "0",
         "sys/devices/system/cpu/smt/active": "1",
+        "sys/devices/system/cpu/cpu0/topology/thread_siblings_list": "0,2",
+        "sys/devices/system/cpu/cpu1/topology/thread_siblings_list": "1,3",
+        "sys/devices/system/cpu/isolated": "",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3",
+        "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "4",
+        "sys/devices/system/cpu/cpu0/cpufreq/base_frequency": "2100000",
+        "sys/devices/system/clocksource/clocksource0/current_clocksource": "hpet",
+        "sys/devices/system/clocksource/clocksource0/available_clocksource": "tsc hpet acpi_pm",
+        "sys/fs/cgroup/cgroup.procs": "1",
+        "sys/fs/cgroup/work/job/cpu.max": "max 100000",
+        "sys/fs/cgroup/work/cpu.max": "150000 100000",
+        "proc/self/cgroup": "0::/work/job",
+        "proc/self/status": "Name:\tpython\nCpus_allowed_list:\t0\n",
+        "proc/meminfo": "MemTotal: 4000000 kB\nMemAvailable: 1048576 kB\n",
+        "proc/swaps": "Filename Type Size Used Priority\n/swapfile file 2097148 20480 -2\n",
         "proc/loadavg": "3.20 1.00 0.50 1/200 999",
         "proc/stat": "cpu 100 0 100 700 0 0 0 100 0 0\n",
     }
@@ -32,12 +47,31 @@ def test_every_fault_has_its_command(tree):
     assert "smt/control" in found["hyper-threading"].remedy
     assert found["load"].level == "advice"
     assert found["stolen time"].found.startswith("10.00%")
+    assert "taskset" in found["timed core"].remedy
+    assert "isolcpus=3" in found["isolated cores"].remedy
+    assert found["CPU quota"].level == "problem"
+    assert found["CPU quota"].found.startswith("1.5 CPUs")
+    assert found["heat"].found == "throttled 7 times since boot"
+    assert "--max 2100000kHz" in found["heat"].remedy
+    assert found["clock"].remedy.startswith("echo tsc")
+    assert found["memory"].found.startswith("1.0 GiB")
+    assert found["swap"].found.startswith("20 MiB")
+    assert {f.topic for f in found.values() if f.level == "good"} <= {"cores", "disk"}
+    assert all(f.remedy for f in found.values() if f.level in ("advice", "problem"))
 
 
 def test_a_tuned_machine_is_good(tree):
     (tree / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").write_text("performance")
     (tree / "sys/devices/system/cpu/intel_pstate/no_turbo").write_text("1")
     (tree / "sys/devices/system/cpu/smt/active").write_text("0")
+    (tree / "sys/devices/system/cpu/isolated").write_text("3")
+    for core in (0, 1):
+        (tree / f"sys/devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count").write_text("0")
+    (tree / "sys/devices/system/clocksource/clocksource0/current_clocksource").write_text("tsc")
+    (tree / "sys/fs/cgroup/work/cpu.max").write_text("max 100000")
+    (tree / "proc/self/status").write_text("Cpus_allowed_list:\t0-3\n")
+    (tree / "proc/meminfo").write_text("MemAvailable: 8388608 kB\n")
+    (tree / "proc/swaps").write_text("Filename Type Size Used Priority\n/swapfile file 2097148 0 -2\n")
     (tree / "proc/loadavg").write_text("0.01 0 0 1/2 3")
     (tree / "proc/stat").write_text("cpu 100 0 100 700 0 0 0 0 0 0\n")
     assert {f.level for f in by_topic(tree).values() if f.topic != "disk"} == {"good"}
@@ -55,3 +89,39 @@ def test_one_core_is_a_problem(tree):
 
 def test_runtimes_of_this_machine_are_listed():
     assert any(f.topic == "runtime" and f.found.startswith("onnxruntime ") for f in examine())
+
+
+@pytest.mark.parametrize(("quota", "level"), [("-1", "good"), ("50000", "problem")])
+def test_a_quota_of_the_older_control_groups(tree, quota, level):
+    group = tree / "sys/fs/cgroup/cpu/box"
+    group.mkdir(parents=True)
+    (group / "cpu.cfs_quota_us").write_text(quota)
+    (group / "cpu.cfs_period_us").write_text("100000")
+    (tree / "proc/self/cgroup").write_text("12:pids:/box\n4:cpu,cpuacct:/box")
+    found = by_topic(tree)["CPU quota"]
+    assert found.level == level
+    assert level == "good" or found.found.startswith("0.5 CPUs")
+
+
+def test_a_machine_without_control_groups_of_its_own_has_no_quota(tree):
+    (tree / "proc/self/cgroup").write_text("0::/")
+    assert by_topic(tree)["CPU quota"].level == "good"
+
+
+def test_a_clock_that_cannot_be_changed_while_running_needs_a_boot_argument(tree):
+    (tree / "sys/devices/system/clocksource/clocksource0/available_clocksource").write_text("hpet acpi_pm")
+    assert "tsc=reliable" in by_topic(tree)["clock"].remedy
+
+
+@pytest.mark.parametrize(
+    ("allowed", "level", "found"),
+    [
+        ("0-3", "good", "CPU 1 of 0-3"),
+        ("3", "good", "CPU 3 of 3"),
+        ("0,2", "advice", "only CPU 0's core is allowed, and it serves interrupts"),
+    ],
+)
+def test_the_core_that_would_be_timed(tree, allowed, level, found):
+    (tree / "proc/self/status").write_text(f"Cpus_allowed_list:\t{allowed}\n")
+    seen = by_topic(tree)["timed core"]
+    assert (seen.level, seen.found) == (level, found)

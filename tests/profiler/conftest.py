@@ -8,7 +8,8 @@ from tempograd.devices.device import Loaded, PassResult
 from tempograd.devices.fingerprint import Fingerprint
 from tempograd.devices.measurement import Round
 from tempograd.errors import DeviceError
-from tempograd.profiler.plan import Items
+from tempograd.profiler.campaign import run
+from tempograd.profiler.plan import Items, choose
 
 SPACE = "nasbench201:cells=1,width=4,size=8"
 STILL = "simulated:noise=0,sentinel_noise=0,process_noise=0,slow=1,elastic=false,preemptions=0"
@@ -107,3 +108,9 @@ class ScriptedSession:
 
     def __exit__(self, *_):
         self.close()
+
+
+def sample(device, space, plan, store, *, count, seed=0, **options):
+    """Time a sample of a space, as ``collect`` does."""
+    items = Items.of(space, choose(space, count, seed=seed), batch=device.batch)
+    return run(device, items, plan, store, seed=seed, **options)

@@ -15,8 +15,9 @@ from tempograd.devices.places.local import LocalDevice
 from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import UsageError
 from tempograd.profiler.audit import Audit, compare, is_constant
-from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK
+
+from .conftest import sample
 
 NAMES = {
     "provenance.device", "provenance.labels", "provenance.file", "run.repeatability", "run.verdicts", "run.rounds",
@@ -106,7 +107,7 @@ def cheats(tmp_path, monkeypatch):
 @pytest.fixture
 def store(tmp_path, space, device):
     with Store(tmp_path / "s.db", write=True) as opened:
-        run(device, space, QUICK, opened, count=40)
+        sample(device, space, QUICK, opened, count=40)
         yield opened
 
 
@@ -164,7 +165,7 @@ def test_a_device_that_has_become_slower_shows(tmp_path, space):
 
     device = SimulatedDevice(latency_of=truth, slow=1.0, noise=0.003, sentinel_noise=0.003, process_noise=0.003)
     with Store(tmp_path / "slower.db", write=True) as store:
-        run(device, space, QUICK, store, count=40)
+        sample(device, space, QUICK, store, count=40)
         assert failed(answers(device, space, store)) == set()
         speed["factor"] = 1.1
         found = answers(device, space, store, seed=1)
@@ -188,7 +189,7 @@ def test_without_a_good_row_there_is_nothing_to_audit(tmp_path, device, space):
 def collected(tmp_path_factory, space):
     """A store of the local machine."""
     with Store(tmp_path_factory.mktemp("local") / "local.db", write=True) as opened:
-        run(LocalDevice(), space, replace(QUICK, target=0.9), opened, count=8)
+        sample(LocalDevice(), space, replace(QUICK, target=0.9), opened, count=8)
         yield opened
 
 
@@ -211,7 +212,8 @@ def test_a_real_device_computes_what_torch_does(space, collected):
 )
 def test_a_runtime_that_cheats_is_caught(space, collected, cheats, cheat, caught):
     device, larger = LocalDevice(cheat), LocalDevice(cheat, batch=8)
-    found = answers(device, space, collected, fingerprint=LocalDevice().fingerprint, larger=larger, count=3)
+    (stored,) = collected.fingerprints().values()
+    found = answers(device, space, collected, fingerprint=stored, larger=larger, count=3)
     live = COMPUTING | {"providers.now"}
     assert failed(found) & live == caught
     assert all(found[name].passed for name in live - caught)
@@ -263,3 +265,16 @@ def test_the_coverage_test_fails_a_sound_device_in_one_of_a_hundred_cases_at_mos
 def test_a_network_whose_input_is_lost_is_constant(space):
     assert is_constant(space, space.architecture([0] * len(space.sites)).key)
     assert not is_constant(space, space.architecture([1] * len(space.sites)).key)
+
+
+def test_a_stored_row_of_another_provider_shows(tmp_path, device, space, store):
+    rows = list(store.measurements())
+    with Store(tmp_path / "elsewhere.db", write=True) as other:
+        campaign = other.begin(space.spec, device.fingerprint, QUICK.record(0), 0)
+        moved = replace(rows[0], environment=rows[0].environment | {"providers": {"simulated": 1, "cpu": 2}})
+        silent = replace(rows[1], environment=rows[1].environment | {"providers": {}})
+        other.append(campaign, moved, silent, *rows[2:])
+        found = answers(device, space, other)
+    assert failed(found) == {"providers.stored"}
+    assert "1 on cpu, simulated" in found["providers.stored"].reason
+    assert "1 on no provider stated" in found["providers.stored"].reason

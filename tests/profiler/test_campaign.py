@@ -7,6 +7,7 @@ import tempfile
 import textwrap
 import threading
 from dataclasses import replace
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,15 +17,17 @@ import pytest
 from tempograd import registry
 from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
+from tempograd.devices import host
 from tempograd.devices.device import Model
 from tempograd.devices.measurement import Failure
+from tempograd.devices.places.local import LocalDevice
 from tempograd.errors import DeviceError, StoreError, UsageError
 from tempograd.profiler.campaign import _doubts, interruptible, run, schedule
 from tempograd.profiler.drift import Drift
 from tempograd.profiler.plan import QUICK, STANDARD, Items, choose, duplicates
 from tempograd.profiler.protocol import CALIBRATION_ROUNDS
 
-from .conftest import SPACE, STILL, ScriptedDevice, items
+from .conftest import SPACE, STILL, ScriptedDevice, items, sample
 
 
 @pytest.fixture
@@ -40,12 +43,6 @@ def nothing_is_left(monkeypatch, tmp_path_factory):
     yield
     assert not list(folder.iterdir())
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepare")]
-
-
-def sample(device, space, plan, store, *, count, seed=0, **options):
-    """Time a sample of a space, as ``collect`` does."""
-    items = Items.of(space, choose(space, count, seed=seed), batch=device.batch)
-    return run(device, items, plan, store, seed=seed, **options)
 
 
 def truth(device, space, keys, directory):
@@ -482,6 +479,28 @@ def test_real_networks_on_this_machine(space, store):
         assert m.environment["timed_cores"]
         assert m.environment["first_run_ms"] > 0
         assert sum(m.environment["providers"].values()) > 0
+
+
+def test_every_label_says_all_that_is_timed(tmp_path, space):
+    limits = {"memory_gib", "load_timeout_s"}  # they end a measurement or do not; they change none
+    core = host.allowed_cores()[-1]
+    asked = {"threads": 1, "precision": "int8-static", "batch": 2, "optimisation": "extended", "provider": "cpu",
+             "sentinel": "depthwise", "cores": core}  # fmt: skip
+    device = LocalDevice("onnxruntime", **asked)
+    assert {*asked, "runtime"} == signature(LocalDevice).parameters.keys() - limits
+    with Store(tmp_path / "s.db", write=True) as store:
+        sample(device, space, QUICK, store, count=3)
+        rows = [m for m in store.measurements() if m.failure is None]
+        found = [(store.fingerprint(m.fingerprint_id), m.environment) for m in rows]
+    assert found
+    for fingerprint, environment in found:
+        assert fingerprint.runtime["name"] == "onnxruntime"
+        assert fingerprint.options == asked | {
+            "cores": [core], "provider": "CPUExecutionProvider", "spinning": False, "denormals": "zero",
+        }  # fmt: skip
+        assert environment["timed_cores"] == [core]
+        assert environment["providers"].keys() == {"CPUExecutionProvider"}
+        assert any(kind.startswith("QLinear") for kind in environment["kernels"])
 
 
 # -- can the run be believed? ------------------------------------------------------------------------------------

@@ -220,3 +220,16 @@ def test_quantising_is_the_same_every_time_and_leaves_no_file(tmp_path, monkeypa
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert list(scratch.iterdir()) == []
     assert sorted(tmp_path.iterdir()) == sorted([*before, scratch])
+
+
+def test_what_the_options_state_is_what_a_session_gets():
+    runtime = OnnxRuntime(threads=2, optimisation="basic")
+    set_ = runtime._session_options(HERE, runtime.options["optimisation"])
+    assert set_.intra_op_num_threads == runtime.options["threads"] == 2
+    assert set_.inter_op_num_threads == 1
+    assert set_.graph_optimization_level.name == "ORT_ENABLE_BASIC"
+    assert runtime.options["spinning"] is False
+    assert set_.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert set_.get_session_config_entry("session.inter_op.allow_spinning") == "0"
+    assert runtime.options["denormals"] == "zero"
+    assert set_.get_session_config_entry("session.set_denormal_as_zero") == "1"
