@@ -93,7 +93,7 @@ class LatencyDataset:
         """
         space, fingerprint_id = _chosen(store, space, fingerprint_id)
         found = [_light(m) for m in store.measurements(space=space, fingerprint_id=fingerprint_id)]
-        found = _in_hindsight(found)
+        found = in_hindsight(found)
         pairs = pair_up(found)
         doubtful = outliers(pairs)
         usual = representative([pair for pair in pairs if pair.key not in doubtful])
@@ -235,7 +235,7 @@ def _light(m: Measurement) -> Measurement:
     return replace(m, rounds=tuple(light(r) for r in m.rounds), environment={})
 
 
-def _in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
+def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Return the measurements under the reference state of the time around them."""
     measurements = list(measurements)
     readings = sorted((r.started_s, r.sentinel_ms) for m in measurements for r in m.rounds)

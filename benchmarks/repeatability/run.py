@@ -1,0 +1,247 @@
+"""Does tempograd's protocol repeat its numbers better than the peers' at equal wall time? One command runs and draws
+all.
+
+python -m tempograd.benchmarks.repeatability.run --out runs/repeatability [--conditions quiet load found]
+
+Replicates follow each other; in each the tools take turns in random order, each in a fresh process that holds all
+networks. Results are appended as they come: stopped at any moment, by ``--minutes`` too, the same command goes on.
+About a minute: ``--networks 6 --replicates 2 --second 0 --conditions quiet --no-throughput``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from tempograd import registry
+from tempograd.devices.places.local import LocalDevice
+from tempograd.profiler.plan import QUICK, Plan
+from tempograd.spaces.graph import Conv
+from tempograd.spaces.space import SearchSpace
+
+from . import analyse, throughput
+from .harness import MISSING
+
+SPACE = "nasbench201:cells=1,width=32"
+CONDITIONS = ("quiet", "load", "found")
+TOOLS = sorted(path.stem for path in Path(__file__).with_name("tools").glob("*.py"))
+OWN_ENGINE = ("openvino",)  # no level to learn or rank beside the others
+PACKAGES = ("onnxruntime", "torch", "pyperf", "google-benchmark", "mlcommons-loadgen", "openvino", "numpy")
+START_UP = (-2, -1)  # replicates of our tool before all: the first calibrates, the second gives the first budget
+SECOND_SET_AFTER = {2: 1.0, 4: 0.5}  # replicate -> share of the second set that every tool times after it
+SECOND_SET_SEED = 1000
+REFERENCE_BURST_MS = 20.0
+MODULE = __package__
+
+
+@dataclass(frozen=True)
+class Models:
+    """Networks on the disk: ``(key, path, SHA-256)`` each, the first set and the second."""
+
+    space: str
+    first: tuple[tuple[str, str, str], ...]
+    second: tuple[tuple[str, str, str], ...]
+
+
+def build(spec: str, folder: Path, first: int, second: int, seed: int) -> Models:
+    """Write two sets of different networks as ONNX; those in which nothing is computed from the input are left out."""
+    space: SearchSpace = registry.create("space", spec)
+    drawn = space.sample(2 * (first + second), np.random.default_rng([seed, 11]))
+    connected = [a for a in drawn if any(isinstance(n.operation, Conv) for n, _ in space.network_graph(a).walk())]
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [(a.key, *space.write_onnx(a, folder)) for a in connected[: first + second]]
+    rows = [(key, str(path), digest) for key, path, digest in written]
+    if len(rows) < first + second:
+        raise SystemExit(f"{spec} gave {len(rows)} connected networks; {first + second} are needed: ask for fewer")
+    return Models(space.spec, tuple(rows[:first]), tuple(rows[first:]))
+
+
+class Raw:
+    """The folder of one condition: ``runs.jsonl`` (a line a process) and the stores of our own tool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "runs.jsonl"
+        self.runs = analyse.read_runs(self._path)
+
+    def done(self, tool: str, set_: str, replicate: int) -> bool:
+        """Return whether this process has been run."""
+        return any((r["tool"], r["set"], r["replicate"]) == (tool, set_, replicate) for r in self.runs)
+
+    def append(self, run: dict[str, Any]) -> None:
+        """Keep what a process gave."""
+        self.runs.append(run)
+        with self._path.open("a") as file:
+            file.write(json.dumps(run) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def budget_s(self) -> float:
+        """Return the wall time a network that our own tool has needed in this condition so far."""
+        own = [r for r in self.runs if r["tool"] == "tempograd" and r["set"] == "first" and r["replicate"] >= -1]
+        return median(r["timed_s"] / r["networks"] for r in own)
+
+
+class Bench:
+    """Runs one condition."""
+
+    def __init__(self, raw: Raw, models: Models, arguments: argparse.Namespace, condition: str, end_s: float) -> None:
+        self._raw, self._models, self._arguments = raw, models, arguments
+        self._condition, self._end_s = condition, end_s
+        self._tools = list(arguments.tools)
+        device = LocalDevice()
+        self._cores, self._idle_cores = list(device.timed_cores), list(device.idle_cores)
+
+    def run(self) -> None:
+        """Run what is missing, until it is done or the time is up."""
+        for replicate in START_UP:
+            self._turn("tempograd", "first", replicate, self._models.first)
+        for replicate in range(self._arguments.replicates):
+            if time.monotonic() > self._end_s:
+                print(f"{self._condition}: time is up at replicate {replicate}; the same command goes on", flush=True)
+                return
+            self._all("first", replicate, self._models.first, self._tools)
+            self._turn("reference", "first", replicate, self._models.first)
+            share = SECOND_SET_AFTER.get(replicate)
+            if share and self._condition == "load":
+                networks = self._models.second[: int(share * len(self._models.second))]
+                fitting = [tool for tool in self._tools if tool not in OWN_ENGINE]
+                self._all("second", replicate, networks, fitting)
+            print(f"{self._condition}: replicate {replicate + 1} of {self._arguments.replicates}", flush=True)
+
+    def _all(self, set_: str, replicate: int, models: Sequence[tuple[str, str, str]], tools: Sequence[str]) -> None:
+        order = np.random.default_rng([self._arguments.seed, replicate, 12]).permutation(len(tools))
+        for tool in [tools[i] for i in order]:
+            if models:
+                self._turn(tool, set_, replicate, models)
+
+    def _turn(self, tool: str, set_: str, replicate: int, models: Sequence[tuple[str, str, str]]) -> None:
+        if self._raw.done(tool, set_, replicate):
+            return
+        ours = tool in ("tempograd", "reference")
+        budget_s = 0.0 if ours else self._arguments.budget or self._raw.budget_s
+        request: dict[str, Any] = {
+            "models": models, "budget_s": budget_s, "cores": self._cores, "idle_cores": self._idle_cores,
+            "seed": replicate - START_UP[0] + (SECOND_SET_SEED if set_ == "second" else 0),
+        }  # fmt: skip
+        if ours:
+            plan = QUICK if tool == "tempograd" else self._reference_plan
+            store = str(self._raw.folder / f"{tool}.db")
+            request |= {"space": self._models.space, "plan": asdict(plan), "store": store}
+        started_s, begin = time.time(), time.perf_counter()
+        lines = self._process("tempograd" if ours else tool, request)
+        if lines is None:
+            self._tools = [other for other in self._tools if other != tool]
+            return
+        head, *labels = lines
+        self._raw.append({
+            "condition": self._condition, "set": set_, "replicate": replicate, "tool": tool, "seed": request["seed"],
+            "started_s": started_s, "total_s": time.perf_counter() - begin, "budget_s": budget_s,
+            "networks": len(models), **head, "labels": labels if tool != "reference" else [],
+        })  # fmt: skip
+
+    @property
+    def _reference_plan(self) -> Plan:
+        rounds = self._arguments.reference_rounds
+        return Plan("reference", REFERENCE_BURST_MS, (rounds,), 0.01, 0.985, requeue=False)
+
+    def _process(self, tool: str, request: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Run a tool on a request; None if its package is missing or it failed, which is told."""
+        limit_s = 120 + 30 * max(request["budget_s"], 1.0) * len(request["models"])
+        with TemporaryDirectory() as folder:
+            question, answer, log = (Path(folder, name) for name in ("request.json", "answer.jsonl", "log"))
+            question.write_text(json.dumps(request))
+            command = [sys.executable, "-P", "-m", f"{MODULE}.tools.{tool}", str(question), str(answer)]
+            with log.open("wb") as out:
+                done = subprocess.run(command, stdout=out, stderr=out, cwd=folder, timeout=limit_s, check=False)
+            if done.returncode == 0:
+                return [json.loads(line) for line in answer.read_text().splitlines()]
+            tail = log.read_text(errors="replace").strip()[-2000:]
+        if tool == "tempograd":
+            raise SystemExit(f"tempograd ended with status {done.returncode}:\n{tail}")
+        why = "left out" if done.returncode == MISSING else f"left out, it ended with status {done.returncode}"
+        print(f"{tool}: {why}: {tail}", file=sys.stderr, flush=True)
+        return None
+
+
+@contextmanager
+def load(condition: str, seed: int) -> Generator[None]:
+    """Run the load generator meanwhile, if this is its condition."""
+    if condition != "load":
+        yield
+        return
+    core = LocalDevice().timed_cores[0]
+    command = [sys.executable, "-P", "-m", f"{MODULE}.load", "--core", str(core), "--seed", str(seed)]
+    process = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def installed(package: str) -> str | None:
+    """Return the version of a package, None if it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/repeatability"), help="folder of the raw data")
+    parser.add_argument("--docs", type=Path, help="folder that table and figures are written to; default: OUT")
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
+    parser.add_argument("--space", default=SPACE)
+    parser.add_argument("--networks", type=int, default=40, help="of the first set")
+    parser.add_argument("--second", type=int, default=240, help="of the second set, timed in the load condition")
+    parser.add_argument("--replicates", type=int, default=20)
+    parser.add_argument("--budget", type=float, help="wall seconds a network; default: what tempograd needs")
+    parser.add_argument("--reference-rounds", type=int, default=3, help="of the long reference, after every replicate")
+    parser.add_argument("--minutes", type=float, default=18, help="after which a condition stops")
+    parser.add_argument("--throughput", action=argparse.BooleanOptionalAction, default=True, help="T1 and T2 as well")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    out: Path = arguments.out.resolve()
+    models = build(arguments.space, out / "models", arguments.networks, arguments.second, arguments.seed)
+    device = LocalDevice()
+    for condition in arguments.conditions:
+        raw = Raw(out / condition)
+        note = {
+            "at_s": time.time(), "arguments": {k: str(v) for k, v in vars(arguments).items()},
+            "space": models.space, "first": [key for key, *_ in models.first],
+            "second": [key for key, *_ in models.second], "environment": device.environment(),
+            "fingerprint": json.loads(device.fingerprint.to_json()),
+            "versions": {package: installed(package) for package in PACKAGES},
+        }  # fmt: skip
+        with (raw.folder / "environment.jsonl").open("a") as file:
+            file.write(json.dumps(note) + "\n")
+        with load(condition, arguments.seed + len(raw.runs)):
+            Bench(raw, models, arguments, condition, time.monotonic() + 60 * arguments.minutes).run()
+    if arguments.throughput:
+        throughput.write(out, models.space, models.first[:5])
+    analyse.write(out, arguments.docs or out)
+
+
+if __name__ == "__main__":
+    main()
