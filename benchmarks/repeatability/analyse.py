@@ -123,8 +123,9 @@ def bootstrap(
         columns = rng.integers(0, networks, networks)
         found.append(statistic(*(a[rows, columns] for a in arrays), *(a[columns] for a in per_network)))
     kept = np.array(found)[np.isfinite(found)]
-    ends = np.quantile(kept, [0.025, 0.975]) if kept.size else (np.nan, np.nan)
-    return statistic(*arrays, *per_network), float(ends[0]), float(ends[1])
+    value = statistic(*arrays, *per_network)
+    half = 1.96 * float(kept.std()) if kept.size else float("nan")  # quantiles are biased: a draw repeats processes
+    return value, max(value - half, 0.0), value + half
 
 
 # -- raw data ----------------------------------------------------------------------------------------------------
@@ -301,27 +302,22 @@ def consensus(tools: Iterable[Labels]) -> Array:
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition's labels and the truths that they are held against."""
+    """One condition's labels of its networks, and the long reference that its own passes give."""
 
     name: str
     labels: dict[str, Labels]
-    second: dict[str, Labels]
-    second_keys: tuple[str, ...]
     own_truth: Array
 
 
-def _condition(folder: Path, first: Sequence[str], second: Sequence[str]) -> Condition:
+def _condition(folder: Path, keys: Sequence[str]) -> Condition:
     runs = [run for run in read_runs(folder / "runs.jsonl") if run["replicate"] >= 0 and run["tool"] != "reference"]
-    sets: dict[str, dict[str, Labels]] = {}
-    for name, keys in (("first", first), ("second", second)):
-        mine = [run for run in runs if run["set"] == name]
-        own = [run for run in mine if run["tool"] == "tempograd"]
-        sets[name] = collect(own, keys)
-        if own:
-            sets[name] |= derived(folder / "tempograd.db", own, keys)
-        sets[name] |= dict(sorted(collect([run for run in mine if run["tool"] != "tempograd"], keys).items()))
-    truth, _ = reference([folder / "reference.db"] if (folder / "reference.db").exists() else [], first)
-    return Condition(folder.name, sets["first"], sets["second"], tuple(second), truth)
+    own = [run for run in runs if run["tool"] == "tempograd"]
+    labels = collect(own, keys)
+    if own:
+        labels |= derived(folder / "tempograd.db", own, keys)
+    labels |= dict(sorted(collect([run for run in runs if run["tool"] != "tempograd"], keys).items()))
+    truth, _ = reference([path for path in [folder / "reference.db"] if path.exists()], keys)
+    return Condition(folder.name, labels, truth)
 
 
 def write(out: Path, docs: Path) -> None:
@@ -331,7 +327,7 @@ def write(out: Path, docs: Path) -> None:
         raise SystemExit(f"no runs in {out}; give the folder that the benchmark wrote")
     note = json.loads((folders[0] / "environment.jsonl").read_text().splitlines()[-1])
     first, second = note["first"], note["second"]
-    conditions = [_condition(folder, first, second) for folder in folders]
+    conditions = [_condition(folder, first) for folder in folders]
     stores = [path for folder in folders if (path := folder / "reference.db").exists()]
     truth, gated = reference(stores, first)
     quiet = next((c for c in conditions if c.name == "quiet" and OTHER_TRUTH in c.labels), None)
@@ -343,8 +339,8 @@ def write(out: Path, docs: Path) -> None:
     parts = [_setting(note, truth, other, gated, conditions)]
     for condition in conditions:
         parts += [f"### {condition.name}\n", _table(condition, truth, other), _paths(condition, truth)]
-        if condition.second:
-            parts += [_second(condition, note["space"], first, truth, other)]
+    if (out / "predict" / "runs.jsonl").exists():
+        parts += [_second(_condition(out / "predict", second), second, note["space"], first, truth, other)]
     parts += [_throughput(out / "throughput.json")]
     parts += [_plots(conditions, truth, other, images)]
     text = "\n".join(part for part in parts if part)
@@ -416,16 +412,18 @@ def _paths(condition: Condition, truth: Array) -> str:
     return _markdown(head, rows) if rows else ""
 
 
-def _second(condition: Condition, spec: str, first: Sequence[str], truth: Array, other: Array) -> str:
-    shared = consensus(condition.second.values())
+def _second(
+    condition: Condition, keys: Sequence[str], spec: str, first: Sequence[str], truth: Array, other: Array
+) -> str:
+    shared = consensus(condition.labels.values())
     rows: list[Sequence[str]] = []
-    for name, labels in condition.second.items():
+    for name, labels in condition.labels.items():
         cells = [name, *("-" for _ in range(2))]
         if len(labels.ms) > 1:
             cells = [name, f"{rank_agreement(labels.ms):.3f}", _pct(swapped(labels.ms, shared))]
         for target in (truth, other):
             if np.isfinite(target).sum() > 2:
-                found = prediction(spec, condition.second_keys, labels.ms[0], first, target)
+                found = prediction(spec, keys, labels.ms[0], first, target)
                 for model in ("ridge", "mlp"):
                     cells.append(f"{_pct(found[model])} ({_pct(found[model + '_shape'])}), {found[model + '_tau']:.3f}")
             else:
@@ -433,8 +431,8 @@ def _second(condition: Condition, spec: str, first: Sequence[str], truth: Array,
         rows.append(cells)
     head = ("tool", "R3: tau", "R3: swapped %", *(f"P1: {m} on {t}" for t in "AB" for m in ("ridge", "mlp")))
     return (
-        f"\n{len(condition.second_keys)} other networks, timed once by each tool (R3: some of them twice). P1: mean "
-        "error % (with the level divided out), tau.\n\n" + _markdown(head, rows)
+        f"### predict\n\n{len(keys)} other networks, timed under load once by each tool (R3: some of them twice). "
+        "P1: mean error % (with the level divided out), tau.\n\n" + _markdown(head, rows)
     )
 
 

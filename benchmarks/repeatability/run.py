@@ -5,7 +5,7 @@ python -m tempograd.benchmarks.repeatability.run --out runs/repeatability [--con
 
 Replicates follow each other; in each the tools take turns in random order, each in a fresh process that holds all
 networks. Results are appended as they come: stopped at any moment, by ``--minutes`` too, the same command goes on.
-About a minute: ``--networks 6 --replicates 2 --second 0 --conditions quiet --no-throughput``.
+About a minute: ``--networks 6 --replicates 2 --conditions quiet --no-throughput``.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from . import analyse, throughput
 from .harness import MISSING
 
 SPACE = "nasbench201:cells=1,width=32"
-CONDITIONS = ("quiet", "load", "found")
+CONDITIONS = ("quiet", "load", "found", "predict")  # predict: the second set, under load
+LOADED = ("load", "predict")
 TOOLS = sorted(path.stem for path in Path(__file__).with_name("tools").glob("*.py"))
 OWN_ENGINE = ("openvino",)  # no level to learn or rank beside the others
 PACKAGES = ("onnxruntime", "torch", "pyperf", "google-benchmark", "mlcommons-loadgen", "openvino", "numpy")
 START_UP = (-2, -1)  # replicates of our tool before all: the first calibrates, the second gives the first budget
-SECOND_SET_AFTER = {2: 1.0, 4: 0.5}  # replicate -> share of the second set that every tool times after it
-SECOND_SET_SEED = 1000
+SECOND_SET = (1.0, 0.5)  # share of the second set that every tool times, by replicate
 REFERENCE_BURST_MS = 20.0
 MODULE = __package__
 
@@ -79,9 +79,9 @@ class Raw:
         self._path = folder / "runs.jsonl"
         self.runs = analyse.read_runs(self._path)
 
-    def done(self, tool: str, set_: str, replicate: int) -> bool:
+    def done(self, tool: str, replicate: int) -> bool:
         """Return whether this process has been run."""
-        return any((r["tool"], r["set"], r["replicate"]) == (tool, set_, replicate) for r in self.runs)
+        return any(r["replicate"] == replicate for r in self._of(tool))
 
     def append(self, run: dict[str, Any]) -> None:
         """Keep what a process gave."""
@@ -94,8 +94,19 @@ class Raw:
     @property
     def budget_s(self) -> float:
         """Return the wall time a network that our own tool has needed in this condition so far."""
-        own = [r for r in self.runs if r["tool"] == "tempograd" and r["set"] == "first" and r["replicate"] >= -1]
-        return median(r["timed_s"] / r["networks"] for r in own)
+        return median(r["timed_s"] / r["networks"] for r in self._of("tempograd") if r["replicate"] >= -1)
+
+    def overrun(self, tool: str) -> float:
+        """Return how many times the wall time that it was given a tool has spent in this condition so far.
+
+        Those that count iterations or CPU time spend more under load. They are given less then, so that all spend the
+        same; what they spent stands in the table.
+        """
+        seen = [r["spent_s"] / r["budget_s"] for r in self._of(tool)]
+        return min(max(median(seen), 0.5), 10.0) if seen else 1.0
+
+    def _of(self, tool: str) -> list[dict[str, Any]]:
+        return [r for r in self.runs if r["tool"] == tool]
 
 
 class Bench:
@@ -104,41 +115,40 @@ class Bench:
     def __init__(self, raw: Raw, models: Models, arguments: argparse.Namespace, condition: str, end_s: float) -> None:
         self._raw, self._models, self._arguments = raw, models, arguments
         self._condition, self._end_s = condition, end_s
-        self._tools = list(arguments.tools)
+        self._tools: list[str] = arguments.tools
+        self._missing: set[str] = set()
         device = LocalDevice()
         self._cores, self._idle_cores = list(device.timed_cores), list(device.idle_cores)
 
     def run(self) -> None:
         """Run what is missing, until it is done or the time is up."""
         for replicate in START_UP:
-            self._turn("tempograd", "first", replicate, self._models.first)
-        for replicate in range(self._arguments.replicates):
-            if time.monotonic() > self._end_s:
-                print(f"{self._condition}: time is up at replicate {replicate}; the same command goes on", flush=True)
-                return
-            self._all("first", replicate, self._models.first, self._tools)
-            self._turn("reference", "first", replicate, self._models.first)
-            share = SECOND_SET_AFTER.get(replicate)
-            if share and self._condition == "load":
-                networks = self._models.second[: int(share * len(self._models.second))]
-                fitting = [tool for tool in self._tools if tool not in OWN_ENGINE]
-                self._all("second", replicate, networks, fitting)
-            print(f"{self._condition}: replicate {replicate + 1} of {self._arguments.replicates}", flush=True)
+            self._turn("tempograd", replicate, self._models.first)
+        predict = self._condition == "predict"
+        replicates = len(SECOND_SET) if predict else self._arguments.replicates
+        for replicate in range(replicates):
+            order = np.random.default_rng([self._arguments.seed, replicate, 12]).permutation(len(self._tools))
+            tools = [self._tools[i] for i in order]
+            models = self._models.first
+            if predict:
+                tools = [tool for tool in tools if tool not in OWN_ENGINE]
+                models = self._models.second[: int(SECOND_SET[replicate] * len(self._models.second))]
+            for tool in tools if predict else [*tools, "reference"]:
+                if time.monotonic() > self._end_s:
+                    print(f"{self._condition}: time is up in replicate {replicate + 1}; the same command goes on")
+                    return
+                self._turn(tool, replicate, models)
+            print(f"{self._condition}: replicate {replicate + 1} of {replicates}", flush=True)
 
-    def _all(self, set_: str, replicate: int, models: Sequence[tuple[str, str, str]], tools: Sequence[str]) -> None:
-        order = np.random.default_rng([self._arguments.seed, replicate, 12]).permutation(len(tools))
-        for tool in [tools[i] for i in order]:
-            if models:
-                self._turn(tool, set_, replicate, models)
-
-    def _turn(self, tool: str, set_: str, replicate: int, models: Sequence[tuple[str, str, str]]) -> None:
-        if self._raw.done(tool, set_, replicate):
+    def _turn(self, tool: str, replicate: int, models: Sequence[tuple[str, str, str]]) -> None:
+        if tool in self._missing or self._raw.done(tool, replicate):
             return
         ours = tool in ("tempograd", "reference")
-        budget_s = 0.0 if ours else self._arguments.budget or self._raw.budget_s
+        target_s = 0.0 if ours else self._arguments.budget or self._raw.budget_s
+        budget_s = target_s if ours else target_s / self._raw.overrun(tool)
         request: dict[str, Any] = {
             "models": models, "budget_s": budget_s, "cores": self._cores, "idle_cores": self._idle_cores,
-            "seed": replicate - START_UP[0] + (SECOND_SET_SEED if set_ == "second" else 0),
+            "seed": replicate - START_UP[0],
         }  # fmt: skip
         if ours:
             plan = QUICK if tool == "tempograd" else self._reference_plan
@@ -147,13 +157,14 @@ class Bench:
         started_s, begin = time.time(), time.perf_counter()
         lines = self._process("tempograd" if ours else tool, request)
         if lines is None:
-            self._tools = [other for other in self._tools if other != tool]
+            self._missing.add(tool)
             return
         head, *labels = lines
         self._raw.append({
-            "condition": self._condition, "set": set_, "replicate": replicate, "tool": tool, "seed": request["seed"],
-            "started_s": started_s, "total_s": time.perf_counter() - begin, "budget_s": budget_s,
-            "networks": len(models), **head, "labels": labels if tool != "reference" else [],
+            "condition": self._condition, "replicate": replicate, "tool": tool, "seed": request["seed"],
+            "started_s": started_s, "total_s": time.perf_counter() - begin, "target_s": target_s, "budget_s": budget_s,
+            "spent_s": _first_variant_s(labels), "networks": len(models), **head,
+            "labels": labels if tool != "reference" else [],
         })  # fmt: skip
 
     @property
@@ -180,10 +191,15 @@ class Bench:
         return None
 
 
+def _first_variant_s(labels: Sequence[dict[str, Any]]) -> float:
+    """Return the mean wall time a network of a tool's first variant, the one that is to spend the budget."""
+    return float(np.mean([label["wall_s"] for label in labels if label["variant"] == labels[0]["variant"]] or [0.0]))
+
+
 @contextmanager
 def load(condition: str, seed: int) -> Generator[None]:
     """Run the load generator meanwhile, if this is its condition."""
-    if condition != "load":
+    if condition not in LOADED:
         yield
         return
     core = LocalDevice().timed_cores[0]
@@ -212,7 +228,7 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--space", default=SPACE)
     parser.add_argument("--networks", type=int, default=40, help="of the first set")
-    parser.add_argument("--second", type=int, default=240, help="of the second set, timed in the load condition")
+    parser.add_argument("--second", type=int, default=240, help="of the second set, for predict")
     parser.add_argument("--replicates", type=int, default=20)
     parser.add_argument("--budget", type=float, help="wall seconds a network; default: what tempograd needs")
     parser.add_argument("--reference-rounds", type=int, default=3, help="of the long reference, after every replicate")

@@ -22,6 +22,8 @@ from tempograd.devices.places.local import LocalDevice
 from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK
 
+from .tools.openvino import NO_AMX
+
 NETWORKS = 120
 LIMIT_S = 120.0
 _SETUP = (
@@ -69,7 +71,7 @@ def _seconds(command: list[str], core: int) -> float | None:
         with TemporaryDirectory() as folder:
             subprocess.run(
                 command, capture_output=True, check=True, cwd=folder, timeout=LIMIT_S,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                env={NO_AMX[0]: NO_AMX[1], **os.environ}, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
