@@ -259,36 +259,41 @@ def reference(stores: Iterable[Path], keys: Sequence[str]) -> tuple[Array, Array
 # -- P1: what the labels are good for ----------------------------------------------------------------------------
 
 
-def prediction(spec: str, train: Sequence[str], y_ms: Array, test: Sequence[str], truth: Array) -> dict[str, float]:
-    """Return errors on the truth of predictors trained on labels.
+def predictions(
+    spec: str, train: Sequence[str], y_ms: Array, test: Sequence[str], models: Sequence[str] = ("ridge", "mlp")
+) -> dict[str, Array]:
+    """Return what predictors trained on labels say of other networks, in ms.
 
-    Returns:
-        For ``ridge`` (ridge regression of the log latency on operation counts and one-hots) and ``mlp`` (our default
-        model): the mean absolute relative error, the same with the common level divided out (``_shape``: what a
-        ranking search needs), and Kendall's tau (``_tau``).
+    ``ridge`` is ridge regression of the log latency on operation counts and one-hots, ``mlp`` our default model.
     """
     space = registry.create("space", spec)
     encoding = "pruned" if "pruned" in space.encodings else None
 
-    def features(keys: Sequence[str]) -> Array:
-        encoded = space.encode([space.from_key(key) for key in keys], encoding).astype(float)
-        return np.hstack([encoded, encoded.reshape(len(keys), len(space.sites), -1).sum(1)])
+    def encode(keys: Sequence[str]) -> Array:
+        return space.encode([space.from_key(key) for key in keys], encoding).astype(float)
+
+    def counted(encoded: Array) -> Array:
+        return np.hstack([encoded, encoded.reshape(len(encoded), len(space.sites), -1).sum(1)])
 
     used = np.isfinite(y_ms)
-    x, y = features([key for key, use in zip(train, used, strict=True) if use]), y_ms[used]
-    asked = np.isfinite(truth)
-    tested = features(test)[asked]
-    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-4, 3, 15))).fit(x, np.log(y))
-    width = sum(space.widths)
-    mlp = LatencyMLP(random_state=0).fit(x[:, :width].astype(np.float32), y)
-    said = {"ridge": np.exp(ridge.predict(tested)), "mlp": mlp.predict(tested[:, :width].astype(np.float32))}
-    result: dict[str, float] = {}
-    for model, predicted in said.items():
-        ratio = predicted / truth[asked]
-        result[model] = float(np.mean(np.abs(ratio - 1)))
-        result[f"{model}_shape"] = float(np.mean(np.abs(ratio / np.median(ratio) - 1)))
-        result[f"{model}_tau"] = float(kendalltau(predicted, truth[asked]).statistic)
-    return result
+    x, y, asked = encode(train)[used], y_ms[used], encode(test)
+    said: dict[str, Array] = {}
+    if "ridge" in models:
+        ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-4, 3, 15))).fit(counted(x), np.log(y))
+        said["ridge"] = np.exp(ridge.predict(counted(asked)))
+    if "mlp" in models:
+        said["mlp"] = LatencyMLP(random_state=0).fit(x, y).predict(asked)
+    return said
+
+
+def prediction_errors(predicted: Array, truth: Array) -> tuple[float, float, float]:
+    """P1: return the mean absolute relative error, the same with the common level divided out, and Kendall's tau."""
+    known = np.isfinite(truth)
+    if known.sum() < 3:
+        return float("nan"), float("nan"), float("nan")
+    ratio = predicted[known] / truth[known]
+    tau = float(kendalltau(predicted[known], truth[known]).statistic)
+    return float(np.mean(np.abs(ratio - 1))), float(np.mean(np.abs(ratio / np.median(ratio) - 1))), tau
 
 
 def consensus(tools: Iterable[Labels]) -> Array:
@@ -421,13 +426,11 @@ def _second(
         cells = [name, *("-" for _ in range(2))]
         if len(labels.ms) > 1:
             cells = [name, f"{rank_agreement(labels.ms):.3f}", _pct(swapped(labels.ms, shared))]
+        said = predictions(spec, keys, labels.ms[0], first)
         for target in (truth, other):
-            if np.isfinite(target).sum() > 2:
-                found = prediction(spec, keys, labels.ms[0], first, target)
-                for model in ("ridge", "mlp"):
-                    cells.append(f"{_pct(found[model])} ({_pct(found[model + '_shape'])}), {found[model + '_tau']:.3f}")
-            else:
-                cells += ["-", "-"]
+            for predicted in said.values():
+                error, shape, tau = prediction_errors(predicted, target)
+                cells.append("-" if np.isnan(error) else f"{_pct(error)} ({_pct(shape)}), {tau:.3f}")
         rows.append(cells)
     head = ("tool", "R3: tau", "R3: swapped %", *(f"P1: {m} on {t}" for t in "AB" for m in ("ridge", "mlp")))
     return (

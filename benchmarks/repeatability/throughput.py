@@ -38,7 +38,22 @@ def commands(path: str, core: int) -> dict[str, list[str]]:
     setup = _SETUP.format(path=path)
     python = [sys.executable, "-P"]
     timeit = ["-m", "pyperf", "timeit", "--fast", f"--affinity={core}", "--inherit-environ=OMP_NUM_THREADS"]
-    options = ["-d", "CPU", "-api", "sync", "-hint", "latency", "-nthreads", "1", "-t", "1"]
+    options = [
+        "-d",
+        "CPU",
+        "-api",
+        "sync",
+        "-hint",
+        "none",
+        "-nstreams",
+        "1",
+        "-nthreads",
+        "1",
+        "-pin",
+        "NO",
+        "-t",
+        "1",
+    ]
     return {
         "pyperf timeit --fast": [*python, *timeit, "-s", setup, "run()"],
         "torch Timer in a new process": [*python, "-c", f"{setup}; {_TORCH}"],

@@ -102,15 +102,20 @@ def test_a_predictor_errs_as_its_labels_do(rng):
     keys = [a.key for a in space.sample(300, rng)]
     counts = space.encode([space.from_key(key) for key in keys], "pruned").reshape(300, 6, 5).sum(1)
     truth = np.exp(counts @ np.array([0.0, 0.05, 0.2, 0.5, 0.1]) - 1)
-    exact = analyse.prediction(SPACE, keys[40:], truth[40:], keys[:40], truth[:40])
-    high = analyse.prediction(SPACE, keys[40:], 1.3 * truth[40:], keys[:40], truth[:40])
-    bad = analyse.prediction(SPACE, keys[40:], truth[40:] * np.exp(rng.standard_normal(260)), keys[:40], truth[:40])
-    assert exact["ridge"] < 0.01
-    assert exact["ridge_tau"] > 0.95
-    assert high["ridge"] == pytest.approx(0.3, abs=0.02)
-    assert high["ridge_shape"] < 0.02
-    assert bad["ridge_shape"] > 10 * exact["ridge_shape"]
-    assert bad["mlp_shape"] > exact["mlp_shape"]
+    noise = np.exp(rng.standard_normal(260))
+    exact, high, bad = (
+        analyse.prediction_errors(
+            analyse.predictions(SPACE, keys[40:], labels, keys[:40], models=["ridge"])["ridge"], truth[:40]
+        )
+        for labels in (truth[40:], 1.3 * truth[40:], truth[40:] * noise)
+    )
+    error, shape, tau = exact
+    assert error < 0.01
+    assert shape < 0.01
+    assert tau > 0.95
+    assert high == pytest.approx((0.3, shape, tau), abs=0.02)
+    assert bad[1] > 10 * shape
+    assert np.isnan(analyse.prediction_errors(truth[:40], np.full(40, np.nan))).all()
 
 
 def test_a_line_cut_short_is_forgotten(tmp_path):

@@ -1,8 +1,9 @@
 """OpenVINO's benchmark_app, its synchronous latency loop: own engine, so only its repeatability is compared.
 
 Its command line starts a process, compiles, and runs whole seconds for each network (``throughput.py`` has the cost).
-So its class is driven here as ``benchmark_app -d CPU -api sync -hint latency -nthreads 1 -pin NO -t BUDGET`` drives
-it, one fixed random input a network as there, with all networks compiled beforehand. The label is its median.
+So its class is driven here as ``benchmark_app -d CPU -api sync -hint none -nstreams 1 -nthreads 1 -pin NO -t BUDGET``
+drives it (with another hint it refuses to set threads), one fixed random input a network as there, with all networks
+compiled beforehand. The label is its median.
 
 Its kernels are kept to AVX-512 at most: virtual machines that announce AMX without granting it end the process.
 """
@@ -19,7 +20,7 @@ import numpy as np
 from ..harness import Label, interval, run_tool
 
 NO_AMX = ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
-_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
+_OPTIONS = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
 
 
 def load(models: Sequence[Sequence[str]]) -> list[tuple[str, Any]]:

@@ -1,8 +1,9 @@
 """tempograd's own protocol, through the engine as a user runs it: `verify.measure` with a store that remembers.
 
 The request has, besides what every tool gets, ``store``, ``plan`` (fields of a `Plan`) and ``space``. The budget is
-not used: what this tool spends is the budget of the others. Its wall time is that of the passes, in which alone
-networks are timed. The same file makes the long reference, by another plan into another store.
+not used: what this tool spends is the budget of the others. Its wall time is that from the first pass of a process to
+its last, with what is decided and written in between. The same file makes the long reference, by another plan into
+another store.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..harness import Label
 
 
 class _WatchedDevice(LocalDevice):
-    """The local device; it also adds up the wall time of passes and counts measuring processes."""
+    """The local device; it counts measuring processes and adds up the time from their first pass to the last."""
 
     timed_s = 0.0
     processes = 0
@@ -34,13 +35,16 @@ class _WatchedDevice(LocalDevice):
         session = super().open()
         self.processes += 1
         run_pass = session.run_pass
+        counted: list[float] = []  # up to when the time of this process is counted
 
         def watched(*arguments: Any, **options: Any) -> PassResult:
-            begin = time.perf_counter()
+            counted[:] = counted or [time.perf_counter()]
             try:
                 return run_pass(*arguments, **options)
             finally:
-                self.timed_s += time.perf_counter() - begin
+                now = time.perf_counter()
+                self.timed_s += now - counted[0]
+                counted[:] = [now]
 
         session.run_pass = watched
         return session
