@@ -493,7 +493,7 @@ def _plot(
             if np.isfinite(value) and (value > 0 or not log):
                 y = row + 0.2 * (n - (len(conditions) - 1) / 2)
                 axes.plot([low, high], [y, y], color=f"C{n}", linewidth=1.5)
-                axes.plot(value, y, "o", color=f"C{n}", markersize=4, label="" if drawn and row else condition.name)
+                axes.plot(value, y, "o", color=f"C{n}", markersize=4, label=condition.name)
                 drawn = True
     if not drawn:
         return False

@@ -43,6 +43,7 @@ TOOLS = sorted(path.stem for path in Path(__file__).with_name("tools").glob("*.p
 OWN_ENGINE = ("openvino",)  # no level to learn or rank beside the others
 PACKAGES = ("onnxruntime", "torch", "pyperf", "google-benchmark", "mlcommons-loadgen", "openvino", "numpy")
 START_UP = (-2, -1)  # replicates of our tool before all: the first calibrates, the second gives the first budget
+MIN_SEEN = 3  # processes of a tool before its overrun is believed
 SECOND_SET = (1.0, 0.5)  # share of the second set that every tool times, by replicate
 REFERENCE_BURST_MS = 20.0
 MODULE = __package__
@@ -71,10 +72,14 @@ def build(spec: str, folder: Path, first: int, second: int, seed: int) -> Models
 
 
 class Raw:
-    """The folder of one condition: ``runs.jsonl`` (a line a process) and the stores of our own tool."""
+    """The folder of one condition: ``runs.jsonl`` (a line a process) and the stores of our own tool.
 
-    def __init__(self, folder: Path) -> None:
+    ``before`` are runs of another condition under the same load, from which overruns are known.
+    """
+
+    def __init__(self, folder: Path, before: Sequence[dict[str, Any]] = ()) -> None:
         self.folder = folder
+        self._before = before
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "runs.jsonl"
         self.runs = analyse.read_runs(self._path)
@@ -102,8 +107,9 @@ class Raw:
         Those that count iterations or CPU time spend more under load. They are given less then, so that all spend the
         same; what they spent stands in the table.
         """
-        seen = [r["spent_s"] / r["budget_s"] for r in self._of(tool)]
-        return min(max(median(seen), 0.5), 10.0) if seen else 1.0
+        runs = [*(r for r in self._before if r["tool"] == tool), *self._of(tool)]
+        seen = [r["spent_s"] / r["budget_s"] for r in runs if r["spent_s"] > 0]
+        return min(max(median(seen), 0.5), 10.0) if len(seen) >= MIN_SEEN else 1.0
 
     def _of(self, tool: str) -> list[dict[str, Any]]:
         return [r for r in self.runs if r["tool"] == tool]
@@ -230,7 +236,9 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=40, help="of the first set")
     parser.add_argument("--second", type=int, default=240, help="of the second set, for predict")
     parser.add_argument("--replicates", type=int, default=20)
-    parser.add_argument("--budget", type=float, help="wall seconds a network; default: what tempograd needs")
+    parser.add_argument(
+        "--budget", type=float, help="wall seconds a network of the peers, for a trial; default: what tempograd needs"
+    )
     parser.add_argument("--reference-rounds", type=int, default=3, help="of the long reference, after every replicate")
     parser.add_argument("--minutes", type=float, default=18, help="after which a condition stops")
     parser.add_argument("--throughput", action=argparse.BooleanOptionalAction, default=True, help="T1 and T2 as well")
@@ -242,7 +250,7 @@ def main() -> None:
     models = build(arguments.space, out / "models", arguments.networks, arguments.second, arguments.seed)
     device = LocalDevice()
     for condition in arguments.conditions:
-        raw = Raw(out / condition)
+        raw = Raw(out / condition, Raw(out / "load").runs if condition == "predict" else ())
         note = {
             "at_s": time.time(), "arguments": {k: str(v) for k, v in vars(arguments).items()},
             "space": models.space, "first": [key for key, *_ in models.first],
