@@ -24,7 +24,7 @@ from tempograd.devices.places.local import LocalDevice
 from tempograd.errors import DeviceError, StoreError, UsageError
 from tempograd.profiler.campaign import _doubts, interruptible, run, schedule
 from tempograd.profiler.drift import Drift
-from tempograd.profiler.plan import QUICK, STANDARD, Items, choose, duplicates
+from tempograd.profiler.plan import QUICK, STANDARD, choose, duplicates
 from tempograd.profiler.protocol import CALIBRATION_ROUNDS
 
 from .conftest import SPACE, STILL, ScriptedDevice, items, sample
