@@ -1,7 +1,7 @@
 """What a label costs from outside: seconds a network through each peer's own command line, beside one campaign of ours.
 
 Each peer is timed on five networks, one process a network, as its manual has it; its fastest is its figure (T1). Ours
-is a campaign of 120 networks from admission to rows on the disk, with the shares of its wall time (T2).
+is a campaign of 300 networks from admission to rows on the disk, with the shares of its wall time (T2).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.places.local import LocalDevice
 from tempograd.profiler.campaign import run
-from tempograd.profiler.plan import QUICK
+from tempograd.profiler.plan import QUICK, Items, choose
 
 from .tools.openvino import NO_AMX
 
-NETWORKS = 120
+NETWORKS = 300
 LIMIT_S = 120.0
 _SETUP = (
     f"from {__package__}.harness import load; run = load([['', {{path!r}}, '']])[0].run"  # as the peers load it inside
@@ -76,7 +76,8 @@ def write(out: Path, space: str, models: Sequence[tuple[str, str, str]]) -> None
             else:
                 print(f"{peer}: left out, it failed, is not installed, or took over {LIMIT_S:.0f} s", file=sys.stderr)
     with TemporaryDirectory() as folder, Store(Path(folder, "run.db"), write=True) as store:
-        summary = run(LocalDevice(), registry.create("space", space), QUICK, store, count=NETWORKS, seed=1)
+        chosen = registry.create("space", space)
+        summary = run(LocalDevice(), Items.of(chosen, choose(chosen, NETWORKS, seed=1)), QUICK, store, seed=1)
     target.write_text(json.dumps({"peers": peers, "campaign": asdict(summary)}, indent=1) + "\n")
 
 
