@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import log
 
@@ -109,7 +107,7 @@ def run(
         seed: of the order.
         batch_size: networks resident in one measuring process.
         progress: called after every pass that closed a network.
-        stop: set it to end after the pass under way; see `interruptible`.
+        stop: set it to end after the pass under way.
 
     Raises:
         UsageError: an argument is not allowed.
@@ -150,26 +148,6 @@ def recall(store: Store, device: Device) -> tuple[SentinelHistory, Calibration |
     history = SentinelHistory(r for row in rows for r in sorted(row.rounds, key=lambda r: r.started_s))
     kept = store.calibrations(id_)
     return history, Calibration(**kept[-1]) if kept else None
-
-
-@contextmanager
-def interruptible() -> Generator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; the second acts as ever. For the main thread only."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def first(number: int, frame: object) -> None:
-        stop.set()
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-    for name in before:
-        signal.signal(name, first)
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 @dataclass

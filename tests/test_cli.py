@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tempograd import registry
-from tempograd.cli import app
+from tempograd.cli import _progress, app
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
@@ -251,6 +251,19 @@ def test_the_first_interrupt_finishes_the_item_and_the_same_command_goes_on(tmp_
     finished = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["found"] == json.loads(output)["measured"]
+
+
+def test_the_second_interrupt_stops_at_once():
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
+    try:
+        with _progress() as (_, stop):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.wait(1)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, found)
 
 
 @pytest.mark.parametrize("verb", VERBS)

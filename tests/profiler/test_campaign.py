@@ -22,7 +22,7 @@ from tempograd.devices.device import Model
 from tempograd.devices.measurement import Failure
 from tempograd.devices.places.local import LocalDevice
 from tempograd.errors import DeviceError, StoreError, UsageError
-from tempograd.profiler.campaign import _doubts, interruptible, run, schedule
+from tempograd.profiler.campaign import _doubts, run, schedule
 from tempograd.profiler.drift import Drift
 from tempograd.profiler.plan import QUICK, STANDARD, choose, duplicates
 from tempograd.profiler.protocol import CALIBRATION_ROUNDS
@@ -399,19 +399,6 @@ def test_stopping_finishes_the_pass_and_keeps_what_is_closed(store):
     assert len(device.sessions[0].passes[-1]) == 12  # the calibration was under way, nothing was closed yet
     assert summary.measured == 0
     assert all(session.closed for session in device.sessions)
-
-
-def test_ctrl_c_stops_gently_and_the_second_at_once():
-    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
-    try:
-        with interruptible() as stop:
-            os.kill(os.getpid(), signal.SIGINT)
-            assert stop.wait(1)
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, found)
 
 
 COLLECT = """
