@@ -120,6 +120,23 @@ def audit(
     _show(as_json, result.document, result.text, following, result.exit_code)
 
 
+@app.command(epilog="Example: tempograd export --store run.db --out latency/ --ok")
+def export(
+    store: Store,
+    out: Annotated[Path, typer.Option(help="Folder that is written; it must not exist.")],
+    space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
+    device: Annotated[str | None, typer.Option(help="Which fingerprint id, if the store holds several.")] = None,
+    ok: Annotated[bool, typer.Option("--ok", help="Only networks whose label met its plan's target.")] = False,
+    note: Annotated[str, typer.Option(help="A paragraph for the card, such as how networks were chosen.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a data set for others: one Parquet file, a card for people, checksums."""
+    from .verbs import export as verb
+
+    result = verb.export(store, out, space=space, device=device, ok=ok, note=note)
+    _show(as_json, result.document, result.text, None, result.exit_code)
+
+
 @app.command(epilog="Example: tempograd fit --store run.db --out predictor/")
 def fit(
     store: Store,

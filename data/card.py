@@ -10,9 +10,9 @@ import numpy as np
 from .dataset import LatencyDataset
 
 
-def card(dataset: LatencyDataset) -> str:
-    """Return the card as Markdown with a YAML front matter, as dataset hubs read it."""
-    return f"{_front_matter(dataset)}\n{_body(dataset)}"
+def card(dataset: LatencyDataset, note: str = "") -> str:
+    """Return the card as Markdown with a YAML front matter, as dataset hubs read it; ``note`` is a paragraph of it."""
+    return f"{_front_matter(dataset)}\n{_body(dataset, note)}"
 
 
 def _front_matter(dataset: LatencyDataset) -> str:
@@ -34,7 +34,7 @@ def _front_matter(dataset: LatencyDataset) -> str:
     )
 
 
-def _body(dataset: LatencyDataset) -> str:
+def _body(dataset: LatencyDataset, note: str) -> str:
     fingerprint = dataset.fingerprint
     verdicts = "\n".join(f"| {name} | {count} |" for name, count in dataset.counts.items())
     facts = {"place": fingerprint.place, **fingerprint.hardware, **fingerprint.runtime, **fingerprint.options}
@@ -49,7 +49,7 @@ def _body(dataset: LatencyDataset) -> str:
 {verdicts}
 
 Left out before export: {left_out}.
-
+{f"{chr(10)}{note.strip()}{chr(10)}" if note.strip() else ""}
 ## How far to trust a number
 
 {_repeatability(dataset)}

@@ -65,7 +65,7 @@ class _Header(BaseModel):
     left_out: dict[str, int]
 
 
-def export(dataset: LatencyDataset, folder: Path | str, *, space: SearchSpace | None = None) -> Path:
+def export(dataset: LatencyDataset, folder: Path | str, *, space: SearchSpace | None = None, note: str = "") -> Path:
     """Write a data set as a folder that appears whole or not at all.
 
     Args:
@@ -73,6 +73,7 @@ def export(dataset: LatencyDataset, folder: Path | str, *, space: SearchSpace | 
             without the part between processes, which is in the metadata; ``weight`` includes it.
         folder: must not exist, or be empty.
         space: adds a column of option indices for every site.
+        note: a paragraph for the card.
 
     Returns:
         The folder.
@@ -92,7 +93,7 @@ def export(dataset: LatencyDataset, folder: Path | str, *, space: SearchSpace | 
         pq.write_table(
             table, partial / DATA, compression="zstd", row_group_size=GROUP_ROWS, write_page_checksum=True
         )  # fmt: skip
-        (partial / CARD).write_text(card(dataset), encoding="utf-8")
+        (partial / CARD).write_text(card(dataset, note), encoding="utf-8")
         sums = "".join(f"{_digest(partial / name)}  {name}\n" for name in (CARD, DATA))
         (partial / SUMS).write_text(sums, encoding="utf-8")
         if folder.exists():

@@ -18,7 +18,7 @@ from tempograd.cli import _progress, app
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
-VERBS = ("doctor", "collect", "audit", "fit", "predict", "evaluate", "search", "report", "quickstart")
+VERBS = ("doctor", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "report", "quickstart")
 
 
 def tempograd(*arguments, cwd=None, timeout=240):
@@ -226,6 +226,31 @@ def test_a_target_that_no_network_meets_is_refused_before_training(flow):
     )  # fmt: skip
     assert done.returncode == 8
     assert "smallest network" in done.stderr
+
+
+def test_a_data_set_leaves_with_its_card(flow, tmp_path):
+    folder, _ = flow
+    done = tempograd(
+        "export", "--store", folder / "run.db", "--out", tmp_path / "set", "--ok", "--note", "By hand.", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    rows = pq.read_table(tmp_path / "set" / "data.parquet").num_rows
+    assert rows == document["networks"] == document["verdicts"]["ok"]
+    assert "\nBy hand.\n" in (tmp_path / "set" / "README.md").read_text()
+    again = tempograd("export", "--store", folder / "run.db", "--out", tmp_path / "set")
+    assert again.returncode == 2
+    assert "name a folder that does not exist yet" in again.stderr
+
+
+def test_every_different_network_of_a_small_space_and_only_once(tmp_path):
+    space = "darts:layers=2,width=4,size=8"
+    refused = tempograd("collect", "--space", space, "--device", DEVICE, "--every", "--store", tmp_path / "run.db")
+    assert refused.returncode == 2
+    assert "too many to go through" in refused.stderr
+    both = tempograd("collect", "--space", SPACE, "--every", "--operations", "--store", tmp_path / "run.db")
+    assert both.returncode == 2
+    assert "take one of them" in both.stderr
 
 
 def test_networks_that_fail_are_rows_and_the_exit_code_says_so(tmp_path):

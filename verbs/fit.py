@@ -22,7 +22,7 @@ from ..predictor.saved import Binding, save
 from ..profiler.plan import OPERATIONS
 from ..spaces.circuit import SKELETON
 from ..spaces.space import SearchSpace
-from .outcome import Outcome, Progress, plain, silent, space_of
+from .outcome import Outcome, Progress, only_space, plain, silent, space_of
 
 FOLDS = 5
 MIN_ROWS = 40
@@ -47,7 +47,7 @@ def fit(
     ``ok`` take part with the small weight of their wide interval, and are not scored.
     """
     with Store(store) as opened:
-        dataset = LatencyDataset.from_store(opened, space=space or _only_space(opened), fingerprint_id=device)
+        dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
         chosen = space_of(dataset.space)
         table_ms = _operations_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
     ok = np.array([verdict == "ok" for verdict in dataset.verdict])
@@ -92,12 +92,6 @@ def estimator_of(model: str, **wanted: Any) -> Any:
     create = registry.load("model", model)
     known = create().get_params()
     return create(**{key: value for key, value in wanted.items() if key in known and value is not None})
-
-
-def _only_space(store: Store) -> str | None:
-    """Return the store's space if it holds networks of one only, besides single operations."""
-    spaces = {space for space, _ in store.sets() if not space.endswith(OPERATIONS)}
-    return spaces.pop() if len(spaces) == 1 else None
 
 
 def _operations_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import registry
 
 if TYPE_CHECKING:
+    from ..data.store import Store
     from ..devices.device import Device
     from ..spaces.space import SearchSpace
 
@@ -47,6 +48,14 @@ def device_of(spec: str, threads: int | None = None) -> Device:
     """Return the device that a spec names, with ``threads`` where they are given apart."""
     extra = {} if threads is None else {"threads": threads}
     return registry.create("device", spec, **extra)
+
+
+def only_space(store: Store) -> str | None:
+    """Return the store's space if it holds networks of one only, besides single operations."""
+    from ..profiler.plan import OPERATIONS
+
+    spaces = {space for space, _ in store.sets() if not space.endswith(OPERATIONS)}
+    return spaces.pop() if len(spaces) == 1 else None
 
 
 def plain(value: Any) -> Any:
