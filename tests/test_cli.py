@@ -238,7 +238,7 @@ def test_a_data_set_leaves_with_its_card(flow, tmp_path):
     rows = pq.read_table(tmp_path / "set" / "data.parquet").num_rows
     assert rows == document["networks"] == document["verdicts"]["ok"]
     assert "\nBy hand.\n" in (tmp_path / "set" / "README.md").read_text()
-    again = tempograd("export", "--store", folder / "run.db", "--out", tmp_path / "set")
+    again = tempograd(*export)
     assert again.returncode == 2
     assert "name a folder that does not exist yet" in again.stderr
 
