@@ -230,9 +230,8 @@ def test_a_target_that_no_network_meets_is_refused_before_training(flow):
 
 def test_a_data_set_leaves_with_its_card(flow, tmp_path):
     folder, _ = flow
-    done = tempograd(
-        "export", "--store", folder / "run.db", "--out", tmp_path / "set", "--ok", "--note", "By hand.", "--json"
-    )
+    export = ("export", "--store", folder / "run.db", "--out", tmp_path / "set")
+    done = tempograd(*export, "--ok", "--note", "By hand.", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     rows = pq.read_table(tmp_path / "set" / "data.parquet").num_rows
