@@ -443,15 +443,19 @@ def _throughput(path: Path) -> str:
     if not path.exists():
         return ""
     found = json.loads(path.read_text())
-    campaign = found["campaign"]
     rows = [(peer, f"{min(seconds):.2f}", f"{np.median(seconds):.2f}") for peer, seconds in found["peers"].items()]
-    own = f"{3600 / campaign['networks_per_hour']:.2f}"
-    rows.append((f"tempograd, a campaign of {campaign['measured']} labels", own, own))
+    shares: list[str] = []
+    for plan, campaign in found["campaigns"].items():
+        own = f"{3600 / campaign['networks_per_hour']:.2f}"
+        rows.append((f"tempograd, a campaign of {campaign['measured']} labels, plan {plan}", own, own))
+        shares.append(
+            f"{plan}: {_pct(campaign['timed_share'])} % in samples of networks, "
+            f"{_pct(campaign['sentinel_share'])} % in samples of sentinels"
+        )
     return (
         "### cost\n\n"
         + _markdown(("T1: one network from outside", "best s", "median s"), rows)
-        + f"\nT2, of our campaign's wall time: {_pct(campaign['timed_share'])} % in samples of networks, "
-        f"{_pct(campaign['sentinel_share'])} % in samples of sentinels.\n"
+        + f"\nT2, of our campaigns' wall time: {'; '.join(shares)}.\n"
     )
 
 

@@ -263,7 +263,7 @@ def main() -> None:
         with load(condition, arguments.seed + len(raw.runs)):
             Bench(raw, models, arguments, condition, time.monotonic() + 60 * arguments.minutes).run()
     if arguments.throughput:
-        throughput.write(out, models.space, models.first[:5])
+        throughput.write(out, models.first[:5])
     analyse.write(out, arguments.docs or out)
 
 

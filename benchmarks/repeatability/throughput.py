@@ -1,7 +1,7 @@
 """What a label costs from outside: seconds a network through each peer's own command line, beside one campaign of ours.
 
 Each peer is timed on five networks, one process a network, as its manual has it; its fastest is its figure (T1). Ours
-is a campaign of 300 networks from admission to rows on the disk, with the shares of its wall time (T2).
+is a campaign from admission to rows on the disk, by plan `quick` and by `standard`, with the shares of its wall time (T2).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.places.local import LocalDevice
 from tempograd.profiler.campaign import run
-from tempograd.profiler.plan import QUICK, Items, choose
+from tempograd.profiler.plan import QUICK, STANDARD, Items, choose
 
 from .tools.openvino import NO_AMX
 
-NETWORKS = 300
+SPACE = "nasbench201:cells=1"
+NETWORKS = {QUICK: 300, STANDARD: 100}
 LIMIT_S = 120.0
 _SETUP = (
     f"from {__package__}.harness import load; run = load([['', {{path!r}}, '']])[0].run"  # as the peers load it inside
@@ -61,7 +62,7 @@ def commands(path: str, core: int) -> dict[str, list[str]]:
     }
 
 
-def write(out: Path, space: str, models: Sequence[tuple[str, str, str]]) -> None:
+def write(out: Path, models: Sequence[tuple[str, str, str]]) -> None:
     """Write ``throughput.json`` into the folder of raw data, unless it is there."""
     target = out / "throughput.json"
     if target.exists():
@@ -75,10 +76,13 @@ def write(out: Path, space: str, models: Sequence[tuple[str, str, str]]) -> None
                 peers.setdefault(peer, []).append(seconds)
             else:
                 print(f"{peer}: left out, it failed, is not installed, or took over {LIMIT_S:.0f} s", file=sys.stderr)
+    campaigns: dict[str, object] = {}
+    space = registry.create("space", SPACE)
     with TemporaryDirectory() as folder, Store(Path(folder, "run.db"), write=True) as store:
-        chosen = registry.create("space", space)
-        summary = run(LocalDevice(), Items.of(chosen, choose(chosen, NETWORKS, seed=1)), QUICK, store, seed=1)
-    target.write_text(json.dumps({"peers": peers, "campaign": asdict(summary)}, indent=1) + "\n")
+        for plan, networks in NETWORKS.items():
+            items = Items.of(space, choose(space, networks, seed=1))
+            campaigns[plan.name] = asdict(run(LocalDevice(), items, plan, store, seed=1))
+    target.write_text(json.dumps({"peers": peers, "campaigns": campaigns}, indent=1) + "\n")
 
 
 def _seconds(command: list[str], core: int) -> float | None:
