@@ -1,7 +1,7 @@
 """What a label costs from outside: seconds a network through each peer's own command line, beside one campaign of ours.
 
 Each peer is timed on five networks, one process a network, as its manual has it; its fastest is its figure (T1). Ours
-is a campaign from admission to rows on the disk, by plan `quick` and by `standard`, with the shares of its wall time (T2).
+is a campaign from admission to rows on the disk, by plan `quick` and `standard`, with the shares of its wall time (T2).
 """
 
 from __future__ import annotations
