@@ -21,22 +21,25 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
-from .graph import (
-    INPUT,
+from .graph import INPUT, Graph, Node
+from .layers import (
     Add,
     BatchNorm,
     Concat,
     Conv,
     Crop,
     GlobalPool,
-    Graph,
+    HardSigmoid,
+    HardSwish,
     Identity,
     Linear,
-    Node,
     Operation,
     Pool,
     Relu,
+    Scale,
     Shape,
+    Shuffle,
+    Subsample,
     Zero,
 )
 
@@ -269,10 +272,36 @@ def _emit_crop(emitter: _Emitter, op: Any, node: Node) -> None:
     emitter.add("Slice", node, node.inputs[0], *names)
 
 
+def _emit_subsample(emitter: _Emitter, op: Any, node: Node) -> None:
+    name = node.inputs[0]
+    shape = emitter.graph.shapes[name]
+    for axis, (side, output) in enumerate(zip(shape[1:], (f"{node.name}.rows", node.name), strict=True), start=2):
+        index = emitter.constant(f"{node.name}.index{axis}", np.array(op.rows(side), np.int64))
+        emitter.nodes.append(helper.make_node("Gather", [name, index], [output], name=output, axis=axis))
+        name = output
+
+
+def _emit_shuffle(emitter: _Emitter, op: Any, node: Node) -> None:
+    channels, height, width = node.shape
+    split = (emitter.batch, op.groups, channels // op.groups, height, width)
+    split, joined = (
+        emitter.constant(f"{node.name}.{key}", np.array(value, np.int64))
+        for key, value in (("split", split), ("joined", (emitter.batch, *node.shape)))
+    )
+    parts, dealt = f"{node.name}.parts", f"{node.name}.dealt"
+    emitter.nodes += [
+        helper.make_node("Reshape", [node.inputs[0], split], [parts], name=parts),
+        helper.make_node("Transpose", [parts], [dealt], name=dealt, perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", [dealt, joined], [node.name], name=node.name),
+    ]
+
+
 def _emit_global_pool(emitter: _Emitter, op: Any, node: Node) -> None:
+    if op.keep_map:
+        return emitter.add("GlobalAveragePool", node, *node.inputs)
     pooled = f"{node.name}.map"
     emitter.nodes.append(helper.make_node("GlobalAveragePool", [node.inputs[0]], [pooled], name=pooled))
-    emitter.add("Flatten", node, pooled, axis=1)
+    return emitter.add("Flatten", node, pooled, axis=1)
 
 
 _EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
@@ -282,10 +311,15 @@ _EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
     Conv: _emit_conv,
     Crop: _emit_crop,
     GlobalPool: _emit_global_pool,
+    HardSigmoid: lambda emitter, op, node: emitter.add("HardSigmoid", node, *node.inputs, alpha=1 / 6, beta=0.5),
+    HardSwish: lambda emitter, op, node: emitter.add("HardSwish", node, *node.inputs),
     Identity: lambda emitter, op, node: emitter.add("Identity", node, *node.inputs),
     Linear: _emit_linear,
     Pool: _emit_pool,
     Relu: lambda emitter, op, node: emitter.add("Relu", node, *node.inputs),
+    Scale: lambda emitter, op, node: emitter.add("Mul", node, *node.inputs),
+    Shuffle: _emit_shuffle,
+    Subsample: _emit_subsample,
     Zero: _emit_zero,
 }
 

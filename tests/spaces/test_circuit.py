@@ -1,7 +1,7 @@
 import pytest
 
 from tempograd.errors import UnknownNameError
-from tempograd.spaces.circuit import Const, Gate, Product, Sum, counts, sites
+from tempograd.spaces.circuit import Const, Gate, Product, Sum, counts
 from tempograd.spaces.graph import Graph
 
 
@@ -13,7 +13,7 @@ def test_a_product_refuses_a_site_twice():
 
 
 def test_sites_are_found_at_any_depth():
-    assert sites(Product((Gate("a", 0), Sum((Gate("b", 1), Const("k")))))) == {"a", "b"}
+    assert Product((Gate("a", 0), Sum((Gate("b", 1), Const("k"))))).sites == {"a", "b"}
 
 
 def test_unknown_unit_is_refused():

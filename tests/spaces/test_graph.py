@@ -1,19 +1,8 @@
 import pytest
 import torch
 
-from tempograd.spaces.graph import (
-    INPUT,
-    Add,
-    BatchNorm,
-    Conv,
-    Graph,
-    GraphBuilder,
-    Identity,
-    Relu,
-    Zero,
-    resolve,
-    simplify,
-)
+from tempograd.spaces.graph import INPUT, Graph, GraphBuilder, resolve, simplify
+from tempograd.spaces.layers import Add, BatchNorm, Conv, Identity, Relu, Zero
 from tempograd.spaces.network import Network
 
 
