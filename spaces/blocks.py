@@ -49,7 +49,7 @@ def conv_bn(conv: Conv, activation: Operation | None = None, *, mask: bool = Tru
 
 def inverted_residual(
     out: int,
-    hidden: int,
+    hidden: int | None,
     kernel: int,
     stride: int = 1,
     *,
@@ -61,7 +61,7 @@ def inverted_residual(
 
     Args:
         out: channels.
-        hidden: channels inside; equal to the input's, there is still a first 1x1.
+        hidden: channels inside; None for those of the input, and no first 1x1.
         kernel: of the depthwise convolution.
         stride: of the depthwise convolution.
         groups: of both 1x1 convolutions; channels are shuffled between.
@@ -74,12 +74,14 @@ def inverted_residual(
     """
 
     def build(builder: GraphBuilder, x: str) -> str:
-        y = conv_bn(Conv(hidden, groups=groups), activation, mask=False)(builder.at("expand"), x)
+        y, inside = x, builder.shape(x)[0] if hidden is None else hidden
+        if hidden is not None:
+            y = conv_bn(Conv(hidden, groups=groups), activation, mask=False)(builder.at("expand"), y)
         if groups > 1:
             y = builder.add("shuffle", Shuffle(groups), y)
-        y = conv_bn(Conv(hidden, kernel, stride, groups=hidden), activation)(builder.at("depthwise"), y)
+        y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation)(builder.at("depthwise"), y)
         if squeeze:
-            y = _squeeze(builder.at("squeeze"), y, hidden)
+            y = _squeeze(builder.at("squeeze"), y, inside)
         y = conv_bn(Conv(out, groups=groups))(builder.at("project"), y)
         return builder.add("sum", Add(), x, y) if stride == 1 and same_width(builder.shape(x)[0], out) else y
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
-from math import prod
+from math import log, prod
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class WeightPool:
     """Seeded weights for every layer shape of a space, in one file.
 
     A convolution's weights have variance 2 / fan-in (He et al., arXiv:1502.01852), so that activations keep their size
-    at any depth and no denormal number slows a run. Layers of one shape take overlapping, shifted views of one block.
+    at any depth and no denormal number slows a run. Layers of one shape take overlapping, shifted views of one block;
+    a layer whose channels are chosen has one for its widest shape, and otherwise the block of the nearest fan-in.
     """
 
     values: FloatArray
@@ -84,7 +86,14 @@ class WeightPool:
 
     def start(self, shape: Shape, index: int) -> int:
         """Return where the weights of the ``index``-th layer begin, in floats."""
-        return self.starts[shape] + index % _VIEWS * _STEP
+        if shape not in self._nearest:
+            room = [s for s in self.starts if prod(s) >= prod(shape)]
+            self._nearest[shape] = min(room, key=lambda s: abs(log(prod(s[1:]) / prod(shape[1:]))))
+        return self.starts[self._nearest[shape]] + index % _VIEWS * _STEP
+
+    @cached_property
+    def _nearest(self) -> dict[Shape, Shape]:
+        return {shape: shape for shape in self.starts}
 
     def weights(self, graph: Graph) -> dict[str, FloatArray]:
         """Return the weights that a network's layers get, as a ``state_dict`` of arrays.

@@ -175,6 +175,10 @@ class GraphBuilder:
         """Append a block that is not chosen, ``label`` in tables; with ``when``, for certain options only."""
         return self.add(name, Choice(FIXED, (label,), (block_graph(self.shape(x), block),), when=when), x)
 
+    def mix(self, name: str, terms: Mapping[str, tuple[str, int]]) -> str:
+        """Append a mix of values, each taken by the option ``(site, option)`` named."""
+        return self.add(name, Mix(tuple(terms.values())), *terms)
+
     def graph(self, output: str) -> Graph:
         """Return what was built."""
         return Graph(self._input_shape, tuple(self._nodes.values()), output)

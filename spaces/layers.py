@@ -42,10 +42,19 @@ class Width(int):
         """Return the width chosen at one site."""
         return cls((site,), {(i,): size for i, size in enumerate(sizes)})
 
-    def scaled(self, site: str, factors: tuple[float, ...]) -> Width:
-        """Return this width times a factor that is chosen at another site: the inside of an inverted residual."""
-        options = product(self.sizes.items(), enumerate(factors))
-        return Width((*self.sites, site), {(*o, i): round(size * f) for (o, size), (i, f) in options})
+
+def scaled(channels: int, factor: float) -> int:
+    """Return channels times a factor, at least 1, chosen where they are chosen."""
+    if isinstance(channels, Width):
+        return Width(channels.sites, {o: max(1, round(size * factor)) for o, size in channels.sizes.items()})
+    return max(1, round(channels * factor))
+
+
+def expanded(channels: int, site: str, factors: tuple[float, ...]) -> Width:
+    """Return channels times a factor that is chosen at a further site: the inside of an inverted residual."""
+    before = channels.sizes if isinstance(channels, Width) else {(): channels}
+    options = product(before.items(), enumerate(factors))
+    return Width((*sites_of(channels), site), {(*o, i): max(1, round(size * f)) for (o, size), (i, f) in options})
 
 
 def same_width(a: int, b: int) -> bool:

@@ -60,17 +60,28 @@ class SearchSpace(ABC):
     def build(self) -> Graph:
         """Return the choice graph."""
 
-    @abstractmethod
     def format(self, architecture: Architecture) -> str:
-        """Return the text by which people name this architecture."""
+        """Return the text by which people name this architecture: ``site=option`` for every site, ``;`` between."""
+        taken = zip(self.sites, architecture.choices, strict=True)
+        return ";".join(f"{site.name}={site.options[choice]}" for site, choice in taken if choice >= 0)
 
-    @abstractmethod
     def parse(self, text: str) -> Architecture:
         """Read what ``format`` writes, the space's index, or an ``Architecture.key``.
 
         Raises:
             InvalidArchitectureError: the text is none of these.
         """
+        if "=" not in text:
+            return self.from_key(text)
+        choices = [-1] * len(self.sites)
+        for part in text.split(";"):
+            name, _, option = part.partition("=")
+            index = self._site_index.get(name)
+            if index is None or option not in self.sites[index].options:
+                allowed = f"one of {', '.join(self._site_index)}" if index is None else self.sites[index].options
+                raise InvalidArchitectureError(f"cannot read {part!r} as SITE=OPTION; allowed: {allowed}")
+            choices[index] = self.sites[index].options.index(option)
+        return self.architecture(choices)
 
     # -- identity ------------------------------------------------------------------------------------------------
 

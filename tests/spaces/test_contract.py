@@ -17,8 +17,17 @@ from tempograd.spaces.graph import Graph
 from tempograd.spaces.network import inherit
 
 # Small instances, so that a network runs in milliseconds; a space that is not listed runs with its defaults.
-SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=3,width=4,size=8"}
-SPECS = [SMALL.get(name, name) for name in registry.names("space")]
+SMALL = {
+    "nasbench201": ["nasbench201:cells=1,width=4,size=8"],
+    "darts": ["darts:layers=3,width=4,size=8"],
+    "mbconv": [
+        "mbconv:family=fbnet,size=8,classes=5,width=0.25,stages=3,layers=2",
+        "mbconv:family=proxyless,size=8,classes=5,width=0.25,stages=3,layers=2,resolution_options=3",
+        "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,resolution_options=2",
+        "mbconv:family=fbnetv2,size=8,classes=5,width=0.5,stages=3,layers=2,width_options=3,resolution_options=3",
+    ],
+}
+SPECS = [spec for name in registry.names("space") for spec in SMALL.get(name, [name])]
 
 
 @pytest.fixture(params=SPECS, scope="module")
@@ -179,7 +188,7 @@ def test_circuit_at_probabilities_equals_enumeration(space):
     for first, second in ((0, 1), (0, len(space.sites) - 1)):
         p, q = (rng.dirichlet(np.ones(space.widths[i])) for i in (first, second))
         gates = {
-            s.name: torch.nn.functional.one_hot(torch.tensor(base[i]), space.widths[i]).double()
+            s.name: torch.nn.functional.one_hot(torch.tensor(max(base[i], 0)), space.widths[i]).double()
             for i, s in enumerate(space.sites)
         }
         expected = 0.0
