@@ -30,7 +30,7 @@ SMALL = {
 SPECS = [spec for name in registry.names("space") for spec in SMALL.get(name, [name])]
 
 
-@pytest.fixture(params=SPECS, scope="module")
+@pytest.fixture(params=SPECS, scope="module", ids=lambda spec: spec.partition(",")[0])
 def space(request):
     return registry.create("space", request.param)
 
