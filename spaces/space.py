@@ -169,6 +169,27 @@ class SearchSpace(ABC):
             )
         return self.architecture(-1 if part == "x" else int(part) for part in parts)
 
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return for every site its column in tables, and the value that stands there for each option."""
+        return {s.name: (f"e{i}", tuple(range(len(s.options)))) for i, s in enumerate(self.sites)}
+
+    def from_row(self, row: Mapping[str, int]) -> Architecture:
+        """Return the architecture of a table's row; -1 stands where a site decides nothing.
+
+        Raises:
+            InvalidArchitectureError: a column is missing or holds a value that stands for no option.
+        """
+        choices: list[int] = []
+        for site, (name, values) in self.columns.items():
+            if row.get(name) not in (-1, *values):
+                allowed = ", ".join(map(str, values))
+                raise InvalidArchitectureError(
+                    f"{name}={row.get(name)}: no option at site {site!r}; allowed: {allowed}"
+                )
+            choices.append(-1 if row[name] == -1 else values.index(row[name]))
+        return self.architecture(choices)
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         """Return ``n`` different architectures; a longer sample begins with the shorter one.
 

@@ -2,16 +2,17 @@
 
 A network is a stem, stages of layers, and a head. What may be chosen differs by family:
 
-==============  =====================================================================================
-``fbnet``       per layer one of 8 blocks or a skip; the ids and counts of the public latency table
-``proxyless``   per layer one of 6 blocks; past a stage's first layer also a skip
-``ofa``         per stage the depth, per layer kernel and expansion; ids of the public latency table
-``fbnetv2``     per layer kernel, squeeze and activation, or a skip; and the expansion
-==============  =====================================================================================
+=============  ======================================================================================
+``fbnet``      per layer one of 8 blocks or a skip; the ids and counts of the public latency table
+``proxyless``  per layer one of 6 blocks; past a stage's first layer also a skip
+``ofa``        per stage the depth, per layer kernel and expansion; ids of the public latency table
+``fbnetv2``    per layer kernel, squeeze and activation, or a skip; and the expansion
+=============  ======================================================================================
 
-All of them may leave the width of stages open (``width_options`` sizes from 4/7 to full) and the resolution of the input
-(``resolution_options`` likewise). Widths and the expansions of ``ofa`` and ``fbnetv2`` are masks on one widest layer, so that
-a supernet does not grow with their number; a resolution is a grid of the image, and the whole network runs on it.
+All of them may leave the width of stages open (``width_options`` sizes from 4/7 to full) and the resolution of the
+input (``resolution_options`` likewise). Widths and the expansions of ``ofa`` and ``fbnetv2`` are masks on one widest
+layer, so that a supernet does not grow with their number; a resolution is a grid of the image, and the whole network
+runs on it.
 
 Images of up to 64 pixels are not halved by the stem and the second stage. Not as published: kernels of ``ofa`` have
 weights of their own; one width holds for all layers of a stage, so that residuals join equal masks; squeeze layers
@@ -25,13 +26,12 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from ...errors import InvalidArchitectureError, UnknownNameError, UsageError
-from ..architecture import Architecture, Site
+from ...errors import UnknownNameError, UsageError
+from ..architecture import Site
 from ..blocks import conv_bn, inverted_residual
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import (
@@ -194,7 +194,7 @@ class MbConv(SearchSpace):
             raise UsageError(
                 f"width_options={self.width_options} in {self.family}, whose grouped convolutions cannot be masked"
             )
-        least = min(self.depths, default=1)
+        least = min(self._family.depths, default=1)
         if self.layers < least:
             raise UsageError(f"layers={self.layers}; allowed in {self.family}: from {least}")
         for option, sizes in (
@@ -226,8 +226,12 @@ class MbConv(SearchSpace):
     def _widths(self) -> list[tuple[int, ...]]:
         return [_spread(self._channels(stage.width), self.width_options) for stage in self._stages]
 
-    @cached_property
+    @property
     def sites(self) -> tuple[Site, ...]:
+        return self._sites
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
         """Return resolution, then by stage its width and depth, then by layer operation and expansion."""
         found: list[Site] = []
         if self.resolution_options > 1:
@@ -259,34 +263,25 @@ class MbConv(SearchSpace):
         }
         return builder.graph(builder.choice("net", RESOLUTION, options, INPUT, shared=True))
 
-    def from_row(self, row: Mapping[str, int]) -> Architecture:
-        """Return the architecture of a row of the public table of ``fbnet`` or ``ofa``.
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return columns and values of the public tables of ``fbnet`` and ``ofa``.
 
-        Args:
-            row: ``b0..b21`` (``fbnet``), or ``ks0..ks19``, ``e0..e19``, ``d0..d4`` and ``r`` (``ofa``, at
-                ``size=224,resolution_options=25``), as numbers.
-
-        Raises:
-            InvalidArchitectureError: a column is missing or has a value that the space does not know.
+        These are ``b0..b21``, and ``ks0..ks19``, ``e0..e19``, ``d0..d4``, ``r`` (at
+        ``size=224,resolution_options=25``), with kernels, expansions, depths and pixels as they are.
         """
-        try:
-            return self.architecture(self._id(row, site) for site in self.sites)
-        except (KeyError, ValueError) as error:
-            raise InvalidArchitectureError(f"cannot read a row of the {self.family} table: {error}") from None
-
-    def _id(self, row: Mapping[str, int], site: Site) -> int:
-        if site.name == RESOLUTION:
-            return self.sizes.index(row["r"])
-        place, kind = site.name.split("/")
-        stage, _, layer = place[1:].partition("l")
-        if kind == "depth":
-            return site.options.index(str(row[f"d{stage}"]))
-        index = sum(s.layers for s in self._stages[: int(stage)]) + int(layer or 0)
-        if kind == "expand":
-            return site.options.index(f"e{row[f'e{index}']}")
-        if self.family == "ofa":
-            return self._family.operations.index(f"k{row[f'ks{index}']}")
-        return row[f"b{index}"]
+        if self.family not in ("fbnet", "ofa"):
+            return super().columns
+        first = [sum(stage.layers for stage in self._stages[:s]) for s in range(len(self._stages))]
+        found: dict[str, tuple[str, tuple[int, ...]]] = {RESOLUTION: ("r", self.sizes)}
+        for s, stage in enumerate(self._stages):
+            found[f"s{s}/depth"] = (f"d{s}", self.depths)
+            for layer, i in enumerate(range(first[s], first[s] + stage.layers)):
+                found[f"s{s}l{layer}/op"] = (
+                    (f"b{i}", tuple(range(9))) if self.family == "fbnet" else (f"ks{i}", (3, 5, 7))
+                )
+                found[f"s{s}l{layer}/expand"] = (f"e{i}", (3, 4, 6))
+        return {site.name: found[site.name] for site in self.sites}
 
     def _at(self, size: int) -> Block:
         return lambda builder, x: self._network(builder, builder.add("grid", Subsample(size), x))

@@ -26,6 +26,10 @@ SMALL = {
         "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,resolution_options=2",
         "mbconv:family=fbnetv2,size=8,classes=5,width=0.5,stages=3,layers=2,width_options=3,resolution_options=3",
     ],
+    "routed": [
+        "routed:base=mbv2,blocks=2/3-4/5-6,reach=2,layers=1,head=8,size=8,classes=5",
+        "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=2,head=8,size=8,classes=5",
+    ],
 }
 SPECS = [spec for name in registry.names("space") for spec in SMALL.get(name, [name])]
 
