@@ -100,6 +100,11 @@ class SearchSpace(ABC):
     def _site_index(self) -> dict[str, int]:
         return {site.name: index for index, site in enumerate(self.sites)}
 
+    @property
+    def nodes(self) -> tuple[tuple[str, ...], ...]:
+        """Return the in-edges of every node, as sites; none where a space is not one of cells."""
+        return tuple(rule.sites for rule in self.rules)
+
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Return the number of options of every site; their sum is the width ``d`` of the encoding."""

@@ -53,6 +53,10 @@ class NasBench201(SearchSpace):
     def sites(self) -> tuple[Site, ...]:
         return _SITES
 
+    @property
+    def nodes(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(f"e{i}" for i, (_, end) in enumerate(EDGES) if end == node) for node in (1, 2, 3))
+
     def build(self) -> Graph:
         builder = GraphBuilder((self.channels, self.size, self.size))
         x = builder.add("stem/conv", Conv(self.width, 3), INPUT)

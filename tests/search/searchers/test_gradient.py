@@ -9,7 +9,8 @@ import torch
 from tempograd import registry
 from tempograd.errors import InputRefusedError, MismatchError
 from tempograd.search.deriver import derive, is_connected
-from tempograd.search.law import Gumbel, Softmax
+from tempograd.search.laws.gumbel import Gumbel
+from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost
 from tempograd.search.searchers.gradient import Alternation, Schedule, frozen_statistics
 from tempograd.search.task import Part, Task, load_task
