@@ -25,7 +25,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, UsageError
 from .architecture import Site
 from .graph import Choice, Condition, Graph
 from .layers import Add, Conv, Shape, chosen, sites_of
@@ -160,6 +160,31 @@ class Circuit:
         value = self._value(self.root, table, gates, memo)
         return value if isinstance(value, Tensor) else torch.as_tensor(value)
 
+    def linear(self, table: Mapping[str, float]) -> tuple[float, dict[tuple[str, int], float]]:
+        """Return the cost as a constant and what each option ``(site, index)`` adds to the networks that take it.
+
+        Raises:
+            UsageError: some block depends on several sites at once, such as a width and an operation.
+        """
+        constant, found = 0.0, dict[tuple[str, int], float]()
+        for term in self.root.terms if isinstance(self.root, Sum) else (self.root,):
+            reached, leaf = term.factors if isinstance(term, Product) else (None, term)
+            if isinstance(leaf, Leaf) and len(leaf.at) == 1:
+                added = {(leaf.at[0], i): leaf.count * table[key] for i, key in enumerate(leaf.keys) if key is not None}
+            elif isinstance(leaf, Const) and reached is None:
+                constant += leaf.count * table[leaf.key]
+                continue
+            elif isinstance(leaf, Const) and isinstance(reached, Sum):
+                added = {_last(step): leaf.count * table[leaf.key] for step in reached.terms}
+            else:
+                raise UsageError(
+                    f"the cost is no sum over options: a block depends on {', '.join(sorted(term.sites))} together; "
+                    "use a space without widths and resolutions, or a method that prices architectures"
+                )
+            for option, cost in added.items():
+                found[option] = found.get(option, 0.0) + cost
+        return constant, found
+
     def _value(
         self, term: Term, table: Mapping[str, float], gates: Mapping[str, Tensor], memo: dict[int, Tensor | float]
     ) -> Tensor | float:
@@ -178,6 +203,14 @@ class Circuit:
                 case Product():
                     memo[id(term)] = prod(self._value(f, table, gates, memo) for f in term.factors)  # type: ignore[type-var]
         return memo[id(term)]
+
+
+def _last(step: Term) -> tuple[str, int]:
+    """Return the option of a condition's term, which ``_any`` puts last."""
+    gate = step.factors[-1] if isinstance(step, Product) else step
+    if not isinstance(gate, Gate):
+        raise TypeError(f"{gate} is no gate")
+    return gate.site, gate.option
 
 
 def sum_product(values: Tensor, rows: Sequence[Tensor]) -> Tensor:

@@ -155,6 +155,13 @@ class SearchSpace(ABC):
                 )
         return Architecture(self.spec, taken)
 
+    def changed(self, architecture: Architecture, changes: Mapping[int, int]) -> Architecture:
+        """Return the architecture with other options at some sites, by index; a site that comes in takes its first."""
+        choices = list(architecture.choices)
+        for index, option in changes.items():
+            choices[index] = option
+        return self.architecture(max(choice, 0) for choice in choices)
+
     def live(self, choices: Sequence[int]) -> list[bool]:
         """Return for every site whether it decides something, given the option taken at each."""
         taken: set[tuple[str, int]] = set()

@@ -54,7 +54,8 @@ def always_kept(space):
 
 def follows(counts, probabilities):
     """Chi-square: whether counts are a draw of these probabilities, at one in a hundred thousand."""
-    counts, expected = np.asarray(counts, float), np.asarray(probabilities, float) * np.sum(counts)
+    counts = np.asarray(counts, float)
+    expected = np.asarray(probabilities, float) * counts.sum()
     assert (counts[expected < 1e-6] == 0).all()
     rare = expected < 5
     if rare.any():
@@ -164,7 +165,7 @@ def test_every_parameter_gets_a_gradient_from_draws_and_from_marginals(law, spac
     from_marginals = {name: torch.zeros_like(value) for name, value in parameters.items()}
     for gates in values if parameters else []:
         value = sum((gates[name] * weight).sum() for name, weight in weights.items())
-        gradients = torch.autograd.grad(value, list(parameters.values()))
+        gradients = torch.autograd.grad(value, list(parameters.values()), retain_graph=True)
         for (name, total), gradient in zip(found.items(), gradients, strict=True):
             total += gradient.abs()
             if gates is values[0]:
@@ -414,7 +415,8 @@ def test_the_most_probable_sets_are_not_always_the_most_probable_edges():
 
 def test_routes_are_visited_with_the_product_of_their_transitions():
     law = sharp("markov_route", ROUTED)
-    sample, p = law.sample(DRAWS, generator()), law.marginals()
+    sample = law.sample(DRAWS, generator())
+    p = {name: row.detach() for name, row in law.marginals().items()}
     routes = [site for site in ROUTED.sites if site.name.endswith("/next")]
     architectures = ROUTED.decode(ROUTED.relax(sample).numpy())
     names = [site.name for site in ROUTED.sites]
