@@ -28,7 +28,7 @@ from torch import Tensor
 from ..errors import UnknownNameError, UsageError
 from .architecture import Site
 from .graph import Choice, Condition, Graph
-from .layers import Add, Conv, Shape, chosen, sites_of
+from .layers import Add, Conv, Shape, chosen, same_width, sites_of
 
 SKELETON = "skeleton"  # table key of everything that is there whatever is chosen
 
@@ -153,9 +153,7 @@ class Circuit:
         Raises:
             UnknownNameError: the table lacks an entry that the circuit needs; an unknown operation never costs 0.
         """
-        for key in self.keys:
-            if key not in table:
-                raise UnknownNameError("entry of the cost table", key, table)
+        self._check(table)
         memo: dict[int, Tensor | float] = {}
         value = self._value(self.root, table, gates, memo)
         return value if isinstance(value, Tensor) else torch.as_tensor(value)
@@ -164,8 +162,10 @@ class Circuit:
         """Return the cost as a constant and what each option ``(site, index)`` adds to the networks that take it.
 
         Raises:
+            UnknownNameError: the table lacks an entry that the circuit needs.
             UsageError: some block depends on several sites at once, such as a width and an operation.
         """
+        self._check(table)
         constant, found = 0.0, dict[tuple[str, int], float]()
         for term in self.root.terms if isinstance(self.root, Sum) else (self.root,):
             reached, leaf = term.factors if isinstance(term, Product) else (None, term)
@@ -184,6 +184,11 @@ class Circuit:
             for option, cost in added.items():
                 found[option] = found.get(option, 0.0) + cost
         return constant, found
+
+    def _check(self, table: Mapping[str, float]) -> None:
+        for key in self.keys:
+            if key not in table:
+                raise UnknownNameError("entry of the cost table", key, table)
 
     def _value(
         self, term: Term, table: Mapping[str, float], gates: Mapping[str, Tensor], memo: dict[int, Tensor | float]
@@ -239,19 +244,21 @@ def width_sites(block: Graph) -> tuple[str, ...]:
 def variants(option: str, block: Graph, widths: Mapping[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield the table key of a block in every shape that it can take, and the options taken for it.
 
+    Where channels are chosen the key also tells those inside, ``k3*48*12@16x8x8>24x8x8``; a ``+`` says that the input is
+    added.
+
     Args:
         option: its name.
         block: the option's graph.
         widths: number of options by site.
     """
-    ends = block.input_shape[0], block.shape[0]
-    widest = [node.operation.out for node in block.nodes if isinstance(node.operation, Conv)]
-    inside = {sites_of(out): out for out in widest if sites_of(out) not in ((), *map(sites_of, ends))}
+    names, ends = width_sites(block), (block.input_shape[0], block.shape[0])
+    outs = [node.operation.out for node in block.nodes if names and isinstance(node.operation, Conv)]
+    inside = {(sites_of(n), int(n)): n for n in outs if not any(same_width(n, end) for end in ends)}.values()
     residual = isinstance(block.nodes[-1].operation, Add) if block.nodes else False
-    names = width_sites(block)
     for options in product(*(range(widths[name]) for name in names)):
         taken = dict(zip(names, options, strict=True))
-        hidden = "".join(f"*{chosen(channels, taken)}" for channels in inside.values())
+        hidden = "".join(f"*{chosen(channels, taken)}" for channels in inside)
         shapes = ((chosen(shape[0], taken), *shape[1:]) for shape in (block.input_shape, block.shape))
         yield block_key(option + hidden + ("+" if residual else ""), *shapes), taken
 

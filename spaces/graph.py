@@ -97,6 +97,11 @@ class Graph:
         """Return the output's shape."""
         return self.shapes[self.output]
 
+    @cached_property
+    def mixes(self) -> bool:
+        """Return whether some of its values may be left out of a mix."""
+        return any(isinstance(node.operation, Mix) for node in self.nodes)
+
     def macs(self) -> int:
         """Return the multiply-accumulates for one input; choices must be resolved."""
         return sum(node.operation.macs(inputs) for node, inputs in self.nodes_with_shapes())

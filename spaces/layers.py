@@ -127,6 +127,8 @@ class Conv(Operation):
         return prod(self.weights(inputs)["weight"]) * prod(self.shape(inputs)[1:])
 
     def resolved(self, taken: Mapping[str, int]) -> Operation:
+        if not isinstance(self.out, Width):
+            return self
         return replace(self, out=chosen(self.out, taken), groups=chosen(self.groups, taken))
 
 

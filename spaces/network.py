@@ -87,11 +87,13 @@ class Network(nn.Module):
         has none either, and a mix leaves it out.
         """
         values: dict[str, Tensor | None] = {INPUT: x}
-        needed = _needed(graph, drawn)
+        needed = _needed(graph, drawn) if graph.mixes else None
         for node in graph.nodes:
             name, operation = prefix + node.name, node.operation
             inputs = [values[i] for i in node.inputs if i in values]
-            if node.name not in needed or (len(inputs) < len(node.inputs) and not isinstance(operation, Mix)):
+            if needed is not None and node.name not in needed:
+                continue
+            if len(inputs) < len(node.inputs) and not isinstance(operation, Mix):
                 continue
             if isinstance(operation, Zero):
                 values[node.name] = None
@@ -111,7 +113,7 @@ class Network(nn.Module):
                     values[node.name] = dense[0] * drawn.mask(operation.width)[:, None, None]
                 else:
                     values[node.name] = self._layer(node, name, dense)
-        return values[graph.output]
+        return values.get(graph.output)
 
     def _choose(
         self, key: str, choice: Choice, name: str, x: Tensor, drawn: _Drawn, values: dict[str, Tensor | None]
@@ -160,9 +162,7 @@ class _Drawn:
 
 
 def _needed(graph: Graph, drawn: _Drawn) -> set[str]:
-    """Return the values that the output takes under these gates; all of them where there is no mix."""
-    if not any(isinstance(node.operation, Mix) for node in graph.nodes):
-        return {node.name for node in graph.nodes}
+    """Return the values that the output takes under these gates."""
     needed = {graph.output}
     for node in reversed(graph.nodes):
         if node.name in needed and isinstance(node.operation, Mix):

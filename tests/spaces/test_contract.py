@@ -76,6 +76,26 @@ def test_samples_are_distinct_and_a_longer_one_begins_with_the_shorter(space):
     assert space.sample(100, np.random.default_rng(3)) == long[:100]
 
 
+def test_the_number_of_architectures_is_that_of_the_list(space):
+    if space.size_log10 > 4.5:
+        pytest.skip(f"{space.spec} has 10^{space.size_log10:.0f} architectures: too many to list")
+    listed = list(space.enumerate())
+    assert len(listed) == len(set(listed)) == round(10**space.size_log10)
+
+
+def test_a_site_that_decides_nothing_makes_no_other_architecture(space, sample):
+    edges = np.cumsum(space.widths)[:-1]
+    for architecture in sample:
+        live = space.live(architecture.choices)
+        assert live == [choice >= 0 for choice in architecture.choices]
+        assert [bool(part.any()) for part in np.split(space.encode([architecture], "raw")[0], edges)] == live
+        for i, site in enumerate(space.sites):
+            if not live[i]:
+                for option in range(len(site.options)):
+                    choices = [*architecture.choices[:i], option, *architecture.choices[i + 1 :]]
+                    assert space.architecture(choices) == architecture
+
+
 def test_every_option_is_sampled(space):
     taken = np.array([a.choices for a in space.sample(1500, np.random.default_rng(0))])
     for index, site in enumerate(space.sites):

@@ -56,6 +56,15 @@ def batch(run):
     return next(run.task.law.batches(32, torch.Generator().manual_seed(9)))
 
 
+def test_a_law_is_told_of_every_law_step():
+    run, told = search_of(NB201), []
+    run.law.stepped = lambda: told.append(run.law.logits.detach().clone())
+    before = run.law.logits.detach().clone()
+    run.step_law(*batch(run), tau=1.0)
+    assert len(told) == 1
+    assert not torch.equal(told[0], before)
+
+
 @SPACES
 def test_a_law_step_moves_the_law_and_no_weight_and_no_statistic(space):
     run = search_of(space)
