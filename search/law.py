@@ -11,9 +11,13 @@ The laws stand in ``laws/``, one file each; a file there is found by its name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..spaces.space import SearchSpace
 
 Gates = dict[str, Tensor]
 
@@ -61,6 +65,56 @@ class Law(nn.Module, ABC):
         so that an architecture of more choices is not thought the less likely for that; 0 for ``none`` at a site under
         a rule (how many are kept is not the law's to say) and -inf where there is no such option.
         """
+
+
+class Product(Law):
+    """Laws over different sites of one space, side by side.
+
+    Args:
+        space: all of whose sites they share out.
+        laws: one or more.
+
+    Raises:
+        UsageError: a site belongs to no law, or to two.
+    """
+
+    def __init__(self, space: SearchSpace, laws: Sequence[Law]) -> None:
+        super().__init__()
+        self.names = tuple(site.name for site in space.sites)
+        given = [name for law in laws for name in law.names]
+        if sorted(given) != sorted(self.names):
+            odd = sorted({name for name in self.names if given.count(name) != 1})
+            raise UsageError(f"sites {', '.join(odd)} belong to no law or to two; every site needs exactly one")
+        self.laws = nn.ModuleList(laws)
+
+    def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
+        return self._joined([law.draw(generator, tau=tau) for law in self._all()])
+
+    def stepped(self) -> None:
+        for law in self._all():
+            law.stepped()
+
+    def sample(self, n: int, generator: torch.Generator) -> Gates:
+        return self._joined([law.sample(n, generator) for law in self._all()])
+
+    def marginals(self) -> Gates:
+        return self._joined([law.marginals() for law in self._all()])
+
+    def entropy(self) -> Tensor:
+        return torch.stack([law.entropy() for law in self._all()]).sum()
+
+    def scores(self) -> Tensor:
+        rows = {name: row for law in self._all() for name, row in zip(law.names, law.scores(), strict=True)}
+        width = max(map(len, rows.values()))
+        pad = nn.functional.pad
+        return torch.stack([pad(rows[n], (0, width - len(rows[n])), value=-torch.inf) for n in self.names])
+
+    def _all(self) -> list[Law]:
+        return [law for law in self.laws if isinstance(law, Law)]
+
+    def _joined(self, parts: Sequence[Gates]) -> Gates:
+        joined = {name: row for part in parts for name, row in part.items()}
+        return {name: joined[name] for name in self.names}
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype) -> Tensor:

@@ -244,7 +244,7 @@ def width_sites(block: Graph) -> tuple[str, ...]:
 def variants(option: str, block: Graph, widths: Mapping[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield the table key of a block in every shape that it can take, and the options taken for it.
 
-    Where channels are chosen the key also tells those inside, ``k3*48*12@16x8x8>24x8x8``; a ``+`` says that the input is
+    Where channels are chosen the key also tells those inside, ``k3*48*12@16x8x8>24x8x8``; ``+`` says that the input is
     added.
 
     Args:
