@@ -49,7 +49,7 @@ def project(scores: Scores, space: SearchSpace, costs: Costs, budget: float) -> 
     for _ in range(_CUTS):
         taken = _solve(-gain, constraints)
         if taken is None:
-            least = _solve(cost, constraints[:-1])
+            least = _solve(cost, constraints[:-1])  # of those not excluded for want of a path
             says = "" if least is None else f"; the least is {float(cost @ least):.4g}"
             raise TargetError(
                 f"no architecture of {space.spec} costs at most {budget:.4g}{says}; ask for at least that"
