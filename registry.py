@@ -19,12 +19,13 @@ _FOLDERS = {
     "device": ("devices.places", "DEVICE"),
     "runtime": ("devices.runtimes", "RUNTIME"),
     "model": ("predictor.models", "MODEL"),
+    "law": ("search.laws", "LAW"),
     "method": ("search.methods", "METHOD"),
 }
 
 
 def names(kind: str) -> list[str]:
-    """Return the sorted names of one kind (``space``, ``device``, ``runtime``, ``model``, ``method``)."""
+    """Return the sorted names of one kind (``space``, ``device``, ``runtime``, ``model``, ``law``, ``method``)."""
     folder, _ = _FOLDERS[kind]
     files = (Path(__file__).parent / folder.replace(".", "/")).glob("[!_]*.py")
     plugins = entry_points(group=f"tempograd.{kind}s")

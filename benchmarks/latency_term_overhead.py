@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tempograd import registry
 from tempograd.predictor.models.mlp import LatencyMLP
-from tempograd.search.law import Softmax
+from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm, Linear, PredictorCost
 
 

@@ -72,7 +72,7 @@ def _numbers(table: pa.Table, column: str, path: Path) -> NDArray[np.float64]:
 
 
 def _architectures(table: pa.Table, space: SearchSpace, path: Path) -> tuple[Architecture, ...]:
-    names = [f"e{index}" for index in range(len(space.sites))]
+    names = [name for name, _ in space.columns.values()]
     try:
         if "arch_str" in table.column_names:
             return tuple(space.parse(str(text)) for text in table.column("arch_str").to_pylist())
@@ -80,6 +80,6 @@ def _architectures(table: pa.Table, space: SearchSpace, path: Path) -> tuple[Arc
         if missing:
             raise UnknownNameError(f"column of {path.name}", missing[0], table.column_names)
         columns: list[list[Any]] = [table.column(name).cast(pa.int64()).to_pylist() for name in names]
-        return tuple(space.architecture(row) for row in zip(*columns, strict=True))
+        return tuple(space.from_row(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
     except (InvalidArchitectureError, pa.ArrowException, TypeError) as error:
         raise InputRefusedError(f"{path}: an architecture is not of {space.spec}: {error}") from error

@@ -26,7 +26,8 @@ from ..devices.fingerprint import Fingerprint
 from ..devices.measurement import GATE, Estimate, Measurement, order_interval
 from ..errors import DeviceError, InputRefusedError, UsageError
 from ..spaces.export import WeightPool
-from ..spaces.graph import INPUT, Zero
+from ..spaces.graph import INPUT
+from ..spaces.layers import Zero
 from ..spaces.space import SearchSpace
 from .engine import clock_of
 from .plan import Items, Plan

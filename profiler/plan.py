@@ -189,5 +189,6 @@ def _extremes(space: SearchSpace, rng: np.random.Generator) -> Iterator[Architec
         candidates = space.sample(pool, rng)
         counts = np.zeros((pool, len(options)))
         for row, candidate in zip(counts, candidates, strict=True):
-            np.add.at(row, [site[choice] for site, choice in zip(table, candidate.choices, strict=True)], 1)
+            taken = zip(table, candidate.choices, strict=True)
+            np.add.at(row, [site[choice] for site, choice in taken if choice >= 0], 1)
         yield candidates[int(np.argmax(counts @ rng.standard_normal(len(options))))]

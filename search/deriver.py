@@ -1,11 +1,12 @@
 """From a law to one architecture: the one with the highest score that the space allows.
 
-Under a ``KeepInputs`` rule these are DARTS' top edges: per edge the best operation that is not ``none``, and of a
-node's edges the ``keep`` strongest. At free sites it is the most probable choice, unless that cuts the input off from
-the output (NAS-Bench-201 allows ``none`` everywhere): then the most probable choice that does not.
+Where sites depend on others it is found from the last site back, as Viterbi finds a route. Under a ``KeepInputs`` rule
+these are DARTS' top edges: per edge the best operation that is not ``none``, and of a node's edges the ``keep``
+strongest. At free sites it is the most probable choice, unless that cuts the input off from the output (NAS-Bench-201
+allows ``none`` everywhere): then the most probable choice that does not.
 
 References:
-    Liu et al., *DARTS*, arXiv:1806.09055.
+    Liu et al., *DARTS*, arXiv:1806.09055; Fang et al., *DenseNAS*, arXiv:1906.09607 (routes).
 """
 
 from __future__ import annotations
@@ -52,12 +53,32 @@ def as_scores(scores: Tensor) -> Scores:
 
 
 def score(scores: Scores, architecture: Architecture) -> float:
-    """Return an architecture's score, the sum over its choices; at free sites their log-probability."""
-    return float(scores[np.arange(len(scores)), architecture.choices].sum())
+    """Return an architecture's score, the sum over what it decides; at free sites their log-probability."""
+    choices = np.array(architecture.choices)
+    return float(scores[np.arange(len(scores)), choices][choices >= 0].sum())
+
+
+def viterbi(scores: Scores, space: SearchSpace) -> Architecture:
+    """Return the architecture of the highest score where sites depend on others and no rule ties them.
+
+    From the last site back, the score of an option is its own and the best of all that it decides about.
+    """
+    index = {site.name: i for i, site in enumerate(space.sites)}
+    total = scores.copy()
+    for i, site in reversed(list(enumerate(space.sites))):
+        for name, option in site.when:
+            total[index[name], option] += total[i, : len(site.options)].max()
+    return space.architecture(int(row[:width].argmax()) for row, width in zip(total, space.widths, strict=True))
 
 
 def ranked(scores: Scores, space: SearchSpace) -> Iterator[Architecture]:
-    """Yield architectures by falling score: the sites under a rule at their best, the free ones from best to worst."""
+    """Yield architectures by falling score: the sites under a rule at their best, the free ones from best to worst.
+
+    Where sites depend on others, the best only.
+    """
+    if any(site.when for site in space.sites):
+        yield viterbi(scores, space)
+        return
     best = [int(row.argmax()) for row in scores]
     ruled = {name for rule in space.rules for name in rule.sites}
     index = {site.name: i for i, site in enumerate(space.sites)}

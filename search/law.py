@@ -2,38 +2,47 @@
 
 A law has two faces. :meth:`Law.draw` gives the gates that the supernet runs; :meth:`Law.sample` gives architectures by
 the deriver's own rule, and :meth:`Law.marginals` is the exact mean of the samples, differentiable in the parameters.
+Rows are given for every site as if it decided something; ``SearchSpace.relax`` and the circuit multiply them by the
+probability that it does. So a law over routes needs no more than a row of transitions at every block.
 
-At a site without a rule the sample is a plain categorical draw. Where ``KeepInputs`` asks for exactly ``keep`` of a
-node's in-edges, edge strength is ``s_e = max_{o != none} p_eo``, normalised over the node; edges are drawn without
-replacement by Gumbel-top-k on ``log s``, the operation of a kept edge from the softmax without ``none``.
-
-References:
-    Liu et al., *DARTS*, arXiv:1806.09055 (softmax, edge strength); Jang et al., arXiv:1611.01144 (Gumbel-softmax);
-    Kool et al., *Stochastic beams*, arXiv:1903.06059 (Gumbel-top-k).
+The laws stand in ``laws/``, one file each; a file there is found by its name.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..spaces.architecture import KeepInputs
+from ..errors import UsageError
 from ..spaces.space import SearchSpace
 
 Gates = dict[str, Tensor]
 
-_NEVER = -1e9  # logit of an option that is not there: its probability is exactly 0, and unlike -inf it has gradients
-
 
 class Law(nn.Module, ABC):
-    """Base of all laws; ``parameters()`` are what a law step moves."""
+    """Base of all laws; ``parameters()`` are what a law step moves.
+
+    A law that cannot be one over the space given raises UsageError with the reason when it is made.
+
+    Attributes:
+        names: the sites that it gives gates for, in the space's order.
+    """
+
+    names: tuple[str, ...]
 
     @abstractmethod
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         """Return gates ``site -> (K,)`` for one pass of the supernet, differentiable."""
+
+    def draws(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
+        """Return the gates of all passes of one step, where a law wants several that know of each other."""
+        return (self.draw(generator, tau=tau),)
+
+    def stepped(self) -> None:
+        """Do what is to be done after an optimiser moved the parameters along the last draw's gradient."""
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator) -> Gates:
@@ -51,125 +60,61 @@ class Law(nn.Module, ABC):
     def scores(self) -> Tensor:
         """Return ``(sites, K)``: what each option adds to an architecture's score, without gradient.
 
-        The deriver maximises the sum over all sites under the space's rules. It is the log-probability of the option,
-        0 for ``none`` at a site under a rule (how many are kept is not the law's to say) and -inf where there is no
-        such option.
+        The deriver maximises the sum over the sites that decide something, under the space's rules. It is the
+        log-probability of the option; at a site that depends on others and decides about none, relative to its best,
+        so that an architecture of more choices is not thought the less likely for that; 0 for ``none`` at a site under
+        a rule (how many are kept is not the law's to say) and -inf where there is no such option.
         """
 
 
-@dataclass(frozen=True)
-class _Nodes:
-    """All nodes that keep the same number of in-edges; padded to ``(nodes, edges)``."""
-
-    sites: Tensor  # (nodes, edges) index of the site, 0 where padded
-    present: Tensor  # (nodes, edges)
-    keep: int
-
-
-class Softmax(Law):
-    """Independent softmax at every site; the supernet runs the mixture.
+class Product(Law):
+    """Laws over different sites of one space, side by side.
 
     Args:
-        space: whose sites and rules the law has.
-        generator: draws the first logits, ``noise * N(0, 1)``.
-        noise: their standard deviation.
+        space: all of whose sites they share out.
+        laws: one or more.
+
+    Raises:
+        UsageError: a site belongs to no law, or to two.
     """
 
-    def __init__(self, space: SearchSpace, generator: torch.Generator | None = None, *, noise: float = 1e-3) -> None:
+    def __init__(self, space: SearchSpace, laws: Sequence[Law]) -> None:
         super().__init__()
         self.names = tuple(site.name for site in space.sites)
-        self.widths = space.widths
-        options = max(self.widths)
-        self.logits = nn.Parameter(noise * torch.randn(len(self.names), options, generator=generator))
-        self._absent = torch.arange(options) >= torch.tensor(self.widths)[:, None]
-        self._none = torch.zeros(len(self.names), options, dtype=torch.bool)
-        index = {name: i for i, name in enumerate(self.names)}
-        for rule in space.rules:
-            for name in rule.sites:
-                self._none[index[name], space.sites[index[name]].options.index(rule.none)] = True
-        keeps = sorted({rule.keep for rule in space.rules})
-        self._nodes = [_nodes([rule for rule in space.rules if rule.keep == keep], index) for keep in keeps]
+        given = [name for law in laws for name in law.names]
+        if sorted(given) != sorted(self.names):
+            odd = sorted({name for name in self.names if given.count(name) != 1})
+            raise UsageError(f"sites {', '.join(odd)} belong to no law or to two; every site needs exactly one")
+        self.laws = nn.ModuleList(laws)
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
-        return self._gates(torch.softmax(self._masked() / tau, dim=-1))
+        return self._joined([law.draw(generator, tau=tau) for law in self._all()])
+
+    def stepped(self) -> None:
+        for law in self._all():
+            law.stepped()
 
     def sample(self, n: int, generator: torch.Generator) -> Gates:
-        with torch.no_grad():
-            live = self._live()
-            choice = (live + gumbel((n, *live.shape), generator, live.dtype)).argmax(dim=-1)
-            none = self._none.long().argmax(dim=-1)
-            strength = self._log_strength()
-            for nodes in self._nodes:
-                keys = strength[nodes.sites].masked_fill(~nodes.present, _NEVER)
-                keys = keys + gumbel((n, *keys.shape), generator, keys.dtype)
-                kept = torch.zeros_like(keys, dtype=torch.bool)
-                kept.scatter_(-1, keys.topk(nodes.keep, dim=-1).indices, True)
-                sites = nodes.sites[nodes.present]
-                choice[:, sites] = torch.where(kept[:, nodes.present], choice[:, sites], none[sites])
-            return self._gates(nn.functional.one_hot(choice, live.shape[-1]).to(live.dtype))
+        return self._joined([law.sample(n, generator) for law in self._all()])
 
     def marginals(self) -> Gates:
-        inclusion = self.logits.new_ones(len(self.names))
-        strength = self._log_strength()
-        for nodes in self._nodes:
-            weight = torch.softmax(strength[nodes.sites].masked_fill(~nodes.present, _NEVER), dim=-1)
-            kept = inclusion_probability(weight, nodes.keep)[nodes.present]
-            inclusion = inclusion.index_put((nodes.sites[nodes.present],), kept)
-        chosen = inclusion[:, None] * torch.softmax(self._live(), dim=-1)
-        return self._gates(torch.where(self._none, 1 - inclusion[:, None], chosen))
+        return self._joined([law.marginals() for law in self._all()])
 
     def entropy(self) -> Tensor:
-        log_p = torch.log_softmax(self._masked(), dim=-1)
-        return -(log_p.exp() * log_p).sum()
+        return torch.stack([law.entropy() for law in self._all()]).sum()
 
     def scores(self) -> Tensor:
-        log_p = torch.log_softmax(self._masked().detach(), dim=-1)
-        return log_p.masked_fill(self._none, 0.0).masked_fill(self._absent, -torch.inf)
+        rows = {name: row for law in self._all() for name, row in zip(law.names, law.scores(), strict=True)}
+        width = max(map(len, rows.values()))
+        pad = nn.functional.pad
+        return torch.stack([pad(rows[n], (0, width - len(rows[n])), value=-torch.inf) for n in self.names])
 
-    def _masked(self) -> Tensor:
-        return self.logits.masked_fill(self._absent, _NEVER)
+    def _all(self) -> list[Law]:
+        return [law for law in self.laws if isinstance(law, Law)]
 
-    def _live(self) -> Tensor:
-        """Return the logits without ``none`` at the sites under a rule."""
-        return self._masked().masked_fill(self._none, _NEVER)
-
-    def _log_strength(self) -> Tensor:
-        return torch.log_softmax(self._masked(), dim=-1).masked_fill(self._none, _NEVER).amax(dim=-1)
-
-    def _gates(self, rows: Tensor) -> Gates:
-        return {
-            name: row[..., :width]
-            for name, row, width in zip(self.names, rows.unbind(dim=-2), self.widths, strict=True)
-        }
-
-
-class Gumbel(Softmax):
-    """As ``Softmax``, but the supernet runs a draw: soft, or one option a site with the soft draw's gradient.
-
-    Args:
-        space, generator, noise: as for ``Softmax``.
-        hard: one-hot gates, straight-through, so that a pass runs one option a site.
-    """
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        generator: torch.Generator | None = None,
-        *,
-        noise: float = 1e-3,
-        hard: bool = True,
-    ) -> None:
-        super().__init__(space, generator, noise=noise)
-        self.hard = hard
-
-    def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
-        log_p = torch.log_softmax(self._masked(), dim=-1)
-        noisy = log_p + gumbel(tuple(log_p.shape), generator, log_p.dtype)
-        soft = torch.softmax(noisy / tau, dim=-1)
-        if not self.hard:
-            return self._gates(soft)
-        one_hot = nn.functional.one_hot(noisy.argmax(dim=-1), soft.shape[-1]).to(soft.dtype)
-        return self._gates(one_hot + (soft - soft.detach()))  # in this order: exactly one-hot in value
+    def _joined(self, parts: Sequence[Gates]) -> Gates:
+        joined = {name: row for part in parts for name, row in part.items()}
+        return {name: joined[name] for name in self.names}
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
@@ -177,29 +122,11 @@ def gumbel(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtyp
     return -torch.empty(shape, dtype=dtype).exponential_(generator=generator).clamp_min(1e-30).log()
 
 
-def inclusion_probability(strength: Tensor, keep: int) -> Tensor:
-    """Return the probability that each of ``n`` is among ``keep`` drawn without replacement, ``(..., n)``.
-
-    ``q_e = s_e + sum_f s_f q_e(others after f)``; it sums to ``keep``. Entries of strength 0 are never drawn.
-
-    Args:
-        strength: ``(..., n)``, summing to 1.
-        keep: how many are drawn; at least as many strengths must be positive.
-    """
-    if keep == 1:
-        return strength
-    n = strength.shape[-1]
-    rest = strength[..., None, :].expand(*strength.shape, n).masked_fill(torch.eye(n, dtype=torch.bool), 0.0)
-    total = rest.sum(dim=-1, keepdim=True)  # 1 - s_f as the sum of the others: no cancellation as s_f nears 1
-    later = inclusion_probability(rest / total.clamp_min(torch.finfo(rest.dtype).tiny), keep - 1)
-    return strength + (strength[..., :, None] * later).sum(dim=-2)
+def one_hot(index: Tensor, like: Tensor) -> Tensor:
+    """Return ``(..., K)`` one-hots of indices ``(...)``, of the width and type of ``like``."""
+    return nn.functional.one_hot(index, like.shape[-1]).to(like.dtype)
 
 
-def _nodes(rules: list[KeepInputs], index: dict[str, int]) -> _Nodes:
-    edges = max(len(rule.sites) for rule in rules)
-    sites = torch.zeros(len(rules), edges, dtype=torch.long)
-    present = torch.zeros(len(rules), edges, dtype=torch.bool)
-    for i, rule in enumerate(rules):
-        sites[i, : len(rule.sites)] = torch.tensor([index[name] for name in rule.sites])
-        present[i, : len(rule.sites)] = True
-    return _Nodes(sites, present, rules[0].keep)
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Return gates that are exactly ``hard`` and have the gradient of ``soft``."""
+    return hard + (soft - soft.detach())  # in this order: exactly one-hot in value

@@ -20,7 +20,7 @@ def neighbours(space: SearchSpace, architecture: Architecture) -> list[Architect
     """Return every architecture one change away.
 
     A change is another option at one site; under a rule it is another operation on a kept edge, or one kept edge
-    given up for another, so that the rule still holds.
+    given up for another, so that the rule still holds. Sites that come in with the change take their first option.
     """
     ruled = {name: rule for rule in space.rules for name in rule.sites}
     found: list[Architecture] = []
@@ -28,13 +28,13 @@ def neighbours(space: SearchSpace, architecture: Architecture) -> list[Architect
         rule = ruled.get(site.name)
         none = site.options.index(rule.none) if rule else -1
         taken = architecture.choices[i]
-        if taken == none:
+        if taken in (none, -1):
             continue
         live = [option for option in range(width) if option != none]
-        found += [_changed(architecture, {i: option}) for option in live if option != taken]
+        found += [space.changed(architecture, {i: option}) for option in live if option != taken]
         if rule:
             for j in _unused(space, rule, architecture):
-                found += [_changed(architecture, {i: none, j: option}) for option in live]
+                found += [space.changed(architecture, {i: none, j: option}) for option in live]
     return found
 
 
@@ -69,13 +69,6 @@ def descend(
         if step is None:
             return
         current, latency_ms = near[step], float(predicted[step])
-
-
-def _changed(architecture: Architecture, changes: dict[int, int]) -> Architecture:
-    choices = list(architecture.choices)
-    for site, option in changes.items():
-        choices[site] = option
-    return Architecture(architecture.space, tuple(choices))
 
 
 def _unused(space: SearchSpace, rule: KeepInputs, architecture: Architecture) -> list[int]:

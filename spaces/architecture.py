@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Site:
-    """One place of choice: exactly one of ``options`` is taken there."""
+    """One place of choice: exactly one of ``options`` is taken there.
+
+    Attributes:
+        name: of the site.
+        options: at least two.
+        when: it decides something only if one of these options of earlier sites is taken, ``(site, option)``; no two
+            of them are taken in one network. Empty: it always does.
+    """
 
     name: str
     options: tuple[str, ...]
+    when: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class Architecture:
 
     Attributes:
         space: the space's full spec, such as ``darts:layers=5,width=8,size=32,classes=10,channels=3``.
-        choices: for every site, in the space's order, the index of the option taken.
+        choices: for every site, in the space's order, the index of the option taken, -1 where it decides nothing.
     """
 
     space: str
@@ -36,5 +44,5 @@ class Architecture:
 
     @property
     def key(self) -> str:
-        """Return the choices as text, ``0.3.1``: unique within the space."""
-        return ".".join(map(str, self.choices))
+        """Return the choices as text, ``0.3.1``, ``x`` for -1: unique within the space."""
+        return ".".join("x" if choice < 0 else str(choice) for choice in self.choices)

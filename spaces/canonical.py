@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections import defaultdict
 from hashlib import sha256
 
-from .graph import INPUT, Add, BatchNorm, Conv, Graph, Linear, Node, Zero, reaching
+from .graph import INPUT, Graph, Node, reaching
+from .layers import Add, BatchNorm, Conv, Linear, Zero
 
 _WEIGHTED = (Conv, BatchNorm, Linear)
 

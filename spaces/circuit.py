@@ -1,9 +1,14 @@
 """Cost as a sum-product circuit of the choices.
 
-``Const`` is an entry of a table (latency, multiply-accumulates, parameters), ``Gate`` one option of one site. The
-factors of a product must mention different sites: then the value at one-hot gates is the cost of that network, and at
-the probabilities of independent sites the exact expectation. The circuit counts what was *chosen*, also operations
-that do not reach the output.
+``Const`` is an entry of a table (latency, multiply-accumulates, parameters), ``Gate`` one option of one site, ``Leaf``
+the sum over all options of one site, or of several together, of the entry of that very block. The factors of a product
+must mention different sites: then the value at one-hot gates is the cost of that network, and at the probabilities of
+independent sites the exact expectation. The circuit counts what was *chosen*, also operations that do not reach the
+output.
+
+A block costs as often as its site decides something: chained cost is the product of a leaf and that probability. A
+block whose channels are chosen has one entry for every shape it can take: effective shapes are leaves over several
+sites, so that where a site enters twice, as ``E[C * e C]``, nothing is approximated.
 
 References:
     DenseNAS, arXiv:1906.09607 (chained cost); FBNetV2, arXiv:2004.05565 (effective shapes).
@@ -11,16 +16,19 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from math import prod
 
 import torch
 from torch import Tensor
 
-from ..errors import UnknownNameError
-from .graph import Choice, Graph, Shape
+from ..errors import UnknownNameError, UsageError
+from .architecture import Site
+from .graph import Choice, Condition, Graph
+from .layers import Add, Conv, Shape, chosen, same_width, sites_of
 
 SKELETON = "skeleton"  # table key of everything that is there whatever is chosen
 
@@ -32,6 +40,11 @@ class Const:
     key: str
     count: float = 1.0
 
+    @property
+    def sites(self) -> frozenset[str]:
+        """Return no site."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -40,12 +53,42 @@ class Gate:
     site: str
     option: int
 
+    @property
+    def sites(self) -> frozenset[str]:
+        """Return the site."""
+        return frozenset({self.site})
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """``count`` times the sum over the options of all ``at`` together of gates times an entry of the table.
+
+    Attributes:
+        at: sites.
+        keys: entries by the options taken, the last site's running fastest; None where there is no cost.
+        count: how many such blocks there are.
+    """
+
+    at: tuple[str, ...]
+    keys: tuple[str | None, ...]
+    count: float = 1.0
+
+    @property
+    def sites(self) -> frozenset[str]:
+        """Return all of them."""
+        return frozenset(self.at)
+
 
 @dataclass(frozen=True)
 class Sum:
     """Sum of terms."""
 
     terms: tuple[Term, ...]
+
+    @cached_property
+    def sites(self) -> frozenset[str]:
+        """Return the sites that a term mentions."""
+        return frozenset[str]().union(*(term.sites for term in self.terms))
 
 
 @dataclass(frozen=True)
@@ -61,26 +104,17 @@ class Product:
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for factor in self.factors:
-            mentioned = sites(factor)
-            if seen & mentioned:
-                raise ValueError(f"sites {sorted(seen & mentioned)} occur in two factors of one product")
-            seen |= mentioned
+            if seen & factor.sites:
+                raise ValueError(f"sites {sorted(seen & factor.sites)} occur in two factors of one product")
+            seen |= factor.sites
+
+    @cached_property
+    def sites(self) -> frozenset[str]:
+        """Return the sites that a factor mentions."""
+        return frozenset[str]().union(*(factor.sites for factor in self.factors))
 
 
-Term = Const | Gate | Sum | Product
-
-
-def sites(term: Term) -> set[str]:
-    """Return the sites that a term mentions."""
-    match term:
-        case Gate():
-            return {term.site}
-        case Const():
-            return set()
-        case Sum():
-            return set[str]().union(*map(sites, term.terms))
-        case Product():
-            return set[str]().union(*map(sites, term.factors))
+Term = Const | Gate | Leaf | Sum | Product
 
 
 @dataclass(frozen=True)
@@ -93,15 +127,24 @@ class Circuit:
     def keys(self) -> frozenset[str]:
         """Return the table keys that the circuit needs."""
         found: set[str] = set()
+        seen: set[int] = set()  # parts occur many times: who is reached depends on who was reached before
         stack: list[Term] = [self.root]
         while stack:
             term = stack.pop()
-            if isinstance(term, Const):
-                found.add(term.key)
-            elif isinstance(term, Sum):
-                stack += term.terms
-            elif isinstance(term, Product):
-                stack += term.factors
+            if id(term) in seen:
+                continue
+            seen.add(id(term))
+            match term:
+                case Const():
+                    found.add(term.key)
+                case Leaf():
+                    found.update(key for key in term.keys if key is not None)
+                case Sum():
+                    stack += term.terms
+                case Product():
+                    stack += term.factors
+                case Gate():
+                    pass
         return frozenset(found)
 
     def cost(self, table: Mapping[str, float], gates: Mapping[str, Tensor]) -> Tensor:
@@ -110,12 +153,42 @@ class Circuit:
         Raises:
             UnknownNameError: the table lacks an entry that the circuit needs; an unknown operation never costs 0.
         """
-        for key in self.keys:
-            if key not in table:
-                raise UnknownNameError("entry of the cost table", key, table)
+        self._check(table)
         memo: dict[int, Tensor | float] = {}
         value = self._value(self.root, table, gates, memo)
         return value if isinstance(value, Tensor) else torch.as_tensor(value)
+
+    def linear(self, table: Mapping[str, float]) -> tuple[float, dict[tuple[str, int], float]]:
+        """Return the cost as a constant and what each option ``(site, index)`` adds to the networks that take it.
+
+        Raises:
+            UnknownNameError: the table lacks an entry that the circuit needs.
+            UsageError: some block depends on several sites at once, such as a width and an operation.
+        """
+        self._check(table)
+        constant, found = 0.0, dict[tuple[str, int], float]()
+        for term in self.root.terms if isinstance(self.root, Sum) else (self.root,):
+            reached, leaf = term.factors if isinstance(term, Product) else (None, term)
+            if isinstance(leaf, Leaf) and len(leaf.at) == 1:
+                added = {(leaf.at[0], i): leaf.count * table[key] for i, key in enumerate(leaf.keys) if key is not None}
+            elif isinstance(leaf, Const) and reached is None:
+                constant += leaf.count * table[leaf.key]
+                continue
+            elif isinstance(leaf, Const) and isinstance(reached, Sum):
+                added = {_last(step): leaf.count * table[leaf.key] for step in reached.terms}
+            else:
+                raise UsageError(
+                    f"the cost is no sum over options: a block depends on {', '.join(sorted(term.sites))} together; "
+                    "use a space without widths and resolutions, or a method that prices architectures"
+                )
+            for option, cost in added.items():
+                found[option] = found.get(option, 0.0) + cost
+        return constant, found
+
+    def _check(self, table: Mapping[str, float]) -> None:
+        for key in self.keys:
+            if key not in table:
+                raise UnknownNameError("entry of the cost table", key, table)
 
     def _value(
         self, term: Term, table: Mapping[str, float], gates: Mapping[str, Tensor], memo: dict[int, Tensor | float]
@@ -126,6 +199,10 @@ class Circuit:
                     memo[id(term)] = term.count * table[term.key]
                 case Gate():
                     memo[id(term)] = gates[term.site][..., term.option]
+                case Leaf():
+                    rows = [gates[site] for site in term.at]
+                    entries = [0.0 if key is None else term.count * table[key] for key in term.keys]
+                    memo[id(term)] = sum_product(rows[0].new_tensor(entries), rows)
                 case Sum():
                     memo[id(term)] = sum(self._value(t, table, gates, memo) for t in term.terms)
                 case Product():
@@ -133,26 +210,116 @@ class Circuit:
         return memo[id(term)]
 
 
+def _last(step: Term) -> tuple[str, int]:
+    """Return the option of a condition's term, which ``_any`` puts last."""
+    gate = step.factors[-1] if isinstance(step, Product) else step
+    if not isinstance(gate, Gate):
+        raise TypeError(f"{gate} is no gate")
+    return gate.site, gate.option
+
+
+def sum_product(values: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """Return the sum over all combinations of options of the product of their gates times a value.
+
+    Args:
+        values: ``(K1 * ... * Kn, ...)``, the last site's options running fastest.
+        rows: the gates ``(..., K)`` of the n sites.
+    """
+    joint = rows[0]
+    for row in rows[1:]:
+        joint = (joint[..., :, None] * row[..., None, :]).flatten(-2)
+    return joint @ values
+
+
 def block_key(option: str, shape_in: Shape, shape_out: Shape) -> str:
     """Return the table key of a block: ``nor_conv_3x3@16x32x32>16x32x32``."""
     return f"{option}@{'x'.join(map(str, shape_in))}>{'x'.join(map(str, shape_out))}"
 
 
-def circuit_of(graph: Graph) -> Circuit:
-    """Return the circuit of a choice graph: the skeleton, and at every site the sum over its options."""
-    shapes = graph.shapes
-    entries: dict[tuple[str, int], dict[str, float]] = {}
-    for node in graph.nodes:
-        if isinstance(node.operation, Choice):
-            for index, (option, block) in enumerate(zip(node.operation.options, node.operation.graphs, strict=True)):
-                key = block_key(option, shapes[node.inputs[0]], block.shape)
-                counts = entries.setdefault((node.operation.site, index), {})
-                counts[key] = counts.get(key, 0.0) + 1.0
-    terms: list[Term] = [Const(SKELETON)]
-    for (site, index), counts in entries.items():
-        cost = Sum(tuple(Const(key, count) for key, count in counts.items()))
-        terms.append(Product((Gate(site, index), cost)))
-    return Circuit(Sum(tuple(terms)))
+def width_sites(block: Graph) -> tuple[str, ...]:
+    """Return the sites at which a block's channels are chosen."""
+    return tuple(dict.fromkeys(site for shape in block.shapes.values() for site in sites_of(shape[0])))
+
+
+def variants(option: str, block: Graph, widths: Mapping[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield the table key of a block in every shape that it can take, and the options taken for it.
+
+    Where channels are chosen the key also tells those inside, ``k3*48*12@16x8x8>24x8x8``; ``+`` says that the input is
+    added.
+
+    Args:
+        option: its name.
+        block: the option's graph.
+        widths: number of options by site.
+    """
+    names, ends = width_sites(block), (block.input_shape[0], block.shape[0])
+    outs = [node.operation.out for node in block.nodes if names and isinstance(node.operation, Conv)]
+    inside = {(sites_of(n), int(n)): n for n in outs if not any(same_width(n, end) for end in ends)}.values()
+    residual = isinstance(block.nodes[-1].operation, Add) if block.nodes else False
+    for options in product(*(range(widths[name]) for name in names)):
+        taken = dict(zip(names, options, strict=True))
+        hidden = "".join(f"*{chosen(channels, taken)}" for channels in inside)
+        shapes = ((chosen(shape[0], taken), *shape[1:]) for shape in (block.input_shape, block.shape))
+        yield block_key(option + hidden + ("+" if residual else ""), *shapes), taken
+
+
+def activity(sites: Sequence[Site]) -> dict[str, Term | None]:
+    """Return for every site the probability that it decides something; None where it always does."""
+    found: dict[str, Term | None] = {}
+    for site in sites:
+        found[site.name] = _any(site.when, found)
+    return found
+
+
+def _any(when: Condition, reached: Mapping[str, Term | None]) -> Term | None:
+    """Return the probability of a condition, whose options exclude each other."""
+    terms: list[Term] = []
+    for site, option in when:
+        before, gate = reached[site], Gate(site, option)
+        terms.append(gate if before is None else Product((before, gate)))
+    return Sum(tuple(terms)) if terms else None
+
+
+def circuit_of(graph: Graph, sites: Sequence[Site]) -> Circuit:
+    """Return the circuit of a choice graph: the skeleton, and at every site the sum over its options.
+
+    Raises:
+        ValueError: a layer with weights that is in no block has a shape that is chosen.
+    """
+    widths = {site.name: len(site.options) for site in sites}
+    return Circuit(Sum((Const(SKELETON), *_terms(graph, widths, activity(sites), top=True))))
+
+
+def _terms(graph: Graph, widths: Mapping[str, int], reached: Mapping[str, Term | None], *, top: bool) -> list[Term]:
+    terms: list[Term] = []
+    leaves: dict[tuple[str, Condition, tuple[str, ...], tuple[str | None, ...]], float] = {}
+    for node, inputs in graph.nodes_with_shapes():
+        if not isinstance(node.operation, Choice):
+            if node.operation.weights(inputs) and (not top or sites_of(node.shape[0]) or sites_of(inputs[0][0])):
+                raise ValueError(
+                    f"{node.name!r} has a shape that is chosen; make it a block, so that a table prices it"
+                )
+            continue
+        choice = node.operation
+        if choice.nested:
+            for option, inner in enumerate(choice.graphs):
+                cost = Sum(tuple(_terms(inner, widths, reached, top=False)))
+                terms.append(Product((Gate(choice.site, option), cost)))
+            continue
+        for at in dict.fromkeys(map(width_sites, choice.graphs)):
+            size = prod(widths[site] for site in at)
+            keys: list[str | None] = []
+            for option, block in zip(choice.options, choice.graphs, strict=True):
+                alike = width_sites(block) == at
+                keys += [key for key, _ in variants(option, block, widths)] if alike else [None] * size
+            leaf = (choice.site, choice.when, at, tuple(keys))
+            leaves[leaf] = leaves.get(leaf, 0.0) + 1.0
+    for (site, when, at, entries), count in leaves.items():
+        all_sites = (site, *at) if site else at
+        leaf = Leaf(all_sites, entries, count) if all_sites else Const(str(entries[0]), count)
+        probability = reached[site] if site else _any(when, reached)
+        terms.append(leaf if probability is None else Product((probability, leaf)))
+    return terms
 
 
 def counts(graph: Graph, blocks: Mapping[str, Graph], unit: str) -> dict[str, float]:
@@ -160,13 +327,11 @@ def counts(graph: Graph, blocks: Mapping[str, Graph], unit: str) -> dict[str, fl
     measure = {"macs": Graph.macs, "parameters": Graph.parameters}
     if unit not in measure:
         raise UnknownNameError("unit of cost", unit, measure)
-    plain = Graph(graph.input_shape, tuple(n for n in graph.nodes if not isinstance(n.operation, Choice)), graph.output)
-    shapes = graph.shapes
+    plain = [(n.operation, inputs) for n, inputs in graph.nodes_with_shapes() if not isinstance(n.operation, Choice)]
     if unit == "macs":
-        skeleton = sum(n.operation.macs(tuple(shapes[i] for i in n.inputs)) for n in plain.nodes)
+        skeleton = sum(operation.macs(inputs) for operation, inputs in plain)
     else:
-        held = [n.operation.weights(tuple(shapes[i] for i in n.inputs)) for n in plain.nodes]
-        skeleton = sum(_trained(weights.items()) for weights in held)
+        skeleton = sum(_trained(operation.weights(inputs).items()) for operation, inputs in plain)
     return {SKELETON: float(skeleton)} | {key: float(measure[unit](block)) for key, block in blocks.items()}
 
 

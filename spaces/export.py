@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
-from math import prod
+from math import log, prod
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,25 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
-from .graph import (
-    INPUT,
+from .graph import INPUT, Graph, Node
+from .layers import (
     Add,
     BatchNorm,
     Concat,
     Conv,
     Crop,
     GlobalPool,
-    Graph,
+    HardSigmoid,
+    HardSwish,
     Identity,
     Linear,
-    Node,
     Operation,
     Pool,
     Relu,
+    Scale,
     Shape,
+    Shuffle,
+    Subsample,
     Zero,
 )
 
@@ -56,7 +60,8 @@ class WeightPool:
     """Seeded weights for every layer shape of a space, in one file.
 
     A convolution's weights have variance 2 / fan-in (He et al., arXiv:1502.01852), so that activations keep their size
-    at any depth and no denormal number slows a run. Layers of one shape take overlapping, shifted views of one block.
+    at any depth and no denormal number slows a run. Layers of one shape take overlapping, shifted views of one block;
+    a layer whose channels are chosen has one for its widest shape, and otherwise the block of the nearest fan-in.
     """
 
     values: FloatArray
@@ -81,7 +86,14 @@ class WeightPool:
 
     def start(self, shape: Shape, index: int) -> int:
         """Return where the weights of the ``index``-th layer begin, in floats."""
-        return self.starts[shape] + index % _VIEWS * _STEP
+        if shape not in self._nearest:
+            room = [s for s in self.starts if prod(s) >= prod(shape)]
+            self._nearest[shape] = min(room, key=lambda s: abs(log(prod(s[1:]) / prod(shape[1:]))))
+        return self.starts[self._nearest[shape]] + index % _VIEWS * _STEP
+
+    @cached_property
+    def _nearest(self) -> dict[Shape, Shape]:
+        return {shape: shape for shape in self.starts}
 
     def weights(self, graph: Graph) -> dict[str, FloatArray]:
         """Return the weights that a network's layers get, as a ``state_dict`` of arrays.
@@ -269,10 +281,36 @@ def _emit_crop(emitter: _Emitter, op: Any, node: Node) -> None:
     emitter.add("Slice", node, node.inputs[0], *names)
 
 
+def _emit_subsample(emitter: _Emitter, op: Any, node: Node) -> None:
+    name = node.inputs[0]
+    shape = emitter.graph.shapes[name]
+    for axis, (side, output) in enumerate(zip(shape[1:], (f"{node.name}.rows", node.name), strict=True), start=2):
+        index = emitter.constant(f"{node.name}.index{axis}", np.array(op.rows(side), np.int64))
+        emitter.nodes.append(helper.make_node("Gather", [name, index], [output], name=output, axis=axis))
+        name = output
+
+
+def _emit_shuffle(emitter: _Emitter, op: Any, node: Node) -> None:
+    channels, height, width = node.shape
+    split = (emitter.batch, op.groups, channels // op.groups, height, width)
+    split, joined = (
+        emitter.constant(f"{node.name}.{key}", np.array(value, np.int64))
+        for key, value in (("split", split), ("joined", (emitter.batch, *node.shape)))
+    )
+    parts, dealt = f"{node.name}.parts", f"{node.name}.dealt"
+    emitter.nodes += [
+        helper.make_node("Reshape", [node.inputs[0], split], [parts], name=parts),
+        helper.make_node("Transpose", [parts], [dealt], name=dealt, perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", [dealt, joined], [node.name], name=node.name),
+    ]
+
+
 def _emit_global_pool(emitter: _Emitter, op: Any, node: Node) -> None:
+    if op.keep_map:
+        return emitter.add("GlobalAveragePool", node, *node.inputs)
     pooled = f"{node.name}.map"
     emitter.nodes.append(helper.make_node("GlobalAveragePool", [node.inputs[0]], [pooled], name=pooled))
-    emitter.add("Flatten", node, pooled, axis=1)
+    return emitter.add("Flatten", node, pooled, axis=1)
 
 
 _EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
@@ -282,10 +320,15 @@ _EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
     Conv: _emit_conv,
     Crop: _emit_crop,
     GlobalPool: _emit_global_pool,
+    HardSigmoid: lambda emitter, op, node: emitter.add("HardSigmoid", node, *node.inputs, alpha=1 / 6, beta=0.5),
+    HardSwish: lambda emitter, op, node: emitter.add("HardSwish", node, *node.inputs),
     Identity: lambda emitter, op, node: emitter.add("Identity", node, *node.inputs),
     Linear: _emit_linear,
     Pool: _emit_pool,
     Relu: lambda emitter, op, node: emitter.add("Relu", node, *node.inputs),
+    Scale: lambda emitter, op, node: emitter.add("Mul", node, *node.inputs),
+    Shuffle: _emit_shuffle,
+    Subsample: _emit_subsample,
     Zero: _emit_zero,
 }
 

@@ -1,8 +1,8 @@
 """A layer graph: what a network is, before any framework.
 
-Shapes leave the batch out: ``(C, H, W)`` for images, ``(F,)`` for vectors. Every operation knows its output shape, its
-weights and its multiply-accumulates; a :class:`Choice` is an operation that holds alternatives. A node is named by a
-path, ``cells/3/e1/conv``, and keeps this name in every reading, so that weights can be passed from one to another.
+Its nodes are layers (``layers.py``) and what is not decided yet: a :class:`Choice` holds alternatives, a :class:`Mix`
+takes one of several values computed before it, and channels may be a ``Width``. A node is named by a path,
+``cells/3/e1/conv``, and keeps this name in every reading, so that weights can be passed from one to another.
 """
 
 from __future__ import annotations
@@ -14,153 +14,60 @@ from hashlib import sha256
 from math import prod
 from typing import Final
 
-Shape = tuple[int, ...]
+from .layers import Add, Identity, Operation, Shape, Zero, chosen, same_width
+
 INPUT: Final = "input"
+FIXED: Final = ""  # the site of a choice of one: a block that is there, priced by the table like any other
 
-
-@dataclass(frozen=True)
-class Operation:
-    """One layer. Subclasses state what they add to a network."""
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        """Return the output shape; by default that of the first input."""
-        return inputs[0]
-
-    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
-        """Return the shapes of the weights, running statistics included."""
-        return {}
-
-    def macs(self, inputs: tuple[Shape, ...]) -> int:
-        """Return the multiply-accumulates for one input; layers without weights count 0."""
-        return 0
-
-
-@dataclass(frozen=True)
-class Conv(Operation):
-    """Square convolution without bias."""
-
-    out: int
-    kernel: int = 1
-    stride: int = 1
-    dilation: int = 1
-    groups: int = 1
-
-    @property
-    def padding(self) -> int:
-        """Return the padding that keeps the size at stride 1."""
-        return self.dilation * (self.kernel - 1) // 2
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        _, height, width = inputs[0]
-        return (self.out, *(-(-side // self.stride) for side in (height, width)))
-
-    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
-        return {"weight": (self.out, inputs[0][0] // self.groups, self.kernel, self.kernel)}
-
-    def macs(self, inputs: tuple[Shape, ...]) -> int:
-        return prod(self.weights(inputs)["weight"]) * prod(self.shape(inputs)[1:])
-
-
-@dataclass(frozen=True)
-class BatchNorm(Operation):
-    """Batch normalisation over channels; ``affine`` weights may be left out in a supernet."""
-
-    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
-        channels = inputs[0][:1]
-        return {"weight": channels, "bias": channels, "running_mean": channels, "running_var": channels}
-
-
-@dataclass(frozen=True)
-class Relu(Operation):
-    """Rectifier."""
-
-
-@dataclass(frozen=True)
-class Identity(Operation):
-    """Passes its input."""
-
-
-@dataclass(frozen=True)
-class Zero(Operation):
-    """Zeros in the shape of the (strided) input: the operation ``none``."""
-
-    stride: int = 1
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        channels, height, width = inputs[0]
-        return (channels, -(-height // self.stride), -(-width // self.stride))
-
-
-@dataclass(frozen=True)
-class Pool(Operation):
-    """Pooling, ``max`` or ``avg``; padded cells are not counted in an average."""
-
-    kind: str
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        channels, *sides = inputs[0]
-        return (channels, *((side + 2 * self.padding - self.kernel) // self.stride + 1 for side in sides))
-
-
-@dataclass(frozen=True)
-class Crop(Operation):
-    """Drops the first row and column: the shifted grid of a factorised reduction."""
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        channels, height, width = inputs[0]
-        return (channels, height - 1, width - 1)
-
-
-@dataclass(frozen=True)
-class Add(Operation):
-    """Sum of inputs of one shape."""
-
-
-@dataclass(frozen=True)
-class Concat(Operation):
-    """Concatenation along channels."""
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        return (sum(shape[0] for shape in inputs), *inputs[0][1:])
-
-
-@dataclass(frozen=True)
-class GlobalPool(Operation):
-    """Mean over the map: ``(C, H, W)`` to ``(C,)``."""
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        return inputs[0][:1]
-
-
-@dataclass(frozen=True)
-class Linear(Operation):
-    """Fully connected layer with bias."""
-
-    out: int
-
-    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        return (self.out,)
-
-    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
-        return {"weight": (self.out, inputs[0][0]), "bias": (self.out,)}
-
-    def macs(self, inputs: tuple[Shape, ...]) -> int:
-        return self.out * inputs[0][0]
+Condition = tuple[tuple[str, int], ...]  # options by site, of which one must be taken; empty for always
 
 
 @dataclass(frozen=True)
 class Choice(Operation):
-    """One of K alternatives, each a graph of one input; which one is decided at a site."""
+    """One of K alternatives, each a graph of one input; which one is decided at a site.
+
+    Attributes:
+        site: where, or ``FIXED``.
+        options: their names.
+        graphs: the alternatives.
+        shared: they are one block under several shapes, and hold the same weights.
+        when: at a fixed block, what it is there for.
+    """
 
     site: str
     options: tuple[str, ...]
     graphs: tuple[Graph, ...] = field(repr=False)
+    shared: bool = False
+    when: Condition = ()
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return self.graphs[0].shape
+
+    @property
+    def nested(self) -> bool:
+        """Return whether an alternative holds choices of its own: then it is no block that a table prices."""
+        return any(isinstance(node.operation, Choice) for graph in self.graphs for node in graph.nodes)
+
+    def path(self, name: str, option: str) -> str:
+        """Return what the names of an alternative's nodes begin with, where the choice itself is called ``name``."""
+        return f"{name}/" if self.shared else f"{name}/{option}/"
+
+    def taken(self, taken: Mapping[str, int]) -> int | None:
+        """Return which alternative is taken, if any."""
+        if self.site == FIXED:
+            return 0 if not self.when or any(taken[site] == option for site, option in self.when) else None
+        return taken[self.site] if taken[self.site] >= 0 else None
+
+
+@dataclass(frozen=True)
+class Mix(Operation):
+    """The sum of its inputs, each weighted by the gate of one option: a depth, or the routes that meet in a block.
+
+    Attributes:
+        terms: for every input the option that takes it, ``(site, option)``; ``(FIXED, 0)`` always does.
+    """
+
+    terms: Condition
 
 
 @dataclass(frozen=True)
@@ -191,10 +98,14 @@ class Graph:
         """Return the output's shape."""
         return self.shapes[self.output]
 
+    @cached_property
+    def mixes(self) -> bool:
+        """Return whether some of its values may be left out of a mix."""
+        return any(isinstance(node.operation, Mix) for node in self.nodes)
+
     def macs(self) -> int:
         """Return the multiply-accumulates for one input; choices must be resolved."""
-        shapes = self.shapes
-        return sum(node.operation.macs(tuple(shapes[i] for i in node.inputs)) for node in self.nodes)
+        return sum(node.operation.macs(inputs) for node, inputs in self.nodes_with_shapes())
 
     def parameters(self) -> int:
         """Return the number of trained weights; choices must be resolved."""
@@ -208,15 +119,20 @@ class Graph:
             found |= {f"{node.name}.{name}": shape for name, shape in node.operation.weights(inputs).items()}
         return found
 
-    def walk(self, prefix: str = "") -> Iterator[tuple[Node, tuple[Shape, ...]]]:
-        """Yield every node under its full name with its input shapes, going into all alternatives of a choice."""
+    def nodes_with_shapes(self) -> Iterator[tuple[Node, tuple[Shape, ...]]]:
+        """Yield every node with its input shapes, choices as they are."""
         shapes = self.shapes
         for node in self.nodes:
+            yield node, tuple(shapes[i] for i in node.inputs)
+
+    def walk(self, prefix: str = "") -> Iterator[tuple[Node, tuple[Shape, ...]]]:
+        """Yield every node under its full name with its input shapes, going into all alternatives of a choice."""
+        for node, inputs in self.nodes_with_shapes():
             full = Node(prefix + node.name, node.operation, node.inputs, node.shape)
-            yield full, tuple(shapes[i] for i in node.inputs)
+            yield full, inputs
             if isinstance(node.operation, Choice):
                 for option, graph in zip(node.operation.options, node.operation.graphs, strict=True):
-                    yield from graph.walk(f"{full.name}/{option}/")
+                    yield from graph.walk(node.operation.path(full.name, option))
 
 
 class GraphBuilder:
@@ -242,44 +158,95 @@ class GraphBuilder:
         self._nodes[full] = Node(full, operation, inputs, shape)
         return full
 
-    def choice(self, name: str, site: str, options: Mapping[str, Callable[[GraphBuilder, str], str]], x: str) -> str:
-        """Append a choice among blocks; a block is a function that builds from ``x`` and returns its output.
+    def choice(self, name: str, site: str, options: Mapping[str, Block], x: str, *, shared: bool = False) -> str:
+        """Append a choice among blocks.
+
+        Args:
+            name: of the node.
+            site: where it is decided.
+            options: the blocks by name.
+            x: what they read.
+            shared: they hold the same weights.
 
         Raises:
             ValueError: the alternatives do not give one shape.
         """
         graphs = tuple(block_graph(self.shape(x), block) for block in options.values())
-        if len({graph.shape for graph in graphs}) != 1:
+        first = graphs[0].shape
+        if any(g.shape != first or not same_width(g.shape[0], first[0]) for g in graphs):
             raise ValueError(f"options of {site} differ in shape: {[graph.shape for graph in graphs]}")
-        return self.add(name, Choice(site, tuple(options), graphs), x)
+        return self.add(name, Choice(site, tuple(options), graphs, shared), x)
+
+    def block(self, name: str, label: str, block: Block, x: str, *, when: Condition = ()) -> str:
+        """Append a block that is not chosen, ``label`` in tables; with ``when``, for certain options only."""
+        return self.add(name, Choice(FIXED, (label,), (block_graph(self.shape(x), block),), when=when), x)
+
+    def mix(self, name: str, terms: Mapping[str, tuple[str, int]]) -> str:
+        """Append a mix of values, each taken by the option ``(site, option)`` named."""
+        return self.add(name, Mix(tuple(terms.values())), *terms)
 
     def graph(self, output: str) -> Graph:
         """Return what was built."""
         return Graph(self._input_shape, tuple(self._nodes.values()), output)
 
 
-def block_graph(input_shape: Shape, block: Callable[[GraphBuilder, str], str]) -> Graph:
+Block = Callable[[GraphBuilder, str], str]  # builds from the value named, returns its output's name
+
+
+def block_graph(input_shape: Shape, block: Block) -> Graph:
     """Return a block alone as a graph."""
     builder = GraphBuilder(input_shape)
     return builder.graph(block(builder, INPUT))
 
 
 def resolve(graph: Graph, taken: Mapping[str, int]) -> Graph:
-    """Return the plain graph in which every choice is replaced by the option taken at its site."""
-    alias: dict[str, str] = {INPUT: INPUT}
-    nodes: list[Node] = []
+    """Return the plain graph in which everything is decided.
+
+    Args:
+        graph: with choices.
+        taken: the option at every site, -1 where the site decides nothing; what it would have decided is left out.
+    """
+    nodes: dict[str, Node] = {}
+    shape = (chosen(graph.input_shape[0], taken), *graph.input_shape[1:])
+    output = _place(graph, "", INPUT, taken, nodes, shape)
+    if output is None:
+        raise ValueError(f"the output {graph.output!r} depends on a site that decides nothing")
+    return Graph(shape, tuple(nodes.values()), output)
+
+
+def _place(
+    graph: Graph, prefix: str, x: str, taken: Mapping[str, int], nodes: dict[str, Node], shape: Shape
+) -> str | None:
+    """Append a graph's nodes, reading ``x``; return the name of its output if that is there."""
+    alias = {INPUT: x}
     for node in graph.nodes:
-        inputs = tuple(alias[i] for i in node.inputs)
-        if not isinstance(node.operation, Choice):
-            nodes.append(Node(node.name, node.operation, inputs, node.shape))
-            alias[node.name] = node.name
+        operation, name = node.operation, prefix + node.name
+        if isinstance(operation, Mix):
+            terms = zip(node.inputs, operation.terms, strict=True)
+            live = [alias[i] for i, (site, o) in terms if i in alias and (site == FIXED or taken[site] == o)]
+            if len(live) == 1:
+                alias[node.name] = live[0]
+                continue
+            operation, inputs = Add(), tuple(live)
+        else:
+            inputs = tuple(alias[i] for i in node.inputs if i in alias)
+            if len(inputs) < len(node.inputs):
+                continue
+        if not inputs and node.inputs:
             continue
-        index = taken[node.operation.site]
-        inner, prefix = node.operation.graphs[index], f"{node.name}/{node.operation.options[index]}/"
-        names = {INPUT: inputs[0]} | {n.name: prefix + n.name for n in inner.nodes}
-        nodes += [Node(names[n.name], n.operation, tuple(names[i] for i in n.inputs), n.shape) for n in inner.nodes]
-        alias[node.name] = names[inner.output]
-    return Graph(graph.input_shape, tuple(nodes), alias[graph.output])
+        if isinstance(operation, Choice):
+            index = operation.taken(taken)
+            if index is not None:
+                path = operation.path(name, operation.options[index])
+                output = _place(operation.graphs[index], path, inputs[0], taken, nodes, shape)
+                if output is not None:
+                    alias[node.name] = output
+            continue
+        operation = operation.resolved(taken)
+        shapes = tuple(shape if i == INPUT else nodes[i].shape for i in inputs)
+        nodes[name] = Node(name, operation, inputs, operation.shape(shapes))
+        alias[node.name] = name
+    return alias.get(graph.output)
 
 
 def simplify(graph: Graph) -> Graph:
@@ -300,9 +267,7 @@ def simplify(graph: Graph) -> Graph:
         if isinstance(operation, Identity) or (isinstance(operation, Add) and len(live) == 1):
             alias[node.name] = (live or inputs)[0]
             continue
-        if isinstance(operation, Zero) or (
-            not live and isinstance(operation, Add | Relu | Pool | Conv | Concat | Crop)
-        ):
+        if isinstance(operation, Zero) or (not live and operation.keeps_zeros):
             zeros.add(node.name)
             operation, inputs = Zero(), ()
         elif isinstance(operation, Add):

@@ -6,7 +6,8 @@ named by node, ``cells/3/e1/nor_conv_3x3/conv``, in both; :func:`inherit` passes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from .graph import (
-    INPUT,
+from .circuit import sum_product
+from .graph import FIXED, INPUT, Choice, Graph, Mix, Node
+from .layers import (
     Add,
     BatchNorm,
-    Choice,
     Concat,
     Conv,
     Crop,
     GlobalPool,
-    Graph,
+    HardSigmoid,
+    HardSwish,
     Identity,
     Linear,
-    Node,
+    Mask,
     Operation,
     Pool,
     Relu,
+    Scale,
     Shape,
+    Shuffle,
+    Subsample,
+    Width,
     Zero,
 )
 
@@ -51,14 +57,14 @@ class Network(nn.Module):
         self.graph = graph
         self.layers = nn.ModuleDict()
         for node, inputs in graph.walk():
-            if type(node.operation) in _LEARNT:
+            if type(node.operation) in _LEARNT and node.name not in self.layers:
                 self.layers[node.name] = _LEARNT[type(node.operation)](node.operation, inputs, affine)
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """Return the logits; options whose gate is exactly 0 are not run."""
         weights = {site: gate.detach().tolist() for site, gate in gates.items()} if gates else {}
         x = x.contiguous(memory_format=torch.channels_last)
-        value = self._run(self.graph, "", x, gates or {}, weights)
+        value = self._run(self.graph, "", x, _Drawn(gates or {}, weights))
         return _zeros(x, self.graph.shape) if value is None else value
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -74,42 +80,53 @@ class Network(nn.Module):
                 value.copy_(torch.from_numpy(np.array(arrays[name.removeprefix("layers.")])))
         return self
 
-    def _run(
-        self, graph: Graph, prefix: str, x: Tensor, gates: Gates, weights: Mapping[str, list[float]]
-    ) -> Tensor | None:
-        """Run one graph; None stands for zeros, which sums skip."""
+    def _run(self, graph: Graph, prefix: str, x: Tensor, drawn: _Drawn) -> Tensor | None:
+        """Run one graph; None stands for zeros, which sums skip.
+
+        A value that nothing takes is not computed, and one that no option computes is no value at all: what reads it
+        has none either, and a mix leaves it out.
+        """
         values: dict[str, Tensor | None] = {INPUT: x}
+        needed = _needed(graph, drawn) if graph.mixes else None
         for node in graph.nodes:
             name, operation = prefix + node.name, node.operation
-            inputs = [values[i] for i in node.inputs]
+            inputs = [values[i] for i in node.inputs if i in values]
+            if needed is not None and node.name not in needed:
+                continue
+            if len(inputs) < len(node.inputs) and not isinstance(operation, Mix):
+                continue
             if isinstance(operation, Zero):
                 values[node.name] = None
-                continue
-            if isinstance(operation, Add):
-                live = [value for value in inputs if value is not None]
-                values[node.name] = sum(live[1:], live[0]) if live else None
-                continue
-            shapes = graph.shapes if any(value is None for value in inputs) else {}
-            dense = [_zeros(x, shapes[i]) if v is None else v for i, v in zip(node.inputs, inputs, strict=True)]
-            if isinstance(operation, Choice):
-                values[node.name] = self._mix(operation, name, dense[0], gates, weights)
+            elif isinstance(operation, Mix):
+                terms = zip(node.inputs, operation.terms, strict=True)
+                live = [(values[i], *term) for i, term in terms if i in values and drawn.takes(*term)]
+                if live:
+                    values[node.name] = _sum([drawn.weigh(*value) for value in live])
+            elif isinstance(operation, Add):
+                values[node.name] = _sum(inputs)
             else:
-                values[node.name] = self._layer(node, name, dense)
-        return values[graph.output]
+                shapes = graph.shapes if any(value is None for value in inputs) else {}
+                dense = [_zeros(x, shapes[i]) if v is None else v for i, v in zip(node.inputs, inputs, strict=True)]
+                if isinstance(operation, Choice):
+                    self._choose(node.name, operation, name, dense[0], drawn, values)
+                elif isinstance(operation, Mask):
+                    values[node.name] = dense[0] * drawn.mask(operation.width)[:, None, None]
+                else:
+                    values[node.name] = self._layer(node, name, dense)
+        return values.get(graph.output)
 
-    def _mix(
-        self, choice: Choice, name: str, x: Tensor, gates: Gates, weights: Mapping[str, list[float]]
-    ) -> Tensor | None:
-        if choice.site not in gates:
-            raise ValueError(f"no gate for site {choice.site!r}; given: {', '.join(gates) or 'none'}")
-        gate, mixed = gates[choice.site], None
-        for index, (option, graph) in enumerate(zip(choice.options, choice.graphs, strict=True)):
-            if weights[choice.site][index] == 0.0:
-                continue
-            value = self._run(graph, f"{name}/{option}/", x, gates, weights)
-            if value is not None:
-                mixed = gate[index] * value if mixed is None else mixed + gate[index] * value
-        return mixed
+    def _choose(
+        self, key: str, choice: Choice, name: str, x: Tensor, drawn: _Drawn, values: dict[str, Tensor | None]
+    ) -> None:
+        """Set ``values[key]`` to the mixture of the options that are on, if there is one."""
+        options = zip(choice.options, choice.graphs, strict=True)
+        live = [(i, option, graph) for i, (option, graph) in enumerate(options) if drawn.takes(choice.site, i)]
+        if live and (not choice.when or any(drawn.takes(*term) for term in choice.when)):
+            found = [
+                drawn.weigh(self._run(graph, choice.path(name, option), x, drawn), choice.site, i)
+                for i, option, graph in live
+            ]
+            values[key] = _sum(found)
 
     def _layer(self, node: Node, name: str, inputs: list[Tensor]) -> Tensor:
         if name in self.layers:
@@ -117,11 +134,58 @@ class Network(nn.Module):
         return _FIXED[type(node.operation)](node.operation, inputs)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """The gates of one pass, ``site -> (K,)``, and the same as plain numbers."""
+
+    gates: Gates
+    weights: Mapping[str, list[float]]
+
+    def takes(self, site: str, option: int) -> bool:
+        """Return whether an option is on."""
+        if site == FIXED:
+            return True
+        if site not in self.weights:
+            raise ValueError(f"no gate for site {site!r}; given: {', '.join(self.gates) or 'none'}")
+        return self.weights[site][option] != 0.0
+
+    def weigh(self, value: Tensor | None, site: str, option: int) -> Tensor | None:
+        """Return a value times an option's gate."""
+        return value if value is None or site == FIXED else self.gates[site][option] * value
+
+    def mask(self, width: Width) -> Tensor:
+        """Return ``(C,)``: for every channel, the weight of the sizes that have it."""
+        rows = [self.gates[site] for site in width.sites]
+        channels = torch.arange(int(width), device=rows[0].device)
+        sizes = torch.tensor(list(width.sizes.values()), device=channels.device)
+        return sum_product((channels < sizes[:, None]).to(rows[0]), rows)
+
+
+def _needed(graph: Graph, drawn: _Drawn) -> set[str]:
+    """Return the values that the output takes under these gates."""
+    needed = {graph.output}
+    for node in reversed(graph.nodes):
+        if node.name in needed and isinstance(node.operation, Mix):
+            terms = zip(node.inputs, node.operation.terms, strict=True)
+            needed |= {i for i, term in terms if drawn.takes(*term)}
+        elif node.name in needed:
+            needed |= set(node.inputs)
+    return needed
+
+
+def _sum(values: Sequence[Tensor | None]) -> Tensor | None:
+    live = [value for value in values if value is not None]
+    return sum(live[1:], live[0]) if live else None
+
+
 def inherit(network: Network, supernet: Network) -> Network:
-    """Copy the supernet's weights into a network built from the same space; missing affine weights are 1 and 0."""
+    """Copy the supernet's weights into a network built from the same space; missing affine weights are 1 and 0.
+
+    A layer that is narrower takes the first of the supernet's channels.
+    """
     shared = supernet.state_dict()
     own = network.state_dict()
-    network.load_state_dict({name: shared.get(name, value) for name, value in own.items()})
+    network.load_state_dict({k: shared[k][tuple(map(slice, v.shape))] if k in shared else v for k, v in own.items()})
     return network
 
 
@@ -159,5 +223,10 @@ _FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Pool: _pool,
     Crop: lambda op, inputs: inputs[0][:, :, 1:, 1:],
     Concat: lambda op, inputs: torch.cat(inputs, dim=1),
-    GlobalPool: lambda op, inputs: inputs[0].mean(dim=(2, 3)),
+    GlobalPool: lambda op, inputs: inputs[0].mean(dim=(2, 3), keepdim=op.keep_map),
+    HardSigmoid: lambda op, inputs: F.hardsigmoid(inputs[0]),
+    HardSwish: lambda op, inputs: F.hardswish(inputs[0]),
+    Scale: lambda op, inputs: inputs[0] * inputs[1],
+    Shuffle: lambda op, inputs: F.channel_shuffle(inputs[0], op.groups),
+    Subsample: lambda op, inputs: inputs[0][:, :, op.rows(inputs[0].shape[2])][:, :, :, op.rows(inputs[0].shape[3])],
 }

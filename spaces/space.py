@@ -17,8 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
-from itertools import product
-from math import comb
+from math import comb, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,23 +50,38 @@ class SearchSpace(ABC):
     name: ClassVar[str]
     encodings: ClassVar[tuple[str, ...]] = ("raw",)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
-    sites: ClassVar[tuple[Site, ...]]
+
+    @property
+    @abstractmethod
+    def sites(self) -> tuple[Site, ...]:
+        """Return every place of choice; one that depends on others comes after them."""
 
     @abstractmethod
     def build(self) -> Graph:
         """Return the choice graph."""
 
-    @abstractmethod
     def format(self, architecture: Architecture) -> str:
-        """Return the text by which people name this architecture."""
+        """Return the text by which people name this architecture: ``site=option`` for every site, ``;`` between."""
+        taken = zip(self.sites, architecture.choices, strict=True)
+        return ";".join(f"{site.name}={site.options[choice]}" for site, choice in taken if choice >= 0)
 
-    @abstractmethod
     def parse(self, text: str) -> Architecture:
         """Read what ``format`` writes, the space's index, or an ``Architecture.key``.
 
         Raises:
             InvalidArchitectureError: the text is none of these.
         """
+        if "=" not in text:
+            return self.from_key(text)
+        choices = [-1] * len(self.sites)
+        for part in text.split(";"):
+            name, _, option = part.partition("=")
+            index = self._site_index.get(name)
+            if index is None or option not in self.sites[index].options:
+                allowed = f"one of {', '.join(self._site_index)}" if index is None else self.sites[index].options
+                raise InvalidArchitectureError(f"cannot read {part!r} as SITE=OPTION; allowed: {allowed}")
+            choices[index] = self.sites[index].options.index(option)
+        return self.architecture(choices)
 
     # -- identity ------------------------------------------------------------------------------------------------
 
@@ -86,6 +100,11 @@ class SearchSpace(ABC):
     def _site_index(self) -> dict[str, int]:
         return {site.name: index for index, site in enumerate(self.sites)}
 
+    @property
+    def nodes(self) -> tuple[tuple[str, ...], ...]:
+        """Return the in-edges of every node, as sites; none where a space is not one of cells."""
+        return tuple(rule.sites for rule in self.rules)
+
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Return the number of options of every site; their sum is the width ``d`` of the encoding."""
@@ -95,16 +114,25 @@ class SearchSpace(ABC):
     def size_log10(self) -> float:
         """Return log10 of the number of architectures."""
         ruled = {name for rule in self.rules for name in rule.sites}
-        total = sum(np.log10(len(site.options)) for site in self.sites if site.name not in ruled)
+        below: dict[tuple[str, int], int] = {}  # architectures of what an option decides about, from the last site back
+        total = 0.0
+        for site in reversed(self.sites):
+            n = sum(below.get((site.name, option), 1) for option in range(len(site.options)))
+            for condition in site.when:
+                below[condition] = below.get(condition, 1) * n
+            if not site.when and site.name not in ruled:
+                total += log10(n)  # of whole numbers: they may be larger than any float
         for rule in self.rules:
             live = len(self.sites[self._site_index[rule.sites[0]]].options) - 1
-            total += np.log10(comb(len(rule.sites), rule.keep)) + rule.keep * np.log10(live)
-        return float(total)
+            total += log10(comb(len(rule.sites), rule.keep)) + rule.keep * log10(live)
+        return total
 
     # -- architectures -------------------------------------------------------------------------------------------
 
     def architecture(self, choices: Iterable[int]) -> Architecture:
         """Return the architecture of these option indices, in the order of ``sites``.
+
+        What is given for a site that decides nothing is forgotten: it makes no other network.
 
         Raises:
             InvalidArchitectureError: a wrong number of choices, an index out of range, or a broken rule.
@@ -112,8 +140,9 @@ class SearchSpace(ABC):
         taken = tuple(int(c) for c in choices)
         if len(taken) != len(self.sites):
             raise InvalidArchitectureError(f"{len(taken)} choices given; {self.name} has {len(self.sites)} sites")
-        for site, index in zip(self.sites, taken, strict=True):
-            if not 0 <= index < len(site.options):
+        taken = tuple(index if live else -1 for index, live in zip(taken, self.live(taken), strict=True))
+        for site, index, live in zip(self.sites, taken, self.live(taken), strict=True):
+            if live and not 0 <= index < len(site.options):
                 raise InvalidArchitectureError(
                     f"option {index} at site {site.name!r}; allowed: 0..{len(site.options) - 1}, {site.options}"
                 )
@@ -126,17 +155,58 @@ class SearchSpace(ABC):
                 )
         return Architecture(self.spec, taken)
 
+    def changed(self, architecture: Architecture, changes: Mapping[int, int]) -> Architecture:
+        """Return the architecture with other options at some sites, by index; a site that comes in takes its first."""
+        choices = list(architecture.choices)
+        for index, option in changes.items():
+            choices[index] = option
+        return self.architecture(max(choice, 0) for choice in choices)
+
+    def live(self, choices: Sequence[int]) -> list[bool]:
+        """Return for every site whether it decides something, given the option taken at each."""
+        taken: set[tuple[str, int]] = set()
+        found: list[bool] = []
+        for site, choice in zip(self.sites, choices, strict=True):
+            found.append(not site.when or not taken.isdisjoint(site.when))
+            if found[-1]:
+                taken.add((site.name, choice))
+        return found
+
     def from_key(self, key: str) -> Architecture:
         """Return the architecture of an ``Architecture.key``."""
         parts = key.split(".")
-        if not all(part.isdecimal() for part in parts):
+        if not all(part.isdecimal() or part == "x" for part in parts):
             raise InvalidArchitectureError(
                 f"cannot read {key!r} as choices; write {len(self.sites)} numbers joined by dots"
             )
-        return self.architecture(map(int, parts))
+        return self.architecture(-1 if part == "x" else int(part) for part in parts)
+
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return for every site its column in tables, and the value that stands there for each option."""
+        return {s.name: (f"e{i}", tuple(range(len(s.options)))) for i, s in enumerate(self.sites)}
+
+    def from_row(self, row: Mapping[str, int]) -> Architecture:
+        """Return the architecture of a table's row; -1 stands where a site decides nothing.
+
+        Raises:
+            InvalidArchitectureError: a column is missing or holds a value that stands for no option.
+        """
+        choices: list[int] = []
+        for site, (name, values) in self.columns.items():
+            if row.get(name) not in (-1, *values):
+                allowed = ", ".join(map(str, values))
+                raise InvalidArchitectureError(
+                    f"{name}={row.get(name)}: no option at site {site!r}; allowed: {allowed}"
+                )
+            choices.append(-1 if row[name] == -1 else values.index(row[name]))
+        return self.architecture(choices)
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Architecture]:
-        """Return ``n`` different architectures, uniformly; a longer sample begins with the shorter one.
+        """Return ``n`` different architectures; a longer sample begins with the shorter one.
+
+        They are uniform, except that where sites depend on others every site is: else nearly all networks would be of
+        the largest depth, since most are.
 
         Raises:
             UsageError: the space has fewer than ``n``.
@@ -151,14 +221,20 @@ class SearchSpace(ABC):
 
     def enumerate(self) -> Iterator[Architecture]:
         """Yield every architecture; only sensible for small spaces."""
-        for choices in product(*(range(k) for k in self.widths)):
-            try:
-                yield self.architecture(choices)
-            except InvalidArchitectureError:
-                continue
+        stack: list[tuple[int, ...]] = [()]
+        while stack:
+            taken = stack.pop()
+            if len(taken) == len(self.sites):
+                try:
+                    yield self.architecture(taken)
+                except InvalidArchitectureError:
+                    continue
+            else:
+                live = self.live((*taken, *[-1] * (len(self.sites) - len(taken))))[len(taken)]
+                stack += [(*taken, option) for option in reversed(range(self.widths[len(taken)]) if live else (-1,))]
 
     def _draw(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return ``(n, sites)`` option indices, uniform over the architectures."""
+        """Return ``(n, sites)`` option indices, -1 where a site decides nothing."""
         rows = np.stack([rng.integers(0, k, n) for k in self.widths], axis=1)
         for rule in self.rules:
             columns = np.array([self._site_index[name] for name in rule.sites])
@@ -169,6 +245,10 @@ class SearchSpace(ABC):
             kept = np.argsort(rng.random((n, len(columns))), axis=1)[:, : rule.keep]
             np.put_along_axis(block, kept, live[rng.integers(0, len(live), kept.shape)], axis=1)
             rows[:, columns] = block
+        for column, site in enumerate(self.sites):
+            if site.when:
+                live = [rows[:, self._site_index[name]] == option for name, option in site.when]
+                rows[~np.any(live, axis=0), column] = -1
         return rows
 
     def _option(self, choices: Sequence[int], site: str) -> str:
@@ -178,28 +258,32 @@ class SearchSpace(ABC):
     # -- reading 1: the encoding ---------------------------------------------------------------------------------
 
     def encode(self, architectures: Sequence[Architecture], encoding: str | None = None) -> NDArray[np.float32]:
-        """Return ``(n, d)``: the concatenated one-hots of all sites, as the named encoding sees them."""
+        """Return ``(n, d)``: the one-hots of all sites, zeros where they decide nothing, as an encoding sees them."""
         self.check_encoding(encoding)
         choices = np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
         rows = {
-            site.name: np.eye(k, dtype=np.float32)[choices[:, i]]
+            site.name: np.eye(k + 1, k, dtype=np.float32)[choices[:, i]]  # row -1 is zero
             for i, (site, k) in enumerate(zip(self.sites, self.widths, strict=True))
         }
-        rows = self._view(rows, encoding or self.encodings[0])
+        rows = self._seen(rows, encoding)
         return np.concatenate([rows[site.name] for site in self.sites], axis=1)
 
     def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
         """Return the architectures of a raw ``(n, d)`` encoding."""
         edges = np.cumsum(self.widths)[:-1]
-        choices = np.stack([part.argmax(axis=1) for part in np.split(np.atleast_2d(encoded), edges, axis=1)], axis=1)
+        parts = np.split(np.atleast_2d(encoded), edges, axis=1)
+        choices = np.stack([np.where(part.any(axis=1), part.argmax(axis=1), -1) for part in parts], axis=1)
         return [self.architecture(row.tolist()) for row in choices]
 
     def relax(self, gates: Mapping[str, torch.Tensor], encoding: str | None = None) -> torch.Tensor:
-        """Return ``(..., d)``: the encoding of gates ``site -> (..., K)``, differentiable; ``encode`` at one-hots."""
+        """Return ``(..., d)``: the encoding of gates ``site -> (..., K)``, differentiable; ``encode`` at one-hots.
+
+        The row of a site is multiplied by the probability that it decides something; so it may be given as if it did.
+        """
         import torch
 
         self.check_encoding(encoding)
-        rows = self._view(dict(gates), encoding or self.encodings[0])
+        rows = self._seen(dict(gates), encoding)
         return torch.cat([rows[site.name] for site in self.sites], dim=-1)
 
     def gates(self, architectures: Sequence[Architecture]) -> dict[str, torch.Tensor]:
@@ -213,6 +297,13 @@ class SearchSpace(ABC):
         """Raise UnknownNameError unless this space has the encoding."""
         if encoding is not None and encoding not in self.encodings:
             raise UnknownNameError(f"encoding of {self.name}", encoding, self.encodings)
+
+    def _seen(self, rows: dict[str, Any], encoding: str | None) -> dict[str, Any]:
+        for site in self.sites:
+            if site.when:
+                reached: Any = sum(rows[name][..., option] for name, option in site.when)
+                rows[site.name] = rows[site.name] * reached[..., None]
+        return self._view(rows, encoding or self.encodings[0])
 
     def _view(self, rows: dict[str, Any], encoding: str) -> dict[str, Any]:
         """Return the rows as an encoding sees them; arrays of numpy or torch alike."""
@@ -262,18 +353,21 @@ class SearchSpace(ABC):
         """Return the cost of gates, in terms of a table keyed as in :meth:`operations`."""
         from .circuit import circuit_of
 
-        return circuit_of(self.graph)
+        return circuit_of(self.graph, self.sites)
 
     @cached_property
     def operations(self) -> dict[str, Graph]:
         """Return every block that a choice can put into the network, by table key, each as a network of its own."""
-        from .circuit import block_key
+        from .circuit import variants
 
         found: dict[str, Graph] = {}
-        for node, inputs in self.graph.walk():
-            if isinstance(node.operation, Choice):
+        counts = dict(zip(self._site_index, self.widths, strict=True))
+        for node, _ in self.graph.walk():
+            if isinstance(node.operation, Choice) and not node.operation.nested:
                 for option, graph in zip(node.operation.options, node.operation.graphs, strict=True):
-                    found[block_key(option, inputs[0], graph.shape)] = graph
+                    for key, taken in variants(option, graph, counts):
+                        if key not in found:
+                            found[key] = resolve(graph, taken)
         return found
 
     def _own(self, architecture: Architecture) -> None:

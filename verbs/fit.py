@@ -95,12 +95,10 @@ def estimator_of(model: str, **wanted: Any) -> Any:
 
 
 def _operations_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
-    """Return ``(d,)``: what every option of every site costs in ms, from measured operations through the circuit.
+    """Return ``(d,)``: what every option of every site costs in ms, from measured operations by the circuit.
 
     An operation's cost is its time less that of the cheapest one, which is little more than the call.
     """
-    import torch
-
     name = space.spec + OPERATIONS
     if (name, device) not in store.sets():
         raise UsageError(
@@ -110,8 +108,8 @@ def _operations_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any
     rows = LatencyDataset.from_store(store, space=name, fingerprint_id=device)
     call_ms = float(rows.y_ms.min())
     table = {key: float(ms) - call_ms for key, ms in zip(rows.keys, rows.y_ms, strict=True)} | {SKELETON: 0.0}
-    columns = torch.eye(sum(space.widths), dtype=torch.float64).split(list(space.widths), dim=1)
-    return space.circuit.cost(table, {s.name: c for s, c in zip(space.sites, columns, strict=True)}).numpy()
+    _, costs = space.circuit.linear(table)
+    return np.array([costs.get((site.name, i), 0.0) for site in space.sites for i in range(len(site.options))])
 
 
 def _held_out(estimator: Any, X: NDArray[Any], y_ms: NDArray[Any], weight: NDArray[Any], seed: int) -> NDArray[Any]:

@@ -30,7 +30,7 @@ import numpy as np
 from tempograd import registry
 from tempograd.devices.places.local import LocalDevice
 from tempograd.profiler.plan import QUICK, Plan
-from tempograd.spaces.graph import Conv
+from tempograd.spaces.layers import Conv
 from tempograd.spaces.space import SearchSpace
 
 from . import analyse, throughput

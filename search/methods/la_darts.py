@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..law import Gumbel, Softmax
+from ..laws.gumbel import Gumbel
+from ..laws.softmax import Softmax
 from ..method import Method
 from ..objective import Feed, LearnedMultiplier, Linear, PredictorCost
 from ..searchers.gradient import GradientSearcher, Schedule

@@ -186,6 +186,7 @@ class Alternation:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self.law_optimizer.step()
+        self.law.stepped()
         self.term.form.update(self.derived_ms())
         return float(loss.detach())
 

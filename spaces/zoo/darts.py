@@ -10,28 +10,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import InvalidArchitectureError, UsageError
 from ..architecture import Architecture, KeepInputs, Site
-from ..graph import (
-    INPUT,
-    Add,
-    BatchNorm,
-    Concat,
-    Conv,
-    Crop,
-    GlobalPool,
-    Graph,
-    GraphBuilder,
-    Identity,
-    Linear,
-    Pool,
-    Relu,
-    Zero,
-)
+from ..blocks import relu_conv_bn
+from ..graph import INPUT, Block, Graph, GraphBuilder
+from ..layers import Add, BatchNorm, Concat, Conv, Crop, GlobalPool, Identity, Linear, Pool, Relu, Zero
 from ..space import SearchSpace, positive
 
 OPTIONS = (
@@ -48,8 +34,7 @@ NODES = 4
 KINDS = ("normal", "reduce")
 EDGES = tuple((source, 2 + node) for node in range(NODES) for source in range(2 + node))
 STEM_MULTIPLIER = 3
-
-Block = Callable[[GraphBuilder, str], str]
+_SITES = tuple(Site(f"{kind}/e{i}", OPTIONS) for kind in KINDS for i in range(len(EDGES)))
 
 
 @dataclass(frozen=True)
@@ -71,9 +56,6 @@ class Darts(SearchSpace):
     channels: int = 3
 
     name: ClassVar[str] = "darts"
-    sites: ClassVar[tuple[Site, ...]] = tuple(
-        Site(f"{kind}/e{i}", OPTIONS) for kind in KINDS for i in range(len(EDGES))
-    )
     rules: ClassVar[tuple[KeepInputs, ...]] = tuple(
         KeepInputs(tuple(f"{kind}/e{i}" for i, (_, target) in enumerate(EDGES) if target == 2 + node))
         for kind in KINDS
@@ -84,6 +66,10 @@ class Darts(SearchSpace):
         positive(layers=self.layers, width=self.width, classes=self.classes, size=self.size, channels=self.channels)
         if self.size % 4:
             raise UsageError(f"size={self.size}; allowed: a multiple of 4, since two cells halve the map")
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return _SITES
 
     def build(self) -> Graph:
         builder = GraphBuilder((self.channels, self.size, self.size))
@@ -134,8 +120,8 @@ class Darts(SearchSpace):
 
 
 def _cell(builder: GraphBuilder, inputs: tuple[str, str], width: int, *, reduces: bool, reduced: bool) -> str:
-    first = _factorised(width) if reduced else _relu_conv_bn(width)
-    states = [first(builder.at("pre0"), inputs[0]), _relu_conv_bn(width)(builder.at("pre1"), inputs[1])]
+    first = _factorised(width) if reduced else relu_conv_bn(width)
+    states = [first(builder.at("pre0"), inputs[0]), relu_conv_bn(width)(builder.at("pre1"), inputs[1])]
     kind = "reduce" if reduces else "normal"
     for target in range(2, 2 + NODES):
         edges = [
@@ -158,15 +144,6 @@ def _options(width: int, stride: int) -> dict[str, Block]:
         "dil_conv_3x3": _depthwise(width, 3, stride, 2),
         "dil_conv_5x5": _depthwise(width, 5, stride, 2),
     }
-
-
-def _relu_conv_bn(width: int) -> Block:
-    def build(builder: GraphBuilder, x: str) -> str:
-        x = builder.add("relu", Relu(), x)
-        x = builder.add("conv", Conv(width), x)
-        return builder.add("bn", BatchNorm(), x)
-
-    return build
 
 
 def _factorised(width: int) -> Block:

@@ -7,7 +7,6 @@ References:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -15,24 +14,14 @@ from typing import Any, ClassVar
 
 from ...errors import InvalidArchitectureError
 from ..architecture import Architecture, Site
-from ..graph import (
-    INPUT,
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalPool,
-    Graph,
-    GraphBuilder,
-    Identity,
-    Linear,
-    Pool,
-    Relu,
-    Zero,
-)
+from ..blocks import relu_conv_bn
+from ..graph import INPUT, Block, Graph, GraphBuilder
+from ..layers import Add, BatchNorm, Conv, GlobalPool, Identity, Linear, Pool, Relu, Zero
 from ..space import SearchSpace, positive
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPTIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+_SITES = tuple(Site(f"e{i}", OPTIONS) for i in range(len(EDGES)))
 _INDEX_SEED = 88  # the published index is a shuffle of the lexicographic order by Python's generator with this seed
 
 
@@ -56,10 +45,17 @@ class NasBench201(SearchSpace):
 
     name: ClassVar[str] = "nasbench201"
     encodings: ClassVar[tuple[str, ...]] = ("raw", "pruned")
-    sites: ClassVar[tuple[Site, ...]] = tuple(Site(f"e{i}", OPTIONS) for i in range(len(EDGES)))
 
     def __post_init__(self) -> None:
         positive(cells=self.cells, width=self.width, classes=self.classes, size=self.size, channels=self.channels)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return _SITES
+
+    @property
+    def nodes(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(f"e{i}" for i, (_, end) in enumerate(EDGES) if end == node) for node in (1, 2, 3))
 
     def build(self) -> Graph:
         builder = GraphBuilder((self.channels, self.size, self.size))
@@ -151,22 +147,13 @@ def _pruned(rows: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _conv_block(out: int, kernel: int, stride: int = 1) -> Callable[[GraphBuilder, str], str]:
-    def build(builder: GraphBuilder, x: str) -> str:
-        x = builder.add("relu", Relu(), x)
-        x = builder.add("conv", Conv(out, kernel, stride), x)
-        return builder.add("bn", BatchNorm(), x)
-
-    return build
-
-
 def _cell(builder: GraphBuilder, x: str) -> str:
     channels = builder.shape(x)[0]
-    options: dict[str, Callable[[GraphBuilder, str], str]] = {
+    options: dict[str, Block] = {
         "none": lambda b, x: b.add("zero", Zero(), x),
         "skip_connect": lambda b, x: b.add("identity", Identity(), x),
-        "nor_conv_1x1": _conv_block(channels, 1),
-        "nor_conv_3x3": _conv_block(channels, 3),
+        "nor_conv_1x1": relu_conv_bn(channels, 1),
+        "nor_conv_3x3": relu_conv_bn(channels, 3),
         "avg_pool_3x3": lambda b, x: b.add("pool", Pool("avg", 3, 1, 1), x),
     }
     nodes = [x]
@@ -182,8 +169,8 @@ def _cell(builder: GraphBuilder, x: str) -> str:
 
 def _reduction(builder: GraphBuilder, x: str, out: int) -> str:
     """The residual block between stages: two convolutions beside a pooled 1x1."""
-    y = _conv_block(out, 3, 2)(builder.at("conv_a"), x)
-    y = _conv_block(out, 3)(builder.at("conv_b"), y)
+    y = relu_conv_bn(out, 3, 2)(builder.at("conv_a"), x)
+    y = relu_conv_bn(out, 3)(builder.at("conv_b"), y)
     short = builder.add("down/pool", Pool("avg", 2, 2), x)
     short = builder.add("down/conv", Conv(out), short)
     return builder.add("sum", Add(), short, y)

@@ -10,7 +10,7 @@ from tempograd import registry
 from tempograd.errors import TargetError
 from tempograd.search.deriver import as_scores, derive, is_connected, ranked, score
 from tempograd.search.feasibility import feasibility
-from tempograd.search.law import Softmax
+from tempograd.search.laws.softmax import Softmax
 from tempograd.search.moves import descend, neighbours
 from tempograd.spaces.architecture import Architecture
 

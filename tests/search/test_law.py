@@ -5,13 +5,27 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2
 
 from tempograd import registry
-from tempograd.search.law import Gumbel, Softmax, inclusion_probability
+from tempograd.errors import UsageError
+from tempograd.search.laws.softmax import Softmax, inclusion_probability
 from tempograd.spaces.architecture import Architecture
 
-SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=2,width=4,size=8"}
-LAWS = [Softmax, Gumbel]
+SMALL = {
+    "nasbench201": "nasbench201:cells=1,width=4,size=8",
+    "darts": "darts:layers=2,width=4,size=8",
+    "mbconv": "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,width_options=2,resolution_options=2",
+    "routed": "routed:blocks=2/3-4/5-6,reach=2,layers=1,head=8,size=8,classes=5",
+}
+LAWS = registry.names("law")
+REFUSED = {
+    ("combination", "mbconv"): "no nodes",
+    ("combination", "routed"): "no nodes",
+    ("grouped", "darts"): "tie sites together",
+    ("markov_route", "darts"): "no routes",
+    ("markov_route", "nasbench201"): "no routes",
+}
 DRAWS = 40_000
 
 
@@ -20,8 +34,15 @@ def space(request):
     return registry.create("space", SMALL.get(request.param, request.param))
 
 
-def sharp(law_type, space, seed=0, noise=1.0):
-    return law_type(space, torch.Generator().manual_seed(seed), noise=noise)
+@pytest.fixture(params=LAWS)
+def law(request, space):
+    if (request.param, space.name) in REFUSED:
+        pytest.skip(f"{request.param} is refused on {space.name}, which has a test of its own")
+    return sharp(request.param, space)
+
+
+def sharp(name, space, seed=0, noise=1.0, **arguments):
+    return registry.create("law", name, space=space, generator=generator(seed), noise=noise, **arguments)
 
 
 def always_kept(space):
@@ -31,29 +52,63 @@ def always_kept(space):
     return {(names.index(name), 0) for name in sites}
 
 
+def follows(counts, probabilities):
+    """Chi-square: whether counts are a draw of these probabilities, at one in a hundred thousand."""
+    counts = np.asarray(counts, float)
+    expected = np.asarray(probabilities, float) * counts.sum()
+    assert (counts[expected < 1e-6] == 0).all()
+    rare = expected < 5
+    if rare.any():
+        counts = np.append(counts[~rare], counts[rare].sum())
+        expected = np.append(expected[~rare], expected[rare].sum())
+    statistic = ((counts - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
+    return chi2.sf(statistic, max(1, len(counts) - 1)) > 1e-5
+
+
+@pytest.mark.parametrize(("name", "place"), REFUSED)
+def test_a_law_that_makes_no_sense_on_a_space_is_refused_with_the_reason(name, place):
+    with pytest.raises(UsageError, match=REFUSED[name, place]):
+        sharp(name, registry.create("space", SMALL[place]))
+
+
 def generator(seed=1):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("law_type", LAWS)
-def test_frequencies_of_samples_are_the_marginals(space, law_type):
-    law = sharp(law_type, space)
+def test_frequencies_of_samples_are_the_marginals(law):
     sample, marginals = law.sample(DRAWS, generator()), law.marginals()
     for site in marginals:
-        expected = marginals[site].detach()
-        error = (expected * (1 - expected) / DRAWS).sqrt()
-        assert ((sample[site].mean(dim=0) - expected).abs() <= 5 * error + 1e-6).all(), site
+        assert follows(sample[site].sum(dim=0), marginals[site].detach()), site
 
 
 def test_mean_encoding_of_samples_is_the_relaxed_encoding_of_the_marginals(space):
-    law = sharp(Softmax, space)
+    law = sharp("softmax", space)
     mean = space.relax(law.sample(DRAWS, generator()), "raw").mean(dim=0)
     assert (mean - space.relax(law.marginals(), "raw")).abs().max() < 0.0125  # five standard errors of a coin
     assert torch.allclose(sum(row.sum() for row in law.marginals().values()), torch.tensor(float(len(space.sites))))
 
 
-def test_every_sample_is_an_architecture_and_samples_are_one_hot(space):
-    sample = sharp(Softmax, space).sample(200, generator())
+def test_gates_are_rows_of_all_sites(law, space):
+    drawn = law.draws(generator(), tau=0.7)
+    for gates in (*drawn, law.marginals()):
+        assert {name: row.shape for name, row in gates.items()} == {
+            site.name: (len(site.options),) for site in space.sites
+        }
+        assert all(torch.isclose(row.sum(), torch.tensor(1.0)) and (row >= 0).all() for row in gates.values())
+    assert drawn[0].keys() == law.draw(generator(), tau=0.7).keys()
+
+
+def test_scores_are_of_all_sites_and_entropy_is_finite(law, space):
+    scores = law.scores()
+    assert scores.shape == (len(space.sites), max(space.widths))
+    for row, width in zip(scores, space.widths, strict=True):
+        assert (row[width:] == -torch.inf).all()
+        assert torch.isfinite(row[:width]).all() or "grouped" in type(law).__module__
+    assert torch.isfinite(law.entropy())
+
+
+def test_every_sample_is_an_architecture_and_samples_are_one_hot(law, space):
+    sample = law.sample(200, generator())
     rows = torch.cat([sample[site.name] for site in space.sites], dim=1)
     assert set(rows.unique().tolist()) == {0.0, 1.0}
     for architecture in space.decode(rows.numpy()):
@@ -63,7 +118,7 @@ def test_every_sample_is_an_architecture_and_samples_are_one_hot(space):
 def test_marginals_of_a_cell_are_exact_against_enumeration():
     """One node of three in-edges, of which two are kept: all ordered picks and operations, by hand."""
     darts = registry.create("space", SMALL["darts"])
-    law = sharp(Softmax, darts, seed=3).double()
+    law = sharp("softmax", darts, seed=3).double()
     rule = next(rule for rule in darts.rules if len(rule.sites) == 3)
     index = [law.names.index(name) for name in rule.sites]
     p = torch.softmax(law.logits.detach()[index], dim=-1).numpy()
@@ -100,18 +155,38 @@ def test_a_nearly_certain_edge_keeps_its_inclusion_probability_finite():
     assert torch.allclose(found, torch.tensor([1.0, 1.0, 0.0]))
 
 
-@pytest.mark.parametrize("law_type", LAWS)
-def test_every_parameter_gets_a_gradient_from_draws_and_from_marginals(space, law_type):
-    law = sharp(law_type, space)
-    weights = torch.randn(law.logits.shape, generator=generator(5))
-    for gates in (law.draw(generator(), tau=1.0), law.marginals()):
-        value = sum((gates[name] * w[: len(gates[name])]).sum() for name, w in zip(law.names, weights, strict=True))
-        (gradient,) = torch.autograd.grad(value, [law.logits])
-        assert {tuple(place) for place in (gradient == 0).nonzero().tolist()} <= always_kept(space)
+def test_every_parameter_gets_a_gradient_from_draws_and_from_marginals(law, space):
+    """Within a few draws, as a law of two paths moves few options at a time; padding and certain edges apart."""
+    parameters = dict(law.named_parameters())
+    values, rng = [law.marginals()], generator()
+    values += [gates for _ in range(60) for gates in law.draws(rng, tau=1.0)]
+    weights = {name: torch.randn(row.shape, generator=generator(5)) for name, row in values[0].items()}
+    found = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    from_marginals = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    for gates in values if parameters else []:
+        value = sum((gates[name] * weight).sum() for name, weight in weights.items())
+        gradients = torch.autograd.grad(value, list(parameters.values()), retain_graph=True)
+        for (name, total), gradient in zip(found.items(), gradients, strict=True):
+            total += gradient.abs()
+            if gates is values[0]:
+                from_marginals[name] = gradient
+    for name, total in [*found.items(), *from_marginals.items()]:
+        still = {tuple(place) for place in (total == 0).nonzero().tolist()}
+        assert still <= idle(law, space, name), name
+
+
+def idle(law, space, name):
+    """Return the places of a parameter that nothing depends on: padding, and what is certain."""
+    if name == "sets":  # nodes with fewer sets than others, and those with one set only
+        missing = law._missing | (law._missing.logical_not().sum(dim=1, keepdim=True) == 1)
+        return {tuple(place) for place in missing.nonzero().tolist()}
+    owner = law.get_submodule(name.rpartition(".")[0])
+    padding = owner._absent | (owner._none if name == "logits" and hasattr(law, "sets") else False)
+    return {tuple(place) for place in padding.nonzero().tolist()} | always_kept(space)
 
 
 def test_marginals_and_entropy_pass_gradcheck(space):
-    law = sharp(Softmax, space).double()
+    law = sharp("softmax", space).double()
 
     def marginals(logits):
         law.logits.data = logits.detach()
@@ -130,7 +205,7 @@ class _Call(torch.nn.Module):
 
 
 def test_softmax_draws_the_mixture_and_lower_temperature_sharpens_it(space):
-    law = sharp(Softmax, space)
+    law = sharp("softmax", space)
     warm, cold = (law.draw(generator(), tau=tau) for tau in (1.0, 0.2))
     for site, k in zip(space.sites, space.widths, strict=True):
         assert warm[site.name].shape == (k,)
@@ -139,7 +214,7 @@ def test_softmax_draws_the_mixture_and_lower_temperature_sharpens_it(space):
 
 
 def test_hard_gumbel_gates_are_exactly_one_hot_with_the_soft_gradient(space):
-    hard, soft = sharp(Gumbel, space), sharp(Gumbel, space)
+    hard, soft = sharp("gumbel", space), sharp("gumbel", space)
     soft.hard = False
     a, b = hard.draw(generator(), tau=0.7), soft.draw(generator(), tau=0.7)
     name = hard.names[0]
@@ -152,20 +227,20 @@ def test_hard_gumbel_gates_are_exactly_one_hot_with_the_soft_gradient(space):
 
 
 def test_hard_gumbel_chooses_with_the_softmax_probabilities():
-    law = sharp(Gumbel, registry.create("space", SMALL["nasbench201"]))
+    law = sharp("gumbel", registry.create("space", SMALL["nasbench201"]))
     rng = generator()
     draws = torch.stack([law.draw(rng, tau=1.0)["e0"].detach() for _ in range(1000)]).mean(dim=0)
     assert (draws - torch.softmax(law.logits[0].detach(), dim=0)).abs().max() < 0.08
 
 
 def test_entropy_is_largest_where_all_options_are_equal(space):
-    flat = sharp(Softmax, space, noise=0.0).entropy()
+    flat = sharp("softmax", space, noise=0.0).entropy()
     assert torch.isclose(flat, torch.tensor(np.log(space.widths).sum(), dtype=torch.float32))
-    assert sharp(Softmax, space).entropy() < flat
+    assert sharp("softmax", space).entropy() < flat
 
 
 def test_the_same_seed_gives_the_same_samples(space):
-    law = sharp(Softmax, space)
+    law = sharp("softmax", space)
     one, two = (law.sample(5, generator(9)) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in law.names)
 
@@ -190,9 +265,201 @@ def test_sites_with_different_numbers_of_options():
 
 def test_scores_of_an_architecture_are_its_log_probability_where_sites_are_free():
     space = registry.create("space", SMALL["nasbench201"])
-    law = sharp(Softmax, space)
+    law = sharp("softmax", space)
     architecture = Architecture(space.spec, (0, 1, 2, 3, 4, 0))
     scores = law.scores()[torch.arange(6), torch.tensor(architecture.choices)].sum()
     p = law.marginals()
     expected = sum(p[f"e{i}"][c].log() for i, c in enumerate(architecture.choices))
     assert torch.isclose(scores, expected)
+
+
+NB201 = registry.create("space", SMALL["nasbench201"])
+DARTS = registry.create("space", SMALL["darts"])
+ROUTED = registry.create("space", SMALL["routed"])
+
+
+def pairs(p):
+    """Probability of the first and then the second of two draws without replacement."""
+    return {(i, j): p[i] * p[j] / (1 - p[i]) for i, j in itertools.permutations(range(len(p)), 2)}
+
+
+@pytest.mark.parametrize("name", ["gumbel", "gumbel_rao", "exclusive_top_k"])
+def test_a_path_is_drawn_with_the_softmax_probabilities(name):
+    law, rng = sharp(name, NB201), generator()
+    counts = sum(law.draw(rng, tau=0.5)["e0"].detach() for _ in range(4000))
+    assert follows(counts, torch.softmax(law.logits[0].detach(), dim=0))
+
+
+def test_two_paths_are_drawn_without_replacement():
+    law, rng = sharp("two_path", NB201), generator()
+    p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
+    probability = pairs(p)
+    counts = dict.fromkeys(itertools.combinations(range(5), 2), 0)
+    for _ in range(4000):
+        row = law.draw(rng, tau=1.0)["e0"].detach()
+        on = tuple(row.nonzero()[:, 0].tolist())
+        counts[on] += 1
+        expected = torch.softmax(law.logits[0].detach()[list(on)], dim=0)
+        assert torch.allclose(row[list(on)], expected, atol=1e-6)
+    assert follows(list(counts.values()), [probability[a, b] + probability[b, a] for a, b in counts])
+
+
+def test_one_of_two_paths_is_on_where_they_are_hard():
+    law, rng = sharp("two_path", NB201, hard=True), generator()
+    p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
+    rows = torch.stack([law.draw(rng, tau=1.0)["e0"].detach() for _ in range(4000)])
+    assert (rows.sort(dim=1).values == torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0])).all()
+    expected = np.zeros(5)
+    for (i, j), q in pairs(p).items():
+        expected[[i, j]] += q * np.array([p[i], p[j]]) / (p[i] + p[j])
+    assert follows(rows.sum(dim=0), expected)
+
+
+def test_two_paths_leave_all_other_probabilities_as_they_were():
+    law = sharp("two_path", NB201)
+    before = torch.softmax(law.logits.detach(), dim=1)
+    gates = law.draw(generator(), tau=1.0)
+    on = torch.stack([gates[name].detach() != 0 for name in law.names])
+    with torch.no_grad():
+        law.logits += torch.randn(law.logits.shape, generator=generator(4)) * on
+    moved = torch.softmax(law.logits.detach(), dim=1)
+    law.stepped()
+    after = torch.softmax(law.logits.detach(), dim=1)
+    assert (moved - before)[~on].abs().max() > 1e-3
+    assert torch.allclose(after[~on], before[~on], atol=1e-6)
+    assert (after - before)[on].abs().max() > 1e-3
+
+
+def test_exclusive_paths_share_nothing_and_come_in_the_order_of_draws_without_replacement():
+    law, rng = sharp("exclusive_top_k", NB201, paths=2), generator()
+    p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
+    counts = dict.fromkeys(pairs(p), 0)
+    for _ in range(4000):
+        first, second = (gates["e0"].detach() for gates in law.draws(rng, tau=0.5))
+        assert float(first @ second) == 0.0
+        counts[int(first.argmax()), int(second.argmax())] += 1
+    assert follows(list(counts.values()), list(pairs(p).values()))
+
+
+def test_as_many_exclusive_paths_as_options_are_the_whole_supernet():
+    drawn = sharp("exclusive_top_k", NB201, paths=5).draws(generator(), tau=1.0)
+    assert all(torch.equal(sum(gates[name].detach() for gates in drawn), torch.ones(5)) for name in drawn[0])
+
+
+def test_one_exclusive_path_is_gumbel_bit_for_bit():
+    one, gumbel = sharp("exclusive_top_k", NB201, paths=1), sharp("gumbel", NB201)
+    a, b = one.draw(generator(3), tau=0.5), gumbel.draw(generator(3), tau=0.5)
+    weight = torch.randn(5, generator=generator(5))
+    for name in a:
+        assert torch.equal(a[name], b[name])
+        (g_a,) = torch.autograd.grad((a[name] * weight).sum(), [one.logits], retain_graph=True)
+        (g_b,) = torch.autograd.grad((b[name] * weight).sum(), [gumbel.logits], retain_graph=True)
+        assert torch.equal(g_a, g_b)
+
+
+def test_averaged_noise_keeps_the_mean_gradient_and_lowers_its_variance():
+    def gradients(law, n=3000):
+        rng, weight = generator(2), torch.randn(5, generator=generator(5))
+        found = []
+        for _ in range(n):
+            value = (law.draw(rng, tau=0.5)["e0"] * weight).sum()
+            found.append(torch.autograd.grad(value, [law.logits])[0][0])
+        return torch.stack(found)
+
+    plain, averaged = gradients(sharp("gumbel", NB201)), gradients(sharp("gumbel_rao", NB201))
+    error = (plain.var(dim=0) / len(plain) + averaged.var(dim=0) / len(averaged)).sqrt()
+    assert ((plain.mean(dim=0) - averaged.mean(dim=0)).abs() < 5 * error).all()
+    assert averaged.var(dim=0).sum() < 0.6 * plain.var(dim=0).sum()
+
+
+@pytest.mark.parametrize("space", [DARTS, NB201], ids=["two of n", "any"])
+def test_sets_of_edges_are_drawn_with_their_probabilities_and_kept_edges_add_up(space):
+    law = sharp("combination", space)
+    sample = law.sample(DRAWS, generator())
+    none = [site.options.index("none") for site in space.sites]
+    for n, node in enumerate(space.nodes):
+        kept = torch.stack([1 - sample[name][:, none[law.names.index(name)]] for name in node], dim=1)
+        subsets = law._holds[n][:, [law.names.index(name) for name in node]][~law._missing[n]]
+        counts = [int((kept == subset).all(dim=1).sum()) for subset in subsets]
+        assert sum(counts) == DRAWS
+        assert follows(counts, torch.softmax(law.sets[n][~law._missing[n]].detach(), dim=0))
+    gates = law.draw(generator(), tau=1.0)
+    for rule in space.rules:
+        total = sum(1 - gates[name][0] for name in rule.sites)
+        assert float(total.detach()) == pytest.approx(rule.keep, abs=1e-5)
+
+
+def test_without_a_rule_all_sets_of_edges_are_there_or_all_but_the_empty_one():
+    sizes = [(~sharp("combination", NB201, empty=empty)._missing).sum(dim=1).tolist() for empty in (True, False)]
+    assert sizes == [[2, 4, 8], [1, 3, 7]]
+
+
+def test_the_most_probable_sets_are_not_always_the_most_probable_edges():
+    """By brute force over every set of every node; the rule of thumb by edges differs now and then."""
+    differs = 0
+    for seed in range(30):
+        law = sharp("combination", DARTS, seed=seed)
+        best = law.best()
+        for n, node in enumerate(DARTS.nodes):
+            index = [law.names.index(name) for name in node]
+            pi = torch.softmax(law.sets[n][~law._missing[n]].detach(), dim=0)
+            subsets = list(itertools.combinations(range(len(node)), 2))
+            top = subsets[int(pi.argmax())]
+            assert tuple(e for e, i in enumerate(index) if best.choices[i] != 0) == top
+            marginal = law.kept().detach()[index]
+            differs += tuple(sorted(marginal.topk(2).indices.tolist())) != top
+            for edge in top:
+                assert best.choices[index[edge]] == 1 + int(law.logits[index[edge]][1:].detach().argmax())
+    assert differs > 0
+
+
+def test_routes_are_visited_with_the_product_of_their_transitions():
+    law = sharp("markov_route", ROUTED)
+    sample = law.sample(DRAWS, generator())
+    p = {name: row.detach() for name, row in law.marginals().items()}
+    routes = [site for site in ROUTED.sites if site.name.endswith("/next")]
+    architectures = ROUTED.decode(ROUTED.relax(sample).numpy())
+    names = [site.name for site in ROUTED.sites]
+    counts, expected = {}, {}
+    for architecture in architectures:
+        key = tuple(architecture.choices[names.index(site.name)] for site in routes)
+        counts[key] = counts.get(key, 0) + 1
+        expected[key] = np.prod([float(p[s.name][c]) for s, c in zip(routes, key, strict=True) if c >= 0])
+    assert sum(expected.values()) == pytest.approx(1, abs=1e-5)  # with so many draws, every route was seen
+    assert follows([counts[key] for key in expected], list(expected.values()))
+
+
+def test_uniform_is_uniform_over_edges_and_operations_and_has_nothing_to_learn():
+    law, rng = sharp("uniform", DARTS), generator()
+    assert list(law.parameters()) == []
+    rows = [law.draw(rng, tau=1.0) for _ in range(3000)]
+    for rule in DARTS.rules:
+        for name in rule.sites:
+            share = rule.keep / len(rule.sites)
+            assert follows(sum(row[name] for row in rows), [1 - share, *[share / 7] * 7])
+
+
+def test_groups_take_turns_and_each_draws_its_own_distribution():
+    groups = [{"e0": [1, 0, 0, 0, 0]}, {"e0": [0, 0.5, 0.5, 0, 0], "e1": [0, 0, 0, 0, 1]}]
+    law, rng = sharp("grouped", NB201, groups=groups), generator()
+    rows = [law.draw(rng, tau=1.0) for _ in range(2000)]
+    assert follows(sum(row["e0"] for row in rows[0::2]), [1, 0, 0, 0, 0])
+    assert follows(sum(row["e0"] for row in rows[1::2]), [0, 0.5, 0.5, 0, 0])
+    assert follows(sum(row["e1"] for row in rows[0::2]), [0.2] * 5)
+    sandwich = sharp("grouped", NB201)
+    drawn = [sandwich.draw(rng, tau=1.0) for _ in range(4)]
+    assert [[int(row[name].argmax()) for name in row] for row in drawn[::2]] == [[0] * 6, [4] * 6]
+    resumed = sharp("grouped", NB201)
+    resumed.load_state_dict(sandwich.state_dict())
+    assert int(resumed.turn) == 4
+
+
+@pytest.mark.parametrize("group", [{"e9": [1.0]}, {"e0": [0.5, 0.4, 0, 0, 0]}, {"e0": [1.0]}])
+def test_a_group_that_is_no_distribution_is_refused(group):
+    with pytest.raises(UsageError):
+        sharp("grouped", NB201, groups=[group])
+
+
+def test_more_exclusive_paths_than_options_are_refused():
+    with pytest.raises(UsageError, match="paths=6"):
+        sharp("exclusive_top_k", NB201, paths=6)

@@ -8,7 +8,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import UnknownNameError, UsageError
-from tempograd.search.law import Softmax
+from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost, TableCost
 
 SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=2,width=4,size=8"}

@@ -7,7 +7,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.spaces.canonical import _merged, canonical
-from tempograd.spaces.graph import Pool, Zero
+from tempograd.spaces.layers import Pool, Zero
 from tempograd.spaces.zoo.nasbench201 import EDGES, OPTIONS
 
 NONE, SKIP, CONV1, CONV3, POOL = range(len(OPTIONS))

@@ -17,11 +17,24 @@ from tempograd.spaces.graph import Graph
 from tempograd.spaces.network import inherit
 
 # Small instances, so that a network runs in milliseconds; a space that is not listed runs with its defaults.
-SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=3,width=4,size=8"}
-SPECS = [SMALL.get(name, name) for name in registry.names("space")]
+SMALL = {
+    "nasbench201": ["nasbench201:cells=1,width=4,size=8"],
+    "darts": ["darts:layers=3,width=4,size=8"],
+    "mbconv": [
+        "mbconv:family=fbnet,size=8,classes=5,width=0.25,stages=3,layers=2",
+        "mbconv:family=proxyless,size=8,classes=5,width=0.25,stages=3,layers=2,resolution_options=3",
+        "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,resolution_options=2",
+        "mbconv:family=fbnetv2,size=8,classes=5,width=0.5,stages=3,layers=2,width_options=3,resolution_options=3",
+    ],
+    "routed": [
+        "routed:base=mbv2,blocks=2/3-4/5-6,reach=2,layers=1,head=8,size=8,classes=5",
+        "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=2,head=8,size=8,classes=5",
+    ],
+}
+SPECS = [spec for name in registry.names("space") for spec in SMALL.get(name, [name])]
 
 
-@pytest.fixture(params=SPECS, scope="module")
+@pytest.fixture(params=SPECS, scope="module", ids=lambda spec: spec.partition(",")[0])
 def space(request):
     return registry.create("space", request.param)
 
@@ -61,6 +74,26 @@ def test_samples_are_distinct_and_a_longer_one_begins_with_the_shorter(space):
     long = space.sample(600, np.random.default_rng(3))
     assert len(set(long)) == 600
     assert space.sample(100, np.random.default_rng(3)) == long[:100]
+
+
+def test_the_number_of_architectures_is_that_of_the_list(space):
+    if space.size_log10 > 4.5:
+        pytest.skip(f"{space.spec} has 10^{space.size_log10:.0f} architectures: too many to list")
+    listed = list(space.enumerate())
+    assert len(listed) == len(set(listed)) == round(10**space.size_log10)
+
+
+def test_a_site_that_decides_nothing_makes_no_other_architecture(space, sample):
+    edges = np.cumsum(space.widths)[:-1]
+    for architecture in sample:
+        live = space.live(architecture.choices)
+        assert live == [choice >= 0 for choice in architecture.choices]
+        assert [bool(part.any()) for part in np.split(space.encode([architecture], "raw")[0], edges)] == live
+        for i, site in enumerate(space.sites):
+            if not live[i]:
+                for option in range(len(site.options)):
+                    choices = [*architecture.choices[:i], option, *architecture.choices[i + 1 :]]
+                    assert space.architecture(choices) == architecture
 
 
 def test_every_option_is_sampled(space):
@@ -179,7 +212,7 @@ def test_circuit_at_probabilities_equals_enumeration(space):
     for first, second in ((0, 1), (0, len(space.sites) - 1)):
         p, q = (rng.dirichlet(np.ones(space.widths[i])) for i in (first, second))
         gates = {
-            s.name: torch.nn.functional.one_hot(torch.tensor(base[i]), space.widths[i]).double()
+            s.name: torch.nn.functional.one_hot(torch.tensor(max(base[i], 0)), space.widths[i]).double()
             for i, s in enumerate(space.sites)
         }
         expected = 0.0

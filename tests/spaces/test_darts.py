@@ -3,7 +3,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.errors import InvalidArchitectureError, UsageError
-from tempograd.spaces.graph import Conv
+from tempograd.spaces.layers import Conv
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,20 @@
+from copy import deepcopy
+
 import pytest
 import torch
 
-from tempograd.spaces.graph import (
-    INPUT,
+from tempograd.spaces.graph import INPUT, Graph, GraphBuilder, resolve, simplify
+from tempograd.spaces.layers import (
     Add,
     BatchNorm,
     Conv,
-    Graph,
-    GraphBuilder,
     Identity,
+    Mask,
     Relu,
+    Subsample,
+    Width,
     Zero,
-    resolve,
-    simplify,
+    expanded,
 )
 from tempograd.spaces.network import Network
 
@@ -79,3 +81,65 @@ def test_resolving_keeps_the_full_path_of_a_block():
 
 def _conv(builder, x):
     return builder.add("c", Conv(2), x)
+
+
+def deep():
+    """Two layers in a row, of which the second can be left out, and a block that is there only with it."""
+    builder = GraphBuilder((2, 4, 4))
+    first = builder.choice("a", "a", {"conv": _conv, "relu": lambda b, x: b.add("r", Relu(), x)}, INPUT)
+    second = builder.choice("b", "b", {"conv": _conv, "relu": lambda b, x: b.add("r", Relu(), x)}, first)
+    last = builder.block("last", "conv", _conv, second, when=(("depth", 1),))
+    return builder.graph(builder.mix("end", {first: ("depth", 0), last: ("depth", 1)}))
+
+
+def test_a_mix_takes_one_of_its_values_and_what_is_not_taken_is_left_out():
+    assert names(resolve(deep(), {"a": 0, "b": -1, "depth": 0})) == ["a/conv/c"]
+    assert names(resolve(deep(), {"a": 1, "b": 0, "depth": 1})) == ["a/relu/r", "b/conv/c", "last/conv/c"]
+
+
+def test_an_output_that_depends_on_nothing_decided_is_refused():
+    with pytest.raises(ValueError, match="decides nothing"):
+        resolve(deep(), {"a": 0, "b": -1, "depth": 1})
+
+
+def test_a_mix_runs_only_what_its_gates_take():
+    network, calls = Network(deep()), []
+    for name, layer in network.layers.items():
+        layer.register_forward_hook(lambda *_, name=name: calls.append(name))
+    half = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.5, 0.5]), "depth": torch.tensor([1.0, 0.0])}
+    x = torch.randn(1, 2, 4, 4)
+    shallow = network(x, half)
+    assert calls == ["a/conv/c"]
+    both = network(x, half | {"depth": torch.tensor([0.25, 0.75])})
+    deeper = network(x, half | {"depth": torch.tensor([0.0, 1.0])})
+    assert torch.allclose(both, 0.25 * shallow + 0.75 * deeper, atol=1e-6)
+
+
+def test_chosen_widths_are_full_in_the_supernet_and_narrow_in_the_network():
+    builder = GraphBuilder((2, 4, 4))
+    width = Width.of("w", (3, 6))
+    x = builder.add("c", Conv(width), INPUT)
+    x = builder.add("d", Conv(expanded(width, "e", (0.5, 2.0)), 3), builder.add("m", Mask(width), x))
+    graph = builder.graph(x)
+    assert graph.weights == {"c.weight": (6, 2, 1, 1), "d.weight": (12, 6, 3, 3)}
+    plain = resolve(graph, {"w": 0, "e": 1})
+    assert plain.weights == {"c.weight": (3, 2, 1, 1), "d.weight": (6, 3, 3, 3)}
+    assert names(simplify(plain)) == ["c", "d"]
+
+
+def test_a_width_can_be_copied():
+    width = expanded(Width.of("w", (3, 6)), "e", (0.5, 2.0))
+    again = deepcopy(width)
+    assert (again, again.sites, again.sizes) == (12, ("w", "e"), {(0, 0): 2, (0, 1): 6, (1, 0): 3, (1, 1): 12})
+
+
+def test_options_that_are_equal_at_full_width_only_must_not_be_mixed():
+    builder = GraphBuilder((2, 4, 4))
+    options = {"a": lambda b, x: b.add("c", Conv(Width.of("w", (1, 3))), x), "b": lambda b, x: b.add("c", Conv(3), x)}
+    with pytest.raises(ValueError, match="differ in shape"):
+        builder.choice("e", "e", options, INPUT)
+
+
+def test_a_grid_takes_rows_evenly():
+    assert Subsample(4).rows(8) == [1, 3, 5, 7]
+    assert Subsample(8).rows(8) == list(range(8))

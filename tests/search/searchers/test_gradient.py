@@ -9,7 +9,8 @@ import torch
 from tempograd import registry
 from tempograd.errors import InputRefusedError, MismatchError
 from tempograd.search.deriver import derive, is_connected
-from tempograd.search.law import Gumbel, Softmax
+from tempograd.search.laws.gumbel import Gumbel
+from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost
 from tempograd.search.searchers.gradient import Alternation, Schedule, frozen_statistics
 from tempograd.search.task import Part, Task, load_task
@@ -53,6 +54,15 @@ def equal(one, two):
 
 def batch(run):
     return next(run.task.law.batches(32, torch.Generator().manual_seed(9)))
+
+
+def test_a_law_is_told_of_every_law_step():
+    run, told = search_of(NB201), []
+    run.law.stepped = lambda: told.append(run.law.logits.detach().clone())
+    before = run.law.logits.detach().clone()
+    run.step_law(*batch(run), tau=1.0)
+    assert len(told) == 1
+    assert not torch.equal(told[0], before)
 
 
 @SPACES

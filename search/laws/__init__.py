@@ -1,0 +1,1 @@
+"""The laws, one file each; a file here is found by its name."""

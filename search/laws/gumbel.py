@@ -1,0 +1,44 @@
+"""Gumbel-softmax, soft or straight-through.
+
+References:
+    Jang et al., arXiv:1611.01144; Dong and Yang, *GDAS*, arXiv:1910.04465 (one path at a time).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ...spaces.space import SearchSpace
+from ..law import Gates, gumbel, one_hot, straight_through
+from .softmax import Softmax
+
+
+class Gumbel(Softmax):
+    """As ``Softmax``, but the supernet runs a draw: soft, or one option a site with the soft draw's gradient.
+
+    Args:
+        space, generator, noise: as for ``Softmax``.
+        hard: one-hot gates, straight-through, so that a pass runs one option a site.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        generator: torch.Generator | None = None,
+        *,
+        noise: float = 1e-3,
+        hard: bool = True,
+    ) -> None:
+        super().__init__(space, generator, noise=noise)
+        self.hard = hard
+
+    def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
+        log_p = torch.log_softmax(self._masked(), dim=-1)
+        noisy = log_p + gumbel(tuple(log_p.shape), generator, log_p.dtype)
+        soft = torch.softmax(noisy / tau, dim=-1)
+        if not self.hard:
+            return self._gates(soft)
+        return self._gates(straight_through(one_hot(noisy.argmax(dim=-1), soft), soft))
+
+
+LAW = Gumbel

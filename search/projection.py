@@ -1,0 +1,124 @@
+"""The best architecture within a budget, as a linear programme over options.
+
+With a variable per option, "its site decides something and takes it", scores and costs that add up over options are
+linear, and so are the rules and what depends on what. So the programme is exact for routes and depths too, where a
+cost in terms of probabilities is a product.
+
+References:
+    Nayman et al., *HardCoRe-NAS*, arXiv:2102.11646 (the programme); Cheng et al., *SwiftNet*, arXiv:1906.08305
+    (pruning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from ..errors import TargetError, UsageError
+from ..spaces.architecture import Architecture
+from ..spaces.space import SearchSpace
+from .deriver import Scores, is_connected
+
+Costs = Mapping[tuple[str, int], float]  # by site and index of the option, as ``Circuit.linear`` gives them
+
+_WORST = -1e4  # stands for the score of an option that is never taken: a solver wants finite numbers
+_CUTS = 200  # architectures without a path from input to output that are excluded one by one
+
+
+def project(scores: Scores, space: SearchSpace, costs: Costs, budget: float) -> Architecture:
+    """Return the architecture of the highest score whose cost is within the budget, exactly.
+
+    Args:
+        scores: ``(sites, K)``, as ``Law.scores``.
+        space: of the architectures.
+        costs: of every option; what is missing costs nothing.
+        budget: for the sum of the costs, what is always there taken off.
+
+    Raises:
+        TargetError: no architecture is within the budget; the message says the least cost.
+    """
+    columns = {(s.name, i): n for n, (s, i) in enumerate((s, i) for s in space.sites for i in range(len(s.options)))}
+    cost = np.zeros(len(columns))
+    for option, value in costs.items():
+        cost[columns[option]] = value
+    gain = np.concatenate([np.maximum(row[:k], _WORST) for row, k in zip(scores, space.widths, strict=True)])
+    constraints = [*_structure(space, columns), LinearConstraint(cost[None], -np.inf, budget)]
+    for _ in range(_CUTS):
+        taken = _solve(-gain, constraints)
+        if taken is None:
+            least = _solve(cost, constraints[:-1])  # of those not excluded for want of a path
+            says = "" if least is None else f"; the least is {float(cost @ least):.4g}"
+            raise TargetError(
+                f"no architecture of {space.spec} costs at most {budget:.4g}{says}; ask for at least that"
+            )
+        (architecture,) = space.decode(taken[None])
+        if is_connected(space, architecture):
+            return architecture
+        constraints.insert(0, LinearConstraint(taken[None], -np.inf, taken.sum() - 1))
+    raise TargetError(f"the {_CUTS} best networks within {budget:.4g} have no path from input to output; ask for more")
+
+
+def prune(
+    start: Architecture,
+    weights: Mapping[str, float],
+    space: SearchSpace,
+    cost: Callable[[Architecture], float],
+    budget: float,
+) -> Architecture:
+    """Drop edges by rising weight until the budget is met; an edge that the output hangs on stays.
+
+    A smaller budget gives a part of what a larger one gives.
+
+    Args:
+        start: the architecture to begin with.
+        weights: of the sites that may become ``none``.
+        space: without rules on how many edges are kept.
+        cost: of an architecture.
+        budget: for that cost.
+
+    Raises:
+        UsageError: the space says how many edges are kept, or a site has no ``none``.
+        TargetError: the budget is not met when no edge can be dropped any more.
+    """
+    if space.rules:
+        raise UsageError(f"{space.name} says how many edges a node keeps; prune in a space that does not")
+    index = {site.name: i for i, site in enumerate(space.sites)}
+    lacking = [name for name in weights if "none" not in space.sites[index[name]].options]
+    if lacking:
+        raise UsageError(f"sites {', '.join(lacking)} cannot be none; weigh others")
+    current = start
+    for name in sorted(weights, key=lambda name: weights[name]):
+        if cost(current) <= budget:
+            break
+        lighter = space.changed(current, {index[name]: space.sites[index[name]].options.index("none")})
+        current = lighter if is_connected(space, lighter) else current
+    if cost(current) > budget:
+        raise TargetError(f"{cost(current):.4g} is left when no edge can be dropped; the budget is {budget:.4g}")
+    return current
+
+
+def _structure(space: SearchSpace, columns: Mapping[tuple[str, int], int]) -> list[LinearConstraint]:
+    """Return: a site takes one option if it decides something, else none; rules keep so many edges."""
+    rows: list[NDArray[np.float64]] = []
+    right: list[float] = []
+    for site in space.sites:
+        row = np.zeros(len(columns))
+        row[[columns[site.name, i] for i in range(len(site.options))]] = 1.0
+        row[[columns[option] for option in site.when]] = -1.0
+        rows.append(row)
+        right.append(0.0 if site.when else 1.0)
+    options = {site.name: site.options for site in space.sites}
+    for rule in space.rules:
+        row = np.zeros(len(columns))
+        row[[columns[name, options[name].index(rule.none)] for name in rule.sites]] = 1.0
+        rows.append(row)
+        right.append(float(len(rule.sites) - rule.keep))
+    return [LinearConstraint(np.array(rows), right, right)]
+
+
+def _solve(objective: NDArray[np.float64], constraints: list[LinearConstraint]) -> NDArray[np.float64] | None:
+    found = milp(objective, constraints=constraints, integrality=np.ones(len(objective)), bounds=Bounds(0, 1))
+    return None if found.x is None else np.round(found.x)

@@ -1,0 +1,113 @@
+"""Blocks that several spaces are made of; a block builds from a value and returns its output."""
+
+from __future__ import annotations
+
+from .graph import Block, GraphBuilder
+from .layers import (
+    Add,
+    BatchNorm,
+    Conv,
+    GlobalPool,
+    HardSigmoid,
+    Mask,
+    Operation,
+    Relu,
+    Scale,
+    Shuffle,
+    Width,
+    same_width,
+)
+
+_SQUEEZE = 4  # the squeezed vector has a quarter of the hidden channels
+
+
+def relu_conv_bn(out: int, kernel: int = 1, stride: int = 1) -> Block:
+    """Rectify, convolve, normalise: the order of cell spaces."""
+
+    def build(builder: GraphBuilder, x: str) -> str:
+        x = builder.add("relu", Relu(), x)
+        x = builder.add("conv", Conv(out, kernel, stride), x)
+        return builder.add("bn", BatchNorm(), x)
+
+    return build
+
+
+def conv_bn(conv: Conv, activation: Operation | None = None, *, mask: bool = True) -> Block:
+    """Convolve, normalise, activate, mask if the width is chosen.
+
+    The mask comes last: then the wide layer equals the narrow one, while before the normalisation its shift would leak
+    into the masked channels. It can be left out where a depthwise convolution follows, which does not mix channels.
+    """
+
+    def build(builder: GraphBuilder, x: str) -> str:
+        x = builder.add("bn", BatchNorm(), builder.add("conv", conv, x))
+        x = x if activation is None else builder.add("act", activation, x)
+        return builder.add("mask", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x
+
+    return build
+
+
+def inverted_residual(
+    out: int,
+    hidden: int | None,
+    kernel: int,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    activation: Operation = Relu(),  # noqa: B008  (a frozen value)
+    squeeze: bool = False,
+) -> Block:
+    """Expand 1x1, convolve depthwise, project 1x1; with the input added where shapes are equal.
+
+    Args:
+        out: channels.
+        hidden: channels inside; None for those of the input, and no first 1x1.
+        kernel: of the depthwise convolution.
+        stride: of the depthwise convolution.
+        groups: of both 1x1 convolutions; channels are shuffled between.
+        activation: after the first and the depthwise convolution.
+        squeeze: squeeze-and-excitation after the depthwise convolution and its mask, so that no masked channel is seen.
+
+    References:
+        Sandler et al., *MobileNetV2*, arXiv:1801.04381; Hu et al., arXiv:1709.01507; Wu et al., *FBNet*,
+        arXiv:1812.03443 (grouped).
+    """
+
+    def build(builder: GraphBuilder, x: str) -> str:
+        y, inside = x, builder.shape(x)[0] if hidden is None else hidden
+        if hidden is not None:
+            y = conv_bn(Conv(hidden, groups=groups), activation, mask=False)(builder.at("expand"), y)
+        if groups > 1:
+            y = builder.add("shuffle", Shuffle(groups), y)
+        y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation)(builder.at("depthwise"), y)
+        if squeeze:
+            y = _squeeze(builder.at("squeeze"), y, inside)
+        y = conv_bn(Conv(out, groups=groups))(builder.at("project"), y)
+        return builder.add("sum", Add(), x, y) if stride == 1 and same_width(builder.shape(x)[0], out) else y
+
+    return build
+
+
+def basic(out: int, stride: int = 1) -> Block:
+    """Two 3x3 convolutions; with the input added, by a 1x1 convolution where shapes differ.
+
+    References:
+        He et al., *ResNet*, arXiv:1512.03385.
+    """
+
+    def build(builder: GraphBuilder, x: str) -> str:
+        y = conv_bn(Conv(out, 3, stride), Relu())(builder.at("a"), x)
+        y = conv_bn(Conv(out, 3))(builder.at("b"), y)
+        if stride > 1 or not same_width(builder.shape(x)[0], out):
+            x = conv_bn(Conv(out, stride=stride))(builder.at("short"), x)
+        return builder.add("relu", Relu(), builder.add("sum", Add(), x, y))
+
+    return build
+
+
+def _squeeze(builder: GraphBuilder, x: str, channels: int) -> str:
+    """Weigh channels by a vector pooled from them; the squeezed width is the same whatever is chosen."""
+    y = builder.add("pool", GlobalPool(keep_map=True), x)
+    y = builder.add("reduce", Conv(max(1, int(channels) // _SQUEEZE)), y)
+    y = builder.add("expand", Conv(channels), builder.add("relu", Relu(), y))
+    return builder.add("scale", Scale(), x, builder.add("gate", HardSigmoid(), y))

@@ -1,0 +1,373 @@
+"""Inverted residuals in stages: the space of FBNet, ProxylessNAS, Once-for-All and FBNetV2.
+
+A network is a stem, stages of layers, and a head. What may be chosen differs by family:
+
+=============  ======================================================================================
+``fbnet``      per layer one of 8 blocks or a skip; the ids and counts of the public latency table
+``proxyless``  per layer one of 6 blocks; past a stage's first layer also a skip
+``ofa``        per stage the depth, per layer kernel and expansion; ids of the public latency table
+``fbnetv2``    per layer kernel, squeeze and activation, or a skip; and the expansion
+=============  ======================================================================================
+
+All of them may leave the width of stages open (``width_options`` sizes from 4/7 to full) and the resolution of the
+input (``resolution_options`` likewise). Widths and the expansions of ``ofa`` and ``fbnetv2`` are masks on one widest
+layer, so that a supernet does not grow with their number; a resolution is a grid of the image, and the whole network
+runs on it.
+
+Images of up to 64 pixels are not halved by the stem and the second stage. Not as published: kernels of ``ofa`` have
+weights of their own; one width holds for all layers of a stage, so that residuals join equal masks; squeeze layers
+have no bias.
+
+References:
+    Wu et al., *FBNet*, arXiv:1812.03443, in the CIFAR-100 form of Li et al., *HW-NAS-Bench*, arXiv:2103.10584; Cai et
+    al., *ProxylessNAS*, arXiv:1812.00332; Cai et al., *Once-for-All*, arXiv:1908.09791; Wan et al., *FBNetV2*,
+    arXiv:2004.05565.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from ...errors import UnknownNameError, UsageError
+from ..architecture import Site
+from ..blocks import conv_bn, inverted_residual
+from ..graph import INPUT, Block, Graph, GraphBuilder
+from ..layers import (
+    Conv,
+    GlobalPool,
+    HardSwish,
+    Identity,
+    Linear,
+    Operation,
+    Relu,
+    Subsample,
+    Width,
+    expanded,
+    same_width,
+    scaled,
+)
+from ..space import SearchSpace, positive
+
+LEAST = 4 / 7  # the smallest width or resolution, as a share of the largest: 16 of 28 channels, 128 of 224 pixels
+SMALL_IMAGE = 64
+RESOLUTION = "resolution"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Layers of one width; the first may halve the map. ``suffix`` is added to the operations: ``_se``, ``_hs``."""
+
+    width: int
+    layers: int = 4
+    stride: int = 2
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one of the published spaces consists of.
+
+    Attributes:
+        stem: channels of the first convolution.
+        first: channels of a fixed block after it; 0 for none.
+        stages: in order.
+        operations: names such as ``k5_e3_g2_se_hs``: kernel, expansion, groups, squeeze, hard swish; all but the
+            kernel may be left out, the expansion where it is a choice of its own.
+        expansions: to choose from, as masks.
+        skip: which layers may be skipped: ``all`` (by a 1x1 convolution where shapes differ), ``equal`` shapes, none.
+        depths: layers of a stage to choose from.
+        head: channels of the 1x1 convolutions before and after pooling.
+        swish: hard swish in stem and head.
+    """
+
+    stem: int
+    first: int
+    stages: tuple[Stage, ...]
+    operations: tuple[str, ...]
+    expansions: tuple[float, ...] = ()
+    skip: str = ""
+    depths: tuple[int, ...] = ()
+    head: tuple[int, ...] = ()
+    swish: bool = False
+
+
+FAMILIES = {
+    "fbnet": Family(
+        stem=16,
+        first=0,
+        stages=(
+            Stage(16, 1, 1),
+            Stage(24),
+            Stage(32),
+            Stage(64),
+            Stage(112, 4, 1),
+            Stage(184),
+            Stage(352, 1, 1),
+        ),
+        operations=("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6"),
+        skip="all",
+        head=(1504,),
+    ),
+    "proxyless": Family(
+        stem=32,
+        first=16,
+        stages=(Stage(24), Stage(40), Stage(80), Stage(96, 4, 1), Stage(192), Stage(320, 1, 1)),
+        operations=("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6"),
+        skip="equal",
+        head=(1280,),
+    ),
+    "ofa": Family(
+        stem=16,
+        first=16,
+        stages=(
+            Stage(24),
+            Stage(40, suffix="_se"),
+            Stage(80, suffix="_hs"),
+            Stage(112, 4, 1, "_se_hs"),
+            Stage(160, suffix="_se_hs"),
+        ),
+        operations=("k3", "k5", "k7"),
+        expansions=(3, 4, 6),
+        depths=(2, 3, 4),
+        head=(960, 1280),
+        swish=True,
+    ),
+    "fbnetv2": Family(
+        stem=16,
+        first=0,
+        stages=(Stage(16, 1, 1), Stage(28), Stage(40), Stage(96), Stage(128, 4, 1), Stage(216)),
+        operations=tuple(f"k{k}{se}{act}" for k in (3, 5) for se in ("", "_se") for act in ("", "_hs")),
+        expansions=(0.75, 1.5, 2.25, 3.0, 3.75, 4.5),
+        skip="equal",
+        head=(1984,),
+        swish=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class MbConv(SearchSpace):
+    """One family, in full or smaller.
+
+    Args:
+        family: which, see above.
+        size: height and width of the images.
+        classes: classes of the classifier.
+        channels: channels of the images.
+        width: factor on all channels.
+        stages: how many of the family's stages are built.
+        layers: layers that a stage has at most.
+        width_options: sizes that each stage's channels are chosen from; 1 for no choice.
+        resolution_options: sizes that the map of the image is chosen from; 1 for no choice.
+    """
+
+    family: str = "fbnet"
+    size: int = 32
+    classes: int = 100
+    channels: int = 3
+    width: float = 1.0
+    stages: int = 7
+    layers: int = 4
+    width_options: int = 1
+    resolution_options: int = 1
+
+    name: ClassVar[str] = "mbconv"
+
+    def __post_init__(self) -> None:
+        positive(
+            size=self.size,
+            classes=self.classes,
+            channels=self.channels,
+            stages=self.stages,
+            layers=self.layers,
+            width_options=self.width_options,
+            resolution_options=self.resolution_options,
+        )
+        if self.family not in FAMILIES:
+            raise UnknownNameError("family of mbconv", self.family, FAMILIES)
+        object.__setattr__(self, "width", float(self.width))
+        if not 0 < self.width <= 4:
+            raise UsageError(f"width={self.width}; allowed: a factor above 0, at most 4")
+        if self.width_options > 1 and any("_g" in operation for operation in self._family.operations):
+            raise UsageError(
+                f"width_options={self.width_options} in {self.family}, whose grouped convolutions cannot be masked"
+            )
+        least = min(self._family.depths, default=1)
+        if self.layers < least:
+            raise UsageError(f"layers={self.layers}; allowed in {self.family}: from {least}")
+        for option, sizes in (
+            ("width_options", min(map(len, map(set, self._widths)))),
+            ("resolution_options", len({*self.sizes})),
+        ):
+            if sizes < getattr(self, option):
+                raise UsageError(f"{option}={getattr(self, option)}; only {sizes} sizes differ, ask for fewer")
+
+    @property
+    def _family(self) -> Family:
+        return FAMILIES[self.family]
+
+    @property
+    def _stages(self) -> tuple[Stage, ...]:
+        return self._family.stages[: self.stages]
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Return the depths that a stage may have; none where that is no choice."""
+        return tuple(depth for depth in self._family.depths if depth <= self.layers)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the resolutions to choose from, in pixels."""
+        return _spread(self.size, self.resolution_options)
+
+    @property
+    def _widths(self) -> list[tuple[int, ...]]:
+        return [_spread(self._channels(stage.width), self.width_options) for stage in self._stages]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return self._sites
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
+        """Return resolution, then by stage its width and depth, then by layer operation and expansion."""
+        found: list[Site] = []
+        if self.resolution_options > 1:
+            found.append(Site(RESOLUTION, _shares(self.resolution_options)))
+        for s, stage in enumerate(self._stages):
+            if self.width_options > 1:
+                found.append(Site(f"s{s}/width", _shares(self.width_options)))
+            if len(self.depths) > 1:
+                found.append(Site(f"s{s}/depth", tuple(map(str, self.depths))))
+            for layer in range(min(stage.layers, self.layers)):
+                options = self._options(s, layer)
+                when = tuple((f"s{s}/depth", i) for i, depth in enumerate(self.depths) if depth > layer)
+                when = () if len(when) in (len(self.depths), 0) else when
+                site = Site(f"s{s}l{layer}/op", options, when)
+                found.append(site)
+                if self._family.expansions:
+                    live = tuple((site.name, i) for i, option in enumerate(options) if option != "skip")
+                    when = when if len(live) == len(options) else live
+                    names = tuple(f"e{factor:g}" for factor in self._family.expansions)
+                    found.append(Site(f"s{s}l{layer}/expand", names, when))
+        return tuple(found)
+
+    def build(self) -> Graph:
+        builder = GraphBuilder((self.channels, self.size, self.size))
+        if self.resolution_options == 1:
+            return builder.graph(self._network(builder, INPUT))
+        options = {
+            name: self._at(size) for name, size in zip(_shares(self.resolution_options), self.sizes, strict=True)
+        }
+        return builder.graph(builder.choice("net", RESOLUTION, options, INPUT, shared=True))
+
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return columns and values of the public tables of ``fbnet`` and ``ofa``.
+
+        These are ``b0..b21``, and ``ks0..ks19``, ``e0..e19``, ``d0..d4``, ``r`` (at
+        ``size=224,resolution_options=25``), with kernels, expansions, depths and pixels as they are.
+        """
+        if self.family not in ("fbnet", "ofa"):
+            return super().columns
+        first = [sum(stage.layers for stage in self._stages[:s]) for s in range(len(self._stages))]
+        found: dict[str, tuple[str, tuple[int, ...]]] = {RESOLUTION: ("r", self.sizes)}
+        for s, stage in enumerate(self._stages):
+            found[f"s{s}/depth"] = (f"d{s}", self.depths)
+            for layer, i in enumerate(range(first[s], first[s] + stage.layers)):
+                found[f"s{s}l{layer}/op"] = (
+                    (f"b{i}", tuple(range(9))) if self.family == "fbnet" else (f"ks{i}", (3, 5, 7))
+                )
+                found[f"s{s}l{layer}/expand"] = (f"e{i}", (3, 4, 6))
+        return {site.name: found[site.name] for site in self.sites}
+
+    def _at(self, size: int) -> Block:
+        return lambda builder, x: self._network(builder, builder.add("grid", Subsample(size), x))
+
+    def _network(self, builder: GraphBuilder, x: str) -> str:
+        """Append the whole network; its input may have been subsampled."""
+        family, small = self._family, self.size <= SMALL_IMAGE
+        activation: Operation = HardSwish() if family.swish else Relu()
+        stem = Conv(self._channels(family.stem), 3, 1 if small else 2)
+        x = builder.block("stem", "conv_3x3", conv_bn(stem, activation), x)
+        if family.first:
+            x = builder.block("first", "k3_e1", inverted_residual(self._channels(family.first), None, 3), x)
+        halvings = 0
+        for s, stage in enumerate(self._stages):
+            halvings += stage.stride - 1
+            x = self._stage(builder, s, 1 if small and halvings == 1 else stage.stride, x)
+        last, *mixing = family.head
+        x = builder.block("head", "conv_1x1", conv_bn(Conv(self._channels(last)), activation), x)
+        return builder.block("classifier", "classifier", self._classifier(mixing, activation), x)
+
+    def _stage(self, builder: GraphBuilder, s: int, stride: int, x: str) -> str:
+        stage = self._stages[s]
+        out = Width.of(f"s{s}/width", self._widths[s]) if self.width_options > 1 else self._channels(stage.width)
+        ends: dict[str, tuple[str, int]] = {}
+        for layer in range(min(stage.layers, self.layers)):
+            options = {
+                name: self._block(name, s, layer, builder.shape(x)[0], out, stride if layer == 0 else 1)
+                for name in self._options(s, layer)
+            }
+            x = builder.choice(f"s{s}l{layer}", f"s{s}l{layer}/op", options, x)
+            if layer + 1 in self.depths:
+                ends[x] = (f"s{s}/depth", self.depths.index(layer + 1))
+        return builder.mix(f"s{s}", ends) if len(ends) > 1 else x
+
+    def _block(self, name: str, s: int, layer: int, channels: int, out: int, stride: int) -> Block:
+        if name == "skip":
+            if stride == 1 and same_width(channels, out):
+                return lambda builder, x: builder.add("identity", Identity(), x)
+            return conv_bn(Conv(out, stride=stride), Relu())
+        kernel, *parts = name.split("_")
+        marks = {part[0] if part[1:].isdecimal() else part: part[1:] for part in parts}
+        if "e" in marks:
+            hidden = scaled(channels, int(marks["e"]))
+        else:
+            hidden = expanded(channels, f"s{s}l{layer}/expand", self._family.expansions)
+        return inverted_residual(
+            out,
+            hidden,
+            int(kernel[1:]),
+            stride,
+            groups=int(marks.get("g", 1)),
+            activation=HardSwish() if "hs" in marks else Relu(),
+            squeeze="se" in marks,
+        )
+
+    def _options(self, s: int, layer: int) -> tuple[str, ...]:
+        skip = self._family.skip == "all" or (self._family.skip == "equal" and layer > 0)
+        operations = tuple(name + self._stages[s].suffix for name in self._family.operations)
+        return (*operations, "skip") if skip else operations
+
+    def _classifier(self, mixing: list[int], activation: Operation) -> Block:
+        def build(builder: GraphBuilder, x: str) -> str:
+            x = builder.add("pool", GlobalPool(keep_map=bool(mixing)), x)
+            for i, out in enumerate(mixing):
+                x = builder.add(f"mix{i}", Conv(self._channels(out)), x)
+                x = builder.add(f"act{i}", activation, x)
+            x = builder.add("flat", GlobalPool(), x) if mixing else x
+            return builder.add("linear", Linear(self.classes), x)
+
+        return build
+
+    def _channels(self, published: int) -> int:
+        return max(2, 2 * round(published * self.width / 2))  # even, for two groups
+
+
+def _spread(largest: int, number: int) -> tuple[int, ...]:
+    """Return sizes evenly from 4/7 of the largest to the largest."""
+    return tuple(round(largest * share) for share in _share(number))
+
+
+def _share(number: int) -> list[float]:
+    return [LEAST + (1 - LEAST) * i / (number - 1) for i in range(number)] if number > 1 else [1.0]
+
+
+def _shares(number: int) -> tuple[str, ...]:
+    return tuple(f"x{share:.3g}" for share in _share(number))
+
+
+SPACE = MbConv
