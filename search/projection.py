@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,8 @@ def _structure(space: SearchSpace, columns: Mapping[tuple[str, int], int]) -> li
         row[[columns[name, options[name].index(rule.none)] for name in rule.sites]] = 1.0
         rows.append(row)
         right.append(float(len(rule.sites) - rule.keep))
-    return [LinearConstraint(np.array(rows), right, right)]
+    bounds: Any = np.array(right)  # the stub knows single bounds only
+    return [LinearConstraint(np.array(rows), bounds, bounds)]
 
 
 def _solve(objective: NDArray[np.float64], constraints: list[LinearConstraint]) -> NDArray[np.float64] | None:

@@ -17,7 +17,7 @@ import pytest
 from tempograd import registry
 from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
-from tempograd.devices import host
+from tempograd.devices import host, sentinels
 from tempograd.devices.device import Model
 from tempograd.devices.measurement import Failure
 from tempograd.devices.places.local import LocalDevice
@@ -484,6 +484,7 @@ def test_every_label_says_all_that_is_timed(tmp_path, space):
         assert fingerprint.runtime["name"] == "onnxruntime"
         assert fingerprint.options == asked | {
             "cores": [core], "provider": "CPUExecutionProvider", "spinning": False, "denormals": "zero",
+            "sentinel_digest": sentinels.digest("depthwise"),
         }  # fmt: skip
         assert environment["timed_cores"] == [core]
         assert environment["providers"].keys() == {"CPUExecutionProvider"}
