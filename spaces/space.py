@@ -375,8 +375,9 @@ class SearchSpace(ABC):
             raise InvalidArchitectureError(f"architecture of {architecture.space!r} given to {self.spec!r}")
 
 
-def positive(**arguments: int) -> None:
-    """Raise UsageError unless every argument is a positive integer: the check of a space's fields."""
-    for name, value in arguments.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"{name}={value!r}; allowed: a whole number from 1")
+def positive(space: SearchSpace) -> None:
+    """Raise UsageError unless every field of a space that is declared ``int`` is a positive integer."""
+    for field in fields(space):  # type: ignore[arg-type]
+        value = getattr(space, field.name)
+        if field.type in ("int", int) and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UsageError(f"{field.name}={value!r}; allowed: a whole number from 1")

@@ -63,7 +63,7 @@ class Darts(SearchSpace):
     )
 
     def __post_init__(self) -> None:
-        positive(layers=self.layers, width=self.width, classes=self.classes, size=self.size, channels=self.channels)
+        positive(self)
         if self.size % 4:
             raise UsageError(f"size={self.size}; allowed: a multiple of 4, since two cells halve the map")
 

@@ -176,15 +176,7 @@ class MbConv(SearchSpace):
     name: ClassVar[str] = "mbconv"
 
     def __post_init__(self) -> None:
-        positive(
-            size=self.size,
-            classes=self.classes,
-            channels=self.channels,
-            stages=self.stages,
-            layers=self.layers,
-            width_options=self.width_options,
-            resolution_options=self.resolution_options,
-        )
+        positive(self)
         if self.family not in FAMILIES:
             raise UnknownNameError("family of mbconv", self.family, FAMILIES)
         object.__setattr__(self, "width", float(self.width))

@@ -47,7 +47,7 @@ class NasBench201(SearchSpace):
     encodings: ClassVar[tuple[str, ...]] = ("raw", "pruned")
 
     def __post_init__(self) -> None:
-        positive(cells=self.cells, width=self.width, classes=self.classes, size=self.size, channels=self.channels)
+        positive(self)
 
     @property
     def sites(self) -> tuple[Site, ...]:

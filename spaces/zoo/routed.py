@@ -64,14 +64,7 @@ class Routed(SearchSpace):
     name: ClassVar[str] = "routed"
 
     def __post_init__(self) -> None:
-        positive(
-            reach=self.reach,
-            layers=self.layers,
-            head=self.head,
-            classes=self.classes,
-            size=self.size,
-            channels=self.channels,
-        )
+        positive(self)
         if self.base not in BASES:
             raise UnknownNameError("base of routed", self.base, BASES)
         object.__setattr__(self, "blocks", str(self.blocks))
