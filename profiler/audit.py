@@ -26,9 +26,9 @@ from ..devices.fingerprint import Fingerprint
 from ..devices.measurement import GATE, Estimate, Measurement, order_interval
 from ..errors import DeviceError, InputRefusedError, UsageError
 from ..spaces.export import WeightPool
-from ..spaces.graph import INPUT
-from ..spaces.layers import Zero
+from ..spaces.graph import constants
 from ..spaces.space import SearchSpace
+from .campaign import MAX_REJECTED, MIN_OK
 from .engine import clock_of
 from .plan import Items, Plan
 from .verify import measure
@@ -223,11 +223,11 @@ class Audit:
                 "run.repeatability", None if few else tau <= self._target, f"{tau:.1%} from {pairs} pairs",
                 f"<= {self._target:.0%}", few,
             ),
-            Check("run.verdicts", ok >= 0.5, f"{ok:.0%} of {len(self._rows)} rows ok", ">= 50%"),
+            Check("run.verdicts", ok >= MIN_OK, f"{ok:.0%} of {len(self._rows)} rows ok", f">= {MIN_OK:.0%}"),
             Check(
-                "run.rounds", share <= 0.5,
+                "run.rounds", share <= MAX_REJECTED,
                 f"{gated:.0%} in the reference state; {share:.1%} rejected" + (f" ({reasons})" if reasons else ""),
-                "<= 50% rejected",
+                f"<= {MAX_REJECTED:.0%} rejected",
             ),
             _drift(timed),
         ]  # fmt: skip
@@ -460,11 +460,7 @@ def _drift(timed: Sequence[_Row]) -> Check:
 def is_constant(space: SearchSpace, key: str) -> bool:
     """Return whether no path of a network leads from its input to its output but through zeros: an engine folds it."""
     graph = space.network_graph(space.from_key(key))
-    live = {INPUT}
-    for node in graph.nodes:
-        if not isinstance(node.operation, Zero) and live & {*node.inputs}:
-            live.add(node.name)
-    return graph.output not in live
+    return graph.output in constants(graph)
 
 
 def _skipped(names: Sequence[str], reason: str) -> list[Check]:

@@ -18,6 +18,7 @@ from .engine import Engine, Job, Tally
 from .plan import Items, Plan, duplicates
 from .protocol import Calibration, SentinelHistory
 
+MIN_OK = 0.5  # share of labels that meet the plan's target, below which a run is not trusted
 MAX_REJECTED = 0.5  # share of rounds left out, above which a run is not trusted
 MIN_GATED_SHARE = 0.25  # below it labels rest on the sentinel's correction alone
 RECENT_ROWS = 250  # measurements whose sentinel readings a new process takes over: some 2000 readings
@@ -217,7 +218,7 @@ def _doubts(summary: CampaignSummary, plan: Plan, rounds: int) -> Iterator[str]:
     """Yield what speaks against trusting the whole run, with what to do."""
     closed, fine = sum(summary.verdicts.values()), summary.verdicts.get("ok", 0)
     failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
-    if fine < (closed - failed) / 2:
+    if fine < MIN_OK * (closed - failed):
         yield (
             f"{fine} of {closed - failed} labels met the plan's {plan.target:.0%}; this device lets expect "
             f"{summary.attainable:.1%}: stop other work on it, or take a longer plan"

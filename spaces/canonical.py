@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from hashlib import sha256
 
-from .graph import INPUT, Graph, Node, reaching
+from .graph import INPUT, Graph, Node, constants, reaching
 from .layers import Add, BatchNorm, Conv, Linear, Zero
 
 _WEIGHTED = (Conv, BatchNorm, Linear)
@@ -50,7 +50,7 @@ def canonical(graph: Graph) -> str:
 def _merged(graph: Graph) -> tuple[list[Node], str]:
     """Return the nodes with those that compute the same made one, and the output's name."""
     alias = {INPUT: INPUT}
-    constant: set[str] = set()
+    constant = constants(graph)
     known: dict[tuple[str, tuple[str, ...]], str] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -58,9 +58,8 @@ def _merged(graph: Graph) -> tuple[list[Node], str]:
         operation = node.operation
         if isinstance(operation, Add):
             inputs = tuple(sorted(inputs))
-        if isinstance(operation, Zero) or all(i in constant for i in inputs):
+        if node.name in constant:
             operation, inputs = Zero(), ()
-            constant.add(node.name)
         work = repr(operation), inputs
         if not isinstance(operation, (*_WEIGHTED, Zero)) and work in known:
             alias[node.name] = known[work]

@@ -278,7 +278,7 @@ def simplify(graph: Graph) -> Graph:
 
 
 def _ordered(graph: Graph) -> Graph:
-    constant = ""  # what hangs on zeros alone is folded by a runtime, however it came about
+    folded = constants(graph)
     work: dict[str, str] = {INPUT: "input"}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -286,10 +286,18 @@ def _ordered(graph: Graph) -> Graph:
         if isinstance(node.operation, Add):
             inputs = tuple(sorted(inputs, key=work.__getitem__))
         told = f"{node.operation} {[work[i] for i in inputs]}"
-        folds = all(work[i] == constant for i in inputs)
-        work[node.name] = constant if folds else sha256(told.encode()).hexdigest()
+        work[node.name] = "" if node.name in folded else sha256(told.encode()).hexdigest()
         nodes.append(Node(node.name, node.operation, inputs, node.shape))
     return Graph(graph.input_shape, tuple(nodes), graph.output)
+
+
+def constants(graph: Graph) -> set[str]:
+    """Return the nodes that hang on zeros alone: a runtime computes them once, when it loads."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node.operation, Zero) or all(i in found for i in node.inputs):
+            found.add(node.name)
+    return found
 
 
 def reaching(graph: Graph) -> Graph:
