@@ -14,8 +14,8 @@ from ..devices.device import Device
 from ..devices.fingerprint import Fingerprint
 from ..errors import MismatchError, UsageError
 from ..profiler.audit import WORK, Audit, Check
-from ..profiler.plan import OPERATIONS, named
-from .outcome import UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of, table
+from ..profiler.plan import named
+from .outcome import UNRELIABLE, Outcome, Progress, device_of, held_spaces, plain, silent, space_of, table
 
 _RESULT = {True: "passed", False: "FAILED", None: "skipped"}
 
@@ -56,7 +56,7 @@ def audit(
 
 
 def _space(store: Store, asked: str | None) -> str:
-    held = sorted({space for space, _ in store.sets() if not space.endswith(OPERATIONS)})
+    held = held_spaces(store)
     if asked is not None:
         spec = space_of(asked).spec
         if spec not in held:

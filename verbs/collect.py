@@ -17,7 +17,7 @@ from ..devices.device import Device
 from ..devices.measurement import GATE
 from ..errors import UsageError
 from ..profiler.campaign import CampaignSummary, run
-from ..profiler.plan import Items, choose, distinct, duplicates, named
+from ..profiler.plan import Items, Plan, choose, distinct, duplicates, named
 from ..report.figures import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
@@ -50,8 +50,7 @@ def collect(
         raise UsageError("--operations and --every were both given; take one of them")
     chosen, place, timing = space_of(space), device_of(device, threads), named(plan)
     if dry_run and not (operations or every):
-        jobs = count + len(duplicates(count))
-        return _dry_run(chosen, place, timing.burst_ms * timing.checks[-1], jobs, store)
+        return _dry_run(chosen, place, timing, count, store)  # without drawing them
     if operations:
         items = Items.operations(chosen, batch=place.batch)
     elif every:
@@ -61,8 +60,7 @@ def collect(
     else:
         items = Items.of(chosen, choose(chosen, count, seed=seed), batch=place.batch)
     if dry_run:
-        jobs = len(items.keys) + len(duplicates(len(items.keys)))
-        return _dry_run(chosen, place, timing.burst_ms * timing.checks[-1], jobs, store)
+        return _dry_run(chosen, place, timing, len(items.keys), store)
     with Store(store, write=True) as opened:
         summary = run(
             place, items, timing, opened, seed=seed,
@@ -85,8 +83,10 @@ def _exit_code(summary: CampaignSummary) -> int:
     return PARTIAL if failed else 0
 
 
-def _dry_run(space: SearchSpace, device: Device, timed_ms: float, jobs: int, store: Path) -> Outcome:
-    seconds = jobs * timed_ms / 1e3 * 2  # half of the wall time goes to sentinels, loading and storing
+def _dry_run(space: SearchSpace, device: Device, plan: Plan, networks: int, store: Path) -> Outcome:
+    jobs = networks + len(duplicates(networks))
+    timed_s = jobs * plan.burst_ms * plan.checks[-1] / 1e3
+    seconds = 2 * timed_s  # half of the wall time goes to sentinels, loading and storing
     document = {
         "space": space.spec, "device": json.loads(device.fingerprint.to_json()), "store": str(store), "jobs": jobs,
         "expected_seconds": seconds, "dry_run": True,

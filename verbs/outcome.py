@@ -50,12 +50,17 @@ def device_of(spec: str, threads: int | None = None) -> Device:
     return registry.create("device", spec, **extra)
 
 
-def only_space(store: Store) -> str | None:
-    """Return the store's space if it holds networks of one only, besides single operations."""
+def held_spaces(store: Store) -> list[str]:
+    """Return the spaces of whose networks a store holds rows; single operations are none."""
     from ..profiler.plan import OPERATIONS
 
-    spaces = {space for space, _ in store.sets() if not space.endswith(OPERATIONS)}
-    return spaces.pop() if len(spaces) == 1 else None
+    return sorted({space for space, _ in store.sets() if not space.endswith(OPERATIONS)})
+
+
+def only_space(store: Store) -> str | None:
+    """Return the store's space if it holds networks of one only."""
+    spaces = held_spaces(store)
+    return spaces[0] if len(spaces) == 1 else None
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,6 @@ from pathlib import Path
 from ...errors import UnknownNameError
 
 KINDS = ("convolution", "depthwise", "overhead")
-SMALL_SIZE = 10
 HERE = Path(__file__).parent
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from . import KINDS, SMALL_SIZE, path
+from . import KINDS, path
+
+SMALL_SIZE = 10  # height and width of the images of the small ones
 
 
 def build(kind: str, *, small: bool = False) -> bytes:
