@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from .circuit import Circuit
+    from .compiled import Cell
     from .export import WeightPool
     from .network import Network
 
@@ -44,11 +45,15 @@ class SearchSpace(ABC):
     Class attributes:
         name: as in the registry and in specs.
         encodings: names that ``encode`` and ``relax`` take, the default first.
+        graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``compiled`` adds features
+            of the compiled graph to the last of ``encodings``, ``full`` those and that to the raw encoding. ``counts``
+            adds to all of ``encodings`` how many sites take each option: enough for a few samples.
         rules: which combinations of choices are architectures.
     """
 
     name: ClassVar[str]
     encodings: ClassVar[tuple[str, ...]] = ("raw",)
+    graph_encodings: ClassVar[tuple[str, ...]] = ("counts",)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
 
     @property
@@ -258,15 +263,40 @@ class SearchSpace(ABC):
     # -- reading 1: the encoding ---------------------------------------------------------------------------------
 
     def encode(self, architectures: Sequence[Architecture], encoding: str | None = None) -> NDArray[np.float32]:
-        """Return ``(n, d)``: the one-hots of all sites, zeros where they decide nothing, as an encoding sees them."""
+        """Return ``(n, d)``: the one-hots of all sites, zeros where they decide nothing, as an encoding sees them.
+
+        A graph encoding begins with them.
+        """
         self.check_encoding(encoding)
         choices = np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
+        if encoding == "counts":
+            views = [self.encode(architectures, name) for name in self.encodings]
+            return np.concatenate([*views, *(view @ self._composition for view in views)], axis=1)
+        if encoding in self.graph_encodings:
+            from .compiled import encode
+
+            names = ("raw", *self.encodings[1:]) if encoding == "full" else self.encodings[-1:]
+            parts = [self.encode(architectures, name) for name in names]
+            return np.concatenate([*parts, encode(self.compiled_cells, self.sites, choices)], axis=1)
         rows = {
             site.name: np.eye(k + 1, k, dtype=np.float32)[choices[:, i]]  # row -1 is zero
             for i, (site, k) in enumerate(zip(self.sites, self.widths, strict=True))
         }
         rows = self._seen(rows, encoding)
         return np.concatenate([rows[site.name] for site in self.sites], axis=1)
+
+    @cached_property
+    def _composition(self) -> NDArray[np.float32]:
+        """Return ``(d, options)``: one where a column of the one-hots is of this option, whatever the site."""
+        columns = [option for site in self.sites for option in site.options]
+        names = list(dict.fromkeys(columns))
+        return np.eye(len(names), dtype=np.float32)[[names.index(option) for option in columns]]
+
+    @property
+    def count_blocks(self) -> tuple[int, int]:
+        """Return how many columns of the encoding ``counts`` are one-hots, and how many are counts."""
+        views = len(self.encodings)
+        return views * sum(self.widths), views * self._composition.shape[1]
 
     def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
         """Return the architectures of a raw ``(n, d)`` encoding."""
@@ -282,9 +312,16 @@ class SearchSpace(ABC):
         """
         import torch
 
-        self.check_encoding(encoding)
+        self.check_encoding(encoding, self.encodings)
         rows = self._seen(dict(gates), encoding)
         return torch.cat([rows[site.name] for site in self.sites], dim=-1)
+
+    @cached_property
+    def schedule(self) -> tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]:
+        """Return the cells as steps over the one-hot encoding, see :func:`.compiled.stages`; none if unknown."""
+        from .compiled import stages
+
+        return stages(self.compiled_cells, self.sites) if "compiled" in self.graph_encodings else ()
 
     def gates(self, architectures: Sequence[Architecture]) -> dict[str, torch.Tensor]:
         """Return one-hot gates ``site -> (n, K)``."""
@@ -293,10 +330,18 @@ class SearchSpace(ABC):
         parts = torch.from_numpy(self.encode(architectures, "raw")).split(list(self.widths), dim=1)
         return {site.name: part for site, part in zip(self.sites, parts, strict=True)}
 
-    def check_encoding(self, encoding: str | None) -> None:
-        """Raise UnknownNameError unless this space has the encoding."""
-        if encoding is not None and encoding not in self.encodings:
-            raise UnknownNameError(f"encoding of {self.name}", encoding, self.encodings)
+    def check_encoding(self, encoding: str | None, allowed: Sequence[str] | None = None) -> None:
+        """Raise UnknownNameError unless the encoding is one of this space's, or of those allowed."""
+        names = (*self.encodings, *self.graph_encodings) if allowed is None else allowed
+        if encoding is not None and encoding not in names:
+            raise UnknownNameError(f"encoding of {self.name}", encoding, names)
+
+    @cached_property
+    def compiled_cells(self) -> tuple[Cell, ...]:
+        """Return the cells whose compiled graph the graph encodings describe."""
+        from .compiled import cells_of
+
+        return cells_of(self.graph)
 
     def _seen(self, rows: dict[str, Any], encoding: str | None) -> dict[str, Any]:
         for site in self.sites:

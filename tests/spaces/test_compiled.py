@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from tempograd import registry
+from tempograd.errors import UnknownNameError
+from tempograd.spaces.compiled import cells_of
+from tempograd.spaces.graph import constants
+from tempograd.spaces.layers import Identity
+from tempograd.spaces.zoo.nasbench201 import OPTIONS
+
+
+@pytest.fixture(scope="module")
+def space():
+    return registry.create("space", "nasbench201")
+
+
+@pytest.fixture(scope="module")
+def cell(space):
+    return space.compiled_cells[0]
+
+
+def named(cell, space, text):
+    """Return the features of a network by name."""
+    choices = dict(zip((s.name for s in space.sites), space.parse(text).choices, strict=True))
+    return dict(zip(cell.names, cell.features(choices).tolist(), strict=True)), choices
+
+
+def test_a_cell_is_the_sites_between_two_joins(cell, space):
+    assert cell.sites == tuple(f"e{i}" for i in range(6))
+    assert cell.sources == ("stem/bn",)
+    assert cell.outputs == ("cells/0/node3",)
+    assert set(cell.labels) == set(OPTIONS) - {"none", "skip_connect"}
+    assert cell.activated == {"nor_conv_1x1", "nor_conv_3x3"}
+
+
+def test_darts_has_two_cells_and_tells_strides_apart():
+    normal, reduce = registry.create("space", "darts:layers=5,width=8").compiled_cells
+    assert len(normal.sites) == len(reduce.sites) == 14
+    assert "sep_conv_3x3'" in reduce.labels
+    assert "sep_conv_3x3'" not in normal.labels
+    assert "skip_connect" in reduce.labels  # at stride 2 it is an operation
+
+
+def test_equal_pools_of_one_value_are_one(cell, space):
+    text = "|avg_pool_3x3~0|+|avg_pool_3x3~0|none~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|"
+    found, _ = named(cell, space, text)
+    assert found["live number of avg_pool_3x3"] == 2
+    assert found["shared number of avg_pool_3x3"] == 1
+    assert found["shared activation"] == 1  # both convolutions read the one pool
+    assert found["shared path"] == 2
+    assert found["shared join of 2"] == 1
+
+
+def test_what_does_not_reach_the_output_is_not_counted(cell, space):
+    found, _ = named(cell, space, "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|none~2|")
+    assert found["live number of nor_conv_3x3"] == 0
+    assert found["shared size"] == 1
+
+
+def test_isomorphic_cells_have_one_canonical_form_and_one_shared_encoding(cell, space):
+    direct = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"
+    around = "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|skip_connect~2|"
+    (one, a), (two, b) = named(cell, space, direct), named(cell, space, around)
+    assert cell.canonical(a) == cell.canonical(b)
+    assert {k: v for k, v in one.items() if k[0] == "s"} == {k: v for k, v in two.items() if k[0] == "s"}
+    assert one["live number of skip"] != two["live number of skip"]
+
+
+def test_canonical_forms_tell_networks_apart(space, cell):
+    """Networks of one canonical form have as many layers of each kind once they are simplified and shared."""
+    forms: dict = {}
+    for architecture in space.sample(400, np.random.default_rng(0)):
+        choices = dict(zip(cell.sites, architecture.choices, strict=True))
+        graph = space.network_graph(architecture)
+        kinds = {type(n.operation) for n in graph.nodes} - {Identity}
+        constant = constants(graph)
+        convs = {k for k in cell.labels if any(f"/{k}/" in n.name and n.name not in constant for n in graph.nodes)}
+        forms.setdefault(cell.canonical(choices), set()).add((len(kinds), frozenset(convs)))
+    assert len(forms) > 250
+    assert all(len({c for _, c in seen}) == 1 for seen in forms.values())
+
+
+def test_graph_encodings_begin_with_the_one_hots_and_cannot_be_relaxed(space):
+    architectures = space.sample(20, np.random.default_rng(0))
+    compiled, full = (space.encode(architectures, name) for name in ("compiled", "full"))
+    np.testing.assert_array_equal(compiled[:, :30], space.encode(architectures, "pruned"))
+    np.testing.assert_array_equal(full[:, :30], space.encode(architectures, "raw"))
+    np.testing.assert_array_equal(full[:, 30:], compiled)
+    with pytest.raises(UnknownNameError, match="allowed: pruned, raw"):
+        space.relax(space.gates(architectures), "compiled")
+
+
+@pytest.mark.parametrize("spec", ["nasbench201", "darts:layers=5,width=8"])
+def test_every_count_has_a_column(spec):
+    from tempograd.spaces.compiled import _features
+
+    space = registry.create("space", spec)
+    for architecture in space.sample(100, np.random.default_rng(1)):
+        choices = dict(zip((s.name for s in space.sites), architecture.choices, strict=True))
+        for cell in cells_of(space.graph):
+            for name, dag in (("live", cell._live(choices)), ("shared", cell._shared(choices))):
+                counted = {f"{name} {k}" for k, v in _features(dag, cell.activated).items() if v}
+                assert counted <= set(cell.names)
+
+
+def test_stages_cover_every_option_that_does_something(space):
+    (steps,) = space.schedule
+    columns = sorted(c for _, columns, _ in steps for c in columns)
+    assert columns == [c for c in range(30) if c % 5]
+    assert sum(not columns for _, columns, _ in steps) == 3
