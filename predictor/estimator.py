@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold
 from sklearn.utils import Tags, validation
 
 from ..errors import InputRefusedError, UsageError
@@ -16,6 +18,7 @@ from .predictor import Array
 
 _checks: Any = validation  # inferred types take each default's type for the only one
 
+FOLDS = 5
 MAX_WEIGHT_RATIO = 20.0  # a label may count at most this many times as much as the mean, or that much less
 
 
@@ -36,6 +39,7 @@ class LatencyModel(RegressorMixin, BaseEstimator):
     """
 
     fitted_mark: ClassVar[str]  # the attribute that ``fit`` sets last
+    leaves_out: ClassVar[bool] = False  # whether ``fit`` sets held_out_ms_, ``(n,)`` predictions without the own label
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -91,6 +95,29 @@ def tempered(weight: Array) -> Array:
     """
     bounded = np.clip(weight, 1 / MAX_WEIGHT_RATIO, MAX_WEIGHT_RATIO)
     return bounded / bounded.mean()
+
+
+def fit_held_out(
+    model: Any, X: Array, y_ms: Array, weight: Array, *, seed: int, left_s: float = float("inf")
+) -> Array | None:
+    """Fit a model and return ``(n,)`` predictions in ms of all rows, each without its own label.
+
+    They come from the model itself where it leaves rows out, else from 5 folds. None, and a model that is not fitted,
+    if the folds would take longer than ``left_s``.
+    """
+    if left_s <= 0:
+        return None
+    if getattr(type(model), "leaves_out", False):
+        return model.fit(X, y_ms, sample_weight=weight).held_out_ms_
+    start = perf_counter()
+    found = np.empty(len(X))
+    for number, (learn, test) in enumerate(KFold(FOLDS, shuffle=True, random_state=seed).split(X)):
+        if number == 1 and (perf_counter() - start) * (FOLDS + 1) > left_s:
+            return None
+        fresh: Any = clone(model)
+        found[test] = fresh.fit(X[learn], y_ms[learn], sample_weight=weight[learn]).predict(X[test])
+    model.fit(X, y_ms, sample_weight=weight)
+    return found
 
 
 def array_of(arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> Array:

@@ -97,7 +97,7 @@ def judge_in_full(
     kept: list[Scores] = []
     picks: list[str] = []
     for seed in seeds:
-        learn, choose, test = _split(labels, train, valid, seed)
+        learn, choose, test = split_rows(labels, train, valid, seed)
         pick, predictor = _best(model_factory, encodings, y, weight, learn, choose, seed)
         predicted = predictor.predict(encodings[pick][test])
         picks.append(pick)
@@ -106,6 +106,21 @@ def judge_in_full(
             usual = ~flagged[test]
             kept.append(Scores.of(y[test][usual], predicted[usual]))
     return Judgement(_summary(everything), _summary(kept) if kept else None, tuple(picks), tuple(everything))
+
+
+def covered(y_ms: Array, p_ms: Array, low_ms: Array, high_ms: Array) -> dict[str, float]:
+    """Return how many of the measurements lie within their intervals, in all and in every third of the predictions.
+
+    The width is the median of ``(high - low) / p``, in per cent.
+    """
+    inside = (y_ms >= low_ms) & (y_ms <= high_ms)
+    thirds = np.array_split(np.argsort(p_ms, kind="stable"), 3)
+    shares = {
+        f"coverage_{name}_pct": 100 * float(inside[third].mean())
+        for name, third in zip(("fast", "middle", "slow"), thirds, strict=True)
+    }
+    width_pct = 100 * float(np.median((high_ms - low_ms) / p_ms))
+    return {"coverage_pct": 100 * float(inside.mean())} | shares | {"width_pct": width_pct}
 
 
 def _named(X: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
@@ -133,9 +148,18 @@ def _check_split(
         )
 
 
-def _split(
+def split_rows(
     labels: npt.NDArray[np.generic], train: int, valid: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows to learn from, to choose by and to test on; no test row has the label of one of the others.
+
+    Raises:
+        BadSplitError: no row is left to learn from or to test on.
+    """
+    if train < 1 or valid < 0 or train + valid >= len(labels):
+        raise BadSplitError(
+            f"train={train}, valid={valid} of {len(labels)} rows: train must be >= 1, and some rows be left to test"
+        )
     order = np.random.default_rng(seed).permutation(len(labels))
     learn, choose, test = np.split(order, [train, train + valid])
     test = test[~np.isin(labels[test], labels[np.concatenate([learn, choose])])]

@@ -5,15 +5,19 @@ Every module computes in its own precision, even under autocast: half precision 
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .linear import SHARPNESS
 from .predictor import Array
+from .schedule import Schedule
 
 
 class LinearModule(nn.Module):
@@ -111,3 +115,106 @@ class ResidualModule(nn.Module):
             x = x.to(self.mean.dtype)
             residual = self.ensemble((x - self.mean) * self.inverse).mean(dim=0)
             return self.backbone(x) * (self.scale * residual).exp()
+
+
+class ScaledModule(nn.Module):
+    """``factor * module(x)``: an upper bound where the factor is that of an interval."""
+
+    def __init__(self, module: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.module, self.factor = module, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.module(x)
+
+
+class GeometricMean(nn.Module):
+    """``exp(sum_k weight_k * log module_k(x))``: several predictors as one.
+
+    Args:
+        modules: each ``(b, d) -> (b,)`` ms.
+        weights: positive, with sum 1.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.members, self.weights = nn.ModuleList(modules), tuple(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logs = [weight * module(x).log() for module, weight in zip(self.members, self.weights, strict=True)]
+        return torch.stack(logs).sum(dim=0).exp()
+
+
+class KernelModule(nn.Module):
+    """``center + k(x, support) @ alpha`` in ms, bent smoothly into a positive floor: a Gaussian process' mean.
+
+    The kernel is ``bias + linear + amplitude * exp(-|x - s|^2 / 2)`` of standardised features, scaled twice: once for
+    the linear part, once for the distance. It computes in float64, since its terms cancel.
+
+    Args:
+        schedule: appends the times of its joins to the features; None for none.
+        arrays: ``mean``, ``inverse`` (0 leaves a feature out), ``rates``, ``slopes`` ``(f,)``, ``support (m, f)``,
+            standardised, ``alpha (m,)``.
+        amplitude: of the part that is not linear.
+        bias: of the constant.
+        center: ms.
+        scale: ms per unit of alpha.
+        floor_ms: no prediction is below it.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule | None,
+        arrays: Mapping[str, Array],
+        *,
+        amplitude: float,
+        bias: float,
+        center: float,
+        scale: float,
+        floor_ms: float,
+    ) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.amplitude, self.bias, self.center, self.scale, self.floor_ms = amplitude, bias, center, scale, floor_ms
+        self.kept: Tensor
+        self.mean: Tensor
+        self.rates: Tensor
+        self.slopes: Tensor
+        self.near: Tensor
+        self.alpha: Tensor
+        self.line: Tensor
+        kept = arrays["inverse"] > 0
+        # only what the kernel sees: many features of a graph never vary
+        self.register_buffer("kept", torch.from_numpy(np.flatnonzero(kept)))
+        self.register_buffer("mean", torch.tensor(arrays["mean"][kept]))
+        self.register_buffer("rates", torch.tensor((arrays["inverse"] * arrays["rates"])[kept]))
+        self.register_buffer("slopes", torch.tensor((arrays["inverse"] * arrays["slopes"])[kept]))
+        self.register_buffer("near", torch.tensor((arrays["support"] * arrays["rates"])[:, kept]))
+        self.register_buffer("alpha", torch.tensor(arrays["alpha"]))
+        # a linear kernel is one product whatever the support
+        self.register_buffer("line", torch.tensor(((arrays["support"] * arrays["slopes"]).T @ arrays["alpha"])[kept]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.double()
+            if self.schedule is not None:
+                wide = torch.cat([wide, self.schedule(wide)], dim=1)
+            z = wide[:, self.kept] - self.mean
+            near = z * self.rates
+            distance = near.square().sum(1, keepdim=True) + self.near.square().sum(1) - 2 * near @ self.near.T
+            curve = torch.exp(-0.5 * distance.clamp_min(0)) @ self.alpha
+            latency = (z * self.slopes) @ self.line + self.bias * self.alpha.sum() + self.amplitude * curve
+            latency = self.center + self.scale * latency
+            above = functional.softplus(latency / self.floor_ms - 1, beta=SHARPNESS, threshold=40.0)
+            return (self.floor_ms * (1 + above)).to(torch.promote_types(x.dtype, torch.float32))
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Keep torch to one thread: the products are too small to gain by more, and the cores are not ours alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

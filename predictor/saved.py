@@ -22,7 +22,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +33,12 @@ from ..registry import load as load_entry
 from ..registry import names
 from .card import model_card
 from .interval import Conformal
-from .predictor import Array, Predictor, SaveablePredictor
+from .predictor import Array, DifferentiablePredictor, Predictor, SaveablePredictor
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from torch import nn
+
+SCHEMA = 2  # 2: predictions beside the residuals. Files of 1 are read as well
 ARRAYS, DOCUMENT, CARD = "predictor.safetensors", "predictor.json", "README.md"
 MAX_DOCUMENT_BYTES, MAX_ARRAYS_BYTES = 16 << 20, 1 << 30
 SUPPORT_TOLERANCE = 1e-6  # share of a feature's range by which a relaxed encoding may overshoot by rounding
@@ -136,6 +139,20 @@ class SavedPredictor:
         outside = self.out_of_support(X)
         return p_ms, np.where(outside, 0.0, low), np.where(outside, np.inf, high)
 
+    def upper_bound(self, coverage: float = 0.9) -> nn.Module:
+        """Return a module ``(b, d) -> (b,)`` ms that the latency exceeds only as often as an interval is missed.
+
+        Raises:
+            UsageError: the model has no slope, or was saved without residuals, or with too few for the coverage.
+        """
+        from .modules import ScaledModule
+
+        if not isinstance(self.predictor, DifferentiablePredictor) or self.conformal is None:
+            raise UsageError(
+                f"no upper bound of the model {self.model}: it needs a slope and held-out residuals; fit gp, say"
+            )
+        return ScaledModule(self.predictor.module, float(np.exp(self.conformal.log_half_width(coverage))))
+
     def out_of_support(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return ``(n,)`` flags of encodings with a feature outside what was learnt from, such as an unseen option."""
         features = np.asarray(X, float)
@@ -176,12 +193,13 @@ class _BindingDocument(_Strict):
 
 
 class _Document(_Strict):
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[1, 2] = Field(alias="schema")
     model: str
     config: dict[str, Any]
     binding: _BindingDocument
     card: dict[str, Any]
     conformal_residuals: list[Annotated[float, Field(ge=0)]] | None
+    conformal_predictions_ms: list[Annotated[float, Field(gt=0)]] = []
     created_by: dict[str, str]
     arrays_sha256: str
     document_sha256: str
@@ -221,6 +239,7 @@ def save(
         "binding": vars(binding),
         "card": dict(card),
         "conformal_residuals": None if conformal is None else list(conformal.residuals),
+        "conformal_predictions_ms": [] if conformal is None else list(conformal.predictions_ms),
         "created_by": _versions(),
         "arrays_sha256": sha256(payload).hexdigest(),
     }
@@ -251,16 +270,28 @@ def load(path: Path | str) -> SavedPredictor:
         raise InputRefusedError(f"{folder}: {error}") from error
     except TempogradError as error:
         raise InputRefusedError(f"{folder}: what was saved cannot be used: {error}") from error
-    residuals = document.conformal_residuals
     return SavedPredictor(
         model=document.model,
         predictor=predictor,
         binding=binding,
         card=document.card,
-        conformal=None if residuals is None else Conformal(tuple(sorted(residuals))),
+        conformal=_conformal(folder, document),
         support=predictor.support_,
         created_by=document.created_by,
     )
+
+
+def _conformal(folder: Path, document: _Document) -> Conformal | None:
+    residuals, predictions_ms = document.conformal_residuals, document.conformal_predictions_ms
+    if residuals is None:
+        return None
+    if predictions_ms and len(predictions_ms) != len(residuals):
+        raise InputRefusedError(
+            f"{folder}: {len(residuals)} conformal_residuals and {len(predictions_ms)} conformal_predictions_ms; "
+            "both are of the same networks: save it again"
+        )
+    order = np.argsort(residuals, kind="stable").tolist()
+    return Conformal(tuple(residuals[n] for n in order), tuple(predictions_ms[n] for n in order if predictions_ms))
 
 
 def _registered_name(predictor: Predictor) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +17,7 @@ from torch.nn import functional
 from ...errors import InputRefusedError, UsageError
 from ..estimator import LatencyModel, array_of, params_of, tempered
 from ..linear import FLOOR_SHARE, fit_ridge, moments, relative_weight
-from ..modules import Ensemble, LinearModule, LogLinearModule, ResidualModule
+from ..modules import Ensemble, LinearModule, LogLinearModule, ResidualModule, one_thread
 from ..predictor import Array, State
 
 Backbone = Literal["additive", "log", "none"]
@@ -86,7 +85,7 @@ class LatencyMLP(LatencyModel):
         weight = tempered(weight)
         rng = torch.Generator().manual_seed(self.random_state)
         order = torch.randperm(len(features), generator=rng)
-        with _one_thread(), torch.enable_grad():
+        with one_thread(), torch.enable_grad():
             self.backbone_ = self._chosen_backbone(features, y_ms, weight, order.numpy())
             backbone = _fit_backbone(self.backbone_, features, y_ms, weight)
             mean, inverse = moments(features, weight)
@@ -104,7 +103,7 @@ class LatencyMLP(LatencyModel):
     def predict(self, X: npt.ArrayLike) -> Array:
         """Return the latencies ``(n,)`` in ms of the encodings ``X (n, d)``."""
         features = torch.tensor(self._encoded(X))
-        with _one_thread(), torch.no_grad():
+        with one_thread(), torch.no_grad():
             return torch.cat([self.network_(rows) for rows in features.split(CHUNK_ROWS)]).numpy()
 
     @property
@@ -185,17 +184,6 @@ class _Rows:
     target: Tensor
     weight: Tensor
     order: Tensor
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """Keep torch to one thread: the products are too small to gain by more, and the cores are not ours alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _float32(x: Array, target: Array, weight: Array) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,3 +49,25 @@ def test_covers_what_it_promises(n, coverage):
         covered.append(np.mean((noise[n:] >= low) & (noise[n:] <= high)))
     promised = np.ceil((n + 1) * coverage - 1e-9) / (n + 1)
     assert np.mean(covered) == pytest.approx(promised, abs=0.012)
+
+
+def test_every_third_has_its_own_width():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(1, 4, 3000)
+    y = p * np.exp(0.02 * p * rng.standard_normal(3000))  # slow networks err more
+    conformal = Conformal.fit(y[:1500], p[:1500])
+    low, high = conformal.interval(p[1500:], 0.9)
+    inside = (y[1500:] >= low) & (y[1500:] <= high)
+    for third in np.array_split(np.argsort(p[1500:]), 3):
+        assert inside[third].mean() == pytest.approx(0.9, abs=0.04)
+    alone = Conformal(conformal.residuals)
+    low, high = alone.interval(p[1500:], 0.9)
+    inside = (y[1500:] >= low) & (y[1500:] <= high)
+    assert inside[np.argsort(p[1500:])[:500]].mean() > 0.96  # one width for all is too wide for the fast ones
+
+
+def test_equal_predictions_share_one_width():
+    conformal = Conformal.fit(np.exp(np.arange(1, 200) / 1000), np.ones(199))
+    low, high = conformal.interval([1.0, 2.0], 0.9)
+    np.testing.assert_allclose(high / [1.0, 2.0], np.exp(0.18))
+    np.testing.assert_allclose([1.0, 2.0] / low, np.exp(0.18))

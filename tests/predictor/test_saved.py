@@ -15,7 +15,7 @@ from tempograd.predictor.saved import ARRAYS, CARD, DOCUMENT, Binding, _document
 from tempograd.registry import load as load_entry
 from tempograd.registry import names
 
-QUICK = {"mlp": {"steps": 40, "members": 2, "hidden": (16,)}, "trees": {"trees": 30}}
+QUICK = {"mlp": {"steps": 40, "members": 2, "hidden": (16,)}, "trees": {"trees": 30}, "gp": {"steps": 5}}
 DEVICE = Fingerprint("local", {"cores": 8}, {"onnxruntime": "1.32.0"}, {"threads": 1, "batch": 1})
 BINDING = Binding.of(space="nasbench201:width=16", encoding="one_hot", fingerprint=DEVICE)
 
@@ -72,6 +72,20 @@ def test_intervals_need_residuals(tmp_path, ridge, additive):
     kept = load(save(tmp_path / "bare", ridge, binding=BINDING, card={}))
     with pytest.raises(UsageError, match="held-out residuals"):
         kept.predict(additive.X, return_interval=True)
+
+
+def test_the_upper_bound_is_that_of_one_width_for_all(folder, additive):
+    import torch
+
+    kept = load(folder)
+    bound = kept.upper_bound(0.9)(torch.from_numpy(additive.X).float())
+    np.testing.assert_allclose(bound.detach().numpy() / kept.predict(additive.X), 1.02, rtol=1e-3)
+
+
+def test_trees_have_no_upper_bound_to_follow(tmp_path, additive):
+    trees = load_entry("model", "trees")(trees=5).fit(additive.X, additive.y_ms)
+    with pytest.raises(UsageError, match="no upper bound"):
+        load(save(tmp_path / "t", trees, binding=BINDING, card={})).upper_bound()
 
 
 def test_an_option_never_seen_is_out_of_support(tmp_path, additive):
@@ -212,7 +226,7 @@ def test_arrays_of_another_predictor_are_refused(folder, tmp_path, additive):
 
 
 def test_a_newer_schema_asks_for_an_upgrade(folder):
-    rewrite(folder, lambda document: document.update(schema=2))
+    rewrite(folder, lambda document: document.update(schema=3))
     with pytest.raises(InputRefusedError, match="upgrade tempograd"):
         load(folder)
 
@@ -244,6 +258,7 @@ def test_an_edited_document_is_refused(folder):
         (lambda d: d.update(extra=1), "extra"),
         (lambda d: d.update(conformal_residuals=["a"]), "conformal_residuals"),
         (lambda d: d.update(conformal_residuals=[-0.5]), "conformal_residuals"),
+        (lambda d: d.update(conformal_predictions_ms=[1.0]), "conformal_predictions_ms"),
         (lambda d: d.update(config={}), "params"),
         (lambda d: d.update(model="trees"), "RidgeLatency|TreesLatency"),
     ],
