@@ -16,6 +16,10 @@ from ..errors import InputRefusedError, InvalidArchitectureError, UnknownNameErr
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 
+LEAST = 20  # networks, below which a table can neither teach nor judge
+CONFLICT = 0.05  # relative difference above which two labels of one network contradict each other
+SLOWEST, FASTEST = 3e7, 3e12  # multiply-accumulates a second of a small network on any machine of today
+
 
 @dataclass(frozen=True)
 class Table:
@@ -25,11 +29,17 @@ class Table:
         architectures: those with a latency, in the file's order.
         y_ms: ``(n,)``.
         not_measured: rows of the file without a latency.
+        rejected: rows whose latency is none, such as ``row 3: -1.0``.
+        conflicting: architectures that stand there again with a latency more than 5 % apart; the median is taken.
+        remark: what is strange about the unit; empty if nothing is.
     """
 
     architectures: tuple[Architecture, ...]
     y_ms: NDArray[np.float64]
     not_measured: int
+    rejected: tuple[str, ...] = ()
+    conflicting: tuple[str, ...] = ()
+    remark: str = ""
 
 
 def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
@@ -42,7 +52,8 @@ def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
         column: the latencies, in ms; empty or NaN is not measured.
 
     Raises:
-        InputRefusedError: the file cannot be read, an architecture is not of this space, or a latency is not above 0.
+        InputRefusedError: the file cannot be read, an architecture is not of this space, fewer than 20 networks have a
+            latency, or all have the same.
         UnknownNameError: no such column.
     """
     path = Path(path)
@@ -53,12 +64,48 @@ def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
             f"cannot read {path}: {error}. It must be Parquet, or CSV with the ending .csv"
         ) from error
     y_ms = _numbers(table, column, path)
-    measured = np.isfinite(y_ms)
-    wrong = np.flatnonzero(measured & (y_ms <= 0) | np.isinf(y_ms))
-    if wrong.size:
-        raise InputRefusedError(f"{path}, row {wrong[0]}: {column}={y_ms[wrong[0]]}; allowed: above 0, or NaN")
-    architectures = _architectures(table.filter(pa.array(measured)), space, path)
-    return Table(architectures, y_ms[measured], int(len(y_ms) - measured.sum()))
+    wrong = (y_ms <= 0) | np.isinf(y_ms)
+    measured = np.isfinite(y_ms) & ~wrong
+    found = _architectures(table.filter(pa.array(measured)), space, path)
+    architectures, latencies, conflicting = _merged(found, y_ms[measured])
+    if len(architectures) < LEAST:
+        raise InputRefusedError(
+            f"{path}: {len(architectures)} networks with a latency above 0 in {column}; the smallest useful number is "
+            f"{LEAST}: measure more"
+        )
+    if np.ptp(latencies) == 0:
+        raise InputRefusedError(
+            f"{path}: all {len(latencies)} networks have {column}={latencies[0]:g}: nothing can be learnt or judged"
+        )
+    rejected = tuple(f"row {row}: {y_ms[row]}" for row in np.flatnonzero(wrong))
+    remark = _unit_remark(space, architectures, latencies)
+    return Table(architectures, latencies, int(np.isnan(y_ms).sum()), rejected, conflicting, remark)
+
+
+def _merged(
+    architectures: tuple[Architecture, ...], y_ms: NDArray[np.float64]
+) -> tuple[tuple[Architecture, ...], NDArray[np.float64], tuple[str, ...]]:
+    """Return every architecture once, with the median of its latencies, and the keys of those that disagree."""
+    rows: dict[Architecture, list[float]] = {}
+    for architecture, ms in zip(architectures, y_ms.tolist(), strict=True):
+        rows.setdefault(architecture, []).append(ms)
+    conflicting = tuple(a.key for a, labels in rows.items() if max(labels) > (1 + CONFLICT) * min(labels))
+    return tuple(rows), np.array([np.median(labels) for labels in rows.values()], float), conflicting
+
+
+def _unit_remark(space: SearchSpace, architectures: tuple[Architecture, ...], y_ms: NDArray[np.float64]) -> str:
+    """Return a remark if a factor of 1000 would bring the labels from implausible to plausible machines."""
+    few = architectures[:: max(1, len(architectures) // 20)]
+    macs = float(np.median([space.raw_graph(a).macs() for a in few]))
+    rate = macs / (float(np.median(y_ms)) / 1e3)  # multiply-accumulates a second, if the labels are ms
+    for unit, factor in (("seconds", 1e-3), ("microseconds", 1e3)):
+        too = rate > FASTEST if factor < 1 else rate < SLOWEST
+        if too and SLOWEST <= rate * factor <= FASTEST:
+            return (
+                f"read as ms, the median network of {macs:.2g} multiply-accumulates would do {rate:.1g} of them a "
+                f"second: the latencies look like {unit}"
+            )
+    return ""
 
 
 def _numbers(table: pa.Table, column: str, path: Path) -> NDArray[np.float64]:

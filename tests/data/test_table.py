@@ -24,10 +24,17 @@ def edges(*rows):
 
 
 ROWS = ((0, 1, 2, 3, 4, 0), (4, 4, 4, 4, 4, 4), (3, 3, 3, 3, 3, 3))
+MANY = tuple((n % 5, n // 5, 3, 0, 0, 1) for n in range(25))
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Let tables be shorter than is useful."""
+    monkeypatch.setattr("tempograd.data.table.LEAST", 1)
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
-def test_option_indices_in_the_spaces_order(write, space, name):
+def test_option_indices_in_the_spaces_order(write, space, name, short):
     path = write(edges(*ROWS) | {"pi_ms": [1.5, None, 2], "other": ["a", "b", "c"]}, name)
     table = read_table(path, space, "pi_ms")
     assert [a.choices for a in table.architectures] == [ROWS[0], ROWS[2]]
@@ -36,7 +43,7 @@ def test_option_indices_in_the_spaces_order(write, space, name):
     assert table.architectures[0].space == space.spec
 
 
-def test_architectures_as_text(write, space):
+def test_architectures_as_text(write, space, short):
     texts = [space.format(space.architecture(row)) for row in ROWS]
     table = read_table(write({"arch_str": texts, "ms": [1.0, float("nan"), 3.0]}), space, "ms")
     assert [a.choices for a in table.architectures] == [ROWS[0], ROWS[2]]
@@ -52,9 +59,40 @@ def test_an_unknown_column_shows_the_columns(write, space):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf")])
-def test_a_latency_that_is_none_is_refused(write, space, value):
-    with pytest.raises(InputRefusedError, match="row 1: pi_ms"):
-        read_table(write(edges(*ROWS) | {"pi_ms": [1.0, value, 1.0]}), space, "pi_ms")
+def test_a_latency_that_is_none_is_rejected_by_name(write, space, value):
+    labels = [float(n + 1) for n in range(25)]
+    labels[7] = value
+    table = read_table(write(edges(*MANY) | {"pi_ms": labels}), space, "pi_ms")
+    assert table.rejected == (f"row 7: {value}",)
+    assert len(table.y_ms) == 24
+    assert table.not_measured == 0
+
+
+def test_too_few_rows_are_refused_with_the_smallest_useful_number(write, space):
+    with pytest.raises(InputRefusedError, match=r"3 networks.*smallest useful number is 20"):
+        read_table(write(edges(*ROWS) | {"y": [1.0, 2.0, 3.0]}), space, "y")
+
+
+def test_constant_latencies_are_refused(write, space):
+    with pytest.raises(InputRefusedError, match=r"all 25 networks have y=2"):
+        read_table(write(edges(*MANY) | {"y": [2.0] * 25}), space, "y")
+
+
+def test_rows_of_one_network_become_one_and_contradictions_are_named(write, space):
+    labels = [float(n + 1) for n in range(25)]
+    path = write(edges(*MANY, MANY[3], MANY[4]) | {"y": [*labels, 4.04, 50.0]})
+    table = read_table(path, space, "y")
+    assert len(table.y_ms) == 25
+    assert table.y_ms[3:5].tolist() == pytest.approx([4.02, 27.5])
+    assert table.conflicting == (space.architecture(MANY[4]).key,)
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-3, "seconds"), (1.0, ""), (1e3, "microseconds")])
+def test_another_unit_is_told(write, space, factor, unit):
+    macs = [space.raw_graph(space.architecture(row)).macs() for row in MANY]
+    labels = [factor * (m / 1e10 * 1e3 + 1e-3 * n) for n, m in enumerate(macs)]  # 10 G multiply-accumulates a second
+    remark = read_table(write(edges(*MANY) | {"y": labels}), space, "y").remark
+    assert (f"look like {unit}" in remark) if unit else remark == ""
 
 
 def test_foreign_architectures_are_refused(write, space):
