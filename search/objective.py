@@ -11,6 +11,9 @@ enters the loss. ``PredictorCost`` knows three ways to show a law to a predictor
 ``draw``     at the very gates that the supernet ran.
 ===========  =================================================================================================
 
+An encoding without a slope in the gates (features of the compiled graph) is priced by swaps: of every sampled
+architecture all changes of one site are predicted too, in one batch, and what each changes is the slope of its gate.
+
 References:
     Xu et al., *LA-DARTS*, arXiv:2001.06392 (linear form, predictor); Luo et al., *LightNAS*, arXiv:2208.14446 (learned
     multiplier).
@@ -29,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnknownNameError, UsageError
+from ..spaces.architecture import Architecture
 from ..spaces.circuit import Circuit
 from ..spaces.space import SearchSpace
 from .law import Gates, Law
@@ -97,12 +101,17 @@ class PredictorCost:
         if draws < 1:
             raise UsageError(f"draws={draws}; allowed: a whole number from 1")
         space.check_encoding(encoding)
+        self.swaps = encoding in space.graph_encodings
+        if self.swaps and feed != "sampled":
+            raise UsageError(f"feed={feed!r}: the encoding {encoding!r} has no slope in the gates; use feed='sampled'")
         self.module = deepcopy(module).eval().requires_grad_(False)
         self.space, self.encoding, self.feed, self.draws = space, encoding, feed, draws
         like = next(iter((*self.module.parameters(), *self.module.buffers())), torch.zeros(()))
         self._dtype, self._device = like.dtype, like.device
 
     def __call__(self, gates: Mapping[str, Tensor]) -> Tensor:
+        if self.swaps:
+            return self._by_swaps(gates)
         return self.predict(self.space.relax(gates, self.encoding))
 
     def expected(self, law: Law, generator: torch.Generator, drawn: Gates | None = None) -> Tensor:
@@ -116,9 +125,43 @@ class PredictorCost:
 
     def sampled(self, law: Law, generator: torch.Generator, draws: int) -> Tensor:
         """Return the mean over ``draws`` sampled architectures, straight-through."""
+        if self.swaps:
+            marginals = law.marginals()
+            corners = law.sample(draws, generator)
+            return self._by_swaps({s: c + (marginals[s] - marginals[s].detach()) for s, c in corners.items()}).mean()
         relaxed = self.space.relax(law.marginals(), self.encoding)
         corners = self.space.relax(law.sample(draws, generator), self.encoding)
         return self.predict(corners + (relaxed - relaxed.detach())).mean()
+
+    def _by_swaps(self, gates: Mapping[str, Tensor]) -> Tensor:
+        """Return the latency ``(...)`` of the architectures nearest to the gates, with the effect of swaps as slope.
+
+        A swap at one site may break a rule of the space (a third input kept, say); its features are those of the graph
+        that it makes all the same.
+        """
+        rows = {site.name: gates[site.name].reshape(-1, len(site.options)) for site in self.space.sites}
+        own = torch.stack([rows[site.name].argmax(dim=1) for site in self.space.sites], dim=1)
+        gate = torch.cat([rows[site.name] for site in self.space.sites], dim=1)
+        shape = gates[self.space.sites[0].name].shape[:-1]
+        if not (gate.requires_grad and torch.is_grad_enabled()):
+            return self._latency(own).to(gate.dtype).reshape(shape)
+        all_choices = [own]
+        for column, site in enumerate(self.space.sites):
+            for option in range(len(site.options)):
+                swapped = own.clone()
+                swapped[:, column] = option
+                all_choices.append(swapped)
+        choices, place = torch.cat(all_choices).unique(dim=0, return_inverse=True)
+        latency = self._latency(choices)[place].reshape(len(all_choices), -1)  # (1 + options of all sites, rows)
+        effect = (latency[1:] - latency[0]).T.to(gate.dtype)
+        linear = (effect * (gate - gate.detach())).sum(dim=1)
+        return (latency[0].to(gate.dtype) + linear).reshape(shape)
+
+    def _latency(self, choices: Tensor) -> Tensor:
+        """Return the latencies `(n,)` in ms of option indices `(n, sites)`."""
+        architectures = [Architecture(self.space.spec, tuple(row)) for row in choices.tolist()]
+        with torch.no_grad():
+            return self.predict(torch.from_numpy(self.space.encode(architectures, self.encoding)))
 
     def predict(self, encoded: Tensor) -> Tensor:
         """Return the latency ``(...)`` in ms of encodings ``(..., d)``."""

@@ -206,10 +206,11 @@ class Alternation:
             yield from self.task.law.batches(self.schedule.batch, self.generator)
 
     def _prices(self) -> tuple[float, float]:
-        """Return the law's cost by samples and at its relaxed encoding."""
+        """Return the law's cost by samples and at its relaxed encoding, or where there is none at its likeliest."""
         model = self.term.model
-        sampled = model(self.law.sample(_GAP_DRAWS, self.generator)).mean()
-        return float(sampled), float(model(self.law.marginals()))
+        with torch.no_grad():
+            sampled = model(self.law.sample(_GAP_DRAWS, self.generator)).mean()
+            return float(sampled), float(model(self.law.marginals()))
 
 
 @dataclass(frozen=True)

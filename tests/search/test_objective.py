@@ -9,7 +9,9 @@ import torch
 from tempograd import registry
 from tempograd.errors import UnknownNameError, UsageError
 from tempograd.search.laws.softmax import Softmax
+from tempograd.search.method import predict_with
 from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost, TableCost
+from tempograd.spaces.architecture import Architecture
 
 SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=2,width=4,size=8"}
 
@@ -196,3 +198,35 @@ def test_a_two_sided_multiplier_also_pushes_latency_up():
     assert float(form.penalty(torch.tensor(3.0))) < float(form.penalty(torch.tensor(2.0)))
     form.update(3.0)
     assert form.lam == pytest.approx(-0.25)
+
+
+def test_an_encoding_without_a_slope_is_priced_by_swaps(space):
+    """The slope of a gate is what the predictor says of the network with that option."""
+    width = space.encode(space.sample(1, np.random.default_rng(0)), "counts").shape[1]
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(width, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1), torch.nn.Flatten(0))
+    cost = PredictorCost(module, space, "counts")
+    predict = predict_with(module, space, "counts")
+    architecture = space.sample(3, np.random.default_rng(1))[2]
+    own = [max(choice, 0) for choice in architecture.choices]  # a swap may bring a site into play: it takes its first
+    gates = {site: gate.requires_grad_() for site, gate in space.gates([architecture]).items()}
+    value = cost(gates)
+    value.sum().backward()
+    assert float(value.detach()) == pytest.approx(float(predict([architecture])[0]), rel=1e-5)
+    for number, site in enumerate(space.sites):
+        for option in range(len(site.options)):
+            choices = list(own)
+            choices[number] = option
+            effect = float(predict([Architecture(space.spec, tuple(choices))])[0]) - float(value.detach())
+            slope = gates[site.name].grad[0]
+            assert float(slope[option] - slope[own[number]]) == pytest.approx(effect, abs=1e-5)
+
+
+def test_the_expectation_by_swaps_follows_the_law(space, law):
+    width = space.encode(space.sample(1, np.random.default_rng(0)), "counts").shape[1]
+    module = torch.nn.Sequential(torch.nn.Linear(width, 1), torch.nn.Flatten(0))
+    cost = PredictorCost(module, space, "counts")
+    cost.expected(law, generator()).backward()
+    assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in law.parameters())
+    with pytest.raises(UsageError, match="no slope"):
+        PredictorCost(module, space, "counts", feed="direct")
