@@ -80,6 +80,9 @@ def collect(
         bool, typer.Option("--every", help="Measure each different network of a small space, once.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw how steady the device was into this .svg or .png.")] = None,
+    design: Annotated[
+        bool, typer.Option("--design", help="Choose the networks that teach the most: for a few, on a new device.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be measured, and how long it takes.")
     ] = False,
@@ -94,7 +97,7 @@ def collect(
     with _progress() as (progress, stop):
         result = verb.collect(
             space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, operations=operations,
-            every=every, plot=plot, dry_run=dry_run, progress=progress, stop=stop,
+            every=every, design=design, plot=plot, dry_run=dry_run, progress=progress, stop=stop,
         )  # fmt: skip
     _show(as_json, result.document, result.text, f"tempograd fit --store {store} --out predictor/", result.exit_code)
 
@@ -141,10 +144,10 @@ def export(
 def fit(
     store: Store,
     out: Annotated[Path, typer.Option(help="Directory for the predictor and its card.")],
-    model: Annotated[str, typer.Option(help="mlp, ridge, trees or lookup.")] = "mlp",
+    model: Annotated[str, typer.Option(help="gp, mlp, ridge, trees, lookup or transfer.")] = "gp",
     space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
     device: Annotated[str | None, typer.Option(help="Which fingerprint id, if the store holds several.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of the mlp; fewer are faster.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of gp or mlp; fewer are faster.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -178,20 +181,25 @@ def predict(
 def evaluate(
     table: Annotated[Path, typer.Argument(help="Parquet table: e0..eK or arch_str, and latency columns in ms.")],
     space: Space,
-    column: Annotated[str, typer.Option(help="Latency column.")],
+    column: Annotated[list[str], typer.Option("--column", "--target-columns", help="Latency column; repeatable.")],
+    source_columns: Annotated[
+        list[str] | None, typer.Option(help="Column of a device to transfer from; repeatable, for --model transfer.")
+    ] = None,
     train: Annotated[int, typer.Option(min=2, help="Rows to learn from.")] = 900,
     valid: Annotated[int, typer.Option(min=0, help="Rows to choose the encoding by.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Random splits.")] = 3,
-    model: Annotated[str, typer.Option(help="mlp, ridge, trees or lookup.")] = "mlp",
+    model: Annotated[str, typer.Option(help="gp, mlp, ridge, trees, lookup or transfer.")] = "gp",
+    sampling: Annotated[str, typer.Option(help="Which rows to learn from: random or d_optimal.")] = "random",
     as_json: Json = False,
 ) -> None:
-    """Judge a predictor on any latency table."""
+    """Judge a predictor on any latency table, one device or many, with or without devices to transfer from."""
     from .verbs import evaluate as verb
 
     with _progress() as (progress, _):
         result = verb.evaluate(
-            table, space=space, column=column, train=train, valid=valid, seeds=seeds, model=model, progress=progress
-        )
+            table, space=space, columns=_split(column), source_columns=_split(source_columns or []), train=train,
+            valid=valid, seeds=seeds, model=model, sampling=sampling, progress=progress,
+        )  # fmt: skip
     _show(as_json, result.document, result.text, None, result.exit_code)
 
 
@@ -204,6 +212,9 @@ def search(
         float | None, typer.Option(help="Latency that the network must not exceed, as measured.")
     ] = None,
     lam: Annotated[float | None, typer.Option(help="Instead of a target: the fixed weight of latency.")] = None,
+    upper_bound: Annotated[
+        bool, typer.Option("--upper-bound", help="Follow the upper end of the predictor's interval.")
+    ] = False,
     method: Annotated[str, typer.Option(help="Search method.")] = "la_darts",
     task: Annotated[str, typer.Option(help="digits, synthetic, fashion_mnist:PATH or cifar10:PATH.")] = "digits",
     device: Device = "local",
@@ -222,8 +233,8 @@ def search(
 
     with _progress() as (progress, stop):
         result = verb.search(
-            space, predictor, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device,
-            store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
+            space, predictor, out, target_ms=target_ms, lam=lam, upper_bound=upper_bound, method=method,
+            task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
             train_threads=train_threads, random=random, seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     _show(as_json, result.document, result.text, f"tempograd report {out} --out report.html", result.exit_code)
@@ -294,6 +305,11 @@ def _show(as_json: bool, document: Any, text: str, following: str | None, code: 
             typer.echo(f"\nnext: {following}")
     if code:
         raise typer.Exit(code)
+
+
+def _split(names: list[str]) -> list[str]:
+    """Return names that are given one by one or joined by commas."""
+    return [name for joined in names for name in joined.split(",") if name]
 
 
 def _command() -> str:

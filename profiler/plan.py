@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnknownNameError, UsageError
+from ..predictor.design import d_optimal
 from ..spaces.architecture import Architecture
 from ..spaces.canonical import canonical
 from ..spaces.export import WeightPool, write_model
@@ -23,6 +24,7 @@ Build = Callable[[str, Path], tuple[Path, str]]
 
 OPERATIONS = "#operations"  # what the rows of single operations are kept under, after the space's name
 MAX_ENUMERATED_LOG10 = 6
+DESIGN_POOL = 2000  # candidates that a design chooses from
 POOL = 64  # candidates from which a stratified pick takes the extreme one
 
 
@@ -166,6 +168,14 @@ def distinct(space: SearchSpace, progress: Callable[[int], None] | None = None) 
             progress(number + 1)
     kept = list(found.values())
     return [kept[i] for i in np.random.default_rng(0).permutation(len(kept))]
+
+
+def choose_by_design(space: SearchSpace, count: int, *, seed: int) -> list[Architecture]:
+    """Return ``count`` architectures, a D-optimal design in the counts of their options; see `choose` for the rest."""
+    most = min(max(DESIGN_POOL, 2 * count), int(10 ** min(space.size_log10, 9) + 0.5))
+    candidates = space.sample(max(most, count), np.random.default_rng([seed, 3]))
+    rows = d_optimal(space.encode(candidates, "counts"), count, np.random.default_rng([seed, 4]))
+    return [candidates[row] for row in rows]
 
 
 def duplicates(count: int) -> list[int]:

@@ -17,7 +17,7 @@ from ..devices.device import Device
 from ..devices.measurement import GATE
 from ..errors import UsageError
 from ..profiler.campaign import CampaignSummary, run
-from ..profiler.plan import Items, Plan, choose, distinct, duplicates, named
+from ..profiler.plan import Items, Plan, choose, choose_by_design, distinct, duplicates, named
 from ..report.figures import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
@@ -36,6 +36,7 @@ def collect(
     threads: int | None = None,
     operations: bool = False,
     every: bool = False,
+    design: bool = False,
     plot: Path | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
@@ -43,6 +44,7 @@ def collect(
 ) -> Outcome:
     """Measure ``count`` sampled networks of a space on a device into a store; what is there is not repeated.
 
+    With ``design``, they are those that tell a linear model the most: for a few, on a device that is new.
     With ``operations``, every single operation of the space is measured instead: what a ``lookup`` predictor adds up.
     With ``every``, each different network of the space, once. ``plot`` is where the drift of the device is drawn.
     """
@@ -58,7 +60,8 @@ def collect(
         networks = distinct(chosen, lambda done: progress("telling networks apart", done, total))
         items = Items.of(chosen, networks, batch=place.batch)
     else:
-        items = Items.of(chosen, choose(chosen, count, seed=seed), batch=place.batch)
+        networks = choose_by_design(chosen, count, seed=seed) if design else choose(chosen, count, seed=seed)
+        items = Items.of(chosen, networks, batch=place.batch)
     if dry_run:
         return _dry_run(chosen, place, timing, len(items.keys), store)
     with Store(store, write=True) as opened:

@@ -1,55 +1,195 @@
-"""``evaluate``: judge a predictor on any latency table."""
+"""``evaluate``: judge a predictor on any latency table, one device or many."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..data.table import read_table
-from ..predictor.evaluate import METRICS, Judgement, judge_in_full
-from .fit import estimator_of
+from ..data.table import Table, read_table
+from ..errors import UsageError
+from ..predictor.choice import choose_encoding
+from ..predictor.design import d_optimal
+from ..predictor.evaluate import METRICS, covered, split_rows
+from ..predictor.interval import Conformal, TooFewResidualsError
+from ..predictor.metrics import Scores
+from ..spaces.space import SearchSpace
+from .fit import encodings_of, estimator_of
 from .outcome import Outcome, Progress, plain, silent, space_of
 from .outcome import table as aligned
+
+COVERAGE = 0.9
+SAMPLINGS = ("random", "d_optimal")
+COVERED = ("coverage_pct", "coverage_fast_pct", "coverage_middle_pct", "coverage_slow_pct", "width_pct")
+TIMES = ("fit_seconds", "networks_per_second")
+SOURCE_ROWS = 900
+CANDIDATES = 2000  # rows that a design chooses from
 
 
 def evaluate(
     table: Path,
     *,
     space: str,
-    column: str,
+    columns: Sequence[str],
+    source_columns: Sequence[str] = (),
     train: int = 900,
     valid: int = 100,
     seeds: int = 3,
-    model: str = "mlp",
+    model: str = "gp",
+    sampling: str = "random",
     progress: Progress = silent,
 ) -> Outcome:
-    """Judge a predictor on a table: learn from ``train`` rows, choose the encoding on ``valid``, test on the rest."""
+    """Judge a predictor on columns of a table: learn from ``train`` rows, test on all that are not ``valid``.
+
+    The encoding is chosen by leave-one-out on the rows of ``train`` and ``valid``. Intervals of 90 % are judged too, in
+    every third of the latencies. With ``source_columns`` (for the model ``transfer``), a predictor is learnt on 900
+    rows of each of these devices first, and its predictions are features of the new one. ``sampling="d_optimal"``
+    chooses the rows to learn from by design.
+
+    Raises:
+        UsageError: no column, an unknown sampling, or sources for a model that takes none.
+    """
     chosen = space_of(space)
-    found = read_table(table, chosen, column)
-    encodings = {name: chosen.encode(found.architectures, name) for name in chosen.encodings}
-    if valid == 0:
-        encodings = {chosen.encodings[0]: encodings[chosen.encodings[0]]}
-
-    def create(seed: int) -> Any:
-        return estimator_of(model, random_state=seed)
-
-    parts: list[Judgement] = []
-    for seed in range(seeds):
-        progress("judging", seed, seeds)
-        parts.append(judge_in_full(create, encodings, found.y_ms, train=train, valid=valid, seeds=[seed]))
-    progress("judging", seeds, seeds)
-    by_seed = [asdict(part.by_seed[0]) for part in parts]
-    document: dict[str, Any] = {
-        "table": str(table), "space": chosen.spec, "column": column, "model": model, "train": train, "valid": valid,
-        "test": len(found.y_ms) - train - valid, "not_measured": found.not_measured, "seeds": seeds,
-        "encodings": [part.picks[0] for part in parts],
+    if not columns or sampling not in SAMPLINGS:
+        raise UsageError(f"columns={list(columns)}, sampling={sampling!r}; give a column, and one of {SAMPLINGS}")
+    if source_columns and model != "transfer":
+        raise UsageError(f"source columns are for the model transfer, not for {model}: leave them out")
+    devices: list[dict[str, Any]] = []
+    done, todo = 0, len(columns) * seeds
+    for column in columns:
+        found = _Device(chosen, read_table(table, chosen, column))
+        rows: list[dict[str, Any]] = []
+        for seed in range(seeds):
+            progress("judging", done, todo)
+            sources = [_source(chosen, table, name, found, seed) for name in source_columns]
+            rows.append(_one(found, sources, train, valid, seed, model, sampling))
+            done += 1
+        devices.append(_summary(column, found, rows, train, valid))
+    progress("judging", todo, todo)
+    head = {
+        "table": str(table), "space": chosen.spec, "model": model, "train": train, "valid": valid, "seeds": seeds,
+        "sampling": sampling, "source_columns": list(source_columns), "coverage": COVERAGE,
     }  # fmt: skip
-    for metric in METRICS:
-        values = np.array([scores[metric] for scores in by_seed], float)
-        document[metric] = plain({"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if seeds > 1 else 0.0})
-    rows = [(metric, f"{document[metric]['mean']:.4g}", f"{document[metric]['sd']:.2g}") for metric in METRICS]
-    head = f"{model} on {column}: {train} + {valid} rows, {document['test']} tested, encoding {document['encodings']}\n"
-    return Outcome(document, head + aligned(("metric", "mean", "s.d."), rows))
+    document = plain(head | devices[0] if len(devices) == 1 else head | {"devices": devices})
+    return Outcome(document, "\n\n".join(_text(document | d) for d in plain(devices)))
+
+
+@dataclass(frozen=True)
+class _Device:
+    """One column of a table, with its encodings made once."""
+
+    space: SearchSpace
+    table: Table
+
+    def encode(self, name: str) -> NDArray[Any]:
+        known = self.__dict__.setdefault("_known", {})
+        if name not in known:
+            known[name] = self.space.encode(self.table.architectures, name)
+        return known[name]
+
+    @cached_property
+    def disconnected(self) -> NDArray[np.bool_]:
+        """Return flags ``(n,)`` of networks in whose cells nothing leads from input to output."""
+        if "compiled" not in self.space.graph_encodings:
+            return np.zeros(len(self.table.y_ms), bool)
+        names = [site.name for site in self.space.sites]
+        taken = [dict(zip(names, a.choices, strict=True)) for a in self.table.architectures]
+        return np.array([any(not cell.canonical(t) for cell in self.space.compiled_cells) for t in taken])
+
+
+def _source(space: SearchSpace, table: Path, column: str, device: _Device, seed: int) -> NDArray[np.float64]:
+    """Return the log latency of a device's architectures on another device, as learnt from 900 of its rows."""
+    found = _Device(space, read_table(table, space, column))
+    rows = np.random.default_rng([seed, 1]).permutation(len(found.table.y_ms))[:SOURCE_ROWS]
+    y = found.table.y_ms[rows]
+    name = choose_encoding({n: found.encode(n)[rows] for n in encodings_of(space, "gp")}, y, seed=seed)
+    model = estimator_of("gp", random_state=seed, stages=space.schedule).fit(found.encode(name)[rows], y)
+    return np.log(model.predict(device.encode(name)))
+
+
+def _one(
+    device: _Device, sources: Sequence[NDArray[Any]], train: int, valid: int, seed: int, model: str, sampling: str
+) -> dict[str, Any]:
+    """Return what one split gives."""
+    y = device.table.y_ms
+    learn, choose, test = split_rows(np.arange(len(y)), train, valid, seed)
+    if sampling == "d_optimal":
+        candidates = np.concatenate([learn, test])[:CANDIDATES]
+        learn = candidates[d_optimal(device.encode("counts")[candidates], train, np.random.default_rng(seed))]
+        test = np.setdiff1d(test, learn)
+    start = perf_counter()
+    names, seen = encodings_of(device.space, model), np.concatenate([learn, choose])
+    encoding = choose_encoding({n: device.encode(n)[seen] for n in names}, y[seen], seed=seed)
+    features = np.column_stack([device.encode(encoding), *sources])
+    blocks = list(device.space.count_blocks) if encoding == "counts" else []
+    blocks += [len(sources)] if sources else []
+    stages = device.space.schedule
+    estimator = estimator_of(model, random_state=seed, stages=stages, blocks=blocks, sources=bool(sources))
+    estimator.fit(features[learn], y[learn])
+    fitted = perf_counter() - start
+    start = perf_counter()
+    predicted = estimator.predict(features[test])
+    rate = len(test) / (perf_counter() - start)
+    connected = ~device.disconnected[test]
+    row = asdict(Scores.of(y[test], predicted)) | {"encoding": encoding, "fit_seconds": fitted}
+    row |= {"networks_per_second": rate, "connected": asdict(Scores.of(y[test][connected], predicted[connected]))}
+    held = getattr(estimator, "held_out_ms_", None)
+    if held is None and len(choose) >= 1:
+        learn, held = choose, estimator.predict(features[choose])
+    try:
+        if held is not None:
+            low, high = Conformal.fit(y[learn], held).interval(predicted, COVERAGE)
+            row |= covered(y[test], predicted, low, high)
+    except TooFewResidualsError:
+        pass  # so few rows promise no such coverage
+    if sources:
+        row["uses_sources"] = estimator.uses_sources_
+    return row
+
+
+def _summary(column: str, device: _Device, rows: Sequence[dict[str, Any]], train: int, valid: int) -> dict[str, Any]:
+    def spread(key: str, found: Sequence[dict[str, Any]]) -> dict[str, float]:
+        values = np.array([row[key] for row in found], float)
+        return {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+
+    table = device.table
+    document: dict[str, Any] = {
+        "column": column, "test": rows[0]["n"], "not_measured": table.not_measured, "rejected": list(table.rejected),
+        "conflicting": list(table.conflicting), "remark": table.remark, "disconnected": int(device.disconnected.sum()),
+        "encodings": [row["encoding"] for row in rows],
+    }  # fmt: skip
+    keys = [key for key in (*METRICS, *COVERED, *TIMES) if key in rows[0]]
+    document |= {key: spread(key, rows) for key in keys}
+    document["connected"] = {key: spread(key, [row["connected"] for row in rows]) for key in METRICS}
+    if "uses_sources" in rows[0]:
+        document["uses_sources"] = [row["uses_sources"] for row in rows]
+    return document
+
+
+def _text(d: dict[str, Any]) -> str:
+    head = (
+        f"{d['model']} on {d['column']}: {d['train']} + {d['valid']} rows, {d['test']} tested, "
+        f"encoding {', '.join(dict.fromkeys(d['encodings']))}"
+    )
+    remarks = [d["remark"]] if d["remark"] else []
+    for key in ("rejected", "conflicting"):
+        if d[key]:
+            remarks.append(f"{len(d[key])} rows {key}: {'; '.join(d[key][:5])}{' ...' if len(d[key]) > 5 else ''}")
+    rows = [
+        (key, _number(d[key]["mean"]), _number(d[key]["sd"])) for key in (*METRICS, *COVERED, *TIMES) if key in d
+    ]  # fmt: skip
+    if d["disconnected"]:
+        rows += [
+            (f"{key}, connected", *(_number(d["connected"][key][part]) for part in ("mean", "sd"))) for key in METRICS
+        ]
+    return "\n".join([head, *remarks, aligned(("metric", "mean", "s.d."), rows)])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import KFold
 
 from .. import registry
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
 from ..errors import UsageError
+from ..predictor.choice import held_out_errors
+from ..predictor.estimator import fit_held_out
 from ..predictor.interval import Conformal
 from ..predictor.metrics import Scores, noise_floor_mape_pct
 from ..predictor.saved import Binding, save
@@ -24,8 +25,10 @@ from ..spaces.circuit import SKELETON
 from ..spaces.space import SearchSpace
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
 
-FOLDS = 5
 MIN_ROWS = 40
+FEW_ROWS = 19  # the fewest from which leave-one-out promises COVERAGE
+SLOPE_GAIN = 0.95  # error that an encoding without a slope must reach, as a share of the best with one
+CENSORED_WEIGHT = 0.1  # of the mean weight: what is known of a censored network is one side of its latency
 COVERAGE = 0.95
 
 
@@ -33,7 +36,7 @@ def fit(
     store: Path,
     out: Path,
     *,
-    model: str = "mlp",
+    model: str = "gp",
     space: str | None = None,
     device: str | None = None,
     steps: int | None = None,
@@ -42,37 +45,45 @@ def fit(
 ) -> Outcome:
     """Learn a predictor from a store and write it with its card.
 
-    Every network is predicted once by a model that has not seen it (5 folds). These predictions choose the encoding,
-    and give the scores and the width of the intervals; the model that is written has seen all rows. Rows that are not
-    ``ok`` take part with the small weight of their wide interval, and are not scored.
+    Every network is predicted once without its own label: by leave-one-out where the model can, else in 5 folds. These
+    predictions give the scores and the width of the intervals; the model that is written has seen all rows. The
+    encoding is chosen before by leave-one-out of a small Gaussian process. Rows that are not ``ok`` take part with the
+    small weight of their wide interval, and are not scored; censored ones where the model would put them too low.
     """
     with Store(store) as opened:
         dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
         chosen = space_of(dataset.space)
         table_ms = _operations_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
     ok = np.array([verdict == "ok" for verdict in dataset.verdict])
-    if ok.sum() < MIN_ROWS:
+    least = FEW_ROWS if model == "transfer" else MIN_ROWS
+    if ok.sum() < least:
         raise UsageError(
-            f"{ok.sum()} networks with verdict ok in {store}; allowed: {MIN_ROWS} or more. Collect more of them"
+            f"{ok.sum()} networks with verdict ok in {store}; allowed: {least} or more for {model}. Collect more of "
+            f"them, or fit --model transfer, which needs {FEW_ROWS}"
         )
-    estimator = estimator_of(model, random_state=seed, steps=steps, table_ms=table_ms, calibrate=True)
-    held: dict[str, Any] = {}
-    for n, encoding in enumerate(chosen.encodings):
-        progress("fitting", n, len(chosen.encodings) + 1)
-        X = dataset.encode(chosen, encoding)
-        predicted = _held_out(estimator, X, dataset.y_ms, dataset.weight, seed)
-        held[encoding] = predicted, Scores.of(dataset.y_ms[ok], predicted[ok])
-    encoding = min(held, key=lambda name: held[name][1].mape_pct)
-    predicted, scores = held[encoding]
-    progress("fitting", len(chosen.encodings), len(chosen.encodings) + 1)
-    estimator.fit(dataset.encode(chosen, encoding), dataset.y_ms, sample_weight=dataset.weight)
+    names = encodings_of(chosen, model)
+    encodings = {name: dataset.encode(chosen, name) for name in names}
+    progress("fitting", 0, 2)
+    errors = held_out_errors(encodings, dataset.y_ms, dataset.weight, seed=seed)
+    encoding = _preferred(errors, names)
+    progress("fitting", 1, 2)
+    blocks = chosen.count_blocks if encoding == "counts" else ()
+    estimator = estimator_of(
+        model, random_state=seed, steps=steps, table_ms=table_ms, calibrate=True, stages=chosen.schedule, blocks=blocks
+    )
+    X, y_ms, weight = _with_censored(estimator, chosen, dataset, encodings[encoding], encoding)
+    found = fit_held_out(estimator, X, y_ms, weight, seed=seed)
+    assert found is not None
+    predicted = found[: len(dataset.y_ms)]
+    scores = Scores.of(dataset.y_ms[ok], predicted[ok])
     conformal = Conformal.fit(dataset.y_ms[ok], predicted[ok])
     low, high = conformal.interval(predicted, COVERAGE)
     document = {
         "predictor": str(out), "model": model, "space": dataset.space, "encoding": encoding,
         "device": dataset.fingerprint.id, "store": str(store.resolve()), "seed": seed, "networks": len(dataset.y_ms),
         "verdicts": dataset.counts, "scored": int(ok.sum()), "scores": asdict(scores),
-        "mape_pct_by_encoding": {name: result[1].mape_pct for name, result in held.items()},
+        "error_pct_by_encoding": {name: 100 * error for name, error in errors.items()},
+        "gradient": gradient_of(chosen, encoding, estimator), "censored": len(y_ms) - len(dataset.y_ms),
         "noise_floor_mape_pct": noise_floor_mape_pct(dataset.half_width[ok] / 1.96),
         "repeatability": dataset.repeatability, "coverage": COVERAGE,
         "interval_pct": 100 * (float(np.exp(conformal.log_half_width(COVERAGE))) - 1),
@@ -83,8 +94,50 @@ def fit(
     binding = Binding.of(space=dataset.space, encoding=encoding, fingerprint=dataset.fingerprint)
     out.parent.mkdir(parents=True, exist_ok=True)
     save(out, estimator, binding=binding, card=document | {"parity": parity}, conformal=conformal)
-    progress("fitting", len(chosen.encodings) + 1, len(chosen.encodings) + 1)
+    progress("fitting", 2, 2)
     return Outcome(document, _fit_text(document))
+
+
+def encodings_of(space: SearchSpace, model: str) -> tuple[str, ...]:
+    """Return the encodings that a model may be fitted on: those with a slope first."""
+    if model == "transfer":
+        return ("counts",)
+    if model == "lookup":
+        return ("raw",)  # a table has one entry an option
+    return (*space.encodings, *(name for name in space.graph_encodings if name != "counts"))
+
+
+def gradient_of(space: SearchSpace, encoding: str, estimator: Any) -> str:
+    """Return what a gradient search makes of this predictor."""
+    if not hasattr(type(estimator), "module"):
+        return "none: the model has no slope"
+    if encoding in space.graph_encodings:
+        return "swaps: every single change of sampled networks is predicted"
+    return "back-propagation through the encoding of sampled networks"
+
+
+def _preferred(errors: Mapping[str, float], names: Sequence[str]) -> str:
+    """Return the encoding with the smallest error; one that comes first must be beaten clearly."""
+    best = names[0]
+    for name in names[1:]:
+        if errors[name] < SLOPE_GAIN * errors[best]:
+            best = name
+    return best
+
+
+def _with_censored(
+    estimator: Any, space: SearchSpace, dataset: LatencyDataset, X: NDArray[Any], encoding: str
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return rows, labels and weights, with a row for every censored network that the model puts below its bound."""
+    if not dataset.censored:
+        return X, dataset.y_ms, dataset.weight
+    bound_ms = np.array(list(dataset.censored.values()), float)
+    censored = space.encode([space.from_key(key) for key in dataset.censored], encoding)
+    first: Any = clone(estimator)
+    below = first.fit(X, dataset.y_ms, sample_weight=dataset.weight).predict(censored) < bound_ms
+    weight = np.full(int(below.sum()), CENSORED_WEIGHT * dataset.weight.mean())
+    labels = np.concatenate([dataset.y_ms, bound_ms[below]])
+    return np.vstack([X, censored[below]]), labels, np.concatenate([dataset.weight, weight])
 
 
 def estimator_of(model: str, **wanted: Any) -> Any:
@@ -110,15 +163,6 @@ def _operations_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any
     table = {key: float(ms) - call_ms for key, ms in zip(rows.keys, rows.y_ms, strict=True)} | {SKELETON: 0.0}
     _, costs = space.circuit.linear(table)
     return np.array([costs.get((site.name, i), 0.0) for site in space.sites for i in range(len(site.options))])
-
-
-def _held_out(estimator: Any, X: NDArray[Any], y_ms: NDArray[Any], weight: NDArray[Any], seed: int) -> NDArray[Any]:
-    """Return ``(n,)`` predictions in ms, each by a model that has not seen its row."""
-    predicted = np.empty(len(y_ms))
-    for learn, test in KFold(FOLDS, shuffle=True, random_state=seed).split(X):
-        model: Any = clone(estimator)
-        predicted[test] = model.fit(X[learn], y_ms[learn], sample_weight=weight[learn]).predict(X[test])
-    return predicted
 
 
 def _fit_text(d: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def quickstart(
     store, predictor, result = out / "run.db", out / "predictor", out / "result"
     collected = collect(SPACE, store, device=device, count=200, plan="quick", seed=seed, progress=progress, stop=stop)
     go_on(stop)
-    fitted = fit(store, predictor, steps=1000, seed=seed, progress=progress)
+    fitted = fit(store, predictor, seed=seed, progress=progress)
     with Store(store) as opened:
         latencies = LatencyDataset.from_store(opened).ok().y_ms
     fast, middle = np.quantile(latencies, [0.1, 0.5])

@@ -41,6 +41,7 @@ def search(
     *,
     target_ms: float | None = None,
     lam: float | None = None,
+    upper_bound: bool = False,
     method: str = "la_darts",
     task: str = "digits",
     device: str = "local",
@@ -58,15 +59,19 @@ def search(
 ) -> Outcome:
     """Search under a latency target, train what is found, and measure the trained network: pass or fail.
 
-    Networks are timed into ``store``: by default the one that the predictor was learnt from, whose sentinel readings
-    tell the device's states apart. Torch runs on ``train_threads`` threads: the layers of a small supernet are so short
-    that more of them spend their time waiting for each other, for seconds where another process wants a core.
+    With ``upper_bound`` the search follows the upper end of the predictor's interval: fewer networks that look fast
+    enough turn out not to be. Networks are timed into ``store``: by default the one that the predictor was learnt from,
+    whose sentinel readings tell the device's states apart. Torch runs on ``train_threads`` threads: the layers of a
+    small supernet are so short that more of them spend their time waiting for each other, for seconds where another
+    process wants a core.
     """
     chosen, place, timing = space_of(space), device_of(device), named(plan)
     kept = load(predictor)
     kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint)
     if not isinstance(kept.predictor, DifferentiablePredictor):
-        raise UsageError(f"{predictor} holds the model {kept.model}, which has no gradient; fit mlp or ridge to search")
+        raise UsageError(
+            f"{predictor} holds the model {kept.model}, which has no gradient; fit gp, mlp or ridge to search"
+        )
     encoding = kept.binding.encoding
     recipe = registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
     images = load_task(task, seed=seed)
@@ -94,7 +99,7 @@ def search(
         result = run(
             chosen,
             recipe,
-            kept.predictor.module,
+            kept.upper_bound(COVERAGE) if upper_bound else kept.predictor.module,
             encoding,
             images,
             measure=lambda architectures: measure(Items.of(chosen, architectures, batch=place.batch)),

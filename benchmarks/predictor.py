@@ -1,0 +1,261 @@
+"""The predictor on public tables: every protocol, beside the simple baselines.
+
+    python benchmarks/predictor.py --tables FOLDER [--part brp] [--seeds 5] [--out predictor.json]
+
+``FOLDER`` holds ``nasbench201.parquet`` and ``fbnet.parquet``: option indices ``e0..`` or ``b0..``, latencies in ms.
+All selection is on the rows learnt from; nothing depends on a device's name.
+
+* ``brp``: 900 rows to learn from and 100 to choose by, all others tested; also with 200 rows.
+* ``help``: HELP's Table 3: pool 0-899, test 900-1899, the middle 80 % of each device, 10 samples, Spearman.
+* ``nasflat``: 20 samples on each target, 900 (FBNet 4,000) labels on each source, Spearman over all networks.
+* ``gradient``: every single-operation swap with a true effect above 5 %, predicted against tabulated, Spearman.
+* ``speed``: networks a second with encodings ready, and seconds to fit 1,000 rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from scipy.stats import spearmanr
+
+from tempograd import registry
+from tempograd.predictor.choice import choose_encoding
+from tempograd.predictor.design import d_optimal
+from tempograd.verbs.evaluate import evaluate
+from tempograd.verbs.fit import encodings_of, estimator_of
+
+BASELINES = ("gp", "mlp", "ridge", "trees")
+SIX = ("titan_rtx_256", "gold_6226", "pixel2", "raspi4", "eyeriss", "fpga")
+NVIDIA, TITAN = "1080ti_1 1080ti_32", "titan_rtx_1 titan_rtx_32"
+PHONES = "silver_4114 silver_4210r samsung_a50 pixel3 essential_ph_1 samsung_s7"
+NASFLAT = {
+    "ND": (f"{NVIDIA} 1080ti_256 {PHONES}", " ".join(SIX)),
+    "N4": ("latbench:* eyeriss pixel2", "1080ti_1 2080ti_1 titan_rtx_1"),
+    "FD": (f"{NVIDIA} 1080ti_64 {PHONES}", "fpga raspi4 eyeriss"),
+    "F1": (f"2080ti_1 essential_ph_1 silver_4114 {TITAN}", "eyeriss fpga raspi4 samsung_a50 samsung_s7"),
+    "F3": ("essential_ph_1 pixel2 pixel3 raspi4 samsung_s7", f"{NVIDIA} 2080ti_1 {TITAN}"),
+    "F4": (
+        "1080ti_64 2080ti_1 eyeriss gold_6226 gold_6240 raspi4 samsung_s7 silver_4210r " + TITAN,
+        "1080ti_1 pixel2 essential_ph_1",
+    ),
+}  # fmt: skip
+
+
+def columns_of(table: Any) -> list[str]:
+    return [name for name in table.column_names if name.startswith(("help:", "latbench:"))]
+
+
+def brp(folder: Path, seeds: int, models: tuple[str, ...], train: int, columns: list[str]) -> dict[str, Any]:
+    """Judge every model on every column of NAS-Bench-201."""
+    path, found = folder / "nasbench201.parquet", {}
+    for column in columns or columns_of(pq.read_table(path)):
+        for model in models:
+            done = evaluate(path, space="nasbench201", columns=[column], train=train, seeds=seeds, model=model).document
+            found[f"{column} {model}"] = done
+            parts = [f"{done[f'within_{k}_pct']['mean']:.1f} ({done[f'within_{k}_pct']['sd']:.1f})" for k in (1, 5, 10)]
+            cover = done.get("coverage_pct", {"mean": float("nan")})["mean"]
+            print(f"{column:52} {model:6} {' '.join(parts)} MAPE {done['mape_pct']['mean']:.2f} cover {cover:.1f} "
+                  f"fit {done['fit_seconds']['mean']:.0f} s {set(done['encodings'])}", flush=True)  # fmt: skip
+    return found
+
+
+class Few:
+    """A table with the features that few samples are enough for: one-hots and counts."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.table = pq.read_table(folder / f"{name}.parquet")
+        if name == "nasbench201":
+            space = registry.create("space", "nasbench201")
+            rows = zip(*(self.table.column(f"e{i}").to_pylist() for i in range(6)), strict=True)
+            self.X, self.blocks = space.encode([space.architecture(r) for r in rows], "counts"), space.count_blocks
+            self.rows = 900
+        else:
+            taken = np.stack([self.table.column(f"b{i}").to_numpy() for i in range(22)], axis=1)
+            one_hot = np.eye(9)[taken]
+            sizes = np.stack([np.log(self.table.column(c).to_numpy()) for c in ("flops", "params")], axis=1)
+            counts = np.hstack([one_hot.sum(axis=1), sizes])
+            self.X, self.blocks = np.hstack([one_hot.reshape(len(taken), -1), counts]), (198, counts.shape[1])
+            self.rows = 4000
+
+    @property
+    def counts(self) -> np.ndarray:
+        return self.X[:, self.blocks[0] :]
+
+    def labels(self, device: str) -> np.ndarray:
+        return self.table.column(device).to_numpy().astype(float)
+
+    def devices(self, text: str) -> list[str]:
+        known, found = columns_of(self.table), []
+        for name in text.split():
+            found += [c for c in known if c.startswith("latbench:")] if name == "latbench:*" else [f"help:{name}"]
+        return [name for name in found if name in known]
+
+
+def few(X: np.ndarray, blocks: tuple[int, ...], y: np.ndarray, rows: np.ndarray, sources: np.ndarray | None) -> Any:
+    """Return the predictor of a device from few rows."""
+    if sources is not None:
+        X, blocks = np.hstack([X, sources]), (*blocks, sources.shape[1])
+    model = estimator_of("transfer", blocks=blocks, sources=sources is not None)
+    return model.fit(X[rows], y[rows]).predict(X), model.uses_sources_
+
+
+def help_table(folder: Path, seeds: int) -> dict[str, Any]:
+    """Run HELP's Table 3."""
+    data, found = Few(folder, "nasbench201"), {}
+    for device in SIX:
+        y = data.labels(f"help:{device}")
+        low, high = np.quantile(y[:1900], [0.1, 0.9])
+        middle = (y >= low) & (y <= high)
+        pool, test = np.flatnonzero(middle[:900]), 900 + np.flatnonzero(middle[900:1900])
+        for sampling in ("random", "d_optimal"):
+            scores = []
+            for seed in range(seeds):
+                rng = np.random.default_rng(seed)
+                few_rows = rng.permutation(pool)
+                candidates = few_rows[: 2 * len(pool) // 3]
+                picked = candidates[d_optimal(data.counts[candidates], 10, rng)]
+                rows = few_rows[:10] if sampling == "random" else picked
+                scores.append(spearmanr(few(data.X, data.blocks, y, rows, None)[0][test], y[test]).statistic)
+            found[f"{device} {sampling}"] = {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1))}
+    for sampling in ("random", "d_optimal"):
+        mean = float(np.mean([v["mean"] for k, v in found.items() if k.endswith(sampling)]))
+        found[f"mean {sampling}"] = {"mean": mean}
+        print(f"HELP Table 3, 10 samples, {sampling}: {mean:.3f}", flush=True)
+    return found
+
+
+def nasflat(folder: Path, seeds: int) -> dict[str, Any]:
+    """Run NASFLAT's sets: without sources, with chosen samples, with sources, with both."""
+    found: dict[str, Any] = {}
+    tables = {"N": Few(folder, "nasbench201"), "F": Few(folder, "fbnet")}
+    for name, (sources, targets) in NASFLAT.items():
+        data = tables[name[0]]
+        others = []
+        for device in data.devices(sources):
+            y = data.labels(device)
+            known = np.flatnonzero(np.isfinite(y) & (y > 0))
+            rows = np.random.default_rng(0).permutation(known)[: data.rows]
+            others.append(few(data.X, data.blocks, y, rows[:900], None)[0])
+        columns = np.stack(others, axis=1)
+        scores: dict[str, list[float]] = {}
+        for device in data.devices(targets):
+            y = data.labels(device)
+            known = np.flatnonzero(np.isfinite(y) & (y > 0))
+            for seed in range(seeds):
+                rng = np.random.default_rng(seed)
+                order = rng.permutation(known)
+                chosen = order[:2000][d_optimal(data.counts[order[:2000]], 20, rng)]
+                for way, rows in (("random", order[:20]), ("chosen", chosen)):
+                    for kind, features in (("alone", None), ("sources", columns)):
+                        predicted, _ = few(data.X, data.blocks, y, rows, features)
+                        scores.setdefault(f"{way} {kind}", []).append(spearmanr(predicted[known], y[known]).statistic)
+        found[name] = {way: {"mean": float(np.mean(v)), "sd": float(np.std(v))} for way, v in scores.items()}
+        print(name, {way: round(v["mean"], 3) for way, v in found[name].items()}, flush=True)
+    return found
+
+
+def gradient(folder: Path, seeds: int) -> dict[str, Any]:
+    """Judge the slope that a search uses: the effect of swaps, at sampled networks of the i7."""
+    from tempograd.search.objective import PredictorCost
+
+    table = pq.read_table(folder / "nasbench201.parquet")
+    space = registry.create("space", "nasbench201")
+    column = next(c for c in table.column_names if "i7" in c)
+    y = {tuple(r): v for *r, v in zip(*(table.column(f"e{i}").to_pylist() for i in range(6)),
+                                       table.column(column).to_pylist(), strict=True)}  # fmt: skip
+    y = {k: v for k, v in y.items() if v is not None and np.isfinite(v)}
+    keys = list(y)
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        order = np.random.default_rng(seed).permutation(len(keys))
+        learn = [space.architecture(keys[i]) for i in order[:900]]
+        labels = np.array([y[a.choices] for a in learn])
+        at = [space.architecture(keys[i]) for i in order[1000:1300]]
+        for model, encoding in (("gp", "compiled"), ("mlp", "pruned")):
+            fitted = estimator_of(model, random_state=seed, stages=space.schedule)
+            fitted.fit(space.encode(learn, encoding), labels)
+            cost = PredictorCost(fitted.module, space, encoding)
+            gates = {site: gate.requires_grad_() for site, gate in space.gates(at).items()}
+            cost(gates).sum().backward()
+            true, predicted = [], []
+            for n, architecture in enumerate(at):
+                for column_number, site in enumerate(space.sites):
+                    slope = gates[site.name].grad[n]
+                    for option in range(len(site.options)):
+                        other = list(architecture.choices)
+                        other[column_number] = option
+                        if option != architecture.choices[column_number] and tuple(other) in y:
+                            effect = y[tuple(other)] - y[architecture.choices]
+                            if abs(effect) > 0.05 * y[architecture.choices]:
+                                true.append(effect)
+                                predicted.append(float(slope[option] - slope[architecture.choices[column_number]]))
+            found.setdefault(f"{model} {encoding}", []).append(float(spearmanr(true, predicted).statistic))
+    result = {k: {"mean": float(np.mean(v)), "sd": float(np.std(v))} for k, v in found.items()}
+    print("gradient", result, flush=True)
+    return result
+
+
+def speed(folder: Path) -> dict[str, float]:
+    """Time predictions with encodings ready, and a fit of 1,000 rows."""
+    table = pq.read_table(folder / "nasbench201.parquet")
+    space = registry.create("space", "nasbench201")
+    y = table.column("latbench:desktop-cpu-core-i7-7820x-fp32").to_numpy().astype(float)
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(y)))[:1000]
+    architectures = [space.architecture([table.column(f"e{i}")[int(n)].as_py() for i in range(6)]) for n in rows]
+    encodings = {name: space.encode(architectures, name) for name in encodings_of(space, "gp")}
+    start = perf_counter()
+    encoding = choose_encoding(encodings, y[rows])
+    estimator_of("gp", stages=space.schedule).fit(encodings[encoding], y[rows])
+    found = {"fit_1000_seconds": perf_counter() - start}
+    x = torch.from_numpy(np.tile(space.encode(architectures, "pruned"), (20, 1))).float()
+
+    def rate(predict: Callable[[torch.Tensor], Any]) -> float:
+        predict(x)
+        start = perf_counter()
+        for _ in range(3):
+            predict(x)
+        return 3 * len(x) / (perf_counter() - start)
+
+    with torch.no_grad():
+        for name, members in (("single_mlp", 1), ("ensemble_of_5", 5)):
+            model = estimator_of("mlp", members=members, steps=20).fit(encodings["pruned"], y[rows])
+            found[f"{name}_networks_per_second"] = rate(model.module)
+    print(found, flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, required=True)
+    parser.add_argument("--part", action="append", choices=("brp", "brp200", "help", "nasflat", "gradient", "speed"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--models", default=",".join(BASELINES))
+    parser.add_argument("--columns", default="")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("predictor.json"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    parts = chosen.part or ["brp", "help", "nasflat", "gradient", "speed"]
+    models, columns = tuple(chosen.models.split(",")), [c for c in chosen.columns.split(",") if c]
+    found: dict[str, Any] = {}
+    for part in parts:
+        if part.startswith("brp"):
+            found[part] = brp(chosen.tables, chosen.seeds, models, 200 if part == "brp200" else 900, columns)
+        elif part == "speed":
+            found[part] = speed(chosen.tables)
+        else:
+            run = {"help": help_table, "nasflat": nasflat, "gradient": gradient}[part]
+            found[part] = run(chosen.tables, chosen.seeds)
+        chosen.out.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
