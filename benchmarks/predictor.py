@@ -7,7 +7,7 @@ All selection is on the rows learnt from; nothing depends on a device's name.
 
 * ``brp``: 900 rows to learn from and 100 to choose by, all others tested; also with 200 rows.
 * ``help``: HELP's Table 3: pool 0-899, test 900-1899, the middle 80 % of each device, 10 samples, Spearman.
-* ``nasflat``: 20 samples on each target, 900 (FBNet 4,000) labels on each source, Spearman over all networks.
+* ``nasflat``: 20 samples on each target, 900 labels on each source, Spearman over all other networks.
 * ``gradient``: every single-operation swap with a true effect above 5 %, predicted against tabulated, Spearman.
 * ``speed``: networks a second with encodings ready, and seconds to fit 1,000 rows.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -67,63 +68,24 @@ def brp(folder: Path, seeds: int, models: tuple[str, ...], train: int, columns: 
     return found
 
 
-class Few:
-    """A table with the features that few samples are enough for: one-hots and counts."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.table = pq.read_table(folder / f"{name}.parquet")
-        if name == "nasbench201":
-            space = registry.create("space", "nasbench201")
-            rows = zip(*(self.table.column(f"e{i}").to_pylist() for i in range(6)), strict=True)
-            self.X, self.blocks = space.encode([space.architecture(r) for r in rows], "counts"), space.count_blocks
-            self.rows = 900
-        else:
-            taken = np.stack([self.table.column(f"b{i}").to_numpy() for i in range(22)], axis=1)
-            one_hot = np.eye(9)[taken]
-            sizes = np.stack([np.log(self.table.column(c).to_numpy()) for c in ("flops", "params")], axis=1)
-            counts = np.hstack([one_hot.sum(axis=1), sizes])
-            self.X, self.blocks = np.hstack([one_hot.reshape(len(taken), -1), counts]), (198, counts.shape[1])
-            self.rows = 4000
-
-    @property
-    def counts(self) -> np.ndarray:
-        return self.X[:, self.blocks[0] :]
-
-    def labels(self, device: str) -> np.ndarray:
-        return self.table.column(device).to_numpy().astype(float)
-
-    def devices(self, text: str) -> list[str]:
-        known, found = columns_of(self.table), []
-        for name in text.split():
-            found += [c for c in known if c.startswith("latbench:")] if name == "latbench:*" else [f"help:{name}"]
-        return [name for name in found if name in known]
-
-
-def few(X: np.ndarray, blocks: tuple[int, ...], y: np.ndarray, rows: np.ndarray, sources: np.ndarray | None) -> Any:
-    """Return the predictor of a device from few rows."""
-    if sources is not None:
-        X, blocks = np.hstack([X, sources]), (*blocks, sources.shape[1])
-    model = estimator_of("transfer", blocks=blocks, sources=sources is not None)
-    return model.fit(X[rows], y[rows]).predict(X), model.uses_sources_
-
-
 def help_table(folder: Path, seeds: int) -> dict[str, Any]:
-    """Run HELP's Table 3."""
-    data, found = Few(folder, "nasbench201"), {}
+    """Run HELP's Table 3, without any source device."""
+    table, space = pq.read_table(folder / "nasbench201.parquet").slice(0, 1900), registry.create("space", "nasbench201")
+    rows = zip(*(table.column(f"e{i}").to_pylist() for i in range(6)), strict=True)
+    X, found = space.encode([space.architecture(row) for row in rows], "counts"), dict[str, Any]()
     for device in SIX:
-        y = data.labels(f"help:{device}")
-        low, high = np.quantile(y[:1900], [0.1, 0.9])
+        y = table.column(f"help:{device}").to_numpy().astype(float)
+        low, high = np.quantile(y, [0.1, 0.9])
         middle = (y >= low) & (y <= high)
-        pool, test = np.flatnonzero(middle[:900]), 900 + np.flatnonzero(middle[900:1900])
+        pool, test = np.flatnonzero(middle[:900]), 900 + np.flatnonzero(middle[900:])
         for sampling in ("random", "d_optimal"):
             scores = []
             for seed in range(seeds):
                 rng = np.random.default_rng(seed)
-                few_rows = rng.permutation(pool)
-                candidates = few_rows[: 2 * len(pool) // 3]
-                picked = candidates[d_optimal(data.counts[candidates], 10, rng)]
-                rows = few_rows[:10] if sampling == "random" else picked
-                scores.append(spearmanr(few(data.X, data.blocks, y, rows, None)[0][test], y[test]).statistic)
+                learn = rng.permutation(pool)
+                learn = learn[:10] if sampling == "random" else learn[d_optimal(X[learn], 10, rng)]
+                model = estimator_of("transfer", blocks=space.count_blocks).fit(X[learn], y[learn])
+                scores.append(spearmanr(model.predict(X[test]), y[test]).statistic)
             found[f"{device} {sampling}"] = {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1))}
     for sampling in ("random", "d_optimal"):
         mean = float(np.mean([v["mean"] for k, v in found.items() if k.endswith(sampling)]))
@@ -133,32 +95,27 @@ def help_table(folder: Path, seeds: int) -> dict[str, Any]:
 
 
 def nasflat(folder: Path, seeds: int) -> dict[str, Any]:
-    """Run NASFLAT's sets: without sources, with chosen samples, with sources, with both."""
+    """Run NASFLAT's sets, 20 samples: with and without sources, drawn at random and chosen."""
     found: dict[str, Any] = {}
-    tables = {"N": Few(folder, "nasbench201"), "F": Few(folder, "fbnet")}
     for name, (sources, targets) in NASFLAT.items():
-        data = tables[name[0]]
-        others = []
-        for device in data.devices(sources):
-            y = data.labels(device)
-            known = np.flatnonzero(np.isfinite(y) & (y > 0))
-            rows = np.random.default_rng(0).permutation(known)[: data.rows]
-            others.append(few(data.X, data.blocks, y, rows[:900], None)[0])
-        columns = np.stack(others, axis=1)
-        scores: dict[str, list[float]] = {}
-        for device in data.devices(targets):
-            y = data.labels(device)
-            known = np.flatnonzero(np.isfinite(y) & (y > 0))
-            for seed in range(seeds):
-                rng = np.random.default_rng(seed)
-                order = rng.permutation(known)
-                chosen = order[:2000][d_optimal(data.counts[order[:2000]], 20, rng)]
-                for way, rows in (("random", order[:20]), ("chosen", chosen)):
-                    for kind, features in (("alone", None), ("sources", columns)):
-                        predicted, _ = few(data.X, data.blocks, y, rows, features)
-                        scores.setdefault(f"{way} {kind}", []).append(spearmanr(predicted[known], y[known]).statistic)
-        found[name] = {way: {"mean": float(np.mean(v)), "sd": float(np.std(v))} for way, v in scores.items()}
-        print(name, {way: round(v["mean"], 3) for way, v in found[name].items()}, flush=True)
+        file, space = ("nasbench201", "nasbench201") if name[0] == "N" else ("fbnet", "mbconv")
+        path = folder / f"{file}.parquet"
+        known = columns_of(pq.read_table(path))
+
+        def named(text: str, known: list[str] = known) -> list[str]:
+            wanted = [[c for c in known if c.startswith("latbench:")] if d == "latbench:*" else [f"help:{d}"]
+                      for d in text.split()]  # fmt: skip
+            return [column for columns in wanted for column in columns if column in known]
+
+        for sampling, others in product(("random", "d_optimal"), ((), named(sources))):
+            done = evaluate(path, space=space, columns=named(targets), source_columns=others, train=20, valid=0,
+                            seeds=seeds, model="transfer", sampling=sampling).document  # fmt: skip
+            way = f"{sampling}{' sources' if others else ''}"
+            each = {d["column"]: d["spearman"] for d in done["devices"]}
+            found[f"{name} {way}"] = {"mean": float(np.mean([v["mean"] for v in each.values()])), "devices": each}
+            used = [d.get("uses_sources") for d in done["devices"]]
+            print(f"{name} {way:20} {found[f'{name} {way}']['mean']:.3f}",
+                  {k.rpartition(":")[2]: round(v["mean"], 3) for k, v in each.items()}, used, flush=True)  # fmt: skip
     return found
 
 

@@ -47,7 +47,8 @@ class SearchSpace(ABC):
         encodings: names that ``encode`` and ``relax`` take, the default first.
         graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``compiled`` adds features
             of the compiled graph to the last of ``encodings``, ``full`` those and that to the raw encoding. ``counts``
-            adds to all of ``encodings`` how many sites take each option: enough for a few samples.
+            adds to all of ``encodings`` how many sites take each option, and the network's size: enough for a few
+            samples.
         rules: which combinations of choices are architectures.
     """
 
@@ -271,7 +272,8 @@ class SearchSpace(ABC):
         choices = np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
         if encoding == "counts":
             views = [self.encode(architectures, name) for name in self.encodings]
-            return np.concatenate([*views, *(view @ self._composition for view in views)], axis=1)
+            counted = [view @ self._composition for view in views]
+            return np.concatenate([*views, *counted, self._sizes(architectures)], axis=1)
         if encoding in self.graph_encodings:
             from .compiled import encode
 
@@ -292,11 +294,20 @@ class SearchSpace(ABC):
         names = list(dict.fromkeys(columns))
         return np.eye(len(names), dtype=np.float32)[[names.index(option) for option in columns]]
 
+    def _sizes(self, architectures: Sequence[Architecture]) -> NDArray[np.float32]:
+        """Return ``(n, 2)``: the logarithms of the multiply-accumulates and parameters of what was chosen."""
+        from .circuit import counts
+
+        gates = self.gates(architectures)
+        tables = [counts(self.graph, self.operations, unit) for unit in ("macs", "parameters")]
+        sizes = [np.broadcast_to(self.circuit.cost(t, gates).numpy(), len(architectures)) for t in tables]
+        return np.log1p(np.stack(sizes, axis=1)).astype(np.float32)
+
     @property
     def count_blocks(self) -> tuple[int, int]:
-        """Return how many columns of the encoding ``counts`` are one-hots, and how many are counts."""
+        """Return how many columns of the encoding ``counts`` are one-hots, and how many are counts and sizes."""
         views = len(self.encodings)
-        return views * sum(self.widths), views * self._composition.shape[1]
+        return views * sum(self.widths), views * self._composition.shape[1] + 2
 
     def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
         """Return the architectures of a raw ``(n, d)`` encoding."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,14 +61,14 @@ def evaluate(
     if source_columns and model != "transfer":
         raise UsageError(f"source columns are for the model transfer, not for {model}: leave them out")
     devices: list[dict[str, Any]] = []
+    sources = [_source(chosen, table, name) for name in source_columns]
     done, todo = 0, len(columns) * seeds
     for column in columns:
         found = _Device(chosen, read_table(table, chosen, column))
         rows: list[dict[str, Any]] = []
         for seed in range(seeds):
             progress("judging", done, todo)
-            sources = [_source(chosen, table, name, found, seed) for name in source_columns]
-            rows.append(_one(found, sources, train, valid, seed, model, sampling))
+            rows.append(_one(found, [source(found) for source in sources], train, valid, seed, model, sampling))
             done += 1
         devices.append(_summary(column, found, rows, train, valid))
     progress("judging", todo, todo)
@@ -103,14 +103,14 @@ class _Device:
         return np.array([any(not cell.canonical(t) for cell in self.space.compiled_cells) for t in taken])
 
 
-def _source(space: SearchSpace, table: Path, column: str, device: _Device, seed: int) -> NDArray[np.float64]:
-    """Return the log latency of a device's architectures on another device, as learnt from 900 of its rows."""
+def _source(space: SearchSpace, table: Path, column: str) -> Callable[[_Device], NDArray[np.float64]]:
+    """Return the log latency on one device, learnt from 900 of its rows, as a function of another's architectures."""
     found = _Device(space, read_table(table, space, column))
-    rows = np.random.default_rng([seed, 1]).permutation(len(found.table.y_ms))[:SOURCE_ROWS]
+    rows = np.random.default_rng(1).permutation(len(found.table.y_ms))[:SOURCE_ROWS]
     y = found.table.y_ms[rows]
-    name = choose_encoding({n: found.encode(n)[rows] for n in encodings_of(space, "gp")}, y, seed=seed)
-    model = estimator_of("gp", random_state=seed, stages=space.schedule).fit(found.encode(name)[rows], y)
-    return np.log(model.predict(device.encode(name)))
+    encoding = choose_encoding({n: found.encode(n)[rows] for n in encodings_of(space, "gp")}, y)
+    model = estimator_of("gp", stages=space.schedule).fit(found.encode(encoding)[rows], y)
+    return lambda device: np.log(model.predict(device.encode(encoding)))
 
 
 def _one(

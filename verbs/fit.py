@@ -103,7 +103,7 @@ def encodings_of(space: SearchSpace, model: str) -> tuple[str, ...]:
     if model == "transfer":
         return ("counts",)
     if model == "lookup":
-        return ("raw",)  # a table has one entry an option
+        return space.encodings  # a table has one entry an option, and no other features
     return (*space.encodings, *(name for name in space.graph_encodings if name != "counts"))
 
 

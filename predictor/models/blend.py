@@ -13,7 +13,7 @@ from torch import nn
 
 from ... import registry
 from ...errors import InputRefusedError, UsageError
-from ..estimator import LatencyModel, fit_held_out
+from ..estimator import LatencyModel, fit_held_out, params_of
 from ..predictor import Array, State
 from ..schedule import Stages
 
@@ -114,12 +114,13 @@ class BlendLatency(LatencyModel):
             state, config = member.get_state()
             arrays |= {f"{number}.{key}": array for key, array in state.items()}
             members.append({"model": name, "weight": self.weights_[name], "config": config})
-        return arrays, {"members": members}
+        params = {"budget_s": float(self.budget_s), "random_state": self.random_state}
+        return arrays, {"params": params, "members": members}
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> Self:
         """Restore what ``get_state`` gave; an InputRefusedError tells what does not fit."""
-        model = cls()
+        model = cls(**params_of(config, cls))
         model._restore_support(arrays)
         model.weights_, model.members_ = {}, {}
         members = config.get("members")

@@ -131,17 +131,21 @@ def _averaged(X: Array, y_ms: Array, weight: Array, blocks: Sequence[int]) -> tu
     evidence: list[float] = []
     weights: list[Array] = []
     left_out: list[Array] = []
-    strengths = [s for s in product(STRENGTHS, repeat=len(blocks)) if max(s) == max(STRENGTHS)]
-    for strength, signal in product(strengths, SCALES):
-        mixed = sum((s * k for s, k in zip(strength, kernels, strict=True)), np.zeros((n, n)))
-        covariance = signal * mixed + signal + np.diag(1 / weight)  # the second term is the intercept's
-        inverted = np.linalg.inv(covariance)
-        alpha = inverted @ target
-        variance = float(target @ alpha) / n  # of the noise, at its most likely
-        evidence.append(-0.5 * (n * np.log(variance) + float(np.linalg.slogdet(covariance)[1])))
-        slopes = [s * signal / size * (part.T @ alpha) for s, size, part in zip(strength, sizes, parts, strict=True)]
-        weights.append(np.concatenate([*slopes, np.zeros(width - edges[-1]), [signal * alpha.sum()]]))
-        left_out.append(target - alpha / np.diagonal(inverted))
+    root = np.sqrt(weight)
+    for strength in (s for s in product(STRENGTHS, repeat=len(blocks)) if max(s) == max(STRENGTHS)):
+        mixed = sum((s * k for s, k in zip(strength, kernels, strict=True)), np.ones((n, n)))  # ones: the intercept's
+        values, vectors = np.linalg.eigh(root[:, None] * mixed * root)
+        whitened, vectors = vectors.T @ (root * target), root[:, None] * vectors
+        for signal in SCALES:
+            covariance = signal * np.maximum(values, 0) + 1  # of the whitened target, along each vector
+            alpha = vectors @ (whitened / covariance)
+            variance = float(target @ alpha) / n  # of the noise, at its most likely
+            evidence.append(-0.5 * (n * np.log(variance) + float(np.log(covariance).sum())))
+            slopes = [
+                s * signal / size * (part.T @ alpha) for s, size, part in zip(strength, sizes, parts, strict=True)
+            ]
+            weights.append(np.concatenate([*slopes, np.zeros(width - edges[-1]), [signal * alpha.sum()]]))
+            left_out.append(target - alpha / (vectors**2 / covariance).sum(axis=1))
     share = np.exp(np.array(evidence) - max(evidence))
     share /= share.sum()
     slope = share @ np.array(weights)

@@ -26,7 +26,8 @@ def test_is_no_worse_than_its_members_on_new_networks(parallel):
     blend = quick("ridge", "gp").fit(X[:300], y[:300])
     alone = [quick(name).fit(X[:300], y[:300]) for name in ("ridge", "gp")]
     assert mape(y[300:], blend.predict(X[300:])) < 1.05 * min(mape(y[300:], m.predict(X[300:])) for m in alone)
-    assert mape(y[:300], blend.held_out_ms_) == pytest.approx(mape(y[300:], blend.predict(X[300:])), rel=0.3)
+    promised, found = mape(y[:300], blend.held_out_ms_), mape(y[300:], blend.predict(X[300:]))
+    assert 0.8 * found < promised < 2 * found  # members are judged with less than all rows, so rather too severely
 
 
 def test_one_member_is_that_member(additive):
@@ -68,6 +69,6 @@ def test_refuses_members_that_cannot_be_blended(additive, models, names):
     ],
 )
 def test_refuses_a_damaged_state(additive, members):
-    arrays, _ = quick("ridge").fit(additive.X, additive.y_ms).get_state()
+    arrays, config = quick("ridge").fit(additive.X, additive.y_ms).get_state()
     with pytest.raises(InputRefusedError, match=r"member"):
-        BlendLatency.from_state(arrays, {"members": members})
+        BlendLatency.from_state(arrays, config | {"members": members})

@@ -144,7 +144,7 @@ def test_state_without_any_one_array_is_refused(name, additive):
     arrays, config = model.get_state()
     for missing in arrays:
         rest = {key: value for key, value in arrays.items() if key != missing}
-        with pytest.raises(InputRefusedError, match=missing):
+        with pytest.raises(InputRefusedError, match=missing.rpartition(".")[2]):  # a member's, without its number
             type(model).from_state(rest, config)
 
 
