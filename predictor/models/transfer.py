@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
 from ..estimator import LatencyModel, array_of, params_of
@@ -68,12 +69,13 @@ class TransferLatency(LatencyModel):
         if sum(blocks) != features.shape[1] or min(blocks) < 1:
             raise UsageError(f"blocks={blocks} add up to {sum(blocks)}; the features are {features.shape[1]}")
         alone = blocks[:-1] if self.sources and len(blocks) > 1 else blocks
-        found, left_out, error = _averaged(features, y_ms, weight, alone)
         self.uses_sources_ = False
-        if len(alone) < len(blocks):
-            other, other_left_out, other_error = _averaged(features, y_ms, weight, blocks)
-            if other_error < GAIN * error:
-                self.uses_sources_, found, left_out = True, other, other_left_out
+        with threadpool_limits(1):  # matrices too small to gain by more threads, and the cores are not ours alone
+            found, left_out, error = _averaged(features, y_ms, weight, alone)
+            if len(alone) < len(blocks):
+                other, other_left_out, other_error = _averaged(features, y_ms, weight, blocks)
+                if other_error < GAIN * error:
+                    self.uses_sources_, found, left_out = True, other, other_left_out
         self.coef_, self.intercept_ = found.coef, found.intercept
         given = np.ones(len(np.asarray(y)), bool) if sample_weight is None else np.asarray(sample_weight, float) > 0
         floor_ms = FLOOR_SHARE * float(y_ms.min())
