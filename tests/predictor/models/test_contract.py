@@ -32,6 +32,7 @@ EXPECTED_FAILURES = {
     "LatencyMLP": {_WEIGHTED: "stochastic training: batches and hold-outs are drawn over rows, not over weight"},
     "GaussianProcessLatency": {_WEIGHTED: "two equal rows are two measurements, each with noise of its own"},
     "TransferLatency": {_WEIGHTED: "two equal rows are two measurements, each with noise of its own"},
+    "SklearnGP": {_WEIGHTED: "two equal rows are two measurements, each with noise of its own"},
     "TreesLatency": {_WEIGHTED: "histogram bins and smallest leaves count rows, not weight"},
 }
 
