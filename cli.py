@@ -36,6 +36,7 @@ Store = Annotated[Path, typer.Option(help="The file that measurements are kept i
 Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
+MODELS = "blend, gp, lookup, mlp, ridge, sklearn_gp, transfer or trees; by default gp, or transfer below 100 networks."
 INTERRUPTED = 130
 
 
@@ -144,7 +145,10 @@ def export(
 def fit(
     store: Store,
     out: Annotated[Path, typer.Option(help="Directory for the predictor and its card.")],
-    model: Annotated[str, typer.Option(help="gp, mlp, ridge, trees, lookup or transfer.")] = "gp",
+    model: Annotated[str | None, typer.Option(help=MODELS)] = None,
+    source: Annotated[
+        list[Path] | None, typer.Option(help="Store of another device to transfer from; repeatable.")
+    ] = None,
     space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
     device: Annotated[str | None, typer.Option(help="Which fingerprint id, if the store holds several.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps of gp or mlp; fewer are faster.")] = None,
@@ -156,8 +160,9 @@ def fit(
 
     with _progress() as (progress, _):
         result = verb.fit(
-            store, out, model=model, space=space, device=device, steps=steps, seed=seed, progress=progress
-        )
+            store, out, model=model, sources=source or [], space=space, device=device, steps=steps, seed=seed,
+            progress=progress,
+        )  # fmt: skip
     following = f"tempograd search --space '{result.document['space']}' --predictor {out} --target-ms T --out result/"
     _show(as_json, result.document, result.text, following, result.exit_code)
 
@@ -183,12 +188,12 @@ def evaluate(
     space: Space,
     column: Annotated[list[str], typer.Option("--column", "--target-columns", help="Latency column; repeatable.")],
     source_columns: Annotated[
-        list[str] | None, typer.Option(help="Column of a device to transfer from; repeatable, for --model transfer.")
+        list[str] | None, typer.Option(help="Column of a device to transfer from; repeatable.")
     ] = None,
     train: Annotated[int, typer.Option(min=2, help="Rows to learn from.")] = 900,
     valid: Annotated[int, typer.Option(min=0, help="Rows to choose the encoding by.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Random splits.")] = 3,
-    model: Annotated[str, typer.Option(help="gp, mlp, ridge, trees, lookup or transfer.")] = "gp",
+    model: Annotated[str | None, typer.Option(help=MODELS)] = None,
     sampling: Annotated[str, typer.Option(help="Which rows to learn from: random or d_optimal.")] = "random",
     as_json: Json = False,
 ) -> None:

@@ -69,28 +69,35 @@ def brp(folder: Path, seeds: int, models: tuple[str, ...], train: int, columns: 
 
 
 def help_table(folder: Path, seeds: int) -> dict[str, Any]:
-    """Run HELP's Table 3, without any source device."""
+    """Run HELP's Table 3: 10 samples, 900 labels of networks 0-899 on each source."""
     table, space = pq.read_table(folder / "nasbench201.parquet").slice(0, 1900), registry.create("space", "nasbench201")
     rows = zip(*(table.column(f"e{i}").to_pylist() for i in range(6)), strict=True)
-    X, found = space.encode([space.architecture(row) for row in rows], "counts"), dict[str, Any]()
+    X, blocks = space.encode([space.architecture(row) for row in rows], "counts"), space.count_blocks
+    labels = {column: table.column(column).to_numpy().astype(float) for column in columns_of(table)}
+    first = [labels[f"help:{device}"][:900] for device in NASFLAT["ND"][0].split()]
+    sources = tuple(estimator_of("transfer", blocks=blocks).fit(X[:900], y).line_ for y in first)
+    found: dict[str, Any] = {}
     for device in SIX:
-        y = table.column(f"help:{device}").to_numpy().astype(float)
+        y = labels[f"help:{device}"]
         low, high = np.quantile(y, [0.1, 0.9])
         middle = (y >= low) & (y <= high)
         pool, test = np.flatnonzero(middle[:900]), 900 + np.flatnonzero(middle[900:])
-        for sampling in ("random", "d_optimal"):
+        for sampling, others in product(("random", "d_optimal"), ((), sources)):
             scores = []
             for seed in range(seeds):
                 rng = np.random.default_rng(seed)
                 learn = rng.permutation(pool)
-                learn = learn[:10] if sampling == "random" else learn[d_optimal(X[learn], 10, rng)]
-                model = estimator_of("transfer", blocks=space.count_blocks).fit(X[learn], y[learn])
+                told = np.hstack([X[:, -blocks[-1] :], *(line(X)[:, None] for line in others)])
+                kinds = (blocks[-1], len(others)) if others else ()
+                learn = learn[:10] if sampling == "random" else learn[d_optimal(told[learn], 10, rng, blocks=kinds)]
+                model = estimator_of("transfer", blocks=blocks, sources=others).fit(X[learn], y[learn])
                 scores.append(spearmanr(model.predict(X[test]), y[test]).statistic)
-            found[f"{device} {sampling}"] = {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1))}
-    for sampling in ("random", "d_optimal"):
-        mean = float(np.mean([v["mean"] for k, v in found.items() if k.endswith(sampling)]))
-        found[f"mean {sampling}"] = {"mean": mean}
-        print(f"HELP Table 3, 10 samples, {sampling}: {mean:.3f}", flush=True)
+            way = f"{sampling}{' sources' if others else ''}"
+            found[f"{device} {way}"] = {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1))}
+    for way in ("random", "d_optimal", "random sources", "d_optimal sources"):
+        each = {k.removesuffix(f" {way}"): v["mean"] for k, v in found.items() if k.partition(" ")[2] == way}
+        found[f"mean {way}"] = {"mean": float(np.mean(list(each.values())))}
+        print(f"HELP Table 3, 10 samples, {way}: {found[f'mean {way}']['mean']:.3f}", each, flush=True)
     return found
 
 
@@ -113,7 +120,7 @@ def nasflat(folder: Path, seeds: int) -> dict[str, Any]:
             way = f"{sampling}{' sources' if others else ''}"
             each = {d["column"]: d["spearman"] for d in done["devices"]}
             found[f"{name} {way}"] = {"mean": float(np.mean([v["mean"] for v in each.values()])), "devices": each}
-            used = [d.get("uses_sources") for d in done["devices"]]
+            used = [round(d["source_share"]["mean"], 2) for d in done["devices"]]
             print(f"{name} {way:20} {found[f'{name} {way}']['mean']:.3f}",
                   {k.rpartition(":")[2]: round(v["mean"], 3) for k, v in each.items()}, used, flush=True)  # fmt: skip
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,12 @@ import numpy.typing as npt
 from ..errors import UsageError
 from .linear import moments
 
-RIDGE = 1e-2  # prior precision of a design, against features of unit variance
+RIDGE = 0.5  # variance of the noise that a design reckons with, where the latency's is 1: less leads to odd corners
 
 
-def d_optimal(X: npt.ArrayLike, count: int, rng: np.random.Generator, taken: Sequence[int] = ()) -> list[int]:
+def d_optimal(
+    X: npt.ArrayLike, count: int, rng: np.random.Generator, *, blocks: Sequence[int] = (), taken: Sequence[int] = ()
+) -> list[int]:
     """Return ``count`` rows of ``X (n, d)`` that tell a linear model the most: greedy D-optimal design.
 
     Each row maximises the determinant of the information of those before it. A longer design begins with the shorter.
@@ -22,6 +25,7 @@ def d_optimal(X: npt.ArrayLike, count: int, rng: np.random.Generator, taken: Seq
         X: features of the candidates.
         count: rows to choose.
         rng: breaks ties.
+        blocks: numbers of consecutive features in each block; blocks count alike, however many features they have.
         taken: rows measured already; not chosen again.
 
     Raises:
@@ -34,17 +38,17 @@ def d_optimal(X: npt.ArrayLike, count: int, rng: np.random.Generator, taken: Seq
     if not 0 <= count <= len(features) - len(taken):
         raise UsageError(f"{count} networks asked of {len(features) - len(taken)} candidates; give more candidates")
     mean, inverse = moments(features, np.ones(len(features)))
-    z = np.column_stack([np.ones(len(features)), (features - mean) * inverse])[:, np.r_[True, inverse > 0]]
-    tie = 1 + 1e-9 * rng.random(len(z))
-    covariance = np.eye(z.shape[1]) / RIDGE
-    gone = np.zeros(len(z), bool)
-    chosen: list[int] = []
+    edges = np.cumsum([0, *(blocks or (features.shape[1],))])
+    sizes = [np.sqrt(len(edges) - 1) * np.sqrt(max(1, np.count_nonzero(inverse[a:b]))) for a, b in pairwise(edges)]
+    z = (features - mean) * inverse / np.repeat(sizes, np.diff(edges))
+    spread = (z**2).sum(axis=1) * (1 + 1e-9 * rng.random(len(z)))  # what is not yet known of each candidate
+    known = np.zeros((0, len(z)))
+    chosen: list[int] = list(taken)
     for turn in range(len(taken) + count):
-        spread = np.einsum("nd,de,ne->n", z, covariance, z)
-        row = taken[turn] if turn < len(taken) else int(np.argmax(np.where(gone, -np.inf, spread * tie)))
-        gone[row] = True
         if turn >= len(taken):
-            chosen.append(row)
-        along = covariance @ z[row]
-        covariance -= np.outer(along, along) / (1 + spread[row])
-    return chosen
+            chosen.append(int(np.argmax(np.where(np.isin(np.arange(len(z)), chosen), -1, spread))))
+        row = chosen[turn]
+        told = (z @ z[row] - known[:, row] @ known) / np.sqrt(spread[row] + RIDGE)
+        known = np.vstack([known, told])
+        spread = np.maximum(spread - told**2, 0)
+    return chosen[len(taken) :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import Any, ClassVar, cast
 
@@ -97,6 +97,12 @@ def tempered(weight: Array) -> Array:
     return bounded / bounded.mean()
 
 
+def folds(rows: int, seed: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Yield rows to learn from and rows to predict: 5 times, or as often as there are rows; never for one row."""
+    if rows > 1:
+        yield from KFold(min(FOLDS, rows), shuffle=True, random_state=seed).split(np.empty(rows))
+
+
 def fit_held_out(
     model: Any, X: Array, y_ms: Array, weight: Array, *, seed: int, left_s: float = float("inf")
 ) -> Array | None:
@@ -111,7 +117,7 @@ def fit_held_out(
         return model.fit(X, y_ms, sample_weight=weight).held_out_ms_
     start = perf_counter()
     found = np.empty(len(X))
-    for number, (learn, test) in enumerate(KFold(FOLDS, shuffle=True, random_state=seed).split(X)):
+    for number, (learn, test) in enumerate(folds(len(X), seed)):
         if number == 1 and (perf_counter() - start) * (FOLDS + 1) > left_s:
             return None
         fresh: Any = clone(model)

@@ -347,7 +347,9 @@ class Audit:
         allowed = f"not below {LONGER:g}"
         if low < LONGER <= high:
             return Check(name, None, text, allowed, "the device does not hold still long enough to tell: run again")
-        return Check(name, high >= LONGER, text, allowed, "" if high >= LONGER else "the time does not depend on the work")
+        return Check(
+            name, high >= LONGER, text, allowed, "" if high >= LONGER else "the time does not depend on the work"
+        )
 
     def _pass(self, session: Session, keys: Sequence[str]) -> dict[str, float]:
         """Return every network's time in units of its round's sentinel: states of the device cancel out."""

@@ -47,7 +47,7 @@ class SearchSpace(ABC):
         encodings: names that ``encode`` and ``relax`` take, the default first.
         graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``compiled`` adds features
             of the compiled graph to the last of ``encodings``, ``full`` those and that to the raw encoding. ``counts``
-            adds to all of ``encodings`` how many sites take each option, and the network's size: enough for a few
+            is all of these, and how many sites take each option, and the network's size: the last are enough for a few
             samples.
         rules: which combinations of choices are architectures.
     """
@@ -272,14 +272,13 @@ class SearchSpace(ABC):
         choices = np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
         if encoding == "counts":
             views = [self.encode(architectures, name) for name in self.encodings]
+            cells = [self._cell_features(choices)] if "compiled" in self.graph_encodings else []
             counted = [view @ self._composition for view in views]
-            return np.concatenate([*views, *counted, self._sizes(architectures)], axis=1)
+            return np.concatenate([*views, *cells, *counted, self._sizes(architectures)], axis=1)
         if encoding in self.graph_encodings:
-            from .compiled import encode
-
             names = ("raw", *self.encodings[1:]) if encoding == "full" else self.encodings[-1:]
             parts = [self.encode(architectures, name) for name in names]
-            return np.concatenate([*parts, encode(self.compiled_cells, self.sites, choices)], axis=1)
+            return np.concatenate([*parts, self._cell_features(choices)], axis=1)
         rows = {
             site.name: np.eye(k + 1, k, dtype=np.float32)[choices[:, i]]  # row -1 is zero
             for i, (site, k) in enumerate(zip(self.sites, self.widths, strict=True))
@@ -294,6 +293,11 @@ class SearchSpace(ABC):
         names = list(dict.fromkeys(columns))
         return np.eye(len(names), dtype=np.float32)[[names.index(option) for option in columns]]
 
+    def _cell_features(self, choices: NDArray[np.int64]) -> NDArray[np.float32]:
+        from .compiled import encode
+
+        return encode(self.compiled_cells, self.sites, choices)
+
     def _sizes(self, architectures: Sequence[Architecture]) -> NDArray[np.float32]:
         """Return ``(n, 2)``: the logarithms of the multiply-accumulates and parameters of what was chosen."""
         from .circuit import counts
@@ -304,10 +308,11 @@ class SearchSpace(ABC):
         return np.log1p(np.stack(sizes, axis=1)).astype(np.float32)
 
     @property
-    def count_blocks(self) -> tuple[int, int]:
-        """Return how many columns of the encoding ``counts`` are one-hots, and how many are counts and sizes."""
-        views = len(self.encodings)
-        return views * sum(self.widths), views * self._composition.shape[1] + 2
+    def count_blocks(self) -> tuple[int, ...]:
+        """Return how many columns of the encoding ``counts`` are one-hots, features of cells (if any), and counts."""
+        views, cells = len(self.encodings), "compiled" in self.graph_encodings
+        features = [sum(len(cell.names) for cell in self.compiled_cells)] if cells else []
+        return views * sum(self.widths), *features, views * self._composition.shape[1] + 2
 
     def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
         """Return the architectures of a raw ``(n, d)`` encoding."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +18,17 @@ from ..predictor.choice import choose_encoding
 from ..predictor.design import d_optimal
 from ..predictor.evaluate import METRICS, covered, split_rows
 from ..predictor.interval import Conformal, TooFewResidualsError
+from ..predictor.linear import Linear
 from ..predictor.metrics import Scores
 from ..spaces.space import SearchSpace
-from .fit import encodings_of, estimator_of
+from .fit import check_sources, default_model, encodings_of, estimator_of
 from .outcome import Outcome, Progress, plain, silent, space_of
 from .outcome import table as aligned
 
 COVERAGE = 0.9
 SAMPLINGS = ("random", "d_optimal")
 COVERED = ("coverage_pct", "coverage_fast_pct", "coverage_middle_pct", "coverage_slow_pct", "width_pct")
-TIMES = ("fit_seconds", "networks_per_second")
+KEYS = (*METRICS, *COVERED, "source_share", "fit_seconds", "networks_per_second")
 SOURCE_ROWS = 900
 CANDIDATES = 2000  # rows that a design chooses from
 
@@ -41,16 +42,16 @@ def evaluate(
     train: int = 900,
     valid: int = 100,
     seeds: int = 3,
-    model: str = "gp",
+    model: str | None = None,
     sampling: str = "random",
     progress: Progress = silent,
 ) -> Outcome:
     """Judge a predictor on columns of a table: learn from ``train`` rows, test on all that are not ``valid``.
 
-    The encoding is chosen by leave-one-out on the rows of ``train`` and ``valid``. Intervals of 90 % are judged too, in
-    every third of the latencies. With ``source_columns`` (for the model ``transfer``), a predictor is learnt on 900
-    rows of each of these devices first, and its predictions are features of the new one. ``sampling="d_optimal"``
-    chooses the rows to learn from by design.
+    The encoding is chosen by leave-one-out on the rows of ``train`` and ``valid``, the model as ``fit`` chooses it.
+    Intervals of 90 % are judged too, in every third of the latencies. With ``source_columns``, a line is learnt on 900
+    rows of each of these devices first, and the new one's may be made of them. ``sampling="d_optimal"`` chooses the
+    rows to learn from by design.
 
     Raises:
         UsageError: no column, an unknown sampling, or sources for a model that takes none.
@@ -58,8 +59,8 @@ def evaluate(
     chosen = space_of(space)
     if not columns or sampling not in SAMPLINGS:
         raise UsageError(f"columns={list(columns)}, sampling={sampling!r}; give a column, and one of {SAMPLINGS}")
-    if source_columns and model != "transfer":
-        raise UsageError(f"source columns are for the model transfer, not for {model}: leave them out")
+    model = model or default_model(train, source_columns)
+    check_sources(model, source_columns)
     devices: list[dict[str, Any]] = []
     sources = [_source(chosen, table, name) for name in source_columns]
     done, todo = 0, len(columns) * seeds
@@ -68,7 +69,7 @@ def evaluate(
         rows: list[dict[str, Any]] = []
         for seed in range(seeds):
             progress("judging", done, todo)
-            rows.append(_one(found, [source(found) for source in sources], train, valid, seed, model, sampling))
+            rows.append(_one(found, sources, train, valid, seed, model, sampling))
             done += 1
         devices.append(_summary(column, found, rows, train, valid))
     progress("judging", todo, todo)
@@ -103,34 +104,40 @@ class _Device:
         return np.array([any(not cell.canonical(t) for cell in self.space.compiled_cells) for t in taken])
 
 
-def _source(space: SearchSpace, table: Path, column: str) -> Callable[[_Device], NDArray[np.float64]]:
-    """Return the log latency on one device, learnt from 900 of its rows, as a function of another's architectures."""
+def _source(space: SearchSpace, table: Path, column: str) -> Linear:
+    """Return the latency on one device as a line, learnt from 900 of its rows."""
     found = _Device(space, read_table(table, space, column))
     rows = np.random.default_rng(1).permutation(len(found.table.y_ms))[:SOURCE_ROWS]
-    y = found.table.y_ms[rows]
-    encoding = choose_encoding({n: found.encode(n)[rows] for n in encodings_of(space, "gp")}, y)
-    model = estimator_of("gp", stages=space.schedule).fit(found.encode(encoding)[rows], y)
-    return lambda device: np.log(model.predict(device.encode(encoding)))
+    model = estimator_of("transfer", blocks=space.count_blocks)
+    return model.fit(found.encode("counts")[rows], found.table.y_ms[rows]).line_
+
+
+def _design(
+    device: _Device, candidates: NDArray[np.int64], count: int, seed: int, sources: Sequence[Linear]
+) -> list[int]:
+    """Return positions of the candidates that tell the most, in counts and in what other devices say."""
+    X = device.encode("counts")[candidates]
+    counts, lines = X[:, -device.space.count_blocks[-1] :], [source(X)[:, None] for source in sources]
+    blocks = (counts.shape[1], len(lines)) if lines else ()
+    return d_optimal(np.hstack([counts, *lines]), count, np.random.default_rng(seed), blocks=blocks)
 
 
 def _one(
-    device: _Device, sources: Sequence[NDArray[Any]], train: int, valid: int, seed: int, model: str, sampling: str
+    device: _Device, sources: Sequence[Linear], train: int, valid: int, seed: int, model: str, sampling: str
 ) -> dict[str, Any]:
     """Return what one split gives."""
     y = device.table.y_ms
     learn, choose, test = split_rows(np.arange(len(y)), train, valid, seed)
     if sampling == "d_optimal":
         candidates = np.concatenate([learn, test])[:CANDIDATES]
-        learn = candidates[d_optimal(device.encode("counts")[candidates], train, np.random.default_rng(seed))]
+        learn = candidates[_design(device, candidates, train, seed, sources)]
         test = np.setdiff1d(test, learn)
     start = perf_counter()
     names, seen = encodings_of(device.space, model), np.concatenate([learn, choose])
     encoding = choose_encoding({n: device.encode(n)[seen] for n in names}, y[seen], seed=seed)
-    features = np.column_stack([device.encode(encoding), *sources])
-    blocks = list(device.space.count_blocks) if encoding == "counts" else []
-    blocks += [len(sources)] if sources else []
-    stages = device.space.schedule
-    estimator = estimator_of(model, random_state=seed, stages=stages, blocks=blocks, sources=bool(sources))
+    features, stages = device.encode(encoding), device.space.schedule
+    blocks = device.space.count_blocks if encoding == "counts" else ()
+    estimator = estimator_of(model, random_state=seed, stages=stages, blocks=blocks, sources=tuple(sources))
     estimator.fit(features[learn], y[learn])
     fitted = perf_counter() - start
     start = perf_counter()
@@ -148,8 +155,8 @@ def _one(
             row |= covered(y[test], predicted, low, high)
     except TooFewResidualsError:
         pass  # so few rows promise no such coverage
-    if sources:
-        row["uses_sources"] = estimator.uses_sources_
+    if model == "transfer":
+        row["source_share"] = estimator.source_share_
     return row
 
 
@@ -164,11 +171,8 @@ def _summary(column: str, device: _Device, rows: Sequence[dict[str, Any]], train
         "conflicting": list(table.conflicting), "remark": table.remark, "disconnected": int(device.disconnected.sum()),
         "encodings": [row["encoding"] for row in rows],
     }  # fmt: skip
-    keys = [key for key in (*METRICS, *COVERED, *TIMES) if key in rows[0]]
-    document |= {key: spread(key, rows) for key in keys}
+    document |= {key: spread(key, rows) for key in KEYS if key in rows[0]}
     document["connected"] = {key: spread(key, [row["connected"] for row in rows]) for key in METRICS}
-    if "uses_sources" in rows[0]:
-        document["uses_sources"] = [row["uses_sources"] for row in rows]
     return document
 
 
@@ -181,9 +185,7 @@ def _text(d: dict[str, Any]) -> str:
     for key in ("rejected", "conflicting"):
         if d[key]:
             remarks.append(f"{len(d[key])} rows {key}: {'; '.join(d[key][:5])}{' ...' if len(d[key]) > 5 else ''}")
-    rows = [
-        (key, _number(d[key]["mean"]), _number(d[key]["sd"])) for key in (*METRICS, *COVERED, *TIMES) if key in d
-    ]  # fmt: skip
+    rows = [(key, _number(d[key]["mean"]), _number(d[key]["sd"])) for key in KEYS if key in d]
     if d["disconnected"]:
         rows += [
             (f"{key}, connected", *(_number(d["connected"][key][part]) for part in ("mean", "sd"))) for key in METRICS

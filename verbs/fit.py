@@ -18,6 +18,7 @@ from ..errors import UsageError
 from ..predictor.choice import held_out_errors
 from ..predictor.estimator import fit_held_out
 from ..predictor.interval import Conformal
+from ..predictor.linear import Linear
 from ..predictor.metrics import Scores, noise_floor_mape_pct
 from ..predictor.saved import Binding, save
 from ..profiler.plan import OPERATIONS
@@ -26,6 +27,7 @@ from ..spaces.space import SearchSpace
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
 
 MIN_ROWS = 40
+MANY_ROWS = 100  # networks, from which a Gaussian process is better than a line
 FEW_ROWS = 19  # the fewest from which leave-one-out promises COVERAGE
 SLOPE_GAIN = 0.95  # error that an encoding without a slope must reach, as a share of the best with one
 CENSORED_WEIGHT = 0.1  # of the mean weight: what is known of a censored network is one side of its latency
@@ -36,7 +38,8 @@ def fit(
     store: Path,
     out: Path,
     *,
-    model: str = "gp",
+    model: str | None = None,
+    sources: Sequence[Path] = (),
     space: str | None = None,
     device: str | None = None,
     steps: int | None = None,
@@ -49,12 +52,18 @@ def fit(
     predictions give the scores and the width of the intervals; the model that is written has seen all rows. The
     encoding is chosen before by leave-one-out of a small Gaussian process. Rows that are not ``ok`` take part with the
     small weight of their wide interval, and are not scored; censored ones where the model would put them too low.
+
+    The model is ``gp``, or ``transfer`` below 100 networks or with ``sources``: stores of the same space from other
+    devices, each a line that the new device's latency may be made of.
     """
     with Store(store) as opened:
         dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
         chosen = space_of(dataset.space)
         table_ms = _operations_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
     ok = np.array([verdict == "ok" for verdict in dataset.verdict])
+    model = model or default_model(len(ok), sources)
+    check_sources(model, sources)
+    lines = tuple(line for path in sources for line in _lines(path, chosen))
     least = FEW_ROWS if model == "transfer" else MIN_ROWS
     if ok.sum() < least:
         raise UsageError(
@@ -69,8 +78,9 @@ def fit(
     progress("fitting", 1, 2)
     blocks = chosen.count_blocks if encoding == "counts" else ()
     estimator = estimator_of(
-        model, random_state=seed, steps=steps, table_ms=table_ms, calibrate=True, stages=chosen.schedule, blocks=blocks
-    )
+        model, random_state=seed, steps=steps, table_ms=table_ms, calibrate=True, stages=chosen.schedule, blocks=blocks,
+        sources=lines,
+    )  # fmt: skip
     X, y_ms, weight = _with_censored(estimator, chosen, dataset, encodings[encoding], encoding)
     found = fit_held_out(estimator, X, y_ms, weight, seed=seed)
     assert found is not None
@@ -96,6 +106,31 @@ def fit(
     save(out, estimator, binding=binding, card=document | {"parity": parity}, conformal=conformal)
     progress("fitting", 2, 2)
     return Outcome(document, _fit_text(document))
+
+
+def default_model(networks: int, sources: Sequence[object]) -> str:
+    """Return the model for so many networks, with or without other devices to transfer from."""
+    return "transfer" if sources or networks < MANY_ROWS else "gp"
+
+
+def check_sources(model: str, sources: Sequence[object]) -> None:
+    """Raise UsageError where a model is given other devices and takes none."""
+    if sources and model != "transfer":
+        raise UsageError(f"{len(sources)} sources for the model {model}; only transfer takes them: leave one out")
+
+
+def _lines(path: Path, space: SearchSpace) -> list[Linear]:
+    """Return the latency on every device of another store, as a line over counts."""
+    with Store(path) as opened:
+        devices = [device for found, device in opened.sets() if found == space.spec]
+        if not devices:
+            raise UsageError(f"no networks of {space.spec} in {path}; a source is a store of the same space")
+        sets = [LatencyDataset.from_store(opened, space=space.spec, fingerprint_id=device) for device in devices]
+    blocks = space.count_blocks
+    return [
+        estimator_of("transfer", blocks=blocks).fit(d.encode(space, "counts"), d.y_ms, sample_weight=d.weight).line_
+        for d in sets
+    ]
 
 
 def encodings_of(space: SearchSpace, model: str) -> tuple[str, ...]:

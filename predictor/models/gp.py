@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputRefusedError, UsageError
-from ..estimator import LatencyModel, array_of, tempered
+from ..estimator import LatencyModel, array_of, folds, tempered
 from ..linear import FLOOR_SHARE, moments
 from ..modules import KernelModule, one_thread
 from ..predictor import Array, State
@@ -26,7 +26,7 @@ JITTER = 1e-6
 FREEDOM = 4.0  # degrees of freedom of Student's noise
 REWEIGHTINGS = 3
 NEAR_ZERO = 0.05  # share of the typical latency below which errors count absolutely, not relatively
-SMALLEST_HALF = 50  # rows, from which hyperparameters learnt for held-out predictions alone are worth having
+MANY = 200  # rows, from which a single label moves neither schedule nor hyperparameters of half of them
 MAX_SUPPORT = 2000  # with more rows, so many of them carry the kernel
 CHUNK_ROWS = 2048
 
@@ -49,8 +49,8 @@ class GaussianProcessLatency(LatencyModel):
     Attributes:
         network_: the fitted module, float64.
         held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without their own label: by leave-one-out, with
-            hyperparameters learnt from the half of the rows that they are not in. NaN for rows of weight 0, and for all
-            after loading.
+            hyperparameters learnt from the half of the rows that they are not in; with few rows, in 5 folds. NaN for
+            rows of weight 0, and for all after loading.
 
     References:
         Rasmussen and Williams, *Gaussian processes for machine learning*, 2006 (5.4 leave-one-out, 8.3 sparse);
@@ -77,15 +77,28 @@ class GaussianProcessLatency(LatencyModel):
         features, y_ms, weight = self._learnable(X, y, sample_weight)
         weight = tempered(weight)
         with one_thread(), torch.enable_grad():
-            schedule = fit_schedule(self.stages, features, y_ms, weight) if self.stages and len(y_ms) > 2 else None
-            if schedule is not None:
-                features = np.hstack([features, schedule(torch.from_numpy(features)).numpy()])
-            found = _fit(features, y_ms, weight, self.steps, self.random_state)
+            schedule, found = self._learn(features, y_ms, weight, left_out=len(y_ms) >= MANY)
+            held_out = found.held_out_ms if len(y_ms) >= MANY else self._by_folds(features, y_ms, weight)
         self._set(schedule, found.arrays, found.scalars)
         given = np.ones(len(np.asarray(y)), bool) if sample_weight is None else np.asarray(sample_weight, float) > 0
         self.held_out_ms_: Array = np.full(len(given), np.nan)
-        self.held_out_ms_[given] = np.maximum(found.held_out_ms, found.scalars["floor_ms"])
+        self.held_out_ms_[given] = np.maximum(held_out, found.scalars["floor_ms"])
         return self
+
+    def _learn(self, X: Array, y_ms: Array, weight: Array, *, left_out: bool) -> tuple[Schedule | None, _Fitted]:
+        schedule = fit_schedule(self.stages, X, y_ms, weight) if self.stages and len(y_ms) > 2 else None
+        features = X if schedule is None else np.hstack([X, schedule(torch.from_numpy(X)).numpy()])
+        return schedule, _fit(features, y_ms, weight, self.steps, self.random_state, left_out=left_out)
+
+    def _by_folds(self, X: Array, y_ms: Array, weight: Array) -> Array:
+        """Return ``(n,)`` predictions in ms of processes that have seen nothing of a row, not even its schedule."""
+        held_out = np.full(len(y_ms), float(np.median(y_ms)))
+        for learn, test in folds(len(y_ms), self.random_state):
+            schedule, found = self._learn(X[learn], y_ms[learn], weight[learn], left_out=False)
+            with torch.no_grad():
+                module = KernelModule(schedule, found.arrays, **found.scalars)
+                held_out[test] = module(torch.from_numpy(X[test])).numpy()
+        return held_out
 
     def predict(self, X: npt.ArrayLike) -> Array:
         """Return the latencies ``(n,)`` in ms of the encodings ``X (n, d)``."""
@@ -203,7 +216,7 @@ class _Kernel:
         return torch.linalg.cholesky(self(z, z) + torch.diag(self.noise.exp() * variance + JITTER))
 
 
-def _fit(X: Array, y_ms: Array, weight: Array, steps: int, seed: int) -> _Fitted:
+def _fit(X: Array, y_ms: Array, weight: Array, steps: int, seed: int, *, left_out: bool) -> _Fitted:
     typical = float(np.exp(np.log(y_ms).mean()))
     variance = ((y_ms / typical) ** 2 + NEAR_ZERO**2) / weight
     mean, inverse = moments(X, np.ones(len(X)))
@@ -227,7 +240,7 @@ def _fit(X: Array, y_ms: Array, weight: Array, steps: int, seed: int) -> _Fitted
                 trust = (FREEDOM + 1) / (FREEDOM + far / usual)
             if turn == 0:
                 kernel.learn(z, target, noise / trust, order, steps // 2, LEARNING_RATE / 2)
-        if len(X) >= 2 * SMALLEST_HALF:
+        if left_out:
             for half, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
                 judge = _Kernel(X.shape[1])
                 judge.learn(z, target, noise / trust, other, steps, LEARNING_RATE, BATCH // 2)

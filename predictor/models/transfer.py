@@ -1,12 +1,13 @@
-"""A new device from few samples: blocks of features, averaged over how much each block counts.
+"""A new device from few samples: a line whose coefficients are known beforehand from counts and from other devices.
 
-Nothing is taken from other devices unless it helps: the model without them is always fitted too, and is left only for
-one that predicts left-out samples better.
+Nothing is taken from other devices unless it helps: models without them are always in the mix, and each counts by how
+well it predicts left-out samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -24,25 +25,26 @@ if TYPE_CHECKING:
 
 STRENGTHS = (0.0, 0.1, 1.0)  # of a block of features, before the scale of all
 SCALES = tuple(float(s) for s in np.logspace(-1, 3, 9))  # signal to noise
-GAIN = 0.97  # left-out error that sources must reach, as a share of that without
+TRUST = 4.0  # a model counts as its left-out error to the power of minus this
 
 
 class TransferLatency(LatencyModel):
     """Linear latency from few samples: blocks of features, each with its own strength, averaged over strengths.
 
-    The prior of the latency is a Gaussian process with a linear kernel a block. Combinations of strengths are averaged
-    by their marginal likelihood. With a block of source devices, the average with it is used only if it predicts
-    left-out samples better than the average without.
+    The prior of the latency is a Gaussian process with a linear kernel a block; what other devices' lines say of a
+    network is one more block. Combinations of strengths are averaged by their marginal likelihood. Such averages are
+    made with and without the first blocks, and with and without the other devices; they are mixed by their left-out
+    errors. All of this is linear, so the result is one line.
 
     Args:
-        blocks: numbers of consecutive features in each block.
-        sources: the last block holds other devices' latencies (or their logarithms).
+        blocks: numbers of consecutive features in each block, the finest first; all features in one by default.
+        sources: other devices' latencies in ms as lines over the same features, such as ``line_`` of a model learnt
+            there. Their levels and units do not matter.
 
     Attributes:
-        coef_: ``(d,)`` ms per unit of feature.
-        intercept_: ms.
+        line_: the latency in ms over the features.
         floor_ms_: no prediction is below it.
-        uses_sources_: whether the sources helped.
+        source_share_: weight of the models that use the sources, 0 to 1.
         held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without their own label; NaN for rows of weight 0,
             and for all after loading.
 
@@ -54,7 +56,7 @@ class TransferLatency(LatencyModel):
     fitted_mark: ClassVar[str] = "floor_ms_"
     leaves_out: ClassVar[bool] = True
 
-    def __init__(self, blocks: Sequence[int] = (), sources: bool = False) -> None:
+    def __init__(self, blocks: Sequence[int] = (), sources: Sequence[Linear] = ()) -> None:
         self.blocks = blocks
         self.sources = sources
 
@@ -62,32 +64,42 @@ class TransferLatency(LatencyModel):
         """Learn from features ``X (n, d)`` and latencies ``y (n,)`` in ms; weights are 1 / relative variance.
 
         Raises:
-            UsageError: the blocks do not add up to the features.
+            UsageError: the blocks do not add up to the features, or a source is over other features.
         """
         features, y_ms, weight = self._learnable(X, y, sample_weight)
-        blocks = list(self.blocks) or [features.shape[1]]
-        if sum(blocks) != features.shape[1] or min(blocks) < 1:
-            raise UsageError(f"blocks={blocks} add up to {sum(blocks)}; the features are {features.shape[1]}")
-        alone = blocks[:-1] if self.sources and len(blocks) > 1 else blocks
-        self.uses_sources_ = False
+        n, width = features.shape
+        blocks = list(self.blocks) or [width]
+        if sum(blocks) != width or min(blocks) < 1:
+            raise UsageError(f"blocks={blocks} add up to {sum(blocks)}; the features are {width}")
+        if wrong := [len(source.coef) for source in self.sources if len(source.coef) != width]:
+            raise UsageError(f"a source is a line over {wrong[0]} features; the features are {width}")
+        lines = np.stack([np.append(source.coef, source.intercept) for source in self.sources] or [np.zeros(width + 1)])
+        parts = [np.eye(width + 1)[a:b] for a, b in pairwise(np.cumsum([0, *blocks]))]  # lines, one a feature
+        kinds = [parts[first:] for first in range(len(parts))]
+        kinds += [[*parts[first:], lines] for first in range(len(parts) + 1)] if self.sources else []
+        ones = np.column_stack([features, np.ones(n)])
         with threadpool_limits(1):  # matrices too small to gain by more threads, and the cores are not ours alone
-            found, left_out, error = _averaged(features, y_ms, weight, alone)
-            if len(alone) < len(blocks):
-                other, other_left_out, other_error = _averaged(features, y_ms, weight, blocks)
-                if other_error < GAIN * error:
-                    self.uses_sources_, found, left_out = True, other, other_left_out
-        self.coef_, self.intercept_ = found.coef, found.intercept
+            found = [_averaged([ones @ part.T for part in kind], y_ms, weight) for kind in kinds]
+        error = np.maximum([f.error for f in found], 1e-9)
+        share = (error.min() / error) ** TRUST
+        share /= share.sum()
+        line = np.zeros(width + 1)
+        for mine, kind, f in zip(share, kinds, found, strict=True):
+            line += mine * (f.coef @ np.concatenate(kind))
+            line[-1] += mine * f.intercept
+        self.line_ = Linear(line[:-1], float(line[-1]))
+        self.source_share_ = float(share[len(parts) :].sum())
         given = np.ones(len(np.asarray(y)), bool) if sample_weight is None else np.asarray(sample_weight, float) > 0
         floor_ms = FLOOR_SHARE * float(y_ms.min())
         self.held_out_ms_: Array = np.full(len(given), np.nan)
-        self.held_out_ms_[given] = np.maximum(left_out, floor_ms)
+        self.held_out_ms_[given] = np.maximum(share @ np.stack([f.left_out for f in found]), floor_ms)
         self.floor_ms_ = floor_ms
         return self
 
     def predict(self, X: npt.ArrayLike) -> Array:
         """Return the latencies ``(n,)`` in ms of the features ``X (n, d)``."""
         features = self._encoded(X)
-        return above_floor(Linear(self.coef_, self.intercept_)(features), self.floor_ms_)
+        return above_floor(self.line_(features), self.floor_ms_)
 
     @property
     def module(self) -> LinearModule:
@@ -95,46 +107,50 @@ class TransferLatency(LatencyModel):
         from ..modules import LinearModule
 
         self._check_fitted()
-        return LinearModule(self.coef_, self.intercept_, self.floor_ms_).float()
+        return LinearModule(self.line_.coef, self.line_.intercept, self.floor_ms_).float()
 
     def get_state(self) -> State:
-        """Return everything that ``predict`` needs."""
+        """Return everything that ``predict`` needs: the sources are in the line."""
         self._check_fitted()
-        scalars = np.array([self.intercept_, self.floor_ms_])
-        params = {"blocks": [int(b) for b in self.blocks], "sources": bool(self.sources)}
-        return {"coef": self.coef_, "scalars": scalars, "support": self.support_}, {"params": params}
+        scalars = np.array([self.line_.intercept, self.floor_ms_, self.source_share_])
+        params = {"blocks": [int(b) for b in self.blocks]}
+        return {"coef": self.line_.coef, "scalars": scalars, "support": self.support_}, {"params": params}
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> Self:
         """Restore what ``get_state`` gave; an InputRefusedError tells what does not fit."""
         model = cls(**params_of(config, cls))
-        model.coef_ = array_of(arrays, "coef", (model._restore_support(arrays),))
-        model.intercept_, model.floor_ms_ = map(float, array_of(arrays, "scalars", (2,)))
-        model.uses_sources_ = bool(model.sources)
+        coef = array_of(arrays, "coef", (model._restore_support(arrays),))
+        intercept, model.floor_ms_, model.source_share_ = map(float, array_of(arrays, "scalars", (3,)))
+        model.line_ = Linear(coef, intercept)
         model.held_out_ms_ = np.full(1, np.nan)
         return model
 
 
-def _averaged(X: Array, y_ms: Array, weight: Array, blocks: Sequence[int]) -> tuple[Linear, Array, float]:
-    """Return the average over strengths of the blocks, left-out predictions ``(n,)`` in ms and their relative error.
+@dataclass(frozen=True)
+class _Average:
+    """A line over the features of some blocks, left-out predictions ``(n,)`` in ms and their relative error."""
 
-    The blocks may be fewer than the features: the last ones are left out then.
-    """
-    n, width = len(X), X.shape[1]
-    mean, inverse = moments(X, np.ones(n))
+    coef: Array
+    intercept: float
+    left_out: Array
+    error: float
+
+
+def _averaged(parts: Sequence[Array], y_ms: Array, weight: Array) -> _Average:
+    """Return the average over strengths of blocks of features, each ``(n, width)``."""
+    n = len(y_ms)
     center, scale = float(y_ms.mean()), float(y_ms.std())
-    if n < 3 or scale == 0 or not inverse[: sum(blocks)].any():
-        return Linear(np.zeros(width), center), np.full(n, center), np.inf
-    z, target = (X - mean) * inverse, (y_ms - center) / scale
-    edges = np.cumsum([0, *blocks])
-    parts = [z[:, a:b] for a, b in pairwise(edges)]
-    sizes = [max(1, int((inverse[a:b] > 0).sum())) for a, b in pairwise(edges)]
-    kernels = [part @ part.T / size for part, size in zip(parts, sizes, strict=True)]
+    scaled = [moments(part, np.ones(n)) for part in parts]
+    if n < 3 or scale == 0 or not any(inverse.any() for _, inverse in scaled):
+        return _Average(np.zeros(sum(part.shape[1] for part in parts)), center, np.full(n, center), 1.0)
+    sizes = [np.sqrt(max(1, np.count_nonzero(inverse))) for _, inverse in scaled]
+    z = [(part - mean) * inverse / size for part, (mean, inverse), size in zip(parts, scaled, sizes, strict=True)]
+    kernels, target, root = [part @ part.T for part in z], (y_ms - center) / scale, np.sqrt(weight)
     evidence: list[float] = []
-    weights: list[Array] = []
+    slopes: list[Array] = []
     left_out: list[Array] = []
-    root = np.sqrt(weight)
-    for strength in (s for s in product(STRENGTHS, repeat=len(blocks)) if max(s) == max(STRENGTHS)):
+    for strength in (s for s in product(STRENGTHS, repeat=len(parts)) if max(s) == max(STRENGTHS)):
         mixed = sum((s * k for s, k in zip(strength, kernels, strict=True)), np.ones((n, n)))  # ones: the intercept's
         values, vectors = np.linalg.eigh(root[:, None] * mixed * root)
         whitened, vectors = vectors.T @ (root * target), root[:, None] * vectors
@@ -143,18 +159,17 @@ def _averaged(X: Array, y_ms: Array, weight: Array, blocks: Sequence[int]) -> tu
             alpha = vectors @ (whitened / covariance)
             variance = float(target @ alpha) / n  # of the noise, at its most likely
             evidence.append(-0.5 * (n * np.log(variance) + float(np.log(covariance).sum())))
-            slopes = [
-                s * signal / size * (part.T @ alpha) for s, size, part in zip(strength, sizes, parts, strict=True)
-            ]
-            weights.append(np.concatenate([*slopes, np.zeros(width - edges[-1]), [signal * alpha.sum()]]))
+            along = [signal * s * (part.T @ alpha) for s, part in zip(strength, z, strict=True)]
+            slopes.append(np.concatenate([*along, [signal * alpha.sum()]]))
             left_out.append(target - alpha / (vectors**2 / covariance).sum(axis=1))
     share = np.exp(np.array(evidence) - max(evidence))
     share /= share.sum()
-    slope = share @ np.array(weights)
-    without = share @ np.array(left_out)
+    slope, without = share @ np.array(slopes), share @ np.array(left_out)
     error = float(np.sqrt(np.average((target - without) ** 2, weights=weight)))
-    coef = scale * slope[:-1] * inverse
-    return Linear(coef, center + scale * float(slope[-1]) - float(mean @ coef)), center + scale * without, error
+    unit = np.concatenate([inverse / size for (_, inverse), size in zip(scaled, sizes, strict=True)])
+    coef = scale * slope[:-1] * unit
+    intercept = center + scale * float(slope[-1]) - float(np.concatenate([mean for mean, _ in scaled]) @ coef)
+    return _Average(coef, intercept, center + scale * without, error)
 
 
 MODEL = TransferLatency

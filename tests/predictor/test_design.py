@@ -41,3 +41,11 @@ def test_a_design_beats_random_rows_at_predicting(additive):
             p = TransferLatency().fit(counts[rows], additive.true_ms[rows]).predict(counts)
             errors[name].append(np.mean(np.abs(p / additive.true_ms - 1)))
     assert np.mean(errors["design"]) < np.mean(errors["random"])
+
+
+def test_blocks_count_alike_however_many_features_they_have():
+    rng = np.random.default_rng(0)
+    few, many = rng.standard_normal((300, 1)), rng.standard_normal((300, 40))
+    X = np.hstack([few, many])
+    spread = [np.std(few[d_optimal(X, 10, rng, blocks=blocks)]) for blocks in ((), (1, 40))]
+    assert spread[1] > 1.5 * spread[0]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tempograd.errors import UsageError
+from tempograd.predictor.linear import Linear
 from tempograd.predictor.models.transfer import TransferLatency
 
 
@@ -14,25 +15,46 @@ def counts(parallel):
     return parallel.X.reshape(800, 6, 5).sum(axis=1)
 
 
-def test_a_like_source_device_helps(parallel, counts):
-    like = np.log(parallel.true_ms)[:, None]
-    X, rows = np.hstack([counts, like]), np.arange(20)
-    alone = TransferLatency((5,)).fit(counts[rows], parallel.y_ms[rows])
-    helped = TransferLatency((5, 1), sources=True).fit(X[rows], parallel.y_ms[rows])
-    assert helped.uses_sources_
-    assert spearman(helped.predict(X), parallel.true_ms) > spearman(alone.predict(counts), parallel.true_ms) + 0.02
+@pytest.fixture
+def like(counts, parallel):
+    """A device like the new one, learnt from many samples."""
+    return TransferLatency().fit(counts[100:], parallel.true_ms[100:]).line_
+
+
+def test_a_like_source_device_helps(parallel, counts, like):
+    errors = []
+    for seed in range(8):
+        rows = np.random.default_rng(seed).permutation(100)[:10]
+        alone = TransferLatency().fit(counts[rows], parallel.y_ms[rows])
+        helped = TransferLatency(sources=(like,)).fit(counts[rows], parallel.y_ms[rows])
+        assert alone.source_share_ == 0
+        assert helped.source_share_ > 0.5
+        errors.append([np.mean(np.abs(m.predict(counts) / parallel.true_ms - 1)) for m in (alone, helped)])
+    without, with_source = np.mean(errors, axis=0)
+    assert with_source < 0.9 * without
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_an_unlike_source_device_does_no_harm(parallel, counts, seed):
     rng = np.random.default_rng(seed)
-    X = np.hstack([counts, rng.standard_normal((800, 3))])
+    sources = tuple(Linear(rng.standard_normal(5), 0.0) for _ in range(3))
     rows = rng.permutation(800)[:20]
-    alone = TransferLatency((5,)).fit(counts[rows], parallel.y_ms[rows]).predict(counts)
-    model = TransferLatency((5, 3), sources=True).fit(X[rows], parallel.y_ms[rows])
-    assert spearman(model.predict(X), parallel.true_ms) > spearman(alone, parallel.true_ms) - 0.05
-    if not model.uses_sources_:
-        np.testing.assert_allclose(model.predict(X), alone)
+    alone = TransferLatency().fit(counts[rows], parallel.y_ms[rows])
+    model = TransferLatency(sources=sources).fit(counts[rows], parallel.y_ms[rows])
+    assert spearman(model.predict(counts), parallel.true_ms) > spearman(alone.predict(counts), parallel.true_ms) - 0.03
+
+
+def test_neither_level_nor_unit_of_a_source_matters(parallel, counts, like):
+    other = Linear(1000 * like.coef, 1000 * like.intercept + 7)
+    found = [TransferLatency(sources=(s,)).fit(counts[:20], parallel.y_ms[:20]).predict(counts) for s in (like, other)]
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+def test_what_is_saved_holds_the_sources(parallel, counts, like):
+    model = TransferLatency(sources=(like,)).fit(counts[:20], parallel.y_ms[:20])
+    again = TransferLatency.from_state(*model.get_state())
+    np.testing.assert_array_equal(again.predict(counts), model.predict(counts))
+    assert again.source_share_ == model.source_share_
 
 
 def test_left_out_predictions_are_those_without_the_row(parallel, counts):
@@ -47,3 +69,8 @@ def test_left_out_predictions_are_those_without_the_row(parallel, counts):
 def test_refuses_blocks_that_do_not_add_up(parallel):
     with pytest.raises(UsageError, match="add up to 7"):
         TransferLatency((3, 4)).fit(parallel.X, parallel.y_ms)
+
+
+def test_refuses_a_source_over_other_features(parallel):
+    with pytest.raises(UsageError, match="over 3 features; the features are 30"):
+        TransferLatency(sources=(Linear(np.zeros(3), 0.0),)).fit(parallel.X, parallel.y_ms)
