@@ -1,11 +1,13 @@
 """The predictor on public tables: every protocol, beside the simple baselines.
 
-    python benchmarks/predictor.py --tables FOLDER [--part brp] [--seeds 5] [--out predictor.json]
+    python benchmarks/predictor.py --tables FOLDER [--part brp] [--seeds 5] [--out FILE.json] [--docs PAGE.md]
 
 ``FOLDER`` holds ``nasbench201.parquet`` and ``fbnet.parquet``: option indices ``e0..`` or ``b0..``, latencies in ms.
-All selection is on the rows learnt from; nothing depends on a device's name.
+All selection is on the rows learnt from; nothing depends on a device's name. What is in the JSON file is not done
+again; the tables of the page are written from it.
 
-* ``brp``: 900 rows to learn from and 100 to choose by, all others tested; also with 200 rows.
+* ``brp``: 900 rows to learn from and 100 to choose by, all others tested; ``brp200``: 200 to learn from.
+* ``coverage``: the same for the default model on every device, two seeds.
 * ``help``: HELP's Table 3: pool 0-899, test 900-1899, the middle 80 % of each device, 10 samples, Spearman.
 * ``nasflat``: 20 samples on each target, 900 labels on each source, Spearman over all other networks.
 * ``gradient``: every single-operation swap with a true effect above 5 %, predicted against tabulated, Spearman.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -30,10 +32,12 @@ from scipy.stats import spearmanr
 from tempograd import registry
 from tempograd.predictor.choice import choose_encoding
 from tempograd.predictor.design import d_optimal
-from tempograd.verbs.evaluate import evaluate
+from tempograd.verbs.evaluate import COVERED, evaluate
 from tempograd.verbs.fit import encodings_of, estimator_of
 
-BASELINES = ("gp", "mlp", "ridge", "trees")
+MODELS = ("gp", "mlp", "ridge", "trees", "sklearn_gp")
+DEFAULT = "gp"
+WITHIN = ("within_1_pct", "within_5_pct", "within_10_pct")
 SIX = ("titan_rtx_256", "gold_6226", "pixel2", "raspi4", "eyeriss", "fpga")
 NVIDIA, TITAN = "1080ti_1 1080ti_32", "titan_rtx_1 titan_rtx_32"
 PHONES = "silver_4114 silver_4210r samsung_a50 pixel3 essential_ph_1 samsung_s7"
@@ -54,18 +58,21 @@ def columns_of(table: Any) -> list[str]:
     return [name for name in table.column_names if name.startswith(("help:", "latbench:"))]
 
 
-def brp(folder: Path, seeds: int, models: tuple[str, ...], train: int, columns: list[str]) -> dict[str, Any]:
+def brp(folder: Path, keep: Keep, seeds: int, models: Sequence[str], train: int, columns: Sequence[str]) -> None:
     """Judge every model on every column of NAS-Bench-201."""
-    path, found = folder / "nasbench201.parquet", {}
-    for column in columns or columns_of(pq.read_table(path)):
-        for model in models:
-            done = evaluate(path, space="nasbench201", columns=[column], train=train, seeds=seeds, model=model).document
-            found[f"{column} {model}"] = done
-            parts = [f"{done[f'within_{k}_pct']['mean']:.1f} ({done[f'within_{k}_pct']['sd']:.1f})" for k in (1, 5, 10)]
-            cover = done.get("coverage_pct", {"mean": float("nan")})["mean"]
-            print(f"{column:52} {model:6} {' '.join(parts)} MAPE {done['mape_pct']['mean']:.2f} cover {cover:.1f} "
-                  f"fit {done['fit_seconds']['mean']:.0f} s {set(done['encodings'])}", flush=True)  # fmt: skip
-    return found
+    path = folder / "nasbench201.parquet"
+    for column, model in product(columns or columns_of(pq.read_table(path)), models):
+
+        def judged(column: str = column, model: str = model) -> dict[str, Any]:
+            done = evaluate(path, space="nasbench201", columns=[column], train=train, seeds=seeds, model=model)
+            return done.document
+
+        print(column, model, _scores(keep(f"{column} {model}", judged)), flush=True)
+
+
+def _scores(done: dict[str, Any]) -> str:
+    within = "/".join(f"{done[key]['mean']:.1f}" for key in WITHIN)
+    return f"{within} ({done['within_5_pct']['sd']:.1f}), {done['mape_pct']['mean']:.2f}"
 
 
 def help_table(folder: Path, seeds: int) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def gradient(folder: Path, seeds: int) -> dict[str, Any]:
     return result
 
 
-def speed(folder: Path) -> dict[str, float]:
+def speed(folder: Path, _: int) -> dict[str, float]:
     """Time predictions with encodings ready, and a fit of 1,000 rows."""
     table = pq.read_table(folder / "nasbench201.parquet")
     space = registry.create("space", "nasbench201")
@@ -196,29 +203,95 @@ def speed(folder: Path) -> dict[str, float]:
     return found
 
 
+class Keep:
+    """Results by part and name, in a JSON file; what is there already is not computed again."""
+
+    def __init__(self, path: Path, part: str) -> None:
+        self.path, self.part = path, part
+
+    def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
+        found = json.loads(self.path.read_text()) if self.path.exists() else {}
+        part = found.setdefault(self.part, {})
+        if name not in part:
+            part[name] = compute()
+            self.path.write_text(json.dumps(found, indent=1))
+        return part[name]
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return the tables of the documentation."""
+    parts: list[str] = []
+    for part, rows in (("brp", 900), ("brp200", 200)):
+        results = found.get(part, {})
+        if results:
+            models = [m for m in MODELS if any(name.endswith(f" {m}") for name in results)]
+            columns = list(dict.fromkeys(name.rpartition(" ")[0] for name in results))
+            parts.append(f"### {rows} networks to learn from, 100 to choose by, all others tested\n\n"
+                         "Within 1/5/10 % (s.d. of the second over seeds), mean absolute error in %.\n\n"
+                         + _table(("device", *models), [(_name(c), *(_scores(results[f"{c} {m}"])
+                           if f"{c} {m}" in results else "-" for m in models)) for c in columns]))  # fmt: skip
+    if "coverage" in found:
+        rows = [(_name(name.rpartition(" ")[0]), *(f"{d[key]['mean']:.1f}" for key in COVERED), _scores(d))
+                for name, d in found["coverage"].items()]  # fmt: skip
+        head = ("device", "covered %", "fast third", "middle", "slow", "width %", "within 1/5/10 %, error %")
+        parts.append("### Intervals of 90 %, default model, 900 networks\n\n" + _table(head, rows))
+    for part, title in (
+        ("help", "HELP, Table 3: 10 samples, Spearman"),
+        ("nasflat", "NASFLAT's sets: 20 samples, Spearman"),
+    ):
+        if part in found:
+            ways = ("random", "d_optimal", "random sources", "d_optimal sources")
+            names = dict.fromkeys(name.partition(" ")[0] for name in found[part])
+            rows = [(n, *(f"{found[part][f'{n} {way}']['mean']:.3f}" for way in ways)) for n in names]
+            head = ("", "drawn at random", "chosen", "random, with source devices", "chosen, with source devices")
+            parts.append(f"### {title}\n\n" + _table(head, rows))
+    if "gradient" in found:
+        rows = [(name, f"{d['mean']:.3f} ({d['sd']:.3f})") for name, d in found["gradient"].items()]
+        parts.append("### Effect of single swaps, Spearman\n\n" + _table(("model and encoding", "mean (s.d.)"), rows))
+    if "speed" in found:
+        rows = [(name.replace("_", " "), f"{value:,.0f}") for name, value in found["speed"].items()]
+        parts.append("### Speed\n\n" + _table(("what", "value"), rows))
+    return "\n".join(parts)
+
+
+def _name(column: str) -> str:
+    return column.partition(":")[2]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = ("brp", "brp200", "coverage", "help", "nasflat", "gradient", "speed")
     parser.add_argument("--tables", type=Path, required=True)
-    parser.add_argument("--part", action="append", choices=("brp", "brp200", "help", "nasflat", "gradient", "speed"))
+    parser.add_argument("--part", action="append", choices=every)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--models", default=",".join(BASELINES))
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--columns", default="")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("predictor.json"))
+    parser.add_argument("--docs", type=Path, help="page to write the tables into, between its marks")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    parts = chosen.part or ["brp", "help", "nasflat", "gradient", "speed"]
-    models, columns = tuple(chosen.models.split(",")), [c for c in chosen.columns.split(",") if c]
-    found: dict[str, Any] = {}
-    for part in parts:
-        if part.startswith("brp"):
-            found[part] = brp(chosen.tables, chosen.seeds, models, 200 if part == "brp200" else 900, columns)
-        elif part == "speed":
-            found[part] = speed(chosen.tables)
+    models, columns = chosen.models.split(","), [c for c in chosen.columns.split(",") if c]
+    for part in chosen.part or every:
+        keep = Keep(chosen.out, part)
+        if part == "coverage":
+            brp(chosen.tables, keep, 2, (DEFAULT,), 900, columns)
+        elif part.startswith("brp"):
+            brp(chosen.tables, keep, chosen.seeds, models, 200 if part == "brp200" else 900, columns)
         else:
-            run = {"help": help_table, "nasflat": nasflat, "gradient": gradient}[part]
-            found[part] = run(chosen.tables, chosen.seeds)
-        chosen.out.write_text(json.dumps(found, indent=1))
+            run = {"help": help_table, "nasflat": nasflat, "gradient": gradient, "speed": speed}[part]
+            for name, result in run(chosen.tables, chosen.seeds).items():
+                keep(name, lambda result=result: result)
+    if chosen.docs:
+        before, _, rest = chosen.docs.read_text().partition("<!-- results -->")
+        after = rest.partition("<!-- end of results -->")[2]
+        tables = page(json.loads(chosen.out.read_text()))
+        chosen.docs.write_text(f"{before}<!-- results -->\n\n{tables}\n<!-- end of results -->{after}")
 
 
 if __name__ == "__main__":
