@@ -1,7 +1,8 @@
 """The spawned, limited process in which foreign models run: ``python -m tempograd.devices.worker``.
 
 It is dumb: it loads what it is told, times one round of each network it is told, and returns raw rows at the end. Which
-networks, how often, and what the rows mean is decided by its parent, between passes. It never imports torch.
+networks, how often, and what the rows mean is decided by its parent, between passes. It imports torch only where torch is
+the runtime.
 
 Requests come on standard input, replies leave on what was standard output; whatever the engine prints goes to standard
 error, a file that the parent reads after a crash.
@@ -184,18 +185,21 @@ def serve(requests: int, replies: int, parent: int) -> None:
     board = Board(Path("board"))
     try:
         in_force = isolation.confine(parent, first["memory_bytes"])
-        isolation.move_to(first["idle_cores"])
-        isolation.allow_cpu(first["threads"])
+        idle, threads = first["idle_cores"], first["threads"]
+        # some engines size their pool, once, by the cores that they find: too few would leave it short for ever
+        isolation.move_to(idle if len(idle) >= threads else sorted({*idle, *first["timed_cores"]}))
+        isolation.allow_cpu(threads, first["cpu_seconds"])
         runtime: Runtime = create("runtime", first["runtime"], **first["options"])
         runtime.start()
         worker = Worker(
             board,
             runtime,
-            threads=first["threads"],
+            threads=threads,
             batch=first["batch"],
             sentinel=first["sentinel"],
-            small=first["options"]["precision"] == "int8-dynamic",  # convolutions are some ten times slower
+            small=first["options"].get("precision") == "int8-dynamic",  # convolutions are some ten times slower
         )
+        isolation.move_to(idle)
     except (TempogradError, MemoryError) as error:
         _send(replies, pack({"error": _line(error)}))
         return
@@ -208,7 +212,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
         "run_pass": worker.run_pass,
     }
     while (request := receive()) is not None:
-        isolation.allow_cpu(first["threads"])
+        isolation.allow_cpu(threads, first["cpu_seconds"])
         try:
             reply = pack(verbs[request["verb"]](*request["arguments"]))
         except TempogradError as error:

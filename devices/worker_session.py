@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
+from .isolation import CPU_SECONDS
 from .measurement import Cause, Failure, Round
 from .timing import MIN_SAMPLES, SENTINEL_RUNS
 from .wire import Note, from_text, to_text
@@ -33,6 +34,7 @@ class WorkerSettings:
         sentinel: kind of sentinel.
         timed_cores, idle_cores: where it is while timing, and before.
         memory_bytes: limit of its address space, or None.
+        start_s: time that importing the engine and loading the sentinels may take.
         load_s: time that loading, and then warming up, one network may take.
     """
 
@@ -44,12 +46,14 @@ class WorkerSettings:
     timed_cores: tuple[int, ...]
     idle_cores: tuple[int, ...]
     memory_bytes: int | None
+    start_s: float = 30.0
     load_s: float = 30.0
 
     def message(self) -> dict[str, Any]:
         """Return the worker's first message."""
-        names = ("runtime", "options", "threads", "batch", "sentinel", "idle_cores", "memory_bytes")
-        return {name: getattr(self, name) for name in names}
+        names = ("runtime", "options", "threads", "batch", "sentinel", "timed_cores", "idle_cores", "memory_bytes")
+        seconds = max(CPU_SECONDS, int(2 * self.load_s))
+        return {name: getattr(self, name) for name in names} | {"cpu_seconds": seconds}
 
 
 class WorkerSession:
@@ -186,7 +190,7 @@ class WorkerSession:
 
     def _start(self) -> None:
         self.close()
-        self._process = WorkerProcess(self._settings.message())
+        self._process = WorkerProcess(self._settings.message(), start_s=self._settings.start_s)
         try:
             greeting = _Greeting.model_validate(self._process.greeting)
         except ValidationError as error:

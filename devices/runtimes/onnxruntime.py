@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError, UsageError
-from ..runtime import FallbackError
+from ..packages import Package
+from ..program import INPUTS, at_least_one_thread, line, not_finite, one_of, seeded
+from ..runtime import FallbackError, Needs
 
 LEVELS = {
     "none": "ORT_DISABLE_ALL",
@@ -38,8 +40,11 @@ PROVIDERS = {
 PRECISIONS = ("fp32", "int8-dynamic", "int8-static")
 FUSING = ("extended", "all")  # levels that turn a graph quantised by QuantizeLinear and DequantizeLinear into integers
 CALIBRATION_RUNS = 8
-INPUTS = 3  # different inputs, taken in turn, so that nothing can be remembered from one run to the next
-_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-training")
+PACKAGE = Package(
+    "ONNX Runtime",
+    ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-training"),
+    "pip install onnxruntime",
+)
 _INTEGER = frozenset({
     "ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm",
 })  # fmt: skip
@@ -64,14 +69,16 @@ class OnnxRuntime:
             last fusions, so the counts are of nodes assigned, not of kernels launched.
     """
 
+    package = PACKAGE
+    needs = Needs()
+
     def __init__(
         self, *, threads: int = 1, precision: str = "fp32", optimisation: str = "all", provider: str = "cpu"
     ) -> None:
-        _one_of("precision", precision, PRECISIONS)
-        _one_of("optimisation", optimisation, LEVELS)
-        _one_of("provider", provider, PROVIDERS)
-        if threads < 1:
-            raise UsageError(f"threads={threads}; at least 1 is needed")
+        one_of("precision", precision, PRECISIONS)
+        one_of("optimisation", optimisation, LEVELS)
+        one_of("provider", provider, PROVIDERS)
+        at_least_one_thread(threads)
         if precision == "int8-static" and optimisation not in FUSING:
             raise UsageError(
                 f"optimisation={optimisation!r} would run int8-static in floating point; allowed: {', '.join(FUSING)}"
@@ -100,11 +107,11 @@ class OnnxRuntime:
         """Return the versions of ONNX Runtime, onnx and numpy.
 
         Raises:
-            DeviceError: ONNX Runtime is not installed.
+            NotInstalledError: ONNX Runtime is not installed.
         """
-        return {"onnxruntime": _installed(_DISTRIBUTIONS), "onnx": version("onnx"), "numpy": version("numpy")}
+        return {"onnxruntime": PACKAGE.version(), "onnx": version("onnx"), "numpy": version("numpy")}
 
-    def start(self) -> None:
+    def start(self) -> str:
         """Import ONNX Runtime and check that it has the provider.
 
         Raises:
@@ -113,12 +120,13 @@ class OnnxRuntime:
         try:
             available: list[str] = _ort().get_available_providers()
         except ImportError as error:
-            raise DeviceError(f"ONNX Runtime cannot be imported ({error}); pip install onnxruntime") from error
+            raise DeviceError(f"ONNX Runtime cannot be imported ({error}); {PACKAGE.install}") from error
         if self._provider not in available:
             raise DeviceError(
                 f"this ONNX Runtime has no {self._provider}; it has {', '.join(available)}. "
                 "Install the build that brings it, or take provider=cpu"
             )
+        return ", ".join(available)
 
     def load(self, model: bytes, folder: Path) -> OrtProgram:
         """Create a session and bind seeded inputs and outputs to memory that stays.
@@ -152,10 +160,10 @@ class OnnxRuntime:
             return _ort().InferenceSession(source, options, providers=[self._provider])
         except Exception as error:  # pybind's classes share no base but Exception
             if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
-                raise MemoryError(_line(error)) from error
+                raise MemoryError(line(error)) from error
             if "fallback" in str(error).lower():
-                raise FallbackError(_line(error)) from error
-            raise InputRefusedError(f"ONNX Runtime refuses this network: {_line(error)}") from error
+                raise FallbackError(line(error)) from error
+            raise InputRefusedError(f"ONNX Runtime refuses this network: {line(error)}") from error
 
     def _quantised(self, model: bytes, folder: Path, scratch: Path) -> bytes:
         """Return the network quantised to int8, its weights taken in from ``folder``."""
@@ -176,7 +184,7 @@ class OnnxRuntime:
         except (FallbackError, InputRefusedError, MemoryError):
             raise
         except Exception as error:  # it raises bare exceptions of many kinds
-            raise InputRefusedError(f"cannot be quantised to {self._precision}: {_line(error)}") from error
+            raise InputRefusedError(f"cannot be quantised to {self._precision}: {line(error)}") from error
 
     def _quantise(self, source: Path, target: Path, scratch: Path) -> None:
         """Find every tensor's range on seeded inputs, then write the network with its tensors quantised.
@@ -279,8 +287,8 @@ class OrtProgram:
             self._session.run_with_iobinding(self._last)
         except Exception as error:  # pybind's classes share no base but Exception
             if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
-                raise MemoryError(_line(error)) from error
-            raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
+                raise MemoryError(line(error)) from error
+            raise InputRefusedError(f"ONNX Runtime cannot run this network: {line(error)}") from error
 
     def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the first output for these values of the only input.
@@ -294,7 +302,7 @@ class OrtProgram:
         try:
             found = self._session.run(None, {inputs[0].name: values})[0]
         except Exception as error:  # pybind's classes share no base but Exception
-            raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
+            raise InputRefusedError(f"ONNX Runtime cannot run this network: {line(error)}") from error
         return np.asarray(found, np.float32)
 
     def hold(self, held: bool) -> None:
@@ -303,15 +311,8 @@ class OrtProgram:
 
     def invalid_output(self) -> str | None:
         """Return which output of the last run holds NaN or an infinity, or None."""
-        for meta, value in zip(self._session.get_outputs(), self._last.get_outputs(), strict=True):
-            if not value.is_tensor():
-                continue
-            array = value.numpy()
-            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-                return (
-                    f"output {meta.name!r} holds {int((~np.isfinite(array)).sum())} of {array.size} values not finite"
-                )
-        return None
+        pairs = zip(self._session.get_outputs(), self._last.get_outputs(), strict=True)
+        return not_finite({meta.name: value.numpy() for meta, value in pairs if value.is_tensor()})
 
     def _bind(self, rng: np.random.Generator) -> Any:
         ort = _ort()
@@ -341,15 +342,10 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-def _seeded(name: str, type_: str, shape: list[Any], rng: np.random.Generator) -> np.ndarray:
-    dtype = _DTYPES.get(type_)
-    if dtype is None:
+def _seeded(name: str, type_: str, shape: list[Any], rng: np.random.Generator) -> NDArray[Any]:
+    if type_ not in _DTYPES:
         raise InputRefusedError(f"input {name!r} is {type_}; allowed: {', '.join(_DTYPES)}")
-    if not all(isinstance(size, int) and size > 0 for size in shape):
-        raise InputRefusedError(f"input {name!r} has shape {shape}; every size must be fixed before timing")
-    if np.issubdtype(dtype, np.floating):
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)
+    return seeded(name, _DTYPES[type_], shape, rng)
 
 
 def _kernels(optimised: Path) -> dict[str, int]:
@@ -367,24 +363,6 @@ def _is_integer(kind: str) -> bool:
 def _ort(part: str = "") -> Any:
     """Import ONNX Runtime by its name: to a type checker, ``import onnxruntime`` here would mean this very file."""
     return import_module(".".join(filter(None, ("onnxruntime", part))))
-
-
-def _installed(distributions: Iterable[str]) -> str:
-    for name in distributions:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    raise DeviceError("ONNX Runtime is not installed; pip install onnxruntime")
-
-
-def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name}={value!r}; allowed: {', '.join(allowed)}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
 
 
 RUNTIME = OnnxRuntime
