@@ -8,16 +8,24 @@ from importlib.metadata import PackageNotFoundError, version
 from ..errors import DeviceError
 
 
-class NotInstalledError(DeviceError):
-    """A runtime's library is not installed.
+class UnusableError(DeviceError):
+    """A runtime cannot do here what was asked of it.
 
     Attributes:
-        install: the command that installs it.
+        found: what is wrong.
+        remedy: the command that helps.
     """
 
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}; {remedy}")
+        self.found, self.remedy = found, remedy
+
+
+class NotInstalledError(UnusableError):
+    """A runtime's library is not installed."""
+
     def __init__(self, title: str, install: str) -> None:
-        super().__init__(f"{title} is not installed; {install}")
-        self.install = install
+        super().__init__(f"{title} is not installed", install)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class PreparedProgram:
         compute: the first output for values of the only input.
         input_shape: what ``compute`` takes; None if the network has several inputs.
         providers, kernels: see `Program`.
+        keep: what must live as long as the program.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class PreparedProgram:
         input_shape: tuple[int, ...] | None,
         providers: dict[str, int],
         kernels: dict[str, int],
+        keep: object = None,
     ) -> None:
         self._runs, self._outputs, self._compute, self._input_shape = list(runs), outputs, compute, input_shape
-        self.providers, self.kernels = providers, kernels
+        self.providers, self.kernels, self._keep = providers, kernels, keep
         self._turns = cycle(self._runs)
 
     def run(self) -> None:

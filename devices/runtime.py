@@ -81,6 +81,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def ways(self) -> tuple[str, ...]:
+        """Arguments, as in a spec, of what is looked for when devices are listed; empty for the defaults."""
+        ...
+
+    @property
     def options(self) -> dict[str, Any]:
         """Everything set that changes a latency, ``threads``, ``precision`` and ``provider`` among them.
 

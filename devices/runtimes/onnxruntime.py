@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import version
 from itertools import cycle
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError, UsageError
-from ..packages import Package
+from ..packages import Package, UnusableError
 from ..program import INPUTS, at_least_one_thread, line, not_finite, one_of, seeded
 from ..runtime import FallbackError, Needs
 
@@ -70,6 +69,7 @@ class OnnxRuntime:
     """
 
     package = PACKAGE
+    ways = ("",)
     needs = Needs()
 
     def __init__(
@@ -120,7 +120,7 @@ class OnnxRuntime:
         try:
             available: list[str] = _ort().get_available_providers()
         except ImportError as error:
-            raise DeviceError(f"ONNX Runtime cannot be imported ({error}); {PACKAGE.install}") from error
+            raise UnusableError(f"ONNX Runtime cannot be imported ({line(error)})", PACKAGE.install) from error
         if self._provider not in available:
             raise DeviceError(
                 f"this ONNX Runtime has no {self._provider}; it has {', '.join(available)}. "

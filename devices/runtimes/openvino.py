@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError
-from ..packages import NotInstalledError, Package
+from ..packages import Package, UnusableError
 from ..program import PreparedProgram, at_least_one_thread, inputs_of, line, one_of, only_shape, whole
 from ..runtime import FallbackError, Needs
 
@@ -41,6 +42,7 @@ class OpenVino:
     """
 
     package = PACKAGE
+    ways = ("",)
     needs = Needs()
 
     def __init__(self, *, threads: int = 1, precision: str = "fp32") -> None:
@@ -82,7 +84,7 @@ class OpenVino:
             self._core = _openvino().Core()
             name = str(self._core.get_property(PROVIDER, "FULL_DEVICE_NAME"))
         except ImportError as error:
-            raise NotInstalledError("OpenVINO", PACKAGE.install) from error
+            raise UnusableError(f"OpenVINO cannot be imported ({line(error)})", PACKAGE.install) from error
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO has no {PROVIDER} here: {line(error)}") from error
         return f"{PROVIDER}: {name}"
@@ -114,10 +116,11 @@ class OpenVino:
 
         names = [value.name for value in network.graph.output]
         return PreparedProgram(
-            [lambda r=request: run(r) for request in requests],
+            [partial(run, request) for request in requests],
             lambda: {name: last[0].get_output_tensor(i).data for i, name in enumerate(names)},
-            lambda values: compute(compiled, values),
+            lambda values: _compute(compiled, values),
             input_shape=only_shape(inputs[0]),
+            keep=inputs,  # a tensor that shares memory with an array does not keep the array
             **self._ran(compiled),
         )
 
@@ -161,10 +164,10 @@ def _request(compiled: Any, inputs: Mapping[str, NDArray[Any]]) -> Any:
     return request
 
 
-def compute(compiled: Any, values: NDArray[np.float32]) -> NDArray[Any]:
+def _compute(compiled: Any, values: NDArray[np.float32]) -> NDArray[Any]:
     """Return the first output for these values of the only input."""
     request = compiled.create_infer_request()
-    request.set_input_tensor(0, _openvino().Tensor(np.ascontiguousarray(values), shared_memory=True))
+    request.set_input_tensor(0, _openvino().Tensor(values))
     request.infer()
     return np.array(request.get_output_tensor(0).data)
 

@@ -13,14 +13,15 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ...errors import DeviceError, InputRefusedError, UsageError
-from ..packages import Package
+from ...errors import InputRefusedError, UsageError
+from ..packages import Package, UnusableError
 from ..program import PreparedProgram, at_least_one_thread, inputs_of, line, one_of, only_shape, whole
 from ..runtime import Needs
 
@@ -43,6 +44,7 @@ class TorchRuntime:
     """
 
     package = PACKAGE
+    ways = ("", "mode=inductor", "provider=cuda")
 
     def __init__(
         self,
@@ -96,28 +98,32 @@ class TorchRuntime:
         """Import torch and set its threads and modes for good.
 
         Raises:
-            DeviceError: it cannot be imported, or it sees no GPU where one is asked for.
+            UnusableError: it cannot be imported, there is no compiler, or no GPU where one is asked for.
         """
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path.cwd() / "inductor")
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         try:
             torch = _torch()
         except (ImportError, OSError) as error:
-            raise DeviceError(f"torch cannot be imported ({line(error)}); {PACKAGE.install}") from error
+            raise UnusableError(f"torch cannot be imported ({line(error)})", PACKAGE.install) from error
         torch.set_num_threads(self._threads)
         torch.set_num_interop_threads(1)
         torch.set_flush_denormal(True)
         torch.set_grad_enabled(False)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         if self._mode == "inductor":
+            if self._provider == "CPU" and not any(map(which, ("g++", "clang++"))):
+                raise UnusableError("mode=inductor needs a C++ compiler", "apt-get install g++")
             inductor = import_module("torch._inductor.config")
             inductor.freezing = True
             inductor.cpp_cache_precompile_headers = False  # a file larger than a worker may write
         if self._provider == "CUDA" and not torch.cuda.is_available():
-            built = f"this torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "this torch has no CUDA"
-            raise DeviceError(
-                f"provider=cuda: torch sees no NVIDIA GPU ({built}). See whether nvidia-smi lists one, and install a "
-                "build of torch for its CUDA from https://pytorch.org; or take provider=cpu"
+            built = (
+                f"this torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "this torch has no CUDA"
+            )
+            raise UnusableError(
+                f"provider=cuda: torch sees no NVIDIA GPU ({built})",
+                "see whether nvidia-smi lists one, and take a build of torch for it: pip install --force-reinstall torch",
             )
         return f"CUDA: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "CPU"
 
