@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -114,7 +115,7 @@ class TorchRuntime:
         if self._mode == "inductor":
             if self._provider == "CPU" and not any(map(which, ("g++", "clang++"))):
                 raise UnusableError("mode=inductor needs a C++ compiler", "apt-get install g++")
-            inductor = import_module("torch._inductor.config")
+            inductor: Any = import_module("torch._inductor.config")
             inductor.freezing = True
             inductor.cpp_cache_precompile_headers = False  # a file larger than a worker may write
         if self._provider == "CUDA" and not torch.cuda.is_available():
@@ -159,10 +160,14 @@ class TorchRuntime:
         for inputs in turns:
             forward(*inputs)  # the compiler works at the first call
         last: list[Any] = [None]
+
+        def run(inputs: tuple[Any, ...]) -> None:
+            last[0] = forward(*inputs)
+
         if self._cuda_graph:
             runs = _captured(forward, turns, last)
         else:
-            runs = [lambda one=one: last.__setitem__(0, forward(*one)) for one in turns]
+            runs = [partial(run, one) for one in turns]
         return PreparedProgram(
             runs,
             lambda: {"output": last[0].float().cpu().numpy()},
