@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from time import perf_counter_ns
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,22 @@ INPUTS = 3
 Arrays = Mapping[str, NDArray[Any]]
 
 
+class GpuQueue(Protocol):
+    """The queue of a GPU that an engine launches its kernels into."""
+
+    def start(self) -> None:
+        """Put an event into the queue."""
+        ...
+
+    def stop_ms(self) -> float:
+        """Put another, wait for it, and return the GPU's time between the two."""
+        ...
+
+    def wait(self) -> None:
+        """Wait until everything launched has ended."""
+        ...
+
+
 class PreparedProgram:
     """A network made ready by an engine; see `Program`.
 
@@ -28,6 +45,7 @@ class PreparedProgram:
         compute: the first output for values of the only input.
         input_shape: what ``compute`` takes; None if the network has several inputs.
         providers, kernels: see `Program`.
+        gpu: the queue that ``runs`` only launch into; None where they return when the outputs are there.
         keep: what must live as long as the program.
     """
 
@@ -40,15 +58,29 @@ class PreparedProgram:
         input_shape: tuple[int, ...] | None,
         providers: dict[str, int],
         kernels: dict[str, int],
+        gpu: GpuQueue | None = None,
         keep: object = None,
     ) -> None:
         self._runs, self._outputs, self._compute, self._input_shape = list(runs), outputs, compute, input_shape
         self.providers, self.kernels, self._keep = providers, kernels, keep
-        self._turns = cycle(self._runs)
+        self._turns, self._gpu = cycle(self._runs), gpu
+        self.gpu_time = self._gpu_time if gpu else None
 
     def run(self) -> None:
-        """Run one inference on the next inputs."""
+        """Run one inference on the next inputs, to its end."""
         next(self._turns)()
+        if self._gpu is not None:
+            self._gpu.wait()
+
+    def _gpu_time(self, runs: int) -> tuple[float, float]:
+        """Launch so many inferences, wait, and return (GPU ms, host ms until all were launched)."""
+        assert self._gpu is not None
+        self._gpu.start()
+        begin = perf_counter_ns()
+        for _ in range(runs):
+            next(self._turns)()
+        enqueue_ms = (perf_counter_ns() - begin) / 1e6
+        return self._gpu.stop_ms(), enqueue_ms
 
     def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the first output for these values of the only input.

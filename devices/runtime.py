@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 
 from ..errors import DeviceError
 from .packages import Package
+from .timing import GpuTime
+
+GPU_PROVIDERS = frozenset({
+    "CUDA", "CUDAExecutionProvider", "TensorRT", "TensorRT-RTX", "TensorrtExecutionProvider",
+})  # fmt: skip
+"""Providers whose programs have a `Program.gpu_time`; their labels are taken from it."""
 
 
 class Program(Protocol):
@@ -31,8 +37,13 @@ class Program(Protocol):
         """Kernel -> number of nodes, after all optimisations; empty where that is not known."""
         ...
 
+    @property
+    def gpu_time(self) -> GpuTime | None:
+        """The GPU's own clock, None on a CPU."""
+        ...
+
     def run(self) -> None:
-        """Run one inference, on the next of several inputs; nothing is copied to or from Python."""
+        """Run one inference, on the next of several inputs, to its end; nothing is copied to or from Python."""
         ...
 
     def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

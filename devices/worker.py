@@ -1,8 +1,8 @@
 """The spawned, limited process in which foreign models run: ``python -m tempograd.devices.worker``.
 
 It is dumb: it loads what it is told, times one round of each network it is told, and returns raw rows at the end. Which
-networks, how often, and what the rows mean is decided by its parent, between passes. It imports torch only where torch is
-the runtime.
+networks, how often, and what the rows mean is decided by its parent, between passes. It imports torch only where
+that is the runtime.
 
 Requests come on standard input, replies leave on what was standard output; whatever the engine prints goes to standard
 error, a file that the parent reads after a crash.
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ..errors import InputRefusedError, TempogradError
@@ -42,9 +43,10 @@ class Worker:
         self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
         others = [kind for kind in sentinels.KINDS if kind != sentinel]
         self._others = {kind: runtime.load(sentinels.read(kind, small=small), Path.cwd()) for kind in others}
-        for program in self._others.values():
-            timing.warm_up(program.run, _nothing)
-        self._rounds = 0
+        self._blocks = {sentinel: _block(self._sentinel, self._sentinel_warm_up)}
+        for kind, program in self._others.items():
+            self._blocks[kind] = _block(program, timing.warm_up(program.run, _nothing))
+        self._kind, self._rounds = sentinel, 0
 
     @property
     def sentinel_ms(self) -> float:
@@ -134,12 +136,15 @@ class Worker:
         program, warm = self._networks[network]
         started_s = time.time()
         start = counters.read()
-        before = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
+        before = self._sentinel_ms(self._kind, self._sentinel)
         inner = counters.read()
-        block = timing.block_of(warm.fastest_ms)
-        wall, cpu = timing.burst(program.run, self._board.count, burst_ms=burst_ms, block=block)
+        block = _block(program, warm)
+        burst = timing.burst(program, self._board.count, burst_ms=burst_ms, block=block)
         switches, wait_ms, _ = counters.read().since(inner)
-        after = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
+        state = counters.state()
+        if burst.enqueue_ms:
+            state["enqueue_ms"] = median(burst.enqueue_ms)
+        after = self._sentinel_ms(self._kind, self._sentinel)
         now = counters.read()
         others = self._others if self._rounds % timing.OTHERS_EVERY == 0 else {}
         self._rounds += 1
@@ -147,17 +152,23 @@ class Worker:
             "started_s": started_s,
             "sentinel_before_ms": before,
             "sentinel_after_ms": after,
-            "wall_ms": wall,
-            "cpu_ms": cpu,
+            "wall_ms": burst.wall_ms,
+            "cpu_ms": burst.cpu_ms,
+            "gpu_ms": burst.gpu_ms,
             "involuntary_switches": switches,
             "run_queue_wait_ms": wait_ms,
             "events": now.since(start)[2],
             "block": block,
-            "other_sentinels_ms": {
-                kind: min(timing.sentinel_ms(other.run, threads=self._threads)) for kind, other in others.items()
-            },
-            "state": counters.state(),
+            "other_sentinels_ms": {kind: min(self._sentinel_ms(kind, other)) for kind, other in others.items()},
+            "state": state,
         }
+
+    def _sentinel_ms(self, kind: str, program: Program) -> list[float]:
+        return timing.sentinel_ms(program, threads=self._threads, block=self._blocks[kind])
+
+
+def _block(program: Program, warm: timing.WarmUp) -> int:
+    return timing.block_of(warm.fastest_ms, gpu=program.gpu_time is not None)
 
 
 def _wrong_output(program: Program) -> str | None:

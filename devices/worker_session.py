@@ -335,6 +335,7 @@ class _RoundReply(_Reply):
     sentinel_after_ms: _Sentinel
     wall_ms: _Samples
     cpu_ms: _Samples
+    gpu_ms: list[_Ms]
     involuntary_switches: Annotated[int, Field(ge=0)]
     run_queue_wait_ms: Annotated[float, Field(ge=0)]
     events: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
@@ -344,8 +345,8 @@ class _RoundReply(_Reply):
 
     @model_validator(mode="after")
     def _paired(self) -> _RoundReply:
-        if len(self.wall_ms) != len(self.cpu_ms):
-            raise ValueError("as many CPU times as wall times are needed")
+        if len(self.wall_ms) != len(self.cpu_ms) or len(self.gpu_ms) not in (0, len(self.wall_ms)):
+            raise ValueError("as many CPU times, and GPU times, as wall times are needed")
         return self
 
     def value(self, key: str) -> Round:
@@ -356,6 +357,7 @@ class _RoundReply(_Reply):
             sentinel_after_ms=tuple(self.sentinel_after_ms),
             wall_ms=tuple(self.wall_ms),
             cpu_ms=tuple(self.cpu_ms),
+            gpu_ms=tuple(self.gpu_ms),
             involuntary_switches=self.involuntary_switches,
             run_queue_wait_ms=self.run_queue_wait_ms,
             events=tuple(self.events),

@@ -28,7 +28,7 @@ class LocalDevice:
             ones allowed, one a physical core; CPU 0, which serves interrupts, only if there is no other.
         sentinel: ``convolution``, ``depthwise`` or ``overhead``: the kind of sentinel in every round.
         memory_gib: address space of the measuring process, where the runtime lets it be limited.
-        load_timeout_s: time that loading one network may take, and then warming it up; by default what the runtime asks.
+        load_timeout_s: time that loading one network may take, then warming it up; by default what the runtime asks.
         options: the runtime's own, such as ``precision``, ``optimisation`` and ``provider`` of ONNX Runtime.
 
     Raises:

@@ -121,7 +121,7 @@ def _kernels(engine: Any) -> dict[str, int]:
     The engine lists every operator of the file, then a DELEGATE for each group taken over, which has the group's
     inputs and outputs: what lies between these is the group.
     """
-    listed = engine._get_ops_details()  # noqa: SLF001  the only way to ask
+    listed = engine._get_ops_details()  # the only way to ask
     makers = {int(out): one for one in listed if one["op_name"] != "DELEGATE" for out in one["outputs"]}
     taken: set[int] = set()
     for group in (one for one in listed if one["op_name"] == "DELEGATE"):

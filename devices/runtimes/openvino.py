@@ -108,6 +108,7 @@ class OpenVino:
             if "bad_alloc" in str(error):
                 raise MemoryError(line(error)) from error
             raise InputRefusedError(f"OpenVINO refuses this network: {line(error)}") from error
+        kernels = self._kernels(compiled)
         last: list[Any] = [requests[0]]
 
         def run(request: Any) -> None:
@@ -121,7 +122,8 @@ class OpenVino:
             lambda values: _compute(compiled, values),
             input_shape=only_shape(inputs[0]),
             keep=inputs,  # a tensor that shares memory with an array does not keep the array
-            **self._ran(compiled),
+            providers={PROVIDER: kernels.total()} if kernels else {},
+            kernels=dict(sorted(kernels.items())),
         )
 
     @property
@@ -136,8 +138,8 @@ class OpenVino:
             "CPU_DENORMALS_OPTIMIZATION": True,
         }
 
-    def _ran(self, compiled: Any) -> dict[str, dict[str, int]]:
-        """Return nodes by provider and by kernel, as the compiled network states them."""
+    def _kernels(self, compiled: Any) -> Counter[str]:
+        """Return nodes by kernel, as the compiled network states them, if it is what was asked for."""
         threads, devices = (compiled.get_property(p) for p in ("INFERENCE_NUM_THREADS", "EXECUTION_DEVICES"))
         if threads != self._threads:
             raise FallbackError(f"OpenVINO takes {threads} threads of the {self._threads} asked for")
@@ -148,8 +150,7 @@ class OpenVino:
             raise FallbackError(f"fp32 was asked for; OpenVINO computes in a lower precision: {', '.join(lowered)}")
         if list(devices) != [PROVIDER]:
             raise FallbackError(f"{PROVIDER} was asked for; OpenVINO takes {', '.join(devices)}")
-        kernels = Counter(f"{node['layerType']} {node['primitiveType']}" for node in nodes)
-        return {"providers": {PROVIDER: len(nodes)} if nodes else {}, "kernels": dict(sorted(kernels.items()))}
+        return Counter(f"{node['layerType']} {node['primitiveType']}" for node in nodes)
 
 
 def _nodes(compiled: Any) -> list[Any]:
@@ -157,17 +158,19 @@ def _nodes(compiled: Any) -> list[Any]:
 
 
 def _request(compiled: Any, inputs: Mapping[str, NDArray[Any]]) -> Any:
-    """Return a request whose inputs live in memory that stays."""
+    """Return a request whose inputs live in memory that stays; one that reaches no output is no input any more."""
     request = compiled.create_infer_request()
-    for name, values in inputs.items():
-        request.set_tensor(name, _openvino().Tensor(values, shared_memory=True))
+    for port in compiled.inputs:
+        values = inputs[port.get_any_name()]
+        request.set_tensor(port, _openvino().Tensor(values, shared_memory=True))
     return request
 
 
 def _compute(compiled: Any, values: NDArray[np.float32]) -> NDArray[Any]:
     """Return the first output for these values of the only input."""
     request = compiled.create_infer_request()
-    request.set_input_tensor(0, _openvino().Tensor(values))
+    for port in compiled.inputs:
+        request.set_tensor(port, _openvino().Tensor(values))
     request.infer()
     return np.array(request.get_output_tensor(0).data)
 

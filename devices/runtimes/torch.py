@@ -175,6 +175,7 @@ class TorchRuntime:
             input_shape=only_shape(arrays[0]),
             providers={self._provider: sum(kernels.values())} if kernels else {},
             kernels=dict(sorted(kernels.items())) if self._mode == "eager" else {},
+            gpu=_TorchQueue() if self._provider == "CUDA" else None,
         )
 
     @property
@@ -184,6 +185,25 @@ class TorchRuntime:
     def _tensor(self, values: NDArray[Any], kind: Any) -> Any:
         tensor = _torch().from_numpy(np.array(values)).to(self._place)
         return tensor.to(kind) if tensor.is_floating_point() else tensor
+
+
+class _TorchQueue:
+    """torch's current stream; see `GpuQueue`."""
+
+    def __init__(self) -> None:
+        self._cuda = _torch().cuda
+        self._first, self._last = (self._cuda.Event(enable_timing=True) for _ in range(2))
+
+    def start(self) -> None:
+        self._first.record()
+
+    def stop_ms(self) -> float:
+        self._last.record()
+        self._last.synchronize()
+        return float(self._first.elapsed_time(self._last))
+
+    def wait(self) -> None:
+        self._cuda.current_stream().synchronize()
 
 
 def _captured(forward: Callable[..., Any], turns: list[tuple[Any, ...]], last: list[Any]) -> list[Callable[[], None]]:

@@ -10,7 +10,9 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tempograd.devices import sentinels
-from tempograd.devices.runtimes.onnxruntime import INPUTS, OnnxRuntime
+from tempograd.devices.packages import Package
+from tempograd.devices.program import INPUTS
+from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
 from tempograd.errors import DeviceError, InputRefusedError, UsageError
 from tempograd.registry import create, load
 
@@ -32,7 +34,7 @@ def outputs(program) -> list[np.ndarray]:
     results = []
     for _ in range(INPUTS):
         program.run()
-        results.append(program._last.get_outputs()[0].numpy().copy())
+        results.append(next(iter(program._outputs().values())).copy())
     return results
 
 
@@ -53,7 +55,8 @@ def test_wrong_options_are_named(wrong):
 
 
 def test_an_engine_that_is_not_installed_is_an_error(monkeypatch):
-    monkeypatch.setattr("tempograd.devices.runtimes.onnxruntime._DISTRIBUTIONS", ("no-such-engine",))
+    absent = Package("ONNX Runtime", ("no-such-engine",), "pip install onnxruntime")
+    monkeypatch.setattr("tempograd.devices.runtimes.onnxruntime.PACKAGE", absent)
     with pytest.raises(DeviceError, match="pip install onnxruntime"):
         OnnxRuntime().versions()
 
@@ -168,7 +171,7 @@ def test_denormals_are_flushed_and_torch_is_never_imported():
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         program = runtime.load(made.SerializeToString(), Path.cwd())
         program.run()
-        print(np.abs(program._last.get_outputs()[0].numpy()).max(), "torch" in sys.modules)
+        print(np.abs(program._outputs()["y"]).max(), "torch" in sys.modules)
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["0.0", "False"]
