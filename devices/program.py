@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 from time import perf_counter_ns
@@ -46,6 +47,7 @@ class PreparedProgram:
         input_shape: what ``compute`` takes; None if the network has several inputs.
         providers, kernels: see `Program`.
         gpu: the queue that ``runs`` only launch into; None where they return when the outputs are there.
+        build_ms: time that building it took, where that is more than reading it; 0 where an earlier build was taken.
         keep: what must live as long as the program.
     """
 
@@ -59,10 +61,11 @@ class PreparedProgram:
         providers: dict[str, int],
         kernels: dict[str, int],
         gpu: GpuQueue | None = None,
+        build_ms: float = 0.0,
         keep: object = None,
     ) -> None:
         self._runs, self._outputs, self._compute, self._input_shape = list(runs), outputs, compute, input_shape
-        self.providers, self.kernels, self._keep = providers, kernels, keep
+        self.providers, self.kernels, self.build_ms, self._keep = providers, kernels, build_ms, keep
         self._turns, self._gpu = cycle(self._runs), gpu
         self.gpu_time = self._gpu_time if gpu else None
 
@@ -106,6 +109,12 @@ def whole(model: bytes, folder: Path) -> ModelProto:
     loaded = ModelProto.FromString(model)
     load_external_data_for_model(loaded, str(folder))
     return loaded
+
+
+def halved(model: ModelProto) -> ModelProto:
+    """Return a network, its weights embedded, in float16, its inputs and outputs too."""
+    convert = import_module("onnxruntime.transformers.float16").convert_float_to_float16
+    return convert(model, keep_io_types=False)
 
 
 def inputs_of(model: ModelProto) -> list[dict[str, NDArray[Any]]]:

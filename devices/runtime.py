@@ -38,6 +38,11 @@ class Program(Protocol):
         ...
 
     @property
+    def build_ms(self) -> float:
+        """Time that building it took, 0 where engines do not build, or an earlier build was taken."""
+        ...
+
+    @property
     def gpu_time(self) -> GpuTime | None:
         """The GPU's own clock, None on a CPU."""
         ...

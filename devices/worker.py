@@ -80,6 +80,7 @@ class Worker:
         self._networks[network] = program, warm
         return {
             "load_ms": load_ms,
+            "build_ms": program.build_ms,
             "first_run_ms": warm.first_run_ms,
             "warm_up_runs": warm.runs,
             "warm_up_capped": warm.capped,

@@ -304,6 +304,7 @@ class _FailureReply(_Reply):
 
 class _LoadReply(_Reply):
     load_ms: Annotated[float, Field(ge=0)] = 0.0
+    build_ms: Annotated[float, Field(ge=0)] = 0.0
     first_run_ms: Annotated[float, Field(ge=0)] = 0.0
     warm_up_runs: Annotated[int, Field(ge=0)] = 0
     warm_up_capped: bool = False

@@ -182,7 +182,8 @@ class Engine:
         """
         self._queue = deque(jobs)
         timed, idle = _cores(self._device)
-        beside = not idle or bool(idle - timed)  # with no core to spare, preparing would disturb the timing
+        # with no core to spare, or on the very GPU that is timed, preparing would disturb the timing
+        beside = self._clock != "gpu" and (not idle or bool(idle - timed))
         following: Future[_Batch] | None = None
         with ThreadPoolExecutor(1, "prepare", initializer=_keep_to, initargs=(idle - timed,)) as pool:
             try:

@@ -12,7 +12,7 @@ from ...errors import UnknownNameError, UsageError
 from ...registry import create, load
 from .. import host
 from ..fingerprint import Fingerprint
-from ..runtime import Runtime
+from ..runtime import GPU_PROVIDERS, Runtime
 from ..sentinels import KINDS, digest
 from ..worker_session import WorkerSession, WorkerSettings
 
@@ -77,6 +77,7 @@ class LocalDevice:
             start_s=needs.start_s,
             load_s=load_timeout_s or needs.load_s,
         )
+        self._on_gpu = self._runtime.options["provider"] in GPU_PROVIDERS
         self._isolation: dict[str, Any] | None = None
 
     @cached_property
@@ -86,9 +87,10 @@ class LocalDevice:
         Raises:
             DeviceError: the runtime is not installed.
         """
+        gpu = {"gpus": host.gpus(), "gpu_driver": host.driver()} if self._on_gpu else {}
         return Fingerprint(
             place="local",
-            hardware=host.hardware(),
+            hardware=host.hardware() | gpu,
             runtime={"name": self._name, "python": platform.python_version(), **self._runtime.versions()},
             options={
                 **self._runtime.options,

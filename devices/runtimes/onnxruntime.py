@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ...errors import InputRefusedError, UsageError
 from .. import cuda
 from ..packages import Package, UnusableError
-from ..program import INPUTS, PreparedProgram, at_least_one_thread, line, one_of, only_shape, seeded, whole
+from ..program import INPUTS, PreparedProgram, at_least_one_thread, halved, line, one_of, only_shape, seeded, whole
 from ..runtime import GPU_PROVIDERS, FallbackError, Needs
 
 LEVELS = {
@@ -68,13 +68,15 @@ class OnnxRuntime:
 
     Args:
         threads: intra-op threads; inter-op is 1 and the order of nodes sequential.
-        precision: ``fp32``; on a GPU ``fp16``; ``int8-static``: weights and activations quantised when a network is loaded, with ranges
-            from seeded inputs; or ``int8-dynamic``: weights quantised then, activations at every run, which makes
-            convolutions slower than ``fp32`` on most processors. A network that would run no integer kernel is refused.
+        precision: ``fp32``; on a GPU ``fp16``; ``int8-static``: weights and activations quantised when a network is
+            loaded, with ranges from seeded inputs; or ``int8-dynamic``: weights quantised then, activations at every
+            run, which makes convolutions slower than ``fp32`` on most processors. A network that would run no integer
+            kernel is refused.
         optimisation: ``none``, ``basic``, ``extended`` or ``all``.
-        provider: ``cpu``, another that computes in host memory, or ``cuda`` or ``tensorrt`` on an NVIDIA GPU: inputs and
-            outputs then live in its memory. With any but ``cpu``, falling back to the CPU is an error. Where a node runs is read from ONNX Runtime's own record of the assignment; it is made before the
-            last fusions, so the counts are of nodes assigned, not of kernels launched.
+        provider: ``cpu``, another that computes in host memory, or ``cuda`` or ``tensorrt`` on an NVIDIA GPU: inputs
+            and outputs then live in its memory. With any but ``cpu``, falling back to the CPU is an error. Where a node
+            runs is read from ONNX Runtime's own record of the assignment; it is made before the last fusions, so the
+            counts are of nodes assigned, not of kernels launched.
         cuda_graph: on a GPU, capture one inference and replay it.
         allow_fallback: let nodes run on the CPU; how many did is part of each measurement.
     """
@@ -178,7 +180,7 @@ class OnnxRuntime:
             MemoryError: an allocation failed.
         """
         if self._precision == "fp16":
-            model = _halved(model, folder)
+            model = halved(whole(model, folder)).SerializeToString()
         if self._precision not in INT8:
             return self._prepared(self._session(model, folder))
         with TemporaryDirectory() as scratch:
@@ -412,12 +414,6 @@ def _seeded(name: str, type_: str, shape: list[Any], rng: np.random.Generator) -
     if type_ not in _DTYPES:
         raise InputRefusedError(f"input {name!r} is {type_}; allowed: {', '.join(_DTYPES)}")
     return seeded(name, _DTYPES[type_], shape, rng)
-
-
-def _halved(model: bytes, folder: Path) -> bytes:
-    """Return the network in float16, its inputs and outputs too."""
-    convert = _ort("transformers.float16").convert_float_to_float16
-    return convert(whole(model, folder), keep_io_types=False).SerializeToString()
 
 
 def _kernels(optimised: Path) -> dict[str, int]:

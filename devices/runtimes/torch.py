@@ -1,8 +1,8 @@
 """torch in the measuring process: eager or compiled by Inductor, on the CPU or an NVIDIA GPU.
 
-The network comes as ONNX, as for every other runtime, and is turned into an ordinary module (`onnx_torch`). TF32 is off:
-float32 is float32. Inductor compiles whole graphs of fixed shapes, with frozen weights, in one process; what it writes
-stays in the worker's folder, so a compilation is always done anew and its time is that of a first one.
+The network comes as ONNX, as for every other runtime, and is turned into an ordinary module (`onnx_torch`). TF32 is
+off: float32 is float32. Inductor compiles whole graphs of fixed shapes, with frozen weights, in one process; what it
+writes stays in the worker's folder, so a compilation is always done anew and its time is that of a first one.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class TorchRuntime:
             )
             raise UnusableError(
                 f"provider=cuda: torch sees no NVIDIA GPU ({built})",
-                "see whether nvidia-smi lists one, and take a build of torch for it: pip install --force-reinstall torch",
+                "see whether nvidia-smi lists one, and take a build for it: pip install --force-reinstall torch",
             )
         return f"CUDA: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "CPU"
 
@@ -164,10 +164,7 @@ class TorchRuntime:
         def run(inputs: tuple[Any, ...]) -> None:
             last[0] = forward(*inputs)
 
-        if self._cuda_graph:
-            runs = _captured(forward, turns, last)
-        else:
-            runs = [partial(run, one) for one in turns]
+        runs = _captured(forward, turns, last) if self._cuda_graph else [partial(run, one) for one in turns]
         return PreparedProgram(
             runs,
             lambda: {"output": last[0].float().cpu().numpy()},
