@@ -78,12 +78,12 @@ class Builder:
         parser = self._trt.OnnxParser(network, self.logger)
         if not parser.parse(model.SerializeToString()):
             errors = "; ".join(_told(parser.get_error(i)) for i in range(parser.num_errors))
-            raise InputRefusedError(f"TensorRT cannot parse this network: {errors or self._said()}"[:500])
+            raise InputRefusedError(f"TensorRT cannot parse this network: {errors or self.said()}"[:500])
         config = self._config(capability)
         cache = self._timing_cache(config, timing_cache)
         plan = self._builder.build_serialized_network(network, config)
         if plan is None:
-            raise InputRefusedError(f"TensorRT cannot build this network: {self._said()}"[:500])
+            raise InputRefusedError(f"TensorRT cannot build this network: {self.said()}"[:500])
         return bytes(plan), bytes(cache.serialize()) if cache is not None else b""
 
     def _flags(self) -> int:
@@ -115,8 +115,9 @@ class Builder:
         except (RuntimeError, TypeError):  # TensorRT-RTX chooses kernels when it runs, not when it builds
             return None
 
-    def _said(self) -> str:
-        return " | ".join(self.messages[-3:]) or "no reason given"
+    def said(self) -> str:
+        """Return the library's last words."""
+        return " | ".join(self.messages[-3:])[:400] or "no reason given"
 
 
 class TensorRt:
@@ -206,11 +207,11 @@ class TensorRt:
             network = halved(network)
         plan, build_ms = self._built(network)
         engine: Any = self._runtime.deserialize_cuda_engine(plan)
-        context = engine.create_execution_context() if engine is not None else None
+        if engine is None:
+            raise InputRefusedError(f"TensorRT cannot load the engine that it built: {self._builder.said()}")
+        context = engine.create_execution_context()
         if context is None:
-            raise InputRefusedError(
-                f"TensorRT cannot load the engine that it built: {self._builder.messages[-3:]}"[:500]
-            )
+            raise MemoryError(f"TensorRT finds no room on the GPU: {self._builder.said()}")
         arrays = inputs_of(network)
         turns = [{name: cuda.DeviceArray.of(values) for name, values in one.items()} for one in arrays]
         outputs = _outputs(self._trt, engine, context)
@@ -259,7 +260,7 @@ class TensorRt:
         for name, array in (*inputs.items(), *outputs.items()):
             context.set_tensor_address(name, int(array.address))
         if not context.execute_async_v3(int(self._stream.handle)):
-            raise InputRefusedError(f"TensorRT cannot run this network: {self._builder.messages[-3:]}"[:500])
+            raise InputRefusedError(f"TensorRT cannot run this network: {self._builder.said()}")
 
 
 def imported(module: str, package: Package) -> Any:

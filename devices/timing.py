@@ -21,6 +21,7 @@ GPU_BLOCK_MS = 1.0  # on a GPU, whose events have a coarser clock
 MIN_SAMPLES = 3
 SENTINEL_RUNS = 2  # on each side, after one that is discarded
 OTHERS_EVERY = 4  # rounds from one reading of the other sentinels to the next
+HEAT_WINDOWS, HEAT_WINDOW_MS, STEADY = 20, 500.0, 0.01
 WARM_UP_RUNS = 50
 WARM_UP_MS = 100.0
 _WINDOW = 5
@@ -90,6 +91,29 @@ def sentinel_ms(program: Timed, *, threads: int, block: int = 1) -> list[float]:
         return [program.gpu_time(block)[0] / block for _ in range(SENTINEL_RUNS)]
     clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
     return [_timed_ms(program.run, clock) for _ in range(SENTINEL_RUNS)]
+
+
+def heat(read_ms: Callable[[], float]) -> bool:
+    """Keep a GPU at work until its speed is steady: its clocks rise within milliseconds and sink with heat in seconds.
+
+    Until the median reading of half a second is within 1 % of that of the half before, or for ten seconds. It is never
+    left to cool down: an idle GPU sleeps, and is slow when it wakes.
+
+    Args:
+        read_ms: one reading of the sentinel.
+
+    Returns:
+        Whether it became steady.
+    """
+    windows: list[float] = []
+    while len(windows) < HEAT_WINDOWS:
+        end, readings = time.perf_counter_ns() + HEAT_WINDOW_MS * 1e6, list[float]()
+        while time.perf_counter_ns() < end or not readings:
+            readings.append(read_ms())
+        windows.append(median(readings))
+        if len(windows) > 1 and abs(windows[-1] - windows[-2]) <= STEADY * windows[-2]:
+            return True
+    return False
 
 
 def block_of(fastest_ms: float, *, gpu: bool = False) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import InputRefusedError, TempogradError
 from ..registry import create
-from . import foreign, isolation, sentinels, timing
+from . import foreign, isolation, nvml, sentinels, timing
 from .runtime import FallbackError, Program, Runtime
 from .wire import Board, from_text, pack, to_text, unpack
 
@@ -47,6 +47,7 @@ class Worker:
         for kind, program in self._others.items():
             self._blocks[kind] = _block(program, timing.warm_up(program.run, _nothing))
         self._kind, self._rounds = sentinel, 0
+        self._watch = nvml.watch() if self._sentinel.gpu_time is not None else None
 
     @property
     def sentinel_ms(self) -> float:
@@ -108,6 +109,8 @@ class Worker:
         """Move every thread to the timed cores."""
         isolation.move_to(cores)
         self._cores = cores
+        if self._sentinel.gpu_time is not None:
+            timing.heat(lambda: min(self._sentinel_ms(self._kind, self._sentinel)))
         return {"cores": sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []}
 
     def run_pass(self, networks: list[int], burst_ms: float) -> dict[str, Any]:
@@ -143,8 +146,14 @@ class Worker:
         burst = timing.burst(program, self._board.count, burst_ms=burst_ms, block=block)
         switches, wait_ms, _ = counters.read().since(inner)
         state = counters.state()
-        if burst.enqueue_ms:
+        events: list[str] = []
+        if burst.gpu_ms:
             state["enqueue_ms"] = median(burst.enqueue_ms)
+        if self._watch is not None:
+            state |= self._watch.state()
+            events = self._watch.events()
+            if "gpu_sm_mhz" in state:
+                state["gpu_kilocycles"] = median(burst.gpu_ms) * state["gpu_sm_mhz"]
         after = self._sentinel_ms(self._kind, self._sentinel)
         now = counters.read()
         others = self._others if self._rounds % timing.OTHERS_EVERY == 0 else {}
@@ -158,7 +167,7 @@ class Worker:
             "gpu_ms": burst.gpu_ms,
             "involuntary_switches": switches,
             "run_queue_wait_ms": wait_ms,
-            "events": now.since(start)[2],
+            "events": [*now.since(start)[2], *events],
             "block": block,
             "other_sentinels_ms": {kind: min(self._sentinel_ms(kind, other)) for kind, other in others.items()},
             "state": state,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -61,12 +61,17 @@ class WorkerSession:
 
     A network that kills the process while it is loaded is reported, and the others are loaded again into a new one.
 
+    Args:
+        settings: what the worker is told first.
+        before_pass: called before each pass; it may wait until the device is quiet.
+
     Raises:
         DeviceError: the process cannot be started, or its runtime is not there.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, before_pass: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._before_pass = before_pass
         self._models: dict[str, Model] = {}
         self._numbers: dict[str, int] = {}
         self._typical_ms: dict[str, float] = {}  # of the networks resident in the present process
@@ -117,7 +122,7 @@ class WorkerSession:
         """
         try:
             self._living().ask(
-                {"verb": "start_timing", "arguments": [list(self._settings.timed_cores)]}, patience_s=lambda _: 10.0
+                {"verb": "start_timing", "arguments": [list(self._settings.timed_cores)]}, patience_s=lambda _: 30.0
             )
         except WorkerEndedError as ended:
             self.close()
@@ -135,6 +140,7 @@ class WorkerSession:
         self._check_loaded(keys)
         if not (math.isfinite(burst_ms) and burst_ms > 0):
             raise UsageError(f"burst_ms={burst_ms}; a positive number of milliseconds is needed, such as 10")
+        self._before_pass()
         numbers = [self._numbers[key] for key in keys]
         patience_s = {self._numbers[key]: self._patience_s(key, burst_ms) for key in keys}
         try:

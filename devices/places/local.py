@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import UnknownNameError, UsageError
 from ...registry import create, load
-from .. import host
+from .. import host, nvml
 from ..fingerprint import Fingerprint
 from ..runtime import GPU_PROVIDERS, Runtime
 from ..sentinels import KINDS, digest
@@ -123,6 +123,7 @@ class LocalDevice:
             "timed_cores": list(self.timed_cores),
             "idle_cores": list(self.idle_cores),
             "isolation": self._isolation,
+            **({"gpu_state_from": nvml.described()} if self._on_gpu else {}),
         }
 
     def open(self) -> WorkerSession:
@@ -132,9 +133,17 @@ class LocalDevice:
             DeviceError: it cannot be started, or the runtime or its provider is not there.
         """
         self._runtime.versions()
-        session = WorkerSession(self._settings)
+        session = WorkerSession(self._settings, self._wait_until_alone)
         self._isolation = session.isolation
         return session
+
+    def _wait_until_alone(self) -> None:
+        if self._watch is not None:
+            nvml.wait_until_alone(self._watch)
+
+    @cached_property
+    def _watch(self) -> nvml.Watch | None:
+        return nvml.watch() if self._on_gpu else None
 
 
 def choose_cores(threads: int, groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:

@@ -108,6 +108,23 @@ def test_on_a_gpu_its_own_clock_is_read_beside_the_hosts(clock):
     assert timing.sentinel_ms(program, threads=1, block=block) == pytest.approx([0.04] * 2)
 
 
+def test_a_gpu_is_heated_until_its_speed_is_steady(clock):
+    """Its clock sinks by 2 % in each half second, for three seconds; then, never."""
+
+    def reading(steady_after_ms):
+        def read_ms():
+            clock.wall_ns += 10_000_000
+            return 1.02 ** (min(clock.wall_ns / 1e6, steady_after_ms) / 500)
+
+        return read_ms
+
+    assert timing.heat(reading(3000))
+    assert 3000 < clock.wall_ns / 1e6 < 4600
+    clock.wall_ns = 0
+    assert not timing.heat(reading(float("inf")))
+    assert clock.wall_ns / 1e6 == pytest.approx(timing.HEAT_WINDOWS * timing.HEAT_WINDOW_MS)
+
+
 def test_the_sentinel_is_read_by_the_clock_of_the_label(clock):
     for threads, expected in ((1, [1.0, 2.0]), (2, [1.5, 2.5])):
         sentinel = timed(clock.network([9.0, 1.0, 2.0], 0.5))
