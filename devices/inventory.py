@@ -61,7 +61,7 @@ def _runtime(name: str) -> list[Entry]:
     factory = load("runtime", name)
     specs = {way: f"local:runtime={name}" + (f",{way}" if way else "") for way in factory.ways}
     try:
-        version = factory.package.version()
+        version = factory().package.version()
     except NotInstalledError as error:
         return [Entry(spec, "missing", "", error.found, error.remedy) for spec in specs.values()]
     return [_probed(name, way, spec, version) for way, spec in specs.items()]

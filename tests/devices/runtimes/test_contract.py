@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from hashlib import sha256
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tempograd.devices.device import Model
 from tempograd.devices.packages import Package
 from tempograd.errors import DeviceError, UnknownNameError, UsageError
+from tempograd.profiler.engine import clock_of
 from tempograd.registry import create, load, names
 from tempograd.spaces.export import WeightPool
 
@@ -26,12 +28,33 @@ SPACES = (
     "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=2,head=8,size=8,classes=5",
 )
 NETWORKS = 2
+CONSTANT = "0.0.3.0.4.4"  # of NAS-Bench-201: no path leads from its input to its output
 
 
-def where(runtime: str) -> str:
+# Every way that a runtime knows of, and those that need a GPU. Inductor is tested apart: it takes a minute to open.
+WAYS = [
+    *(
+        f"{name},{way}".strip(",")
+        for name in names("runtime")
+        for way in load("runtime", name).ways
+        if "mode" not in way
+    ),
+    "onnxruntime,provider=cuda,cuda_graph=true",
+    "onnxruntime,provider=cuda,precision=fp16",
+    "torch,provider=cuda,cuda_graph=true",
+    "torch,provider=cuda,mode=inductor",
+    "tensorrt,cuda_graph=true",
+    "tensorrt_rtx,cuda_graph=true",
+]
+ALWAYS = {"onnxruntime", "torch"}  # they are dependencies: never skipped
+ALLOWED = {"fp16": 1e-2, "fp32": 1e-4}  # distance of outputs from torch's, relative to their length
+
+
+@cache
+def where(way: str) -> str:
     """Return why a runtime cannot be used here, or nothing."""
     try:
-        create("device", f"local:runtime={runtime}").open().close()
+        create("device", f"local:runtime={way}").open().close()
     except DeviceError as error:
         return str(error)
     return ""
@@ -46,7 +69,10 @@ def networks(tmp_path_factory):
     for number, spec in enumerate(SPACES):
         space = create("space", spec)
         weights = WeightPool.of(space.graph, 0)
-        for n, chosen in enumerate(space.sample(NETWORKS, np.random.default_rng(1))):
+        chosen_few = space.sample(NETWORKS, np.random.default_rng(1))
+        if space.name == "nasbench201":
+            chosen_few.append(space.from_key(CONSTANT))
+        for n, chosen in enumerate(chosen_few):
             key = f"{spec.partition(',')[0]}/{n}"
             network = space.to_torch(chosen).eval()
             network.load_arrays(weights.weights(network.graph))
@@ -58,11 +84,11 @@ def networks(tmp_path_factory):
     return found
 
 
-@pytest.fixture(scope="module", params=names("runtime"))
+@pytest.fixture(scope="module", params=WAYS)
 def opened(request, networks):
     """A device, its session with the networks in it, and what loading them told."""
     reason = where(request.param)
-    if reason:
+    if reason and request.param not in ALWAYS:
         pytest.skip(reason)
     device = create("device", f"local:runtime={request.param}")
     with device.open() as session:
@@ -75,25 +101,35 @@ def test_every_network_loads_and_states_where_and_how_it_runs(opened):
     device, _, loaded = opened
     for one in loaded.values():
         assert one.failure is None
-        assert one.providers.keys() == {device.fingerprint.options["provider"]}
         assert one.load_ms > 0
-        assert one.kernels or device.fingerprint.runtime["name"] == "onnxruntime"
+        if one.key != "nasbench201:cells=1/2":  # the constant one, which an engine may fold into nothing
+            assert one.providers.keys() == {device.fingerprint.options["provider"]}
+            assert one.kernels or device.fingerprint.runtime["name"] == "onnxruntime"
 
 
 def test_outputs_are_torchs(opened, networks):
-    _, session, _ = opened
+    device, session, _ = opened
+    allowed = ALLOWED[device.fingerprint.options["precision"]]
     for key, (_, inputs, expected) in networks.items():
         for mine, torchs in zip(session.outputs(key, inputs), expected, strict=True):
-            assert np.linalg.norm(mine - torchs) <= 1e-4 * np.linalg.norm(torchs), key
+            assert np.linalg.norm(mine - torchs) <= allowed * np.linalg.norm(torchs), key
 
 
 def test_the_clock_of_the_label_sees_the_work(opened, networks):
-    """One thread's label is the CPU time of the thread that asks: an engine that computes elsewhere would be free."""
-    _, session, _ = opened
+    """One thread's label is the CPU time of the thread that asks: an engine that computes elsewhere would be free.
+
+    On a GPU it is the GPU's own, which can be no more than the host waited.
+    """
+    device, session, _ = opened
     result = session.run_pass(list(networks), burst_ms=5.0)
     assert not result.failures
     for round_ in result.rounds:
-        assert round_.value_ms("cpu") > 0.5 * round_.value_ms("wall")
+        if clock_of(device.fingerprint) == "gpu":
+            assert 0 < round_.value_ms("gpu") <= 1.1 * float(np.median(round_.wall_ms))
+            assert round_.state["enqueue_ms"] > 0
+        else:
+            assert round_.value_ms("cpu") > 0.5 * round_.value_ms("wall")
+            assert round_.gpu_ms == ()
 
 
 def test_an_input_of_another_shape_is_refused(opened, networks):
@@ -144,8 +180,7 @@ def test_its_options_tell_threads_precision_and_provider(name):
 
 @pytest.mark.parametrize("name", names("runtime"))
 def test_a_runtime_that_is_missing_says_how_to_install_it(name, monkeypatch):
-    monkeypatch.setattr(Package, "names", ("no-such-distribution",), raising=False)
-    package = load("runtime", name).package
+    package = load("runtime", name)().package
     absent = Package(package.title, ("no-such-distribution",), package.install)
     monkeypatch.setattr(sys.modules[load("runtime", name).__module__], "PACKAGE", absent)
     device = create("device", f"local:runtime={name}")
