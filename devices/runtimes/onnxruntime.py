@@ -7,8 +7,6 @@ for that one decides for the main thread), the provider asked for is the one tha
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputRefusedError, UsageError
 from .. import cuda
+from ..int8 import is_integer, kernels_of, quantised
 from ..packages import Package, UnusableError
 from ..program import INPUTS, PreparedProgram, at_least_one_thread, halved, line, one_of, only_shape, seeded, whole
 from ..runtime import GPU_PROVIDERS, FallbackError, Needs
@@ -47,15 +46,11 @@ BUILDS = dict.fromkeys(
 INT8 = ("int8-dynamic", "int8-static")
 PRECISIONS = ("fp32", "fp16", *INT8)
 FUSING = ("extended", "all")  # levels that turn a graph quantised by QuantizeLinear and DequantizeLinear into integers
-CALIBRATION_RUNS = 8
 PACKAGE = Package(
     "ONNX Runtime",
     ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-training"),
     "pip install onnxruntime",
 )
-_INTEGER = frozenset({
-    "ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm",
-})  # fmt: skip
 _SESSION_ENTRIES = {
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
@@ -185,9 +180,9 @@ class OnnxRuntime:
             return self._prepared(self._session(model, folder))
         with TemporaryDirectory() as scratch:
             ran = Path(scratch, "optimised.onnx")
-            model = self._quantised(model, folder, Path(scratch))
-            program = self._prepared(self._session(model, folder, ran), _kernels(ran))
-        if not any(_is_integer(kind) for kind in program.kernels):
+            model = quantised(whole(model, folder), Path(scratch), self._precision, self._session, _drawn)
+            program = self._prepared(self._session(model, folder, ran), kernels_of(ran))
+        if not any(map(is_integer, program.kernels)):
             raise InputRefusedError(
                 f"nothing in this network can be quantised to {self._precision}: no kernel would compute with integers"
             )
@@ -205,7 +200,7 @@ class OnnxRuntime:
             raise FallbackError(f"{self._provider} was asked for; nodes went to {providers}")
         rng = np.random.Generator(np.random.PCG64(0))
         metas = session.get_inputs()
-        arrays = [{meta.name: _seeded(meta.name, meta.type, meta.shape, rng) for meta in metas} for _ in range(INPUTS)]
+        arrays = [_drawn(session, rng) for _ in range(INPUTS)]
         binder = _Binder(session, "cuda" if self._stream else "cpu")
         bindings = [binder.bound(one) for one in arrays]
         last = [bindings[0]]
@@ -220,7 +215,8 @@ class OnnxRuntime:
 
         def compute(values: NDArray[np.float32]) -> NDArray[Any]:
             try:
-                return session.run(None, {metas[0].name: values.astype(_DTYPES[metas[0].type])})[0]
+                inputs = {metas[0].name: values.astype(_DTYPES[metas[0].type])}
+                return session.run(None, inputs, self._uncaptured())[0]
             except Exception as error:
                 raise _cannot_run(error) from error
 
@@ -246,6 +242,14 @@ class OnnxRuntime:
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         if self._cuda_graph:
             options.add_run_config_entry("gpu_graph_id", str(number + 1))
+        return options
+
+    def _uncaptured(self) -> Any:
+        """Return how inputs of any address are run: a captured graph reads and writes its own."""
+        if not self._cuda_graph:
+            return None
+        options = _ort().RunOptions()
+        options.add_run_config_entry("gpu_graph_id", "-1")
         return options
 
     def _session(self, model: bytes | Path, folder: Path, ran: Path | None = None, level: str = "") -> Any:
@@ -279,57 +283,6 @@ class OnnxRuntime:
         asked: list[Any] = [(self._provider, own)] if own else [self._provider]
         return [*asked, PROVIDERS["cpu"]] if self._allow_fallback else asked
 
-    def _quantised(self, model: bytes, folder: Path, scratch: Path) -> bytes:
-        """Return the network quantised to int8, its weights taken in from ``folder``."""
-        import onnx
-
-        logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger at every call
-        whole, target = scratch / "whole.onnx", scratch / "quantised.onnx"
-        try:
-            loaded = onnx.load_from_string(model)
-            onnx.load_external_data_for_model(loaded, str(folder))
-            if self._precision == "int8-dynamic":
-                _ort("quantization").quantize_dynamic(loaded, target)
-            else:
-                # constants and BatchNorm are folded now: later, what quantises a tensor would stand between them
-                self._session(loaded.SerializeToString(), folder, whole, level="basic")
-                self._quantise(whole, target, scratch)
-            return target.read_bytes()
-        except (FallbackError, InputRefusedError, MemoryError):
-            raise
-        except Exception as error:  # it raises bare exceptions of many kinds
-            raise InputRefusedError(f"cannot be quantised to {self._precision}: {line(error)}") from error
-
-    def _quantise(self, source: Path, target: Path, scratch: Path) -> None:
-        """Find every tensor's range on seeded inputs, then write the network with its tensors quantised.
-
-        It does what ``quantize_static`` does, which would calibrate in a session of its own making: that starts threads
-        on every core, the timed ones too. Weights have a scale for each channel and seven bits: with eight, processors
-        without VNNI saturate; the time is the same.
-        """
-        import onnx
-
-        kinds, calibrate, registry = (_ort(f"quantization.{part}") for part in ("quant_utils", "calibrate", "registry"))
-        augmented = scratch / "augmented.onnx"
-        calibrator = calibrate.MinMaxCalibrater(source, None, str(augmented))
-        calibrator.augment_graph()
-        calibrator.infer_session = self._session(augmented, scratch, level="none")
-        calibrator.collect_data(_Calibration(calibrator.infer_session))
-        quantizer = _ort("quantization.qdq_quantizer").QDQQuantizer(
-            onnx.shape_inference.infer_shapes(onnx.load(str(source))),
-            per_channel=True,
-            reduce_range=True,
-            weight_qType=kinds.QuantType.QInt8,
-            activation_qType=kinds.QuantType.QUInt8,
-            tensors_range=calibrator.compute_data(),
-            nodes_to_quantize=[],
-            nodes_to_exclude=[],
-            op_types_to_quantize=sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry}),
-            extra_options={},
-        )
-        quantizer.quantize_model()
-        onnx.save(quantizer.model.model, str(target))
-
     def _session_options(self, folder: Path, level: str) -> Any:
         ort = _ort()
         options = ort.SessionOptions()
@@ -345,22 +298,6 @@ class OnnxRuntime:
         if self._provider != PROVIDERS["cpu"] and not self._allow_fallback:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         return options
-
-
-class _Calibration:
-    """Seeded inputs by which the ranges of tensors are found; ``get_next`` is asked for one after the other."""
-
-    def __init__(self, session: Any) -> None:
-        self._inputs = session.get_inputs()
-        self._rng = np.random.Generator(np.random.PCG64(1))
-        self._left = CALIBRATION_RUNS
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return one set of inputs, or None after the last."""
-        self._left -= 1
-        if self._left < 0:
-            return None
-        return {meta.name: _seeded(meta.name, meta.type, meta.shape, self._rng) for meta in self._inputs}
 
 
 class _Binder:
@@ -410,22 +347,14 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-def _seeded(name: str, type_: str, shape: list[Any], rng: np.random.Generator) -> NDArray[Any]:
-    if type_ not in _DTYPES:
-        raise InputRefusedError(f"input {name!r} is {type_}; allowed: {', '.join(_DTYPES)}")
-    return seeded(name, _DTYPES[type_], shape, rng)
-
-
-def _kernels(optimised: Path) -> dict[str, int]:
-    """Return operator -> number of nodes of the graph that a session runs, as it wrote it."""
-    import onnx
-
-    nodes = onnx.load(str(optimised), load_external_data=False).graph.node
-    return dict(sorted(Counter(node.op_type for node in nodes).items()))
-
-
-def _is_integer(kind: str) -> bool:
-    return kind.startswith("QLinear") or kind in _INTEGER
+def _drawn(session: Any, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Return one set of inputs that a session takes."""
+    found: dict[str, NDArray[Any]] = {}
+    for meta in session.get_inputs():
+        if meta.type not in _DTYPES:
+            raise InputRefusedError(f"input {meta.name!r} is {meta.type}; allowed: {', '.join(_DTYPES)}")
+        found[meta.name] = seeded(meta.name, _DTYPES[meta.type], meta.shape, rng)
+    return found
 
 
 def _ort(part: str = "") -> Any:
