@@ -43,6 +43,7 @@ BUILDS = dict.fromkeys(
     (PROVIDERS["cuda"], PROVIDERS["tensorrt"]),
     "on a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu 'tempograd[gpu]'",
 )
+LIBRARIES = " If it is every node, CUDA's libraries may be missing: pip install 'onnxruntime-gpu[cuda,cudnn]'"
 INT8 = ("int8-dynamic", "int8-static")
 PRECISIONS = ("fp32", "fp16", *INT8)
 FUSING = ("extended", "all")  # levels that turn a graph quantised by QuantizeLinear and DequantizeLinear into integers
@@ -264,7 +265,8 @@ class OnnxRuntime:
             if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
                 raise MemoryError(line(error)) from error
             if "fallback" in str(error).lower():
-                raise FallbackError(line(error)) from error
+                hint = LIBRARIES if self._stream is not None else ""
+                raise FallbackError(f"{line(error)}{hint}") from error
             raise InputRefusedError(f"ONNX Runtime refuses this network: {line(error)}") from error
 
     def _asked_providers(self) -> list[Any]:
