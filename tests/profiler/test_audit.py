@@ -32,6 +32,8 @@ from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
 
 
 class Program:
+    gpu_time, build_ms = None, 0.0
+
     def __init__(self, inner):
         self._inner = inner
         self._held, self._first = False, None
