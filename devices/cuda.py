@@ -1,7 +1,7 @@
 """The CUDA runtime, as far as measuring needs it: memory, one stream, events on it, and graphs captured from it.
 
 NVIDIA's own bindings (``cuda-bindings``) do the work; every call's status is looked at. An error of the GPU poisons its
-context, so it ends the measuring process's use of it: nothing here tries again.
+context for good, so it ends the measuring process: its parent blames the network that ran, and starts another.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceError
 from .packages import Package, UnusableError
 
 PACKAGE = Package.extra("cuda-bindings", "cuda-bindings", extra="gpu")
+
+
+class GpuLostError(RuntimeError):
+    """The GPU's context is gone. Not one of `errors`: nobody in the measuring process may catch it and go on."""
 
 
 def name() -> str:
@@ -40,7 +43,7 @@ class Stream:
 
     Raises:
         UnusableError: there is no GPU.
-        DeviceError: any call's status is an error.
+        GpuLostError: any call's status is an error.
     """
 
     def __init__(self) -> None:
@@ -115,7 +118,7 @@ def _checked(answer: tuple[Any, ...]) -> Any:
     """Return what a call gave, or raise its error."""
     status, *values = answer
     if int(status):
-        raise DeviceError(f"CUDA: {status.name}; what the GPU holds is lost, open a new session")
+        raise GpuLostError(f"CUDA: {status.name}; what the GPU holds is lost")
     return values[0] if values else None
 
 

@@ -141,6 +141,8 @@ class TorchRuntime:
         except InputRefusedError:
             raise
         except Exception as error:  # the compiler raises exceptions of many kinds
+            if "CUDA error" in str(error):  # its context is poisoned: the process must end
+                raise
             if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
                 raise MemoryError(line(error)) from error
             raise InputRefusedError(f"torch refuses this network: {line(error)}") from error
