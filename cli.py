@@ -65,6 +65,15 @@ def doctor(as_json: Json = False) -> None:
     _show(as_json, result.document, result.text, "tempograd quickstart")
 
 
+@app.command(epilog="Example: tempograd devices")
+def devices(as_json: Json = False) -> None:
+    """List every device and runtime: what is here, what is missing, and the command that installs it."""
+    from .verbs import devices as verb
+
+    result = verb.devices()
+    _show(as_json, result.document, result.text, "tempograd collect --space nasbench201 --device local --store run.db")
+
+
 @app.command(epilog="Example: tempograd collect --space nasbench201 --device local --count 300 --store run.db")
 def collect(
     space: Space,

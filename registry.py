@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def create(kind: str, spec: str, **extra: Any) -> Any:
-    """Create the entry that a spec names, with the spec's arguments.
+    """Create the entry that a spec names, with the spec's arguments; one that forwards them checks them itself.
 
     Raises:
         UnknownNameError: no such entry.
@@ -73,7 +73,8 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
     name, arguments = parse_spec(spec)
     factory = load(kind, name)
     allowed = signature(factory).parameters
-    for key in arguments:
+    forwards = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
+    for key in () if forwards else arguments:
         if key not in allowed:
             raise UnknownNameError(f"argument of {kind} {name}", key, allowed)
     return factory(**arguments, **extra)

@@ -240,6 +240,7 @@ def _light(m: Measurement) -> Measurement:
             sentinel_before_ms=(min(r.sentinel_before_ms),),
             sentinel_after_ms=(min(r.sentinel_after_ms),),
             wall_ms=(value_ms,),
+            gpu_ms=(value_ms,) if r.gpu_ms else (),
             cpu_ms=(value_ms,),
             run_queue_wait_ms=r.run_queue_wait_ms * value_ms / sum(r.wall_ms),  # still the same share of the burst
         )

@@ -41,6 +41,7 @@ class Loaded:
     Attributes:
         key: the model's key.
         load_ms: building the runtime's session.
+        build_ms: the part of it that went into building an engine, where the runtime has such a thing.
         first_run_ms: the very first inference, kept apart from every statistic.
         warm_up_runs: inferences until times settled.
         warm_up_capped: the cap was reached before times settled.
@@ -52,6 +53,7 @@ class Loaded:
 
     key: str
     load_ms: float = 0.0
+    build_ms: float = 0.0
     first_run_ms: float = 0.0
     warm_up_runs: int = 0
     warm_up_capped: bool = False

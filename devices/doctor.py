@@ -21,7 +21,9 @@ _CLOCK = "sys/devices/system/clocksource/clocksource0"
 _GOOD_CLOCKS = ("tsc", "arch_sys_counter")  # read in the process itself, in nanoseconds
 _LEAST_GIB = 2.0  # a measuring process with a batch of networks, and torch beside it
 
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "openvino", "torch")
+RUNTIMES = (
+    "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "ai-edge-litert", "tensorrt", "tensorrt-rtx-cu13-bindings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,21 @@ def conditions(cores: list[int], root: Path = Path("/")) -> dict[str, Any]:
     }
 
 
+def gpus(root: Path = Path("/")) -> list[str]:
+    """Return the models of NVIDIA's GPUs, as their driver tells them; none where it is not loaded."""
+    found: list[str] = []
+    for file in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
+        lines = (_text(file) or "").splitlines()
+        found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return found
+
+
+def driver(root: Path = Path("/")) -> list[str]:
+    """Return the version of NVIDIA's driver, or nothing."""
+    text = _text(root / "proc/driver/nvidia/version") or ""
+    return [word for word in text.split() if word.count(".") >= 1 and word.replace(".", "").isdigit()][:1]
+
+
 def core_groups(root: Path = Path("/")) -> list[tuple[int, ...]]:
     """Return the logical CPUs of each physical core, sorted; each on its own where the kernel does not say."""
     groups: set[tuple[int, ...]] = set()

@@ -21,11 +21,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import exp, hypot, log
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, t
+
+from ..errors import UsageError
 
 Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
 Path = Literal["gated", "ratio", "plain"]
@@ -62,8 +65,10 @@ class Round:
     """One round of one network. Times in ms; ``started_s`` is seconds since the epoch.
 
     Attributes:
-        sentinel_before_ms, sentinel_after_ms: by the label's clock, CPU time for one thread, else wall time.
+        sentinel_before_ms, sentinel_after_ms: by the label's clock: CPU time for one thread, else wall time; on a GPU
+            its own.
         wall_ms, cpu_ms: per inference, one for each sample of the burst, the discarded first run left out.
+        gpu_ms: the same by the GPU's own events; empty on a CPU.
         block: inferences in one sample: more than one where they are too short for the clock.
         other_sentinels_ms: kind -> reading of the other sentinels, in every fourth round.
         state: what the device said of itself, by name with unit, such as ``frequency_mhz`` and ``temperature_c``.
@@ -83,6 +88,7 @@ class Round:
     block: int = 1
     other_sentinels_ms: dict[str, float] = field(default_factory=dict[str, float])
     state: dict[str, float] = field(default_factory=dict[str, float])
+    gpu_ms: tuple[float, ...] = ()
 
     @property
     def sentinel_ms(self) -> float:
@@ -90,7 +96,15 @@ class Round:
         return min(*self.sentinel_before_ms, *self.sentinel_after_ms)
 
     def value_ms(self, clock: str) -> float:
-        """Return the lower quartile of the burst, by thread CPU time (``cpu``) or wall time (``wall``)."""
+        """Return the lower quartile of thread CPU time (``cpu``) or wall time (``wall``), or the median (``gpu``).
+
+        Raises:
+            UsageError: ``gpu``, of a round that was taken on a CPU.
+        """
+        if clock == "gpu":
+            if not self.gpu_ms:
+                raise UsageError(f"the round of {self.key!r} holds no GPU times; its clock is cpu or wall")
+            return float(median(self.gpu_ms))
         ordered = sorted(self.cpu_ms if clock == "cpu" else self.wall_ms)
         below, rest = divmod(
             len(ordered) - 1, 4
@@ -259,7 +273,7 @@ def estimate(
     Args:
         rounds: all rounds, the invalid ones too.
         reference: the device's reference state.
-        clock: ``cpu`` for one thread, ``wall`` for more.
+        clock: ``cpu`` for one thread, ``wall`` for more, ``gpu`` on a GPU.
         repeatability: relative standard deviation between measuring processes, from blind duplicates; it joins the
             interval in quadrature.
         coverage: of the interval at this number of rounds; a plan that looks several times asks for more than 0.95
@@ -312,7 +326,7 @@ class Measurement:
         fingerprint_id: the device.
         plan: the plan's fields, its seed among them, so that the number can be reproduced.
         onnx_digest: SHA-256 of the ONNX bytes.
-        clock: ``cpu`` or ``wall``.
+        clock: ``cpu``, ``wall`` or ``gpu``.
         rounds: raw, the invalid ones too.
         reference: in force when the network was closed; None if nothing was timed.
         environment: governor, clocks, load, boot id, isolation, providers per node, warm-up.

@@ -11,14 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 BLOCK_MS = 0.2  # shorter inferences are timed as blocks of this length
+GPU_BLOCK_MS = 1.0  # on a GPU, whose events have a coarser clock
 MIN_SAMPLES = 3
 SENTINEL_RUNS = 2  # on each side, after one that is discarded
 OTHERS_EVERY = 4  # rounds from one reading of the other sentinels to the next
+HEAT_WINDOWS, HEAT_WINDOW_MS, STEADY = 20, 500.0, 0.01
 WARM_UP_RUNS = 50
 WARM_UP_MS = 100.0
 _WINDOW = 5
@@ -26,6 +29,17 @@ _SETTLED = 0.03
 _SUSPENDED_S = 0.001
 
 Run = Callable[[], None]
+GpuTime = Callable[[int], tuple[float, float]]
+"""Launch so many inferences, wait, and return (GPU ms from the first to the last, host ms until all were launched)."""
+
+
+class Timed(Protocol):
+    """What is timed: see `Program`, which has more."""
+
+    @property
+    def gpu_time(self) -> GpuTime | None: ...
+
+    def run(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -61,48 +75,98 @@ def warm_up(run: Run, count: Run) -> WarmUp:
     return WarmUp(first_ms, 1 + len(times_ms), not settled, min(times_ms), median(times_ms[-_WINDOW:]))
 
 
-def sentinel_ms(run: Run, *, threads: int) -> list[float]:
+def sentinel_ms(program: Timed, *, threads: int, block: int = 1) -> list[float]:
     """Return the times of two sentinel runs after a discarded one, which refills the caches.
 
-    By the clock that labels are taken by: the thread's CPU time if there is one thread, so that a pre-emption is not
-    read as a slow device, and wall time otherwise.
-    """
-    clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
-    run()
-    return [_timed_ms(run, clock) for _ in range(SENTINEL_RUNS)]
-
-
-def block_of(fastest_ms: float) -> int:
-    """Return how many inferences one sample holds, so that it lasts 0.2 ms."""
-    return max(1, -int(-BLOCK_MS // fastest_ms))
-
-
-def burst(run: Run, count: Run, *, burst_ms: float, block: int) -> tuple[list[float], list[float]]:
-    """Run back to back, the first run discarded, and return (wall, CPU) per inference and sample, in ms.
+    By the clock that labels are taken by: the GPU's own; on a CPU the thread's CPU time if there is one thread, so that
+    a pre-emption is not read as a slow device, and wall time otherwise.
 
     Args:
-        run: one inference.
+        program: the sentinel.
+        threads: that it computes with.
+        block: on a GPU, inferences in one reading.
+    """
+    program.run()
+    if program.gpu_time is not None:
+        return [program.gpu_time(block)[0] / block for _ in range(SENTINEL_RUNS)]
+    clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
+    return [_timed_ms(program.run, clock) for _ in range(SENTINEL_RUNS)]
+
+
+def heat(read_ms: Callable[[], float]) -> bool:
+    """Keep a GPU at work until its speed is steady: its clocks rise within milliseconds and sink with heat in seconds.
+
+    Until the median reading of half a second is within 1 % of that of the half before, or for ten seconds. It is never
+    left to cool down: an idle GPU sleeps, and is slow when it wakes.
+
+    Args:
+        read_ms: one reading of the sentinel.
+
+    Returns:
+        Whether it became steady.
+    """
+    windows: list[float] = []
+    while len(windows) < HEAT_WINDOWS:
+        end, readings = time.perf_counter_ns() + HEAT_WINDOW_MS * 1e6, list[float]()
+        while time.perf_counter_ns() < end or not readings:
+            readings.append(read_ms())
+        windows.append(median(readings))
+        if len(windows) > 1 and abs(windows[-1] - windows[-2]) <= STEADY * windows[-2]:
+            return True
+    return False
+
+
+def block_of(fastest_ms: float, *, gpu: bool = False) -> int:
+    """Return how many inferences one sample holds, so that it lasts 0.2 ms, or 1 ms on a GPU."""
+    return max(1, -int(-(GPU_BLOCK_MS if gpu else BLOCK_MS) // fastest_ms))
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Times per inference of each sample of a burst, in ms; those of the GPU are empty where there is none.
+
+    Attributes:
+        wall_ms, cpu_ms: of the host: until the results are there, and of its thread.
+        gpu_ms: from the GPU's own events.
+        enqueue_ms: until the host had launched everything: where it is as long as ``gpu_ms``, the host is timed.
+    """
+
+    wall_ms: list[float] = field(default_factory=list[float])
+    cpu_ms: list[float] = field(default_factory=list[float])
+    gpu_ms: list[float] = field(default_factory=list[float])
+    enqueue_ms: list[float] = field(default_factory=list[float])
+
+
+def burst(program: Timed, count: Run, *, burst_ms: float, block: int) -> Burst:
+    """Run back to back, the first run discarded, and return the times of each sample.
+
+    Args:
+        program: what is timed.
         count: called before each sample, for the board.
         burst_ms: lasts at least this long, and at least three samples.
         block: inferences in one sample; see `block_of`.
     """
-    wall_ms: list[float] = []
-    cpu_ms: list[float] = []
-    scale = 1e6 * block
+    found = Burst()
+    run, gpu_time, scale = program.run, program.gpu_time, 1e6 * block
     count()
     run()
     begin = time.perf_counter_ns()
     now = begin
-    while now - begin < burst_ms * 1e6 or len(wall_ms) < MIN_SAMPLES:
+    while now - begin < burst_ms * 1e6 or len(found.wall_ms) < MIN_SAMPLES:
         count()
         cpu_start = time.thread_time_ns()
         start = time.perf_counter_ns()
-        for _ in range(block):
-            run()
+        if gpu_time is None:
+            for _ in range(block):
+                run()
+        else:
+            gpu_ms, enqueue_ms = gpu_time(block)
+            found.gpu_ms.append(gpu_ms / block)
+            found.enqueue_ms.append(enqueue_ms / block)
         now = time.perf_counter_ns()
-        cpu_ms.append((time.thread_time_ns() - cpu_start) / scale)
-        wall_ms.append((now - start) / scale)
-    return wall_ms, cpu_ms
+        found.cpu_ms.append((time.thread_time_ns() - cpu_start) / scale)
+        found.wall_ms.append((now - start) / scale)
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The spawned, limited process in which foreign models run: ``python -m tempograd.devices.worker``.
 
 It is dumb: it loads what it is told, times one round of each network it is told, and returns raw rows at the end. Which
-networks, how often, and what the rows mean is decided by its parent, between passes. It never imports torch.
+networks, how often, and what the rows mean is decided by its parent, between passes. It imports torch only where
+that is the runtime.
 
 Requests come on standard input, replies leave on what was standard output; whatever the engine prints goes to standard
 error, a file that the parent reads after a crash.
@@ -17,11 +18,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ..errors import InputRefusedError, TempogradError
 from ..registry import create
-from . import foreign, isolation, sentinels, timing
+from . import foreign, isolation, nvml, sentinels, timing
 from .runtime import FallbackError, Program, Runtime
 from .wire import Board, from_text, pack, to_text, unpack
 
@@ -41,9 +43,11 @@ class Worker:
         self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
         others = [kind for kind in sentinels.KINDS if kind != sentinel]
         self._others = {kind: runtime.load(sentinels.read(kind, small=small), Path.cwd()) for kind in others}
-        for program in self._others.values():
-            timing.warm_up(program.run, _nothing)
-        self._rounds = 0
+        self._blocks = {sentinel: _block(self._sentinel, self._sentinel_warm_up)}
+        for kind, program in self._others.items():
+            self._blocks[kind] = _block(program, timing.warm_up(program.run, _nothing))
+        self._kind, self._rounds = sentinel, 0
+        self._watch = nvml.watch() if self._sentinel.gpu_time is not None else None
 
     @property
     def sentinel_ms(self) -> float:
@@ -77,6 +81,7 @@ class Worker:
         self._networks[network] = program, warm
         return {
             "load_ms": load_ms,
+            "build_ms": program.build_ms,
             "first_run_ms": warm.first_run_ms,
             "warm_up_runs": warm.runs,
             "warm_up_capped": warm.capped,
@@ -104,6 +109,8 @@ class Worker:
         """Move every thread to the timed cores."""
         isolation.move_to(cores)
         self._cores = cores
+        if self._sentinel.gpu_time is not None:
+            timing.heat(lambda: min(self._sentinel_ms(self._kind, self._sentinel)))
         return {"cores": sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []}
 
     def run_pass(self, networks: list[int], burst_ms: float) -> dict[str, Any]:
@@ -133,12 +140,21 @@ class Worker:
         program, warm = self._networks[network]
         started_s = time.time()
         start = counters.read()
-        before = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
+        before = self._sentinel_ms(self._kind, self._sentinel)
         inner = counters.read()
-        block = timing.block_of(warm.fastest_ms)
-        wall, cpu = timing.burst(program.run, self._board.count, burst_ms=burst_ms, block=block)
+        block = _block(program, warm)
+        burst = timing.burst(program, self._board.count, burst_ms=burst_ms, block=block)
         switches, wait_ms, _ = counters.read().since(inner)
-        after = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
+        state = counters.state()
+        events: list[str] = []
+        if burst.gpu_ms:
+            state["enqueue_ms"] = median(burst.enqueue_ms)
+        if self._watch is not None:
+            state |= self._watch.state()
+            events = self._watch.events()
+            if "gpu_sm_mhz" in state:
+                state["gpu_kilocycles"] = median(burst.gpu_ms) * state["gpu_sm_mhz"]
+        after = self._sentinel_ms(self._kind, self._sentinel)
         now = counters.read()
         others = self._others if self._rounds % timing.OTHERS_EVERY == 0 else {}
         self._rounds += 1
@@ -146,17 +162,23 @@ class Worker:
             "started_s": started_s,
             "sentinel_before_ms": before,
             "sentinel_after_ms": after,
-            "wall_ms": wall,
-            "cpu_ms": cpu,
+            "wall_ms": burst.wall_ms,
+            "cpu_ms": burst.cpu_ms,
+            "gpu_ms": burst.gpu_ms,
             "involuntary_switches": switches,
             "run_queue_wait_ms": wait_ms,
-            "events": now.since(start)[2],
+            "events": [*now.since(start)[2], *events],
             "block": block,
-            "other_sentinels_ms": {
-                kind: min(timing.sentinel_ms(other.run, threads=self._threads)) for kind, other in others.items()
-            },
-            "state": counters.state(),
+            "other_sentinels_ms": {kind: min(self._sentinel_ms(kind, other)) for kind, other in others.items()},
+            "state": state,
         }
+
+    def _sentinel_ms(self, kind: str, program: Program) -> list[float]:
+        return timing.sentinel_ms(program, threads=self._threads, block=self._blocks[kind])
+
+
+def _block(program: Program, warm: timing.WarmUp) -> int:
+    return timing.block_of(warm.fastest_ms, gpu=program.gpu_time is not None)
 
 
 def _wrong_output(program: Program) -> str | None:
@@ -184,18 +206,21 @@ def serve(requests: int, replies: int, parent: int) -> None:
     board = Board(Path("board"))
     try:
         in_force = isolation.confine(parent, first["memory_bytes"])
-        isolation.move_to(first["idle_cores"])
-        isolation.allow_cpu(first["threads"])
+        idle, threads = first["idle_cores"], first["threads"]
+        # some engines size their pool, once, by the cores that they find: too few would leave it short for ever
+        isolation.move_to(idle if len(idle) >= threads else sorted({*idle, *first["timed_cores"]}))
+        isolation.allow_cpu(threads, first["cpu_seconds"])
         runtime: Runtime = create("runtime", first["runtime"], **first["options"])
         runtime.start()
         worker = Worker(
             board,
             runtime,
-            threads=first["threads"],
+            threads=threads,
             batch=first["batch"],
             sentinel=first["sentinel"],
-            small=first["options"]["precision"] == "int8-dynamic",  # convolutions are some ten times slower
+            small=first["options"].get("precision") == "int8-dynamic",  # convolutions are some ten times slower
         )
+        isolation.move_to(idle)
     except (TempogradError, MemoryError) as error:
         _send(replies, pack({"error": _line(error)}))
         return
@@ -208,7 +233,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
         "run_pass": worker.run_pass,
     }
     while (request := receive()) is not None:
-        isolation.allow_cpu(first["threads"])
+        isolation.allow_cpu(threads, first["cpu_seconds"])
         try:
             reply = pack(verbs[request["verb"]](*request["arguments"]))
         except TempogradError as error:

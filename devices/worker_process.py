@@ -22,7 +22,6 @@ from ..errors import DeviceError, InputRefusedError
 from .measurement import Cause, Failure
 from .wire import Board, Note, pack, unpack
 
-START_S = 30.0
 _WAKE_MS = 250  # how often a waiting parent looks at the board; it never spins
 _TAIL_BYTES = 4096
 _ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES")
@@ -47,12 +46,13 @@ class WorkerProcess:
 
     Args:
         settings: its first message; see ``worker.serve``.
+        start_s: time that it may take to answer that.
 
     Raises:
         DeviceError: it cannot be started, or its runtime is not there.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], *, start_s: float) -> None:
         self._folder = TemporaryDirectory(prefix="tempograd-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         self._board = Board(folder / "board", create=True)
@@ -70,7 +70,7 @@ class WorkerProcess:
         self._end = weakref.finalize(self, _end, self._process, self._board, self._folder)
         self._requests, self._replies = (pipe.fileno() for pipe in (self._process.stdin, self._process.stdout) if pipe)
         try:
-            self.greeting = self.ask(settings, patience_s=lambda _: START_S, total_s=START_S)
+            self.greeting = self.ask(settings, patience_s=lambda _: start_s, total_s=start_s)
         except WorkerEndedError as ended:
             raise DeviceError(f"the measuring process did not start: {ended.failure.detail}") from ended
         except DeviceError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
+from .isolation import CPU_SECONDS
 from .measurement import Cause, Failure, Round
 from .timing import MIN_SAMPLES, SENTINEL_RUNS
 from .wire import Note, from_text, to_text
@@ -33,6 +34,7 @@ class WorkerSettings:
         sentinel: kind of sentinel.
         timed_cores, idle_cores: where it is while timing, and before.
         memory_bytes: limit of its address space, or None.
+        start_s: time that importing the engine and loading the sentinels may take.
         load_s: time that loading, and then warming up, one network may take.
     """
 
@@ -44,12 +46,14 @@ class WorkerSettings:
     timed_cores: tuple[int, ...]
     idle_cores: tuple[int, ...]
     memory_bytes: int | None
+    start_s: float = 30.0
     load_s: float = 30.0
 
     def message(self) -> dict[str, Any]:
         """Return the worker's first message."""
-        names = ("runtime", "options", "threads", "batch", "sentinel", "idle_cores", "memory_bytes")
-        return {name: getattr(self, name) for name in names}
+        names = ("runtime", "options", "threads", "batch", "sentinel", "timed_cores", "idle_cores", "memory_bytes")
+        seconds = max(CPU_SECONDS, int(2 * self.load_s))
+        return {name: getattr(self, name) for name in names} | {"cpu_seconds": seconds}
 
 
 class WorkerSession:
@@ -57,12 +61,17 @@ class WorkerSession:
 
     A network that kills the process while it is loaded is reported, and the others are loaded again into a new one.
 
+    Args:
+        settings: what the worker is told first.
+        before_pass: called before each pass; it may wait until the device is quiet.
+
     Raises:
         DeviceError: the process cannot be started, or its runtime is not there.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, before_pass: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._before_pass = before_pass
         self._models: dict[str, Model] = {}
         self._numbers: dict[str, int] = {}
         self._typical_ms: dict[str, float] = {}  # of the networks resident in the present process
@@ -113,7 +122,7 @@ class WorkerSession:
         """
         try:
             self._living().ask(
-                {"verb": "start_timing", "arguments": [list(self._settings.timed_cores)]}, patience_s=lambda _: 10.0
+                {"verb": "start_timing", "arguments": [list(self._settings.timed_cores)]}, patience_s=lambda _: 30.0
             )
         except WorkerEndedError as ended:
             self.close()
@@ -131,6 +140,7 @@ class WorkerSession:
         self._check_loaded(keys)
         if not (math.isfinite(burst_ms) and burst_ms > 0):
             raise UsageError(f"burst_ms={burst_ms}; a positive number of milliseconds is needed, such as 10")
+        self._before_pass()
         numbers = [self._numbers[key] for key in keys]
         patience_s = {self._numbers[key]: self._patience_s(key, burst_ms) for key in keys}
         try:
@@ -186,7 +196,7 @@ class WorkerSession:
 
     def _start(self) -> None:
         self.close()
-        self._process = WorkerProcess(self._settings.message())
+        self._process = WorkerProcess(self._settings.message(), start_s=self._settings.start_s)
         try:
             greeting = _Greeting.model_validate(self._process.greeting)
         except ValidationError as error:
@@ -300,6 +310,7 @@ class _FailureReply(_Reply):
 
 class _LoadReply(_Reply):
     load_ms: Annotated[float, Field(ge=0)] = 0.0
+    build_ms: Annotated[float, Field(ge=0)] = 0.0
     first_run_ms: Annotated[float, Field(ge=0)] = 0.0
     warm_up_runs: Annotated[int, Field(ge=0)] = 0
     warm_up_capped: bool = False
@@ -331,6 +342,7 @@ class _RoundReply(_Reply):
     sentinel_after_ms: _Sentinel
     wall_ms: _Samples
     cpu_ms: _Samples
+    gpu_ms: list[_Ms]
     involuntary_switches: Annotated[int, Field(ge=0)]
     run_queue_wait_ms: Annotated[float, Field(ge=0)]
     events: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
@@ -340,8 +352,8 @@ class _RoundReply(_Reply):
 
     @model_validator(mode="after")
     def _paired(self) -> _RoundReply:
-        if len(self.wall_ms) != len(self.cpu_ms):
-            raise ValueError("as many CPU times as wall times are needed")
+        if len(self.wall_ms) != len(self.cpu_ms) or len(self.gpu_ms) not in (0, len(self.wall_ms)):
+            raise ValueError("as many CPU times, and GPU times, as wall times are needed")
         return self
 
     def value(self, key: str) -> Round:
@@ -352,6 +364,7 @@ class _RoundReply(_Reply):
             sentinel_after_ms=tuple(self.sentinel_after_ms),
             wall_ms=tuple(self.wall_ms),
             cpu_ms=tuple(self.cpu_ms),
+            gpu_ms=tuple(self.gpu_ms),
             involuntary_switches=self.involuntary_switches,
             run_queue_wait_ms=self.run_queue_wait_ms,
             events=tuple(self.events),

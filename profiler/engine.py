@@ -23,6 +23,7 @@ import numpy as np
 from ..devices.device import Device, Loaded, Model, Session
 from ..devices.fingerprint import Fingerprint
 from ..devices.measurement import Estimate, Failure, Measurement, Reference, Round, estimate
+from ..devices.runtime import GPU_PROVIDERS
 from ..errors import DeviceError
 from .plan import Items, Plan
 from .protocol import (
@@ -118,9 +119,12 @@ class _Batch:
 
 
 def clock_of(fingerprint: Fingerprint) -> str:
-    """Return the clock that labels are taken from: ``cpu`` for one thread on a CPU, else ``wall``."""
+    """Return the clock that labels are taken from: ``gpu`` on a GPU, ``cpu`` for one thread on a CPU, else ``wall``."""
     options = fingerprint.options
-    on_cpu = str(options.get("provider", "cpu")).lower() in ("cpu", "cpuexecutionprovider")
+    provider = str(options.get("provider", "cpu"))
+    if provider in GPU_PROVIDERS:
+        return "gpu"
+    on_cpu = provider.lower() in ("cpu", "cpuexecutionprovider")
     return "cpu" if on_cpu and options.get("threads", 1) == 1 else "wall"
 
 
@@ -178,7 +182,8 @@ class Engine:
         """
         self._queue = deque(jobs)
         timed, idle = _cores(self._device)
-        beside = not idle or bool(idle - timed)  # with no core to spare, preparing would disturb the timing
+        # with no core to spare, or on the very GPU that is timed, preparing would disturb the timing
+        beside = self._clock != "gpu" and (not idle or bool(idle - timed))
         following: Future[_Batch] | None = None
         with ThreadPoolExecutor(1, "prepare", initializer=_keep_to, initargs=(idle - timed,)) as pool:
             try:

@@ -18,7 +18,19 @@ from tempograd.cli import _progress, app
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
-VERBS = ("doctor", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "report", "quickstart")
+VERBS = (
+    "doctor",
+    "devices",
+    "collect",
+    "audit",
+    "export",
+    "fit",
+    "predict",
+    "evaluate",
+    "search",
+    "report",
+    "quickstart",
+)
 
 
 def tempograd(*arguments, cwd=None, timeout=240):

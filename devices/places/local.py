@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
-from ...errors import UsageError
-from ...registry import create
-from .. import host
+from ...errors import UnknownNameError, UsageError
+from ...registry import create, load
+from .. import host, nvml
 from ..fingerprint import Fingerprint
-from ..runtime import Runtime
+from ..runtime import GPU_PROVIDERS, Runtime
 from ..sentinels import KINDS, digest
 from ..worker_session import WorkerSession, WorkerSettings
 
@@ -22,15 +23,13 @@ class LocalDevice:
     Args:
         runtime: name of a runtime in the registry.
         threads: of the engine; as many physical cores are timed.
-        precision: ``fp32``, ``int8-static`` or ``int8-dynamic``, as the runtime understands it.
         batch: inputs per inference.
         cores: logical CPUs to time on, as many as threads, or text such as ``2-3`` or ``2+5``. By default the last
             ones allowed, one a physical core; CPU 0, which serves interrupts, only if there is no other.
-        optimisation: the runtime's level of graph optimisation.
-        provider: the runtime's execution provider.
         sentinel: ``convolution``, ``depthwise`` or ``overhead``: the kind of sentinel in every round.
-        memory_gib: address space of the measuring process.
-        load_timeout_s: time that loading one network may take, and then warming it up.
+        memory_gib: address space of the measuring process, where the runtime lets it be limited.
+        load_timeout_s: time that loading one network may take, then warming it up; by default what the runtime asks.
+        options: the runtime's own, such as ``precision``, ``optimisation`` and ``provider`` of ONNX Runtime.
 
     Raises:
         UsageError: more threads than cores, a core that is not allowed, or an option that the runtime does not have.
@@ -41,23 +40,28 @@ class LocalDevice:
         runtime: str = "onnxruntime",
         *,
         threads: int = 1,
-        precision: str = "fp32",
         batch: int = 1,
         cores: Sequence[int] | str | int | None = None,
-        optimisation: str = "all",
-        provider: str = "cpu",
         sentinel: str = "convolution",
         memory_gib: float = 8.0,
-        load_timeout_s: float = 30.0,
+        load_timeout_s: float | None = None,
+        **options: Any,
     ) -> None:
-        if batch < 1 or memory_gib <= 0 or load_timeout_s <= 0:
+        if batch < 1 or memory_gib <= 0 or (load_timeout_s is not None and load_timeout_s <= 0):
             raise UsageError(
                 f"batch={batch}, memory_gib={memory_gib}, load_timeout_s={load_timeout_s}; all must be positive"
             )
         if sentinel not in KINDS:
             raise UsageError(f"sentinel={sentinel!r}; allowed: {', '.join(KINDS)}")
-        options = {"threads": threads, "precision": precision, "optimisation": optimisation, "provider": provider}
+        allowed_options = signature(load("runtime", runtime)).parameters
+        for name in options.keys() - allowed_options.keys():
+            mine = signature(LocalDevice).parameters.keys() - {"options"}
+            raise UnknownNameError(
+                f"argument of device local with runtime {runtime}", name, mine | allowed_options.keys()
+            )
+        options["threads"] = threads
         self._runtime: Runtime = create("runtime", runtime, **options)
+        needs = self._runtime.needs
         groups, allowed = host.core_groups(), host.allowed_cores()
         timed = choose_cores(threads, groups, allowed) if cores is None else _asked_cores(cores, threads, allowed)
         self._name = runtime
@@ -69,9 +73,11 @@ class LocalDevice:
             sentinel=sentinel,
             timed_cores=tuple(timed),
             idle_cores=tuple(idle_cores(timed, groups, allowed)),
-            memory_bytes=int(memory_gib * 2**30),
-            load_s=load_timeout_s,
+            memory_bytes=int(memory_gib * 2**30) if needs.memory_limited else None,
+            start_s=needs.start_s,
+            load_s=load_timeout_s or needs.load_s,
         )
+        self._on_gpu = self._runtime.options["provider"] in GPU_PROVIDERS
         self._isolation: dict[str, Any] | None = None
 
     @cached_property
@@ -81,9 +87,10 @@ class LocalDevice:
         Raises:
             DeviceError: the runtime is not installed.
         """
+        gpu = {"gpus": host.gpus(), "gpu_driver": host.driver()} if self._on_gpu else {}
         return Fingerprint(
             place="local",
-            hardware=host.hardware(),
+            hardware=host.hardware() | gpu,
             runtime={"name": self._name, "python": platform.python_version(), **self._runtime.versions()},
             options={
                 **self._runtime.options,
@@ -116,6 +123,7 @@ class LocalDevice:
             "timed_cores": list(self.timed_cores),
             "idle_cores": list(self.idle_cores),
             "isolation": self._isolation,
+            **({"gpu_state_from": nvml.described()} if self._on_gpu else {}),
         }
 
     def open(self) -> WorkerSession:
@@ -125,9 +133,17 @@ class LocalDevice:
             DeviceError: it cannot be started, or the runtime or its provider is not there.
         """
         self._runtime.versions()
-        session = WorkerSession(self._settings)
+        session = WorkerSession(self._settings, self._wait_until_alone)
         self._isolation = session.isolation
         return session
+
+    def _wait_until_alone(self) -> None:
+        if self._watch is not None:
+            nvml.wait_until_alone(self._watch)
+
+    @cached_property
+    def _watch(self) -> nvml.Watch | None:
+        return nvml.watch() if self._on_gpu else None
 
 
 def choose_cores(threads: int, groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:

@@ -7,12 +7,10 @@ for that one decides for the main thread), the provider asked for is the one tha
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from itertools import cycle
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,8 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DeviceError, InputRefusedError, UsageError
-from ..runtime import FallbackError
+from ...errors import InputRefusedError, UsageError
+from .. import cuda
+from ..int8 import is_integer, kernels_of, quantised
+from ..packages import Package, UnusableError
+from ..program import INPUTS, PreparedProgram, at_least_one_thread, halved, line, one_of, only_shape, seeded, whole
+from ..runtime import GPU_PROVIDERS, FallbackError, Needs
 
 LEVELS = {
     "none": "ORT_DISABLE_ALL",
@@ -31,18 +33,25 @@ LEVELS = {
 }
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
     "xnnpack": "XnnpackExecutionProvider",
     "dnnl": "DnnlExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
-PRECISIONS = ("fp32", "int8-dynamic", "int8-static")
+BUILDS = dict.fromkeys(
+    (PROVIDERS["cuda"], PROVIDERS["tensorrt"]),
+    "on a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu 'tempograd[gpu]'",
+)
+LIBRARIES = " If it is every node, CUDA's libraries may be missing: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+INT8 = ("int8-dynamic", "int8-static")
+PRECISIONS = ("fp32", "fp16", *INT8)
 FUSING = ("extended", "all")  # levels that turn a graph quantised by QuantizeLinear and DequantizeLinear into integers
-CALIBRATION_RUNS = 8
-INPUTS = 3  # different inputs, taken in turn, so that nothing can be remembered from one run to the next
-_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-training")
-_INTEGER = frozenset({
-    "ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm",
-})  # fmt: skip
+PACKAGE = Package(
+    "ONNX Runtime",
+    ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-training"),
+    "pip install onnxruntime",
+)
 _SESSION_ENTRIES = {
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
@@ -55,34 +64,62 @@ class OnnxRuntime:
 
     Args:
         threads: intra-op threads; inter-op is 1 and the order of nodes sequential.
-        precision: ``fp32``; ``int8-static``: weights and activations quantised when a network is loaded, with ranges
-            from seeded inputs; or ``int8-dynamic``: weights quantised then, activations at every run, which makes
-            convolutions slower than ``fp32`` on most processors. A network that would run no integer kernel is refused.
+        precision: ``fp32``; on a GPU ``fp16``; ``int8-static``: weights and activations quantised when a network is
+            loaded, with ranges from seeded inputs; or ``int8-dynamic``: weights quantised then, activations at every
+            run, which makes convolutions slower than ``fp32`` on most processors. A network that would run no integer
+            kernel is refused.
         optimisation: ``none``, ``basic``, ``extended`` or ``all``.
-        provider: ``cpu`` or another that computes in host memory. With any but ``cpu``, falling back to the CPU is an
-            error. Where a node runs is read from ONNX Runtime's own record of the assignment; it is made before the
-            last fusions, so the counts are of nodes assigned, not of kernels launched.
+        provider: ``cpu``, another that computes in host memory, or ``cuda`` or ``tensorrt`` on an NVIDIA GPU: inputs
+            and outputs then live in its memory. With any but ``cpu``, falling back to the CPU is an error. Where a node
+            runs is read from ONNX Runtime's own record of the assignment; it is made before the last fusions, so the
+            counts are of nodes assigned, not of kernels launched.
+        cuda_graph: on a GPU, capture one inference and replay it.
+        allow_fallback: let nodes run on the CPU; how many did is part of each measurement.
     """
 
+    package = PACKAGE
+    ways = ("", "provider=cuda", "provider=tensorrt")
+
     def __init__(
-        self, *, threads: int = 1, precision: str = "fp32", optimisation: str = "all", provider: str = "cpu"
+        self,
+        *,
+        threads: int = 1,
+        precision: str = "fp32",
+        optimisation: str = "all",
+        provider: str = "cpu",
+        cuda_graph: bool = False,
+        allow_fallback: bool = False,
     ) -> None:
-        _one_of("precision", precision, PRECISIONS)
-        _one_of("optimisation", optimisation, LEVELS)
-        _one_of("provider", provider, PROVIDERS)
-        if threads < 1:
-            raise UsageError(f"threads={threads}; at least 1 is needed")
+        one_of("precision", precision, PRECISIONS)
+        one_of("optimisation", optimisation, LEVELS)
+        one_of("provider", provider, PROVIDERS)
+        at_least_one_thread(threads)
         if precision == "int8-static" and optimisation not in FUSING:
             raise UsageError(
                 f"optimisation={optimisation!r} would run int8-static in floating point; allowed: {', '.join(FUSING)}"
             )
-        if precision != "fp32" and provider != "cpu":
+        on_gpu = PROVIDERS[provider] in GPU_PROVIDERS
+        if not on_gpu and (cuda_graph or precision == "fp16"):
+            raise UsageError(
+                f"precision={precision}, cuda_graph={cuda_graph} with provider={provider}; allowed: neither fp16 nor a "
+                "graph, or provider=cuda or tensorrt"
+            )
+        if precision in INT8 and provider != "cpu":
             raise UsageError(
                 f"precision={precision!r} with provider={provider!r}: which kernels run could not be seen; "
                 "allowed: provider=cpu, or precision=fp32"
             )
         self._threads, self._precision = threads, precision
         self._optimisation, self._provider = optimisation, PROVIDERS[provider]
+        self._cuda_graph, self._allow_fallback = cuda_graph, allow_fallback
+        self._stream: cuda.Stream | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """The TensorRT provider builds an engine for each network."""
+        if self._provider == PROVIDERS["tensorrt"]:
+            return Needs(900.0, 600.0, memory_limited=False)
+        return Needs(60.0, 60.0, memory_limited=False) if self._provider == PROVIDERS["cuda"] else Needs()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -94,33 +131,41 @@ class OnnxRuntime:
             "provider": self._provider,
             "spinning": False,
             "denormals": "zero",
+            **({"allow_fallback": True} if self._allow_fallback else {}),
+            **({"cuda_graph": self._cuda_graph, "tf32": False} if self._provider in GPU_PROVIDERS else {}),
         }
 
     def versions(self) -> dict[str, str]:
         """Return the versions of ONNX Runtime, onnx and numpy.
 
         Raises:
-            DeviceError: ONNX Runtime is not installed.
+            NotInstalledError: ONNX Runtime is not installed.
         """
-        return {"onnxruntime": _installed(_DISTRIBUTIONS), "onnx": version("onnx"), "numpy": version("numpy")}
+        return {"onnxruntime": PACKAGE.version(), "onnx": version("onnx"), "numpy": version("numpy")}
 
-    def start(self) -> None:
+    def start(self) -> str:
         """Import ONNX Runtime and check that it has the provider.
 
         Raises:
-            DeviceError: ONNX Runtime cannot be imported, or this build lacks the provider.
+            UnusableError: ONNX Runtime cannot be imported, this build lacks the provider, or there is no GPU for it.
         """
         try:
             available: list[str] = _ort().get_available_providers()
         except ImportError as error:
-            raise DeviceError(f"ONNX Runtime cannot be imported ({error}); pip install onnxruntime") from error
+            raise UnusableError(f"ONNX Runtime cannot be imported ({line(error)})", PACKAGE.install) from error
         if self._provider not in available:
-            raise DeviceError(
-                f"this ONNX Runtime has no {self._provider}; it has {', '.join(available)}. "
-                "Install the build that brings it, or take provider=cpu"
+            raise UnusableError(
+                f"this ONNX Runtime has no {self._provider}; it has {', '.join(available)}",
+                BUILDS.get(self._provider, "install the build that brings it, or take provider=cpu"),
             )
+        if self._provider in GPU_PROVIDERS:
+            gpu = cuda.name()  # without a GPU, a session would run on the CPU with no more than a warning
+            _ort().preload_dlls()
+            self._stream = cuda.Stream()
+            return f"{self._provider}: {gpu}"
+        return self._provider
 
-    def load(self, model: bytes, folder: Path) -> OrtProgram:
+    def load(self, model: bytes, folder: Path) -> PreparedProgram:
         """Create a session and bind seeded inputs and outputs to memory that stays.
 
         It leaves the calling thread flushing denormals, in whatever else it computes too: call it in a worker.
@@ -130,17 +175,83 @@ class OnnxRuntime:
             FallbackError: a node went to another provider.
             MemoryError: an allocation failed.
         """
-        if self._precision == "fp32":
-            return OrtProgram(self._session(model, folder), self._provider)
+        if self._precision == "fp16":
+            model = halved(whole(model, folder)).SerializeToString()
+        if self._precision not in INT8:
+            return self._prepared(self._session(model, folder))
         with TemporaryDirectory() as scratch:
             ran = Path(scratch, "optimised.onnx")
-            model = self._quantised(model, folder, Path(scratch))
-            program = OrtProgram(self._session(model, folder, ran), self._provider, _kernels(ran))
-        if not any(_is_integer(kind) for kind in program.kernels):
+            model = quantised(whole(model, folder), Path(scratch), self._precision, self._session, _drawn)
+            program = self._prepared(self._session(model, folder, ran), kernels_of(ran))
+        if not any(map(is_integer, program.kernels)):
             raise InputRefusedError(
                 f"nothing in this network can be quantised to {self._precision}: no kernel would compute with integers"
             )
         return program
+
+    def _prepared(self, session: Any, kernels: dict[str, int] | None = None) -> PreparedProgram:
+        """Bind seeded inputs to a session.
+
+        Raises:
+            FallbackError: a node went to another provider.
+        """
+        providers = _providers(session)
+        strayed = session.get_providers()[0] != self._provider or set(providers) - {self._provider}
+        if strayed and not (self._allow_fallback and session.get_providers()[0] == self._provider):
+            raise FallbackError(f"{self._provider} was asked for; nodes went to {providers}")
+        rng = np.random.Generator(np.random.PCG64(0))
+        metas = session.get_inputs()
+        arrays = [_drawn(session, rng) for _ in range(INPUTS)]
+        binder = _Binder(session, "cuda" if self._stream else "cpu")
+        bindings = [binder.bound(one) for one in arrays]
+        last = [bindings[0]]
+        settings = [self._run_options(number) for number in range(INPUTS)]
+
+        def run(binding: Any, options: Any) -> None:
+            last[0] = binding
+            try:
+                session.run_with_iobinding(binding, options)
+            except Exception as error:  # pybind's classes share no base but Exception
+                raise _cannot_run(error) from error
+
+        def compute(values: NDArray[np.float32]) -> NDArray[Any]:
+            try:
+                inputs = {metas[0].name: values.astype(_DTYPES[metas[0].type])}
+                return session.run(None, inputs, self._uncaptured())[0]
+            except Exception as error:
+                raise _cannot_run(error) from error
+
+        def outputs() -> dict[str, NDArray[Any]]:
+            pairs = zip(session.get_outputs(), last[0].get_outputs(), strict=True)
+            return {meta.name: value.numpy() for meta, value in pairs if value.is_tensor()}
+
+        return PreparedProgram(
+            [partial(run, *pair) for pair in zip(bindings, settings, strict=True)],
+            outputs,
+            compute,
+            input_shape=only_shape(arrays[0]),
+            providers=providers,
+            kernels=kernels or {},
+            gpu=self._stream,
+        )
+
+    def _run_options(self, number: int) -> Any:
+        """Return how inputs are run on a GPU: without waiting, and in a captured graph of their own; None on a CPU."""
+        if self._stream is None:
+            return None
+        options = _ort().RunOptions()
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        if self._cuda_graph:
+            options.add_run_config_entry("gpu_graph_id", str(number + 1))
+        return options
+
+    def _uncaptured(self) -> Any:
+        """Return how inputs of any address are run: a captured graph reads and writes its own."""
+        if not self._cuda_graph:
+            return None
+        options = _ort().RunOptions()
+        options.add_run_config_entry("gpu_graph_id", "-1")
+        return options
 
     def _session(self, model: bytes | Path, folder: Path, ran: Path | None = None, level: str = "") -> Any:
         """Return a session; the graph that it runs is written to ``ran``, if given."""
@@ -149,64 +260,30 @@ class OnnxRuntime:
             options.optimized_model_filepath = str(ran)
         source = model if isinstance(model, bytes) else str(model)
         try:
-            return _ort().InferenceSession(source, options, providers=[self._provider])
+            return _ort().InferenceSession(source, options, providers=self._asked_providers())
         except Exception as error:  # pybind's classes share no base but Exception
             if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
-                raise MemoryError(_line(error)) from error
+                raise MemoryError(line(error)) from error
             if "fallback" in str(error).lower():
-                raise FallbackError(_line(error)) from error
-            raise InputRefusedError(f"ONNX Runtime refuses this network: {_line(error)}") from error
+                hint = LIBRARIES if self._stream is not None else ""
+                raise FallbackError(f"{line(error)}{hint}") from error
+            raise InputRefusedError(f"ONNX Runtime refuses this network: {line(error)}") from error
 
-    def _quantised(self, model: bytes, folder: Path, scratch: Path) -> bytes:
-        """Return the network quantised to int8, its weights taken in from ``folder``."""
-        import onnx
-
-        logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger at every call
-        whole, target = scratch / "whole.onnx", scratch / "quantised.onnx"
-        try:
-            loaded = onnx.load_from_string(model)
-            onnx.load_external_data_for_model(loaded, str(folder))
-            if self._precision == "int8-dynamic":
-                _ort("quantization").quantize_dynamic(loaded, target)
-            else:
-                # constants and BatchNorm are folded now: later, what quantises a tensor would stand between them
-                self._session(loaded.SerializeToString(), folder, whole, level="basic")
-                self._quantise(whole, target, scratch)
-            return target.read_bytes()
-        except (FallbackError, InputRefusedError, MemoryError):
-            raise
-        except Exception as error:  # it raises bare exceptions of many kinds
-            raise InputRefusedError(f"cannot be quantised to {self._precision}: {_line(error)}") from error
-
-    def _quantise(self, source: Path, target: Path, scratch: Path) -> None:
-        """Find every tensor's range on seeded inputs, then write the network with its tensors quantised.
-
-        It does what ``quantize_static`` does, which would calibrate in a session of its own making: that starts threads
-        on every core, the timed ones too. Weights have a scale for each channel and seven bits: with eight, processors
-        without VNNI saturate; the time is the same.
-        """
-        import onnx
-
-        kinds, calibrate, registry = (_ort(f"quantization.{part}") for part in ("quant_utils", "calibrate", "registry"))
-        augmented = scratch / "augmented.onnx"
-        calibrator = calibrate.MinMaxCalibrater(source, None, str(augmented))
-        calibrator.augment_graph()
-        calibrator.infer_session = self._session(augmented, scratch, level="none")
-        calibrator.collect_data(_Calibration(calibrator.infer_session))
-        quantizer = _ort("quantization.qdq_quantizer").QDQQuantizer(
-            onnx.shape_inference.infer_shapes(onnx.load(str(source))),
-            per_channel=True,
-            reduce_range=True,
-            weight_qType=kinds.QuantType.QInt8,
-            activation_qType=kinds.QuantType.QUInt8,
-            tensors_range=calibrator.compute_data(),
-            nodes_to_quantize=[],
-            nodes_to_exclude=[],
-            op_types_to_quantize=sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry}),
-            extra_options={},
-        )
-        quantizer.quantize_model()
-        onnx.save(quantizer.model.model, str(target))
+    def _asked_providers(self) -> list[Any]:
+        """Return the provider asked for with everything that changes a latency, and the CPU where it may fall back."""
+        own: dict[str, str] = {}
+        if self._stream is not None:
+            own = {
+                "device_id": "0",
+                "user_compute_stream": str(int(self._stream.handle)),
+                "has_user_compute_stream": "1",
+            }
+        if self._provider == PROVIDERS["cuda"]:
+            own |= {"use_tf32": "0", "enable_cuda_graph": str(int(self._cuda_graph))}
+        elif self._provider == PROVIDERS["tensorrt"]:
+            own |= {"trt_cuda_graph_enable": str(int(self._cuda_graph)), "trt_builder_optimization_level": "3"}
+        asked: list[Any] = [(self._provider, own)] if own else [self._provider]
+        return [*asked, PROVIDERS["cpu"]] if self._allow_fallback else asked
 
     def _session_options(self, folder: Path, level: str) -> Any:
         ort = _ort()
@@ -220,113 +297,44 @@ class OnnxRuntime:
             options.add_session_config_entry(key, value)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-        if self._provider != PROVIDERS["cpu"]:
+        if self._provider != PROVIDERS["cpu"] and not self._allow_fallback:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         return options
 
 
-class _Calibration:
-    """Seeded inputs by which the ranges of tensors are found; ``get_next`` is asked for one after the other."""
+class _Binder:
+    """Binds inputs and outputs to memory that stays, in the host's memory or on the GPU."""
 
-    def __init__(self, session: Any) -> None:
-        self._inputs = session.get_inputs()
-        self._rng = np.random.Generator(np.random.PCG64(1))
-        self._left = CALIBRATION_RUNS
+    def __init__(self, session: Any, place: str) -> None:
+        self._session, self._place, self._ort = session, (place, 0), _ort()
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return one set of inputs, or None after the last."""
-        self._left -= 1
-        if self._left < 0:
-            return None
-        return {meta.name: _seeded(meta.name, meta.type, meta.shape, self._rng) for meta in self._inputs}
-
-
-class OrtProgram:
-    """A session with its inputs and outputs bound; see `Program`."""
-
-    def __init__(self, session: Any, provider: str, kernels: dict[str, int] | None = None) -> None:
-        self._session = session
-        self._providers: dict[str, int] = {}
-        for part in session.get_provider_graph_assignment_info():
-            self._providers[part.ep_name] = self._providers.get(part.ep_name, 0) + len(part.get_nodes())
-        if session.get_providers()[0] != provider or set(self._providers) - {provider}:
-            raise FallbackError(f"{provider} was asked for; nodes went to {self._providers}")
-        self._kernels = kernels or {}
-        rng = np.random.Generator(np.random.PCG64(0))
-        self._bindings = [self._bind(rng) for _ in range(INPUTS)]
-        self._turns = cycle(self._bindings)
-        self._last = self._bindings[0]
-
-    @property
-    def providers(self) -> dict[str, int]:
-        """Execution provider -> number of nodes assigned to it."""
-        return self._providers
-
-    @property
-    def kernels(self) -> dict[str, int]:
-        """Operator -> number of nodes after all optimisations, of a quantised network; else empty."""
-        return self._kernels
-
-    def run(self) -> None:
-        """Run one inference on the next inputs.
-
-        Raises:
-            MemoryError: an allocation failed.
-            InputRefusedError: a node cannot run.
-        """
-        self._last = next(self._turns)
-        try:
-            self._session.run_with_iobinding(self._last)
-        except Exception as error:  # pybind's classes share no base but Exception
-            if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
-                raise MemoryError(_line(error)) from error
-            raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
-
-    def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for these values of the only input.
-
-        Raises:
-            InputRefusedError: they do not fit, there are several inputs, or a node cannot run.
-        """
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise InputRefusedError(f"this network has {len(inputs)} inputs; outputs are compared for one input only")
-        try:
-            found = self._session.run(None, {inputs[0].name: values})[0]
-        except Exception as error:  # pybind's classes share no base but Exception
-            raise InputRefusedError(f"ONNX Runtime cannot run this network: {_line(error)}") from error
-        return np.asarray(found, np.float32)
-
-    def hold(self, held: bool) -> None:
-        """Run on one and the same input from now on, or on several in turn as at first."""
-        self._turns = cycle(self._bindings[:1] if held else self._bindings)
-
-    def invalid_output(self) -> str | None:
-        """Return which output of the last run holds NaN or an infinity, or None."""
-        for meta, value in zip(self._session.get_outputs(), self._last.get_outputs(), strict=True):
-            if not value.is_tensor():
-                continue
-            array = value.numpy()
-            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-                return (
-                    f"output {meta.name!r} holds {int((~np.isfinite(array)).sum())} of {array.size} values not finite"
-                )
-        return None
-
-    def _bind(self, rng: np.random.Generator) -> Any:
-        ort = _ort()
+    def bound(self, inputs: Mapping[str, NDArray[Any]]) -> Any:
+        """Return a binding of these inputs; what has no fixed shape is allocated by each run."""
         binding = self._session.io_binding()
-        for meta in self._session.get_inputs():
-            value = ort.OrtValue.ortvalue_from_numpy(_seeded(meta.name, meta.type, meta.shape, rng))
-            binding.bind_ortvalue_input(meta.name, value)
+        for name, values in inputs.items():
+            binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(values, *self._place))
         for meta in self._session.get_outputs():
             dtype = _DTYPES.get(meta.type)
             if dtype is not None and all(isinstance(size, int) for size in meta.shape):
-                value = ort.OrtValue.ortvalue_from_shape_and_type(meta.shape, dtype)
+                value = self._ort.OrtValue.ortvalue_from_shape_and_type(meta.shape, dtype, *self._place)
                 binding.bind_ortvalue_output(meta.name, value)
             else:
-                binding.bind_output(meta.name)
+                binding.bind_output(meta.name, *self._place)
         return binding
+
+
+def _providers(session: Any) -> dict[str, int]:
+    """Return provider -> number of nodes, from ONNX Runtime's own record of the assignment."""
+    found: dict[str, int] = {}
+    for part in session.get_provider_graph_assignment_info():
+        found[part.ep_name] = found.get(part.ep_name, 0) + len(part.get_nodes())
+    return found
+
+
+def _cannot_run(error: Exception) -> Exception:
+    if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
+        return MemoryError(line(error))
+    return InputRefusedError(f"ONNX Runtime cannot run this network: {line(error)}")
 
 
 _DTYPES: dict[str, Any] = {
@@ -341,50 +349,19 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-def _seeded(name: str, type_: str, shape: list[Any], rng: np.random.Generator) -> np.ndarray:
-    dtype = _DTYPES.get(type_)
-    if dtype is None:
-        raise InputRefusedError(f"input {name!r} is {type_}; allowed: {', '.join(_DTYPES)}")
-    if not all(isinstance(size, int) and size > 0 for size in shape):
-        raise InputRefusedError(f"input {name!r} has shape {shape}; every size must be fixed before timing")
-    if np.issubdtype(dtype, np.floating):
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)
-
-
-def _kernels(optimised: Path) -> dict[str, int]:
-    """Return operator -> number of nodes of the graph that a session runs, as it wrote it."""
-    import onnx
-
-    nodes = onnx.load(str(optimised), load_external_data=False).graph.node
-    return dict(sorted(Counter(node.op_type for node in nodes).items()))
-
-
-def _is_integer(kind: str) -> bool:
-    return kind.startswith("QLinear") or kind in _INTEGER
+def _drawn(session: Any, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Return one set of inputs that a session takes."""
+    found: dict[str, NDArray[Any]] = {}
+    for meta in session.get_inputs():
+        if meta.type not in _DTYPES:
+            raise InputRefusedError(f"input {meta.name!r} is {meta.type}; allowed: {', '.join(_DTYPES)}")
+        found[meta.name] = seeded(meta.name, _DTYPES[meta.type], meta.shape, rng)
+    return found
 
 
 def _ort(part: str = "") -> Any:
     """Import ONNX Runtime by its name: to a type checker, ``import onnxruntime`` here would mean this very file."""
     return import_module(".".join(filter(None, ("onnxruntime", part))))
-
-
-def _installed(distributions: Iterable[str]) -> str:
-    for name in distributions:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    raise DeviceError("ONNX Runtime is not installed; pip install onnxruntime")
-
-
-def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name}={value!r}; allowed: {', '.join(allowed)}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
 
 
 RUNTIME = OnnxRuntime

@@ -20,6 +20,8 @@ from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
 
 
 class Program:
+    gpu_time, build_ms = None, 0.0
+
     def __init__(self, inner, what):
         self._inner, self._what, self._runs = inner, what, 0
         self._held, self._first = False, None

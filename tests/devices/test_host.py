@@ -63,6 +63,18 @@ def test_what_the_kernel_does_not_say_is_none(tmp_path):
         assert hardware[name] is None
 
 
+def test_gpus_and_their_driver_are_read_from_the_kernel(tmp_path):
+    assert host.gpus(tmp_path) == host.driver(tmp_path) == []
+    folder = tmp_path / "proc/driver/nvidia/gpus/0000:01:00.0"
+    folder.mkdir(parents=True)
+    (folder / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 18\n")
+    (tmp_path / "proc/driver/nvidia/version").write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\nGCC version:  gcc 12.2.0\n"
+    )
+    assert host.gpus(tmp_path) == ["NVIDIA H100 80GB HBM3"]
+    assert host.driver(tmp_path) == ["580.65.06"]
+
+
 def test_siblings_form_a_core(machine):
     assert host.core_groups(machine) == [(0, 2), (1, 3)]
 

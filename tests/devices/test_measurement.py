@@ -17,6 +17,7 @@ from tempograd.devices.measurement import (
     estimate,
     order_interval,
 )
+from tempograd.errors import UsageError
 
 
 def round_(value_ms: float, sentinel_ms: float = 1.0, **changes) -> Round:
@@ -147,3 +148,15 @@ def test_a_tail_quantile_is_an_upper_bound():
         for _ in range(300)
     ]
     assert np.mean(held) > 0.97
+
+
+def test_on_a_gpu_the_label_is_the_median_of_its_own_clock():
+    one = round_(2.0, gpu_ms=(1.0, 5.0, 1.2))
+    assert one.value_ms("gpu") == 1.2
+    label = estimate([one] * 8, Reference(1.0, 1.1), "gpu")
+    assert label is not None
+    assert label.latency_ms == 1.2
+    with pytest.raises(UsageError, match="holds no GPU times; its clock is cpu or wall"):
+        round_(2.0).value_ms("gpu")
+    hot = [replace(one, events=("gpu_throttle_thermal_software",))] * 8
+    assert replace(measured(hot), clock="gpu").verdict == "hot"

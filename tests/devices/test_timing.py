@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import count as counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +42,11 @@ def nothing() -> None:
     pass
 
 
+def timed(run):
+    """A program on a CPU."""
+    return SimpleNamespace(run=run, gpu_time=None)
+
+
 def test_warm_up_ends_when_times_settle(clock):
     warm = timing.warm_up(clock.network([9.0] + [4.0, 3.0, 2.0, 1.5, 1.2] + [1.0] * 90), nothing)
     assert warm.first_run_ms == pytest.approx(9.0)
@@ -65,28 +71,64 @@ def test_warm_up_of_a_large_network_is_capped_by_time_but_has_six_runs(clock, ti
 
 def test_a_burst_lasts_long_enough_and_counts_its_samples(clock):
     counted = []
-    wall, cpu = timing.burst(
-        clock.network(always(1.0), wait_ms=0.25), lambda: counted.append(1), burst_ms=10.0, block=1
-    )
-    assert wall == pytest.approx([1.25] * 8)
-    assert cpu == pytest.approx([1.0] * 8)
+    network = timed(clock.network(always(1.0), wait_ms=0.25))
+    burst = timing.burst(network, lambda: counted.append(1), burst_ms=10.0, block=1)
+    assert burst.wall_ms == pytest.approx([1.25] * 8)
+    assert burst.cpu_ms == pytest.approx([1.0] * 8)
+    assert burst.gpu_ms == burst.enqueue_ms == []
     assert len(counted) == 9  # the discarded run is watched too
 
 
 def test_a_burst_has_three_samples_of_a_large_network(clock):
-    wall, _ = timing.burst(clock.network([5.0, 40.0, 41.0, 42.0]), nothing, burst_ms=10.0, block=1)
-    assert wall == pytest.approx([40.0, 41.0, 42.0])  # the first run, 5 ms, is discarded
+    burst = timing.burst(timed(clock.network([5.0, 40.0, 41.0, 42.0])), nothing, burst_ms=10.0, block=1)
+    assert burst.wall_ms == pytest.approx([40.0, 41.0, 42.0])  # the first run, 5 ms, is discarded
 
 
 def test_short_inferences_are_timed_as_blocks(clock):
-    wall, cpu = timing.burst(clock.network(always(0.03)), nothing, burst_ms=2.1, block=timing.block_of(0.03))
-    assert len(wall) == 10  # blocks of 7 x 0.03 ms
-    assert wall == cpu == pytest.approx([0.03] * 10)
+    burst = timing.burst(timed(clock.network(always(0.03))), nothing, burst_ms=2.1, block=timing.block_of(0.03))
+    assert len(burst.wall_ms) == 10  # blocks of 7 x 0.03 ms
+    assert burst.wall_ms == burst.cpu_ms == pytest.approx([0.03] * 10)
+
+
+def test_on_a_gpu_its_own_clock_is_read_beside_the_hosts(clock):
+    """An inference of 0.04 ms on the GPU, which the host launches in 0.01 ms and waits for."""
+
+    def gpu_time(runs):
+        clock.cpu_ns += int(runs * 0.01e6)
+        clock.wall_ns += int(runs * 0.05e6)
+        return runs * 0.04, runs * 0.01
+
+    program = SimpleNamespace(run=lambda: gpu_time(1), gpu_time=gpu_time)
+    block = timing.block_of(0.05, gpu=True)
+    assert block == 20
+    burst = timing.burst(program, nothing, burst_ms=5.0, block=block)
+    assert burst.gpu_ms == pytest.approx([0.04] * 5)
+    assert burst.enqueue_ms == burst.cpu_ms == pytest.approx([0.01] * 5)
+    assert burst.wall_ms == pytest.approx([0.05] * 5)
+    assert timing.sentinel_ms(program, threads=1, block=block) == pytest.approx([0.04] * 2)
+
+
+def test_a_gpu_is_heated_until_its_speed_is_steady(clock):
+    """Its clock sinks by 2 % in each half second, for three seconds; then, never."""
+
+    def reading(steady_after_ms):
+        def read_ms():
+            clock.wall_ns += 10_000_000
+            return 1.02 ** (min(clock.wall_ns / 1e6, steady_after_ms) / 500)
+
+        return read_ms
+
+    assert timing.heat(reading(3000))
+    assert 3000 < clock.wall_ns / 1e6 < 4600
+    clock.wall_ns = 0
+    assert not timing.heat(reading(float("inf")))
+    assert clock.wall_ns / 1e6 == pytest.approx(timing.HEAT_WINDOWS * timing.HEAT_WINDOW_MS)
 
 
 def test_the_sentinel_is_read_by_the_clock_of_the_label(clock):
-    assert timing.sentinel_ms(clock.network([9.0, 1.0, 2.0], 0.5), threads=1) == pytest.approx([1.0, 2.0])
-    assert timing.sentinel_ms(clock.network([9.0, 1.0, 2.0], 0.5), threads=2) == pytest.approx([1.5, 2.5])
+    for threads, expected in ((1, [1.0, 2.0]), (2, [1.5, 2.5])):
+        sentinel = timed(clock.network([9.0, 1.0, 2.0], 0.5))
+        assert timing.sentinel_ms(sentinel, threads=threads) == pytest.approx(expected)
 
 
 def test_readings_differ_by_what_happened():

@@ -32,6 +32,8 @@ from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
 
 
 class Program:
+    gpu_time, build_ms = None, 0.0
+
     def __init__(self, inner):
         self._inner = inner
         self._held, self._first = False, None
@@ -278,3 +280,11 @@ def test_a_stored_row_of_another_provider_shows(tmp_path, device, space, store):
     assert failed(found) == {"providers.stored"}
     assert "1 on cpu, simulated" in found["providers.stored"].reason
     assert "1 on no provider stated" in found["providers.stored"].reason
+
+
+def test_where_falling_back_is_allowed_some_nodes_may_run_elsewhere_but_not_all(device, space, store):
+    places = [("a", {"gpu", "cpu"}), ("b", {"gpu"}), ("c", {"cpu"})]
+    for allowed, elsewhere in ((True, "1 on cpu"), (False, "1 on cpu, gpu, 1 on cpu")):
+        options = device.fingerprint.options | {"provider": "gpu", "allow_fallback": allowed}
+        asked = Audit(device, None, space, store, replace(device.fingerprint, options=options), 1, QUICK)
+        assert asked._provided("providers.now", places).reason == elsewhere

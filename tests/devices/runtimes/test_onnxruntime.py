@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tempograd.devices import sentinels
-from tempograd.devices.runtimes.onnxruntime import INPUTS, OnnxRuntime
+from tempograd.devices.packages import Package
+from tempograd.devices.program import INPUTS, halved, whole
+from tempograd.devices.runtime import FallbackError
+from tempograd.devices.runtimes.onnxruntime import PROVIDERS, OnnxRuntime
 from tempograd.errors import DeviceError, InputRefusedError, UsageError
 from tempograd.registry import create, load
 
@@ -32,7 +36,7 @@ def outputs(program) -> list[np.ndarray]:
     results = []
     for _ in range(INPUTS):
         program.run()
-        results.append(program._last.get_outputs()[0].numpy().copy())
+        results.append(next(iter(program._outputs().values())).copy())
     return results
 
 
@@ -53,7 +57,8 @@ def test_wrong_options_are_named(wrong):
 
 
 def test_an_engine_that_is_not_installed_is_an_error(monkeypatch):
-    monkeypatch.setattr("tempograd.devices.runtimes.onnxruntime._DISTRIBUTIONS", ("no-such-engine",))
+    absent = Package("ONNX Runtime", ("no-such-engine",), "pip install onnxruntime")
+    monkeypatch.setattr("tempograd.devices.runtimes.onnxruntime.PACKAGE", absent)
     with pytest.raises(DeviceError, match="pip install onnxruntime"):
         OnnxRuntime().versions()
 
@@ -168,7 +173,7 @@ def test_denormals_are_flushed_and_torch_is_never_imported():
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         program = runtime.load(made.SerializeToString(), Path.cwd())
         program.run()
-        print(np.abs(program._last.get_outputs()[0].numpy()).max(), "torch" in sys.modules)
+        print(np.abs(program._outputs()["y"]).max(), "torch" in sys.modules)
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["0.0", "False"]
@@ -233,3 +238,57 @@ def test_what_the_options_state_is_what_a_session_gets():
     assert set_.get_session_config_entry("session.inter_op.allow_spinning") == "0"
     assert runtime.options["denormals"] == "zero"
     assert set_.get_session_config_entry("session.set_denormal_as_zero") == "1"
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there_is_one_clear_message_with_the_next_step(provider):
+    with pytest.raises(DeviceError) as refused:
+        create("device", f"local:provider={provider}").open()
+    if "CUDAExecutionProvider" in available_providers():
+        assert "no NVIDIA GPU" in str(refused.value)
+    else:
+        assert re.search(r"has no \w+ExecutionProvider; it has .*CPU.*pip install onnxruntime-gpu", str(refused.value))
+
+
+def available_providers() -> list[str]:
+    import onnxruntime
+
+    return onnxruntime.get_available_providers()
+
+
+@pytest.fixture
+def takes_nothing(monkeypatch):
+    """A provider that is in every build and computes no node of ours: each falls back to the CPU, really."""
+    name = "AzureExecutionProvider"
+    if name not in available_providers():
+        pytest.skip(f"this ONNX Runtime has no {name}")
+    monkeypatch.setitem(PROVIDERS, "azure", name)
+    return "azure"
+
+
+def test_a_fallback_is_an_error_unless_it_is_allowed_and_then_counted(takes_nothing):
+    with pytest.raises(FallbackError):
+        OnnxRuntime(provider=takes_nothing).load(sentinels.read("overhead"), HERE)
+    runtime = OnnxRuntime(provider=takes_nothing, optimisation="none", allow_fallback=True)
+    assert runtime.options["allow_fallback"] is True
+    program = runtime.load(sentinels.read("overhead"), HERE)
+    assert program.providers == {"CPUExecutionProvider": 800}
+
+
+def test_the_networks_that_run_in_float16_are_float16_throughout(tmp_path):
+    content = whole(network(SPACES[0], tmp_path), tmp_path)
+    halves = halved(content)
+    assert {t.data_type for t in halves.graph.initializer} <= {TensorProto.FLOAT16, TensorProto.INT64}
+    assert halves.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+    exact = OnnxRuntime().load(content.SerializeToString(), tmp_path)
+    half = OnnxRuntime().load(halves.SerializeToString(), tmp_path)  # the CPU computes it too, by casting
+    x = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    assert np.linalg.norm(half.compute(x) - exact.compute(x)) < 1e-2 * np.linalg.norm(exact.compute(x))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"precision": "fp16"}, {"cuda_graph": True}, {"cuda_graph": True, "provider": "openvino"}]
+)
+def test_what_only_a_gpu_does_is_refused_elsewhere(wrong):
+    with pytest.raises(UsageError, match="provider=cuda or tensorrt"):
+        OnnxRuntime(**wrong)
