@@ -145,10 +145,16 @@ class GeometricMean(nn.Module):
         return torch.stack(logs).sum(dim=0).exp()
 
 
+def matern(distance: Tensor) -> Tensor:
+    """Return Matern's kernel of smoothness 5/2 of squared distances."""
+    r = torch.sqrt(5 * distance.clamp_min(0) + 1e-12)  # a root at 0 has no slope
+    return (1 + r + r.square() / 3) * torch.exp(-r)
+
+
 class KernelModule(nn.Module):
     """``center + k(x, support) @ alpha`` in ms, bent smoothly into a positive floor: a Gaussian process' mean.
 
-    The kernel is ``bias + linear + amplitude * exp(-|x - s|^2 / 2)`` of standardised features, scaled twice: once for
+    The kernel is ``bias + linear + amplitude * matern(|x - s|^2)`` of standardised features, scaled twice: once for
     the linear part, once for the distance. It computes in float64, since its terms cancel.
 
     Args:
@@ -202,7 +208,7 @@ class KernelModule(nn.Module):
             z = wide[:, self.kept] - self.mean
             near = z * self.rates
             distance = near.square().sum(1, keepdim=True) + self.near.square().sum(1) - 2 * near @ self.near.T
-            curve = torch.exp(-0.5 * distance.clamp_min(0)) @ self.alpha
+            curve = matern(distance) @ self.alpha
             latency = (z * self.slopes) @ self.line + self.bias * self.alpha.sum() + self.amplitude * curve
             latency = self.center + self.scale * latency
             above = functional.softplus(latency / self.floor_ms - 1, beta=SHARPNESS, threshold=40.0)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import InputRefusedError, UsageError
 from ..estimator import LatencyModel, array_of, folds, tempered
 from ..linear import FLOOR_SHARE, moments
-from ..modules import KernelModule, one_thread
+from ..modules import KernelModule, matern, one_thread
 from ..predictor import Array, State
 from ..schedule import Schedule, Stages, fit_schedule, stages_of
 
@@ -32,7 +32,7 @@ CHUNK_ROWS = 2048
 
 
 class GaussianProcessLatency(LatencyModel):
-    """Gaussian process with a linear and a squared exponential kernel, its rates learnt one a feature, Student noise.
+    """Gaussian process with a linear and a Matern 5/2 kernel, its rates learnt one a feature, Student noise.
 
     Latencies are modelled in ms, where work adds up, with noise in proportion to them, so that relative errors are
     what is minimised. Hyperparameters come from the marginal likelihood of random batches. Student's noise is reached
@@ -190,7 +190,7 @@ class _Kernel:
         near_a, near_b = a * self.rates.exp(), b * self.rates.exp()
         distance = near_a.square().sum(1)[:, None] + near_b.square().sum(1) - 2 * near_a @ near_b.T
         line = (a * (2 * self.slopes).exp()) @ b.T
-        return self.amplitude.exp() * torch.exp(-0.5 * distance.clamp_min(0)) + line + self.bias.exp()
+        return self.amplitude.exp() * matern(distance) + line + self.bias.exp()
 
     def learn(
         self, z: Tensor, target: Tensor, variance: Tensor, order: Tensor, steps: int, rate: float, batch: int = BATCH
