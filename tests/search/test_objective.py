@@ -176,7 +176,8 @@ def test_what_is_not_allowed_is_refused(space):
 def test_linear_form_is_relative_to_the_reference(space, law):
     cost = PredictorCost(mlp(space), space, feed="direct")
     expected = 0.5 * cost.expected(law, generator()) / 4.0
-    assert torch.isclose(CostTerm(cost, Linear(0.5, 4.0))(law, generator()), expected)
+    loss = torch.tensor(2.0)
+    assert torch.isclose(CostTerm(cost, Linear(0.5, 4.0))(loss, law, generator()), loss + expected)
 
 
 def test_the_multiplier_rises_above_the_target_and_falls_to_zero_below_it():
