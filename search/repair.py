@@ -2,14 +2,15 @@
 
 A predictor errs, so what it promised is measured. While nothing measured fits, greedy walks on the predictor, corrected
 by the ratio seen on the network at hand, propose a few networks; then single changes, in order of predicted saving per
-score lost. If what fits lies well below the target, changes that use the room are tried. The network kept is measured
-once more: the number that is reported is none by which it was chosen.
+score lost. If what fits lies well below the target, walks up to it and single changes that use the room are tried. The
+network kept is measured once more: the number that is reported is none by which it was chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import inf, isfinite
 
 import numpy as np
@@ -26,7 +27,8 @@ Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 
 ROOM = 0.05  # a network within 5 % below the target uses it
 _AIMS = (1.0, 0.97, 0.94, 0.9)  # of the target: where one round's walks end
-_GROWTHS = 4  # rounds of trying to use the room
+_GROWTHS = 6  # rounds of trying to use the room
+_CLIMB = 200  # steps of one walk up
 
 
 @dataclass(frozen=True)
@@ -94,23 +96,41 @@ class Repair:
         return self._best(fitting)
 
     def _grow(self, kept: Step) -> Step:
-        """Try single changes that use what room the target leaves; return the best network that fits."""
+        """Use what room the target leaves, by walks up to it and by single changes; return the best that fits."""
         for _ in range(_GROWTHS):
             room = self.target_ms - kept.measurement.latency_ms
             if room <= ROOM * self.target_ms or len(self.steps) >= self.limit:
                 break
-            near = neighbours(self.space, kept.architecture)
-            expected = self.predict(near) * self._correction(kept)
-            gains = expected > kept.measurement.latency_ms
-            usable = [i for i in np.argsort(-expected, kind="stable") if gains[i] and expected[i] <= self.target_ms]
-            close = [i for i in usable if expected[i] >= (1 - ROOM) * self.target_ms]
-            close.sort(key=lambda i: -score(self.scores, near[i]))
-            candidates = self._new([near[i] for i in [*close, *usable]], self.batch)
+            candidates = self._new([*self._climbs(kept), *self._enlargements(kept)], self.batch)
             if not candidates:
                 break
             self._take(candidates)
             kept = self._best(self._fitting() or [kept])
         return kept
+
+    def _climbs(self, kept: Step) -> list[Architecture]:
+        """Return where greedy walks up from here are expected to end, just below the target or a little less."""
+        correction = self._correction(self._nearest())
+        ends: list[Architecture] = []
+        for aim in _AIMS[:-1]:
+            limit_ms = aim * self.target_ms / correction
+            walk = descend(self.space, kept.architecture, self.predict, self.scores, sign=-1, limit_ms=limit_ms)
+            ends += [architecture for architecture, _ in islice(walk, _CLIMB)][-1:]
+        return ends
+
+    def _enlargements(self, kept: Step) -> list[Architecture]:
+        """Return the single changes that are expected to fit, those that use the target by score, then by latency."""
+        near = neighbours(self.space, kept.architecture)
+        expected = self.predict(near) * self._correction(kept)
+        gains = expected > kept.measurement.latency_ms
+        usable = [i for i in np.argsort(-expected, kind="stable") if gains[i] and expected[i] <= self.target_ms]
+        close = [i for i in usable if expected[i] >= (1 - ROOM) * self.target_ms]
+        close.sort(key=lambda i: -score(self.scores, near[i]))
+        return [near[i] for i in [*close, *usable]]
+
+    def _nearest(self) -> Step:
+        """Return the step measured nearest to the target: there the predictor's error is the one that counts."""
+        return min(self._live(), key=lambda step: abs(step.measurement.latency_ms - self.target_ms))
 
     def _take(self, architectures: Sequence[Architecture]) -> None:
         predicted = self.predict(architectures)
