@@ -14,6 +14,7 @@ from itertools import islice
 from math import inf, isfinite
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..devices.measurement import Measurement
 from ..errors import TargetError
@@ -27,8 +28,9 @@ Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 
 ROOM = 0.05  # a network within 5 % below the target uses it
 _AIMS = (1.0, 0.97, 0.94, 0.9)  # of the target: where one round's walks end
-_GROWTHS = 6  # rounds of trying to use the room
+_GROWTHS = 8  # rounds of trying to use the room
 _CLIMB = 200  # steps of one walk up
+_SAMPLE = 1000  # random networks looked through where nothing near uses the room
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class Repair:
             room = self.target_ms - kept.measurement.latency_ms
             if room <= ROOM * self.target_ms or len(self.steps) >= self.limit:
                 break
-            candidates = self._new([*self._climbs(kept), *self._enlargements(kept)], self.batch)
+            candidates = self._new([*self._climbs(kept), *self._enlargements(kept), *self._returns()], self.batch)
+            candidates = candidates or self._new([*self._elsewhere(), *self._overshoots(kept)], self.batch)
             if not candidates:
                 break
             self._take(candidates)
@@ -120,13 +123,35 @@ class Repair:
 
     def _enlargements(self, kept: Step) -> list[Architecture]:
         """Return the single changes that are expected to fit, those that use the target by score, then by latency."""
-        near = neighbours(self.space, kept.architecture)
-        expected = self.predict(near) * self._correction(kept)
-        gains = expected > kept.measurement.latency_ms
-        usable = [i for i in np.argsort(-expected, kind="stable") if gains[i] and expected[i] <= self.target_ms]
+        near, expected = self._expected(kept)
+        usable = [i for i in np.argsort(-expected, kind="stable") if expected[i] <= self.target_ms]
         close = [i for i in usable if expected[i] >= (1 - ROOM) * self.target_ms]
         close.sort(key=lambda i: -score(self.scores, near[i]))
         return [near[i] for i in [*close, *usable]]
+
+    def _overshoots(self, kept: Step) -> list[Architecture]:
+        """Return the single changes that are expected to miss by little: where nothing else is left, the device says."""
+        near, expected = self._expected(kept)
+        return [near[i] for i in np.argsort(expected, kind="stable") if expected[i] > self.target_ms]
+
+    def _returns(self) -> list[Architecture]:
+        """Return where walks down from the network that misses the target by least are expected to meet it."""
+        above = [step for step in self._live() if step.measurement.latency_ms > self.target_ms]
+        return self._walks(min(above, key=lambda step: step.measurement.latency_ms)) if above else []
+
+    def _elsewhere(self) -> list[Architecture]:
+        """Return random networks that are expected to use the target, by score."""
+        sample = self.space.sample(min(_SAMPLE, round(10 ** min(self.space.size_log10, 9))), np.random.default_rng(0))
+        expected = self.predict(sample) * self._correction(self._nearest())
+        close = np.flatnonzero((expected <= self.target_ms) & (expected >= (1 - ROOM) * self.target_ms))
+        return sorted((sample[i] for i in close), key=lambda architecture: -score(self.scores, architecture))
+
+    def _expected(self, kept: Step) -> tuple[list[Architecture], NDArray[np.float64]]:
+        """Return the single changes that make a network slower, and how slow."""
+        near = neighbours(self.space, kept.architecture)
+        expected = self.predict(near) * self._correction(kept)
+        slower = np.flatnonzero(expected > kept.measurement.latency_ms)
+        return [near[i] for i in slower], expected[slower]
 
     def _nearest(self) -> Step:
         """Return the step measured nearest to the target: there the predictor's error is the one that counts."""
