@@ -55,8 +55,8 @@ class Form(ABC):
         """Return what is minimised, from the task's loss and the law's cost: scalars."""
 
     def gradients(self, loss: Tensor, cost_ms: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the direction against which the parameters are moved."""
-        return torch.autograd.grad(self.combine(loss, cost_ms), parameters)
+        """Return the direction against which the parameters are moved; zeros for what nothing depends on."""
+        return torch.autograd.grad(self.combine(loss, cost_ms), parameters, materialize_grads=True)
 
     @property
     def budget_ms(self) -> float | None:
@@ -229,8 +229,7 @@ class Pareto(Form):
         raise UsageError("pareto has no sum of loss and cost, only a direction; ask for its gradients")
 
     def gradients(self, loss: Tensor, cost_ms: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        both = [_flat(torch.autograd.grad(value, parameters, retain_graph=True)) for value in (loss, cost_ms)]
-        direction = common_descent(*both, preference=self.lam)
+        direction = common_descent(_slope(loss, parameters), _slope(cost_ms, parameters), preference=self.lam)
         parts = direction.split([parameter.numel() for parameter in parameters])
         return tuple(part.reshape(p.shape).to(p.dtype) for part, p in zip(parts, parameters, strict=True))
 
@@ -305,5 +304,6 @@ def _log(cost_ms: Tensor, unit_ms: float) -> Tensor:
     return (cost_ms / unit_ms).log()
 
 
-def _flat(gradients: Sequence[Tensor]) -> Tensor:
-    return torch.cat([gradient.reshape(-1) for gradient in gradients])
+def _slope(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    found = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.reshape(-1) for gradient in found])

@@ -32,6 +32,8 @@ class Simplex(Softmax):
         UsageError: the space has such rules, or a share outside [0, 1).
     """
 
+    moves = "frank_wolfe"
+
     def __init__(
         self,
         space: SearchSpace,

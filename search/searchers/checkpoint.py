@@ -103,7 +103,8 @@ def _plain(value: object) -> dict[str, float]:
 
 
 def _optimizers(run: Alternation) -> dict[str, torch.optim.Optimizer]:
-    return {"weights_optimizer": run.weights_optimizer, "law_optimizer": run.law_optimizer}
+    found = {"weights_optimizer": run.weights_optimizer, "law_optimizer": run.law_optimizer}
+    return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

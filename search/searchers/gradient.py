@@ -143,6 +143,7 @@ class Alternation:
             supernet.parameters(), schedule.weights_rate, schedule.weights_momentum, weight_decay=schedule.weights_decay
         )
         self.law_optimizer = self._law_optimizer()
+        self.derived()  # a deriver that does not fit says so before any training
 
     def run(self, checkpoint: Path | None = None, progress: Progress = silent) -> Trace:
         """Run the epochs that are left, saving after each; a checkpoint that is there is gone on from.
@@ -228,6 +229,7 @@ class Alternation:
         gradients = self.objective.gradients(loss, self.law, self.generator, drawn[0])
         for parameter, gradient in zip(self.law.parameters(), gradients, strict=True):
             parameter.grad = check_finite(gradient, f"law {self.where}")
+        assert self.law_optimizer is not None
         self.law_optimizer.step()
         self.law.stepped()
         for regulariser in self.objective.regularisers:
@@ -250,13 +252,22 @@ class Alternation:
             drop = partial(drop_block, rate=rate, generator=self.generator)
             self.supernet.on_skip = drop if rate > 0 else None
 
-    def _law_optimizer(self) -> torch.optim.Optimizer:
-        form, schedule = self.term.form, self.schedule
-        if form.moves == "frank_wolfe":
-            assert form.budget_ms is not None
-            return FrankWolfe(self.law, self.space, self.term.model, form.budget_ms)
+    def _law_optimizer(self) -> torch.optim.Optimizer | None:
+        """Return what moves the law; None where there is nothing to move."""
+        law, form, schedule = self.law, self.term.form, self.schedule
+        if not list(law.parameters()):
+            if schedule.epochs > schedule.warm_up:
+                raise UsageError(f"{type(law).__name__} has nothing to learn; train with warm-up epochs only")
+            return None
+        if law.moves != form.moves:
+            raise UsageError(
+                f"{type(form).__name__} moves a law by {form.moves}, {type(law).__name__} is moved by {law.moves}: the "
+                "form hard and the law simplex go together, and with no others"
+            )
+        if form.budget_ms is not None and form.moves == "frank_wolfe":
+            return FrankWolfe(law, self.space, self.term.model, form.budget_ms)
         return torch.optim.Adam(
-            self.law.parameters(), schedule.law_rate, schedule.law_betas, weight_decay=schedule.law_decay
+            law.parameters(), schedule.law_rate, schedule.law_betas, weight_decay=schedule.law_decay
         )
 
     def _paths(self, tau: float, *, warm: bool) -> tuple[Gates, ...]:
