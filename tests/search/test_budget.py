@@ -1,4 +1,4 @@
-"""The budget of a circuit: blocks, vertices, steps that stay inside, roundings; against brute force where it can run."""
+"""The budget of a circuit: blocks, vertices, steps that stay inside, roundings; against brute force where it runs."""
 
 import itertools
 

@@ -50,8 +50,8 @@ def test_a_form_is_its_formula(form, expected):
 
 @pytest.mark.parametrize(
     "form",
-    [Linear(0.5, 4.0), Ratio(0.5, 4.0), AbsRatio(0.5, 4.0), HingeRatio(0.5, 2.0), LogTarget(0.15, 4.0), MulLog(0.6, 4.0),
-     Score(0.1)],
+    [Linear(0.5, 4.0), Ratio(0.5, 4.0), AbsRatio(0.5, 4.0), HingeRatio(0.5, 2.0), LogTarget(0.15, 4.0),
+     MulLog(0.6, 4.0), Score(0.1)],
     ids=lambda form: type(form).__name__,
 )  # fmt: skip
 def test_a_form_has_the_gradient_of_finite_differences(form):
@@ -68,10 +68,13 @@ def test_a_logarithm_of_what_is_below_its_unit_is_refused():
     assert value(LogTarget(0.1, 5e-4, unit_ms=1e-6), cost=5e-4) == pytest.approx(LOSS + 0.1)
 
 
-@pytest.mark.parametrize("make", [lambda: Linear(-1.0, 1.0), lambda: Ratio(0.1, 0.0), lambda: Pareto(0.0),
-                                  lambda: MulLog(0.1, float("nan")), lambda: LearnedMultiplier(1.0, eta=0.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Linear(-1.0, 1.0), lambda: Ratio(0.1, 0.0), lambda: Pareto(0.0), lambda: MulLog(0.1, float("nan")),
+     lambda: LearnedMultiplier(1.0, eta=0.0)],
+)  # fmt: skip
 def test_values_that_make_no_sense_are_refused(make):
-    with pytest.raises(UsageError, match="allowed|logarithm"):
+    with pytest.raises(UsageError, match=r"allowed|logarithm"):
         make()
 
 
