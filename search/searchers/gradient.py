@@ -284,14 +284,19 @@ class Alternation:
         teacher = self._teacher(images, drawn)
         value, slope = torch.zeros(()), torch.zeros(())
         for gates in drawn:
-            leaves = {name: gate.detach().requires_grad_() for name, gate in gates.items()}
-            loss = self._loss(images, labels, leaves, teacher) / len(drawn)
-            check_finite(loss, f"law {self.where}")
-            found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)  # 0 where an option is off
-            value = value + loss.detach()
+            loss, found = self._by_gates(images, labels, gates, teacher)
+            value = value + loss / len(drawn)
             for gate, gradient in zip(gates.values(), found, strict=True):
-                slope = slope + (gate * gradient).sum()
+                slope = slope + (gate * gradient).sum() / len(drawn)
         return value + (slope - slope.detach())
+
+    def _by_gates(
+        self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return a path's loss and its gradient by every gate, 0 where an option is off; the pass itself is let go."""
+        leaves = {name: gate.detach().requires_grad_() for name, gate in gates.items()}
+        loss = check_finite(self._loss(images, labels, leaves, teacher), f"law {self.where}")
+        return loss.detach(), torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
 
     def _loss(self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None) -> Tensor:
         self.passes += len(labels)

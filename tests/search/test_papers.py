@@ -123,8 +123,7 @@ def test_msgdas_never_keeps_more_than_one_path_for_the_way_back(step):
     kept = Kept()
     with kept.hooks():
         getattr(run, step)(*next(task.law.batches(32, torch.Generator().manual_seed(0))), tau=1.0)
-    assert kept.most < 0.7 * kept.total
-    assert kept.now == 0
+    assert kept.most < 0.6 * kept.total
 
 
 def problem(space, progress=None, **more):
