@@ -3,7 +3,8 @@
 A predictor errs, so what it promised is measured. While nothing measured fits, greedy walks on the predictor, corrected
 by the ratio seen on the network at hand, propose a few networks; then single changes, in order of predicted saving per
 score lost. If what fits lies well below the target, walks up to it and single changes that use the room are tried. The
-network kept is measured once more: the number that is reported is none by which it was chosen.
+network kept is measured once more: the number that is reported is none by which it was chosen. Two processes differ by
+a per cent or so, so what is kept leaves a small margin, unless nothing does.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from .progress import Progress, silent
 
 Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 
-ROOM = 0.05  # a network within 5 % below the target uses it
-_AIMS = (1.0, 0.97, 0.94, 0.9)  # of the target: where one round's walks end
+ROOM = 0.06  # a network within 6 % below the target uses it
+MARGIN = 0.015  # what another process may measure above this one
+_AIMS = (0.985, 0.965, 0.94, 0.9)  # of the target: where one round's walks end
 _GROWTHS = 8  # rounds of trying to use the room
 _CLIMB = 200  # steps of one walk up
 _SAMPLE = 1000  # random networks looked through where nothing near uses the room
@@ -75,13 +77,24 @@ class Repair:
             TargetError: nothing measured fits; the message names the cheapest.
         """
         self._take([found])
+        spare: Step | None = None
         while True:
-            kept = self._grow(self._shrink())
+            try:
+                kept = self._grow(self._shrink())
+            except TargetError:
+                if spare is None:
+                    raise
+                self.steps.remove(spare)
+                self.steps.append(spare)  # what is kept comes last
+                return spare
             (again,) = self.measure([kept.architecture])
             confirmed = Step(kept.architecture, kept.predicted_ms, again)
             self._add([confirmed])
             if again.failure is None and again.latency_ms <= self.target_ms:
-                return confirmed
+                both_ms = (kept.measurement.latency_ms + again.latency_ms) / 2
+                if both_ms <= (1 - MARGIN) * self.target_ms or len(self.steps) >= self.limit:
+                    return confirmed
+                spare = spare or confirmed
             self._rejected.add(kept.architecture)
 
     def _shrink(self) -> Step:
@@ -124,15 +137,15 @@ class Repair:
     def _enlargements(self, kept: Step) -> list[Architecture]:
         """Return the single changes that are expected to fit, those that use the target by score, then by latency."""
         near, expected = self._expected(kept)
-        usable = [i for i in np.argsort(-expected, kind="stable") if expected[i] <= self.target_ms]
+        usable = [i for i in np.argsort(-expected, kind="stable") if expected[i] <= (1 - MARGIN) * self.target_ms]
         close = [i for i in usable if expected[i] >= (1 - ROOM) * self.target_ms]
         close.sort(key=lambda i: -score(self.scores, near[i]))
         return [near[i] for i in [*close, *usable]]
 
     def _overshoots(self, kept: Step) -> list[Architecture]:
-        """Return the single changes that are expected to miss by little: where nothing else is left, the device says."""
+        """Return the single changes that are expected to miss by little: where nothing else is left, they are tried."""
         near, expected = self._expected(kept)
-        return [near[i] for i in np.argsort(expected, kind="stable") if expected[i] > self.target_ms]
+        return [near[i] for i in np.argsort(expected, kind="stable") if expected[i] > (1 - MARGIN) * self.target_ms]
 
     def _returns(self) -> list[Architecture]:
         """Return where walks down from the network that misses the target by least are expected to meet it."""
@@ -143,7 +156,7 @@ class Repair:
         """Return random networks that are expected to use the target, by score."""
         sample = self.space.sample(min(_SAMPLE, round(10 ** min(self.space.size_log10, 9))), np.random.default_rng(0))
         expected = self.predict(sample) * self._correction(self._nearest())
-        close = np.flatnonzero((expected <= self.target_ms) & (expected >= (1 - ROOM) * self.target_ms))
+        close = np.flatnonzero((expected <= (1 - MARGIN) * self.target_ms) & (expected >= (1 - ROOM) * self.target_ms))
         return sorted((sample[i] for i in close), key=lambda architecture: -score(self.scores, architecture))
 
     def _expected(self, kept: Step) -> tuple[list[Architecture], NDArray[np.float64]]:
@@ -176,8 +189,13 @@ class Repair:
         ]
 
     def _fitting(self) -> list[Step]:
-        """Return the steps whose whole interval is within the target."""
-        return [step for step in self._live() if upper_ms(step.measurement) <= self.target_ms]
+        """Return the steps whose whole interval is within the target, and that leave the margin."""
+        most_ms = (1 - MARGIN) * self.target_ms
+        return [
+            step
+            for step in self._live()
+            if upper_ms(step.measurement) <= self.target_ms and step.measurement.latency_ms <= most_ms
+        ]
 
     def _best(self, steps: Sequence[Step]) -> Step:
         """Return the highest score among those that use the target, else the one nearest to it."""
