@@ -19,15 +19,16 @@ def hardcorenas(
 
     Args:
         epochs: of the search.
-        law_epochs: the last of them, in which only the law moves; before, weights train on uniform paths.
+        law_epochs: the last of them, at most half, in which only the law moves; before, weights train on uniform paths.
         batch: images a step.
     """
+    law_epochs = min(law_epochs, epochs // 2)
     searcher = GradientSearcher(
         law=Simplex,
         weighted=None,
         targeted=Hard,
         schedule=Schedule(
-            epochs=epochs, warm_up=max(0, epochs - law_epochs), batch=batch, paths="uniform", law_only=law_epochs
+            epochs=epochs, warm_up=epochs - law_epochs, batch=batch, paths="uniform", law_only=law_epochs
         ),
         deriver=within_target,
     )
