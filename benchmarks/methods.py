@@ -74,8 +74,11 @@ class Bench:
         self.spaces = TINY if arguments.tiny else SPACES
         self.device = registry.create("device", arguments.device)
 
-    def prepare(self, method: str) -> tuple[Path, Path | None, list[float]]:
-        """Measure networks of the method's space, and learn from them; return store, predictor and the targets."""
+    def prepare(self, method: str) -> tuple[Path, Path | None, dict[float, int]]:
+        """Measure networks of the method's space, and learn from them; return store, predictor and the targets.
+
+        With every target comes how many of the networks measured lie in its window: a tiny space may have gaps.
+        """
         spec, arguments = self.spaces[method], self.arguments
         folder = self.out / f"space-{sorted(set(self.spaces.values())).index(spec)}"
         folder.mkdir(exist_ok=True)
@@ -89,7 +92,10 @@ class Bench:
             fit(store, predictor, space=registry.create("space", spec).spec)
         with Store(store) as opened:
             y_ms = LatencyDataset.from_store(opened, space=registry.create("space", spec).spec).ok().y_ms
-        targets = [float(f"{ms:.4g}") for ms in np.quantile(y_ms, QUANTILES)]
+        targets: dict[float, int] = {}
+        for target_ms in np.quantile(y_ms, QUANTILES):
+            inside = (y_ms >= WINDOW[0] * target_ms) & (y_ms <= WINDOW[1] * target_ms)
+            targets[float(f"{target_ms:.4g}")] = int(inside.sum())
         return store, None if table_only else predictor, targets
 
     def keep(self, row: dict[str, Any]) -> None:
@@ -100,11 +106,12 @@ class Bench:
 
     def constraint(self, method: str) -> None:
         store, predictor, targets = self.prepare(method)
-        for quantile, target_ms in zip(QUANTILES, targets, strict=True):
+        for quantile, (target_ms, inside) in zip(QUANTILES, targets.items(), strict=True):
             for seed in range(self.arguments.seeds):
                 row_id = f"constraint/{method}/{quantile}/{seed}"
                 if row_id not in self.rows:
-                    self.keep({"id": row_id} | self._one(method, store, predictor, target_ms, seed, self.out / row_id))
+                    row = self._one(method, store, predictor, target_ms, seed, self.out / row_id)
+                    self.keep({"id": row_id, "networks_in_window": inside} | row)
 
     def _one(
         self, method: str, store: Path, predictor: Path | None, target_ms: float, seed: int, out: Path
