@@ -28,8 +28,8 @@ from .progress import Progress, silent
 Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 
 ROOM = 0.06  # a network within 6 % below the target uses it
-MARGIN = 0.015  # what another process may measure above this one
-_AIMS = (0.985, 0.965, 0.94, 0.9)  # of the target: where one round's walks end
+MARGIN = 0.02  # what another process may measure above this one
+_AIMS = (0.98, 0.965, 0.95, 0.9)  # of the target: where one round's walks end
 _GROWTHS = 8  # rounds of trying to use the room
 _CLIMB = 200  # steps of one walk up
 _SAMPLE = 1000  # random networks looked through where nothing near uses the room
