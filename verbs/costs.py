@@ -6,8 +6,10 @@ few networks measured on the device.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,6 +90,7 @@ def priced(
     measure: Measure,
     *,
     upper: float | None,
+    inputs: Path | None = None,
 ) -> Priced:
     """Return the cost that a spec names.
 
@@ -98,6 +101,8 @@ def priced(
         store: with the measured operations of the device.
         device: its fingerprint's id.
         measure: times networks, where the store holds fewer than ``LINE``.
+        inputs: file that keeps what a cost was made of: the store grows while a search runs, and a search that goes on
+            must go on with the same numbers.
         upper: of a predictor's interval, the coverage at whose upper end it is followed; None for the prediction.
 
     Raises:
@@ -106,6 +111,7 @@ def priced(
     shares = parse(spec)
     costs: list[tuple[float, CostModel]] = []
     encoding = None
+    known = _read(inputs, [spec, space.spec, device])
     for name, share in shares.items():
         if name == "predictor":
             module, encoding = _module(kept, upper=upper)
@@ -116,11 +122,16 @@ def priced(
             costs.append((share, PredictorCost(module, space, encoding)))
             continue
         if name == "table":
-            table: Mapping[str, float] = operations_ms(store, space, device)
+            table: Mapping[str, float] = known.get("table") or operations_ms(store, space, device)
+            known["table"] = table
         else:
             table = counts(space.graph, space.operations, COUNTERS[name])
         costs.append((share, TableCost(space.circuit, table)))
-    architectures, y_ms = _measured(space, store, device, measure)
+    if "measured" not in known:
+        known["measured"] = _measured(space, store, device, measure)
+    if inputs is not None:
+        inputs.write_text(json.dumps(known))
+    architectures, y_ms = [space.from_key(key) for key in known["measured"]], np.array(list(known["measured"].values()))
     lines = [_line(cost, space, architectures, y_ms, name) for name, (_, cost) in zip(shares, costs, strict=True)]
     price = WeightedSum(tuple(zip(shares.values(), (line.price for line in lines), strict=True)))
     predicted = sum(share * line.held_out for share, line in zip(shares.values(), lines, strict=True))
@@ -164,19 +175,26 @@ def _module(kept: SavedPredictor | None, *, upper: float | None) -> tuple[nn.Mod
     return kept.predictor.module if upper is None else kept.upper_bound(upper), kept.binding.encoding
 
 
-def _measured(
-    space: SearchSpace, store: Store, device: str, measure: Measure
-) -> tuple[list[Architecture], NDArray[np.float64]]:
-    """Return networks with their latencies, measured now where the store holds too few."""
+def _read(inputs: Path | None, wanted: list[str]) -> dict[str, Any]:
+    """Return what a cost was made of before, or the beginning of it."""
+    if inputs is not None and inputs.exists():
+        found: dict[str, Any] = json.loads(inputs.read_text())
+        if found.get("of") == wanted:
+            return found
+    return {"of": wanted}
+
+
+def _measured(space: SearchSpace, store: Store, device: str, measure: Measure) -> dict[str, float]:
+    """Return networks by key with their latencies in ms, measured now where the store holds too few."""
     if (space.spec, device) in store.sets():
         rows = LatencyDataset.from_store(store, space=space.spec, fingerprint_id=device).ok()
         if len(rows.y_ms) >= LINE:
-            return [space.from_key(key) for key in rows.keys], rows.y_ms
+            return dict(zip(rows.keys, rows.y_ms.tolist(), strict=True))
     networks = choose_by_design(space, min(LINE, round(10 ** min(space.size_log10, 9))), seed=0)
-    found = [(a, m.latency_ms) for a, m in zip(networks, measure(networks), strict=True) if m.estimate is not None]
+    found = {m.key: m.latency_ms for m in measure(networks) if m.estimate is not None}
     if len(found) < 3:
         raise UsageError(f"only {len(found)} of {len(networks)} networks of {space.spec} could be measured")
-    return [architecture for architecture, _ in found], np.array([ms for _, ms in found])
+    return found
 
 
 def _line(

@@ -96,8 +96,9 @@ def search(
             return measure(Items.of(chosen, architectures, batch=place.batch))
 
         price = priced(
-            cost, chosen, kept, opened, place.fingerprint.id, networks, upper=COVERAGE if upper_bound else None
-        )
+            cost, chosen, kept, opened, place.fingerprint.id, networks,
+            upper=COVERAGE if upper_bound else None, inputs=out / "cost.json",
+        )  # fmt: skip
 
         def interval(architectures: Sequence[Architecture]) -> tuple[Any, Any]:
             assert kept is not None
@@ -134,7 +135,8 @@ def search(
         "command": command,
     })  # fmt: skip
     result.save(out, provenance)
-    (out / "search.safetensors").unlink(missing_ok=True)
+    for unfinished in ("search.safetensors", "cost.json"):
+        (out / unfinished).unlink(missing_ok=True)
     document = json.loads((out / "result.json").read_text())
     code = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}[result.verdict]
     return Outcome(document, _search_text(document), code)

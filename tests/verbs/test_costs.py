@@ -80,6 +80,16 @@ def test_a_line_is_drawn_through_what_the_store_holds_or_through_a_few_networks_
     assert again == [40]
 
 
+def test_a_search_that_goes_on_goes_on_with_the_same_numbers(store_of, tmp_path):
+    """Although its own measurements are in the store by then."""
+    inputs = tmp_path / "cost.json"
+    first, _, _, _ = price_of("0.5*table+0.5*flops", "routed", store_of("routed"), inputs=inputs)
+    again, _, _, _ = price_of("0.5*table+0.5*flops", "routed", store_of("routed"), inputs=inputs)
+    assert first.price.identity() == again.price.identity()
+    other, _, _, _ = price_of("flops", "routed", store_of("routed"), inputs=inputs)
+    assert other.told["model"] == "flops"
+
+
 def test_a_table_is_refused_with_the_command_that_measures_it(tmp_path):
     space = registry.create("space", SPECS["routed"])
     with Store(tmp_path / "run.db", write=True) as opened, pytest.raises(UsageError, match="collect --operations"):
