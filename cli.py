@@ -220,8 +220,11 @@ def evaluate(
 @app.command(epilog="Example: tempograd search --space darts --predictor predictor/ --target-ms 1.2 --out result/")
 def search(
     space: Space,
-    predictor: Predictor,
     out: Annotated[Path, typer.Option(help="Directory for the result.")],
+    predictor: Annotated[Path | None, typer.Option(help="Directory written by fit; not needed with --cost.")] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="predictor, table, flops or parameters; or shares: 0.7*predictor+0.3*flops.")
+    ] = None,
     target_ms: Annotated[
         float | None, typer.Option(help="Latency that the network must not exceed, as measured.")
     ] = None,
@@ -229,7 +232,7 @@ def search(
     upper_bound: Annotated[
         bool, typer.Option("--upper-bound", help="Follow the upper end of the predictor's interval.")
     ] = False,
-    method: Annotated[str, typer.Option(help="Search method.")] = "la_darts",
+    method: Annotated[str, typer.Option(help="Search method; see tempograd methods.")] = "la_darts",
     task: Annotated[str, typer.Option(help="digits, synthetic, fashion_mnist:PATH or cifar10:PATH.")] = "digits",
     device: Device = "local",
     store: Annotated[Path | None, typer.Option(help="Store to measure into; by default the predictor's own.")] = None,
@@ -247,11 +250,23 @@ def search(
 
     with _progress() as (progress, stop):
         result = verb.search(
-            space, predictor, out, target_ms=target_ms, lam=lam, upper_bound=upper_bound, method=method,
+            space, predictor, out, cost=cost, target_ms=target_ms, lam=lam, upper_bound=upper_bound, method=method,
             task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
             train_threads=train_threads, random=random, seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     _show(as_json, result.document, result.text, f"tempograd report {out} --out report.html", result.exit_code)
+
+
+@app.command(epilog="Example: tempograd methods --space routed")
+def methods(
+    space: Annotated[str | None, typer.Option(help="Only those that can search this space.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the search methods: paper, what they need of a space, what they are made of."""
+    from .verbs import methods as verb
+
+    result = verb.methods(space)
+    _show(as_json, result.document, result.text, None, result.exit_code)
 
 
 @app.command(epilog="Example: tempograd report result/ --out report.html")

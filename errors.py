@@ -5,6 +5,7 @@
     │   ├── UnknownNameError              no space, device, model, method, column of that name
     │   └── InvalidArchitectureError      choices that the space does not allow
     ├── UnreliableError               3   a result exists but must not be trusted
+    │   └── DivergedError                 a loss or a gradient is no number any more
     ├── DeviceError                   4   the device or its runtime cannot be reached
     ├── InputRefusedError             5   a file is malformed, hostile, or of another schema
     │   └── MismatchError                 a predictor or data set of another space or device
@@ -53,6 +54,10 @@ class UnreliableError(TempogradError):
     """A result exists, but its verdict says that it must not be trusted."""
 
     exit_code = 3
+
+
+class DivergedError(UnreliableError):
+    """Training left the numbers: a loss or a gradient is NaN or infinite."""
 
 
 class DeviceError(TempogradError):

@@ -45,7 +45,7 @@ def main() -> None:
         gates = law.draw(generator, tau=1.0)
         loss = functional.cross_entropy(supernet(images, gates), labels)
         if latency:
-            loss = loss + term(law, generator, gates)
+            loss = term(loss, law, generator, gates)
         loss.backward()
         for parameter in (*law.parameters(), *supernet.parameters()):
             parameter.grad = None

@@ -11,7 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
@@ -20,19 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import TargetError
+from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.graph import INPUT
 from ..spaces.space import SearchSpace
 from .law import Law
+from .laws.combination import Combination
+from .objective import CostTerm
 
 Scores = NDArray[np.float64]
+Deriver = Callable[[Law, SearchSpace, CostTerm], Architecture]
 
 _TRIES = 20_000  # architectures looked at for one that is connected
 
 
-def derive(law: Law, space: SearchSpace) -> Architecture:
-    """Return the architecture of the highest score among those that connect input and output.
+def derive(law: Law, space: SearchSpace, term: CostTerm | None = None) -> Architecture:
+    """Return the architecture of the highest score among those that connect input and output; the cost plays no part.
 
     Raises:
         TargetError: none of the first 20,000 architectures by score is connected.
@@ -45,6 +48,20 @@ def derive(law: Law, space: SearchSpace) -> Architecture:
         f"the {_TRIES} most probable networks of {space.spec} have no path from input to output; "
         "search with more warm-up epochs or a smaller latency weight"
     )
+
+
+def argmax_combination(law: Law, space: SearchSpace, term: CostTerm | None = None) -> Architecture:
+    """Return the most probable set of edges of every node with their best operations, which need not be the best edges.
+
+    Where these do not connect input and output, what :func:`derive` gives.
+
+    Raises:
+        UsageError: the law is not one over sets of edges.
+    """
+    if not isinstance(law, Combination):
+        raise UsageError(f"{type(law).__name__} knows no sets of edges; use the law combination")
+    best = law.best()
+    return best if is_connected(space, best) else derive(law, space)
 
 
 def as_scores(scores: Tensor) -> Scores:

@@ -14,7 +14,7 @@ from math import cos, pi
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import DivergedError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
@@ -84,6 +84,9 @@ def train(
         seed: of weights, order and augmentation.
         compute: torch device.
         progress: told of every epoch, stage ``train``.
+
+    Raises:
+        DivergedError: the loss is no number any more; the message names the step.
     """
     with seeded(seed):
         network = space.to_torch(architecture).to(compute)
@@ -98,7 +101,9 @@ def train(
         for images, labels in part.batches(training.batch, generator, augment=True):
             set_rate(optimizer, cosine(training.learning_rate, 0.0, done / total))
             loss = nn.functional.cross_entropy(network(images.to(compute)), labels.to(compute))
-            step(optimizer, loss, training.clip)
+            step(
+                optimizer, check_finite(loss, f"step {done + 1} of {total}, training {architecture.key}"), training.clip
+            )
             done, passes = done + 1, passes + len(labels)
         progress("train", epoch + 1, training.epochs, {"loss": float(loss.detach())})  # pyright: ignore[reportPossiblyUnboundVariable]
     network.eval()
@@ -151,9 +156,25 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
     """Take one step, gradients clipped to a norm."""
     optimizer.zero_grad()
     loss.backward()
+    move(optimizer, clip)
+
+
+def move(optimizer: torch.optim.Optimizer, clip: float) -> None:
+    """Take a step along the gradients that are there, clipped to a norm."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     nn.utils.clip_grad_norm_(weights, clip)
     optimizer.step()
+
+
+def check_finite(value: Tensor, where: str) -> Tensor:
+    """Return the value.
+
+    Raises:
+        DivergedError: it is NaN or infinite; the message says where.
+    """
+    if not bool(torch.isfinite(value).all()):
+        raise DivergedError(f"NaN or infinity in {where}; what was saved before is kept. Try a lower learning rate")
+    return value
 
 
 def cosine(first: float, last: float, share: float) -> float:

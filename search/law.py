@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +30,11 @@ class Law(nn.Module, ABC):
 
     Attributes:
         names: the sites that it gives gates for, in the space's order.
+        moves: what moves its parameters.
     """
 
     names: tuple[str, ...]
+    moves: ClassVar[Literal["adam", "frank_wolfe"]] = "adam"
 
     @abstractmethod
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:

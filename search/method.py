@@ -6,20 +6,22 @@ under a paper's name. A *searcher* is the loop that does the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import MismatchError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
+from .cost import CostModel, PredictorCost
 from .deriver import Scores
 from .evaluator import Training
 from .moves import Predict
-from .objective import PredictorCost
 from .progress import Progress, silent
 from .task import Task
 from .trace import Trace
@@ -32,8 +34,8 @@ class Problem:
     Attributes:
         space: whose networks are deployed and whose latency the predictor knows.
         proxy: a smaller space of the same sites, whose supernet is trained in place of the space's.
-        module: the predictor, ``(b, d) -> (b,)`` ms.
-        encoding: the encoding it was trained on.
+        module: the predictor, ``(b, d) -> (b,)`` ms, or any other cost in ms.
+        encoding: the encoding a predictor was trained on.
         task: images; searchers see its parts ``weights`` and ``law`` only.
         target_ms: the budget; exactly one of ``target_ms`` and ``lam`` is set.
         lam: weight of latency relative to ``reference_ms``.
@@ -47,7 +49,7 @@ class Problem:
 
     space: SearchSpace
     proxy: SearchSpace
-    module: nn.Module
+    module: nn.Module | CostModel
     encoding: str | None
     task: Task
     target_ms: float | None
@@ -68,6 +70,10 @@ class Problem:
     def predict(self) -> Predict:
         """Return the predictor as a function of architectures."""
         return predict_with(self.module, self.space, self.encoding)
+
+    def price(self, cost: Callable[[nn.Module, SearchSpace, str | None], CostModel]) -> CostModel:
+        """Return the cost of the problem; ``cost`` makes one of a predictor."""
+        return cost(self.module, self.space, self.encoding) if isinstance(self.module, nn.Module) else self.module
 
 
 @dataclass(frozen=True)
@@ -92,22 +98,69 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What a method asks of a space, in words and as a test."""
+
+    text: str
+    holds: Callable[[SearchSpace], bool]
+
+
+ANY = Need("any space", lambda space: True)
+CELLS = Need("cells: nodes with in-edges to choose, as in darts and nasbench201", lambda space: bool(space.nodes))
+LAYERS = Need("layers one after the other, as in mbconv and routed", lambda space: not space.nodes)
+FREE = Need("sites that no rule ties together, as in mbconv, routed and nasbench201", lambda space: not space.rules)
+ROUTES = Need(
+    "routes or depths: choices that decide which others there are, as in routed and mbconv:family=ofa",
+    lambda space: any(site.when for site in space.sites),
+)
+
+
+@dataclass(frozen=True)
 class Method:
-    """A recipe: its name and the searcher that carries it out."""
+    """A recipe: its name and the searcher that carries it out.
+
+    Attributes:
+        name: as in the registry.
+        find: the searcher.
+        paper: where it is from.
+        needs: of a space.
+        pieces: its law, objective and deriver, in words.
+        weighs, targets: whether it takes a weight of latency, and a target.
+        table_only: whether the cost must be a table or a counter: its constraint is linear programming.
+    """
 
     name: str
     find: Callable[[Problem], Found]
+    paper: str = ""
+    needs: Need = ANY
+    pieces: dict[str, str] = field(default_factory=dict[str, str])
+    weighs: bool = True
+    targets: bool = True
+    table_only: bool = False
+
+    def check(self, space: SearchSpace, *, target_ms: float | None, lam: float | None) -> None:
+        """Raise UsageError, with what is allowed, unless the method can search this space in this mode."""
+        if not self.needs.holds(space):
+            raise UsageError(
+                f"{self.name} cannot search {space.name}: it needs {self.needs.text}. "
+                f"See which methods can: tempograd methods --space '{space.spec}'"
+            )
+        if lam is not None and not self.weighs:
+            raise UsageError(f"{self.name} knows no weight of latency; give --target-ms in place of --lam")
+        if target_ms is not None and not self.targets:
+            raise UsageError(f"{self.name} knows no target; give --lam in place of --target-ms")
 
 
-def predict_with(module: nn.Module, space: SearchSpace, encoding: str | None) -> Predict:
-    """Return a predictor as a function from architectures to ``(n,)`` ms."""
-    import torch
+def predict_with(module: nn.Module | CostModel, space: SearchSpace, encoding: str | None) -> Predict:
+    """Return a predictor, or any other cost, as a function from architectures to ``(n,)`` ms."""
+    cost = PredictorCost(module, space, encoding) if isinstance(module, nn.Module) else module
 
-    cost = PredictorCost(module, space, encoding)
-
-    def predict(architectures: object) -> np.ndarray:
+    def predict(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         with torch.no_grad():
-            rows = torch.from_numpy(space.encode(list(architectures), encoding))  # type: ignore[call-overload]
-            return cost.predict(rows).double().cpu().numpy()
+            if isinstance(cost, PredictorCost):
+                values = cost.predict(torch.from_numpy(space.encode(architectures, encoding)))
+            else:
+                values = cost(space.gates(architectures))
+            return values.double().cpu().numpy()
 
     return predict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from .deriver import Scores, is_connected, score
 
 Predict = Callable[[Sequence[Architecture]], NDArray[np.float64]]  # (n,) ms
 
-_LEAST_LOSS = 1e-6  # a change that costs no score: the largest saving goes first
+_NO_LOSS = 1e-6  # a change that costs no score: the largest saving goes first
 
 
 def neighbours(space: SearchSpace, architecture: Architecture) -> list[Architecture]:
@@ -45,10 +46,12 @@ def descend(
     scores: Scores,
     *,
     sign: int = 1,
+    limit_ms: float = inf,
 ) -> Iterator[tuple[Architecture, float]]:
     """Yield ``(architecture, predicted_ms)`` along a greedy walk to lower latency, the start first.
 
-    Each step is the single change that saves most predicted latency per score lost.
+    Each step is the single change that loses least score, or gains most, per predicted latency saved; among equals, the
+    one that saves most.
 
     Args:
         space: to walk in; only networks that connect input and output are stepped on.
@@ -56,6 +59,7 @@ def descend(
         predict: latency in ms.
         scores: ``(sites, K)`` of the law; zeros for the steepest walk.
         sign: 1 to walk down, -1 to walk up.
+        limit_ms: nothing above it is stepped on.
     """
     current, latency_ms = start, float(predict([start])[0])
     while True:
@@ -64,8 +68,10 @@ def descend(
         predicted = predict(near)
         lost = score(scores, current) - np.array([score(scores, other) for other in near])
         saving = sign * (latency_ms - predicted)
-        order = np.argsort(-saving / np.maximum(lost, _LEAST_LOSS), kind="stable")
-        step = next((i for i in order if saving[i] > 0 and is_connected(space, near[i])), None)
+        usable = np.flatnonzero((saving > 0) & (predicted <= limit_ms))
+        rate = np.where(np.abs(lost) < _NO_LOSS, 0.0, lost)[usable] / saving[usable]
+        order = usable[np.lexsort((-saving[usable], rate))]
+        step = next((i for i in order if is_connected(space, near[i])), None)
         if step is None:
             return
         current, latency_ms = near[step], float(predicted[step])

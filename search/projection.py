@@ -11,7 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,16 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
-from .deriver import Scores, is_connected
+from .budget import Budget, Rows
+from .cost import CostModel, TableCost, WeightedSum
+from .deriver import Scores, as_scores, is_connected
+from .law import Law
+from .objective import CostTerm
 
 Costs = Mapping[tuple[str, int], float]  # by site and index of the option, as ``Circuit.linear`` gives them
 
 _WORST = -1e4  # stands for the score of an option that is never taken: a solver wants finite numbers
+_TRACE = 1e-6  # a solver's zero
 _CUTS = 200  # architectures without a path from input to output that are excluded one by one
 
 
@@ -60,6 +65,52 @@ def project(scores: Scores, space: SearchSpace, costs: Costs, budget: float) -> 
             return architecture
         constraints.insert(0, LinearConstraint(taken[None], -np.inf, taken.sum() - 1))
     raise TargetError(f"the {_CUTS} best networks within {budget:.4g} have no path from input to output; ask for more")
+
+
+def within_target(law: Law, space: SearchSpace, term: CostTerm) -> Architecture:
+    """Return an architecture of the highest score within the form's budget: a deriver.
+
+    Where the cost adds up over options, the best there is; else by :func:`round_down`.
+
+    Raises:
+        UsageError: the form has no budget, or the cost is a predictor's.
+        TargetError: nothing is within it.
+    """
+    budget_ms, scores = term.form.budget_ms, as_scores(law.scores())
+    if budget_ms is None:
+        raise UsageError(f"{type(term.form).__name__} has no budget to project onto; derive by score")
+    try:
+        constant, costs = _linear(term.model)
+    except UsageError:
+        budget = Budget(space, term.model, budget_ms)
+        rows = [row.detach().double().numpy() for row in law.marginals().values()]
+        return round_down(scores, budget.inside(rows), budget)
+    return project(scores, space, costs, budget_ms - constant)
+
+
+def round_down(scores: Scores, rows: Rows, budget: Budget) -> Architecture:
+    """Return an architecture of high score within the budget, where the cost multiplies choices.
+
+    Block by block the linear programme is solved with the other blocks held, and the site that is left between two
+    options takes the cheaper, until a round changes nothing. Of a cost that adds up over options, :func:`project` finds
+    the best.
+
+    Args:
+        scores: ``(sites, K)``, as ``Law.scores``.
+        rows: the distributions to begin with, within the budget.
+        budget: the set to stay in.
+    """
+    gradient = [-np.maximum(row[: len(own)], _WORST) for row, own in zip(scores, rows, strict=True)]
+    current, last = list(rows), None
+    while last is None or any((a != b).any() for a, b in zip(current, last, strict=True)):
+        last = current
+        for block in budget.blocks:
+            best = budget.vertex(current, gradient, block) or current
+            _, slopes = budget.slopes(best)
+            rounded = [_cheaper(row, slopes[i]) if i in block else row for i, row in enumerate(best)]
+            if not _is_one_hot(current, block) or _gain(rounded, gradient) <= _gain(current, gradient):
+                current = rounded
+    return budget.space.architecture(int(row.argmax()) for row in current)
 
 
 def prune(
@@ -99,6 +150,39 @@ def prune(
     if cost(current) > budget:
         raise TargetError(f"{cost(current):.4g} is left when no edge can be dropped; the budget is {budget:.4g}")
     return current
+
+
+def _linear(model: CostModel) -> tuple[float, Costs]:
+    """Return a cost as a constant and what each option adds.
+
+    Raises:
+        UsageError: it is no such sum.
+    """
+    if isinstance(model, TableCost):
+        return model.circuit.linear(model.table)
+    if not isinstance(model, WeightedSum):
+        raise UsageError(f"{type(model).__name__} is no sum over options; use a table")
+    constant, found = model.constant_ms, dict[tuple[str, int], float]()
+    for weight, part in model.terms:
+        fixed, costs = _linear(part)
+        constant += weight * fixed
+        for option, cost in costs.items():
+            found[option] = found.get(option, 0.0) + weight * cost
+    return constant, found
+
+
+def _cheaper(row: NDArray[np.float64], slope: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the one-hot of the cheapest option that a row has some of."""
+    return np.eye(len(row))[np.where(row > _TRACE, slope, np.inf).argmin()]
+
+
+def _is_one_hot(rows: Rows, block: Sequence[int]) -> bool:
+    """Return whether the rows of a block are each at one option."""
+    return all((rows[i] == 1).any() for i in block)
+
+
+def _gain(rows: Rows, gradient: Rows) -> float:
+    return sum(float(row @ slope) for row, slope in zip(rows, gradient, strict=True))
 
 
 def _structure(space: SearchSpace, columns: Mapping[tuple[str, int], int]) -> list[LinearConstraint]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
+from .cost import CostModel
 from .evaluator import Training, train
 from .feasibility import feasibility
 from .method import Found, Method, Problem, predict_with
@@ -50,7 +51,7 @@ class Options:
 def search(
     space: SearchSpace,
     method: Method,
-    module: nn.Module,
+    module: nn.Module | CostModel,
     encoding: str | None,
     task: Task,
     *,
@@ -67,7 +68,7 @@ def search(
     Args:
         space: whose networks are deployed.
         method: recipe, such as ``la_darts()``.
-        module: latency predictor of the space on the device, ``(b, d) -> (b,)`` ms; not changed.
+        module: latency predictor of the space on the device, ``(b, d) -> (b,)`` ms, not changed; or any other cost.
         encoding: the encoding it was trained on; None for the space's default.
         task: images.
         measure: times architectures on the device, one measurement each, in order.
@@ -81,10 +82,12 @@ def search(
     Raises:
         TargetError: even the smallest network is predicted above the target (before any training), or no network
             measured is within it.
-        UsageError: both or none of ``target_ms`` and ``lam``, or a task that does not fit the space.
+        UsageError: both or none of ``target_ms`` and ``lam``, a task that does not fit the space, or a method that
+            cannot search it.
         MismatchError: a proxy of other sites, or a checkpoint of another search.
     """
     options = options or Options()
+    method.check(space, target_ms=target_ms, lam=lam)
     predict = predict_with(module, space, encoding)
     table = feasibility(space, predict, np.random.default_rng(options.seed), target_ms=target_ms)
     problem = Problem(

@@ -15,7 +15,7 @@ class Epoch:
     Attributes:
         epoch: its number, from 0.
         phase: ``warm_up`` (weights only) or ``search``.
-        loss_weights, loss_law: mean cross-entropy in weight and in law steps; the latter None in warm-up.
+        loss_weights, loss_law: mean loss of weight and of law steps; None where there were none.
         entropy: of the law, in nats.
         cost_sampled_ms, cost_direct_ms: the law's predicted latency as the mean over sampled architectures, and at
             its relaxed encoding; their gap is what a predictor fed with probabilities would be wrong by.
@@ -27,7 +27,7 @@ class Epoch:
 
     epoch: int
     phase: Literal["warm_up", "search"]
-    loss_weights: float
+    loss_weights: float | None
     loss_law: float | None
     entropy: float
     cost_sampled_ms: float

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import combinations, product
 from math import prod
 
 import torch
@@ -145,6 +145,29 @@ class Circuit:
                     stack += term.factors
                 case Gate():
                     pass
+        return frozenset(found)
+
+    @cached_property
+    def pairs(self) -> frozenset[frozenset[str]]:
+        """Return the pairs of sites whose gates are multiplied somewhere: between others the cost is linear."""
+        found: set[frozenset[str]] = set()
+        seen: set[int] = set()
+        stack: list[Term] = [self.root]
+        while stack:
+            term = stack.pop()
+            if id(term) in seen:
+                continue
+            seen.add(id(term))
+            groups: Sequence[Iterable[str]] = ()
+            if isinstance(term, Leaf):
+                groups = [{site} for site in term.at]
+            elif isinstance(term, Product):
+                groups = [factor.sites for factor in term.factors]
+                stack += term.factors
+            elif isinstance(term, Sum):
+                stack += term.terms
+            for one, other in combinations(groups, 2):
+                found |= {frozenset(pair) for pair in product(one, other)}
         return frozenset(found)
 
     def cost(self, table: Mapping[str, float], gates: Mapping[str, Tensor]) -> Tensor:

@@ -18,19 +18,8 @@ from tempograd.cli import _progress, app
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
-VERBS = (
-    "doctor",
-    "devices",
-    "collect",
-    "audit",
-    "export",
-    "fit",
-    "predict",
-    "evaluate",
-    "search",
-    "report",
-    "quickstart",
-)
+VERBS = ("doctor", "devices", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "methods", "report",
+         "quickstart")  # fmt: skip
 
 
 def tempograd(*arguments, cwd=None, timeout=240):
@@ -238,6 +227,30 @@ def test_a_target_that_no_network_meets_is_refused_before_training(flow):
     )  # fmt: skip
     assert done.returncode == 8
     assert "smallest network" in done.stderr
+
+
+def test_methods_are_listed_with_their_papers_and_what_they_need():
+    every = json.loads(tempograd("methods", "--json").stdout)["methods"]
+    assert [row["method"] for row in every] == registry.names("method")
+    assert all("arXiv:" in row["paper"] and row["needs"] and row["law"] and row["modes"] for row in every)
+    fitting = tempograd("methods", "--space", "darts").stdout
+    assert "toponas" in fitting
+    assert "densenas" not in fitting
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "densenas"), "densenas cannot search nasbench201: it needs routes or depths"),
+        (("--cost", "lookup"), "unknown cost 'lookup'; allowed: flops, parameters, predictor, table"),
+        (("--cost", "predictor"), "--cost predictor needs --predictor"),
+        ((), "collect --operations"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_with_the_next_step(arguments, message, tmp_path):
+    done = tempograd("search", "--space", SPACE, "--device", DEVICE, "--target-ms", 1, "--out", tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_a_data_set_leaves_with_its_card(flow, tmp_path):

@@ -21,9 +21,8 @@ from ..predictor.interval import Conformal
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores, noise_floor_mape_pct
 from ..predictor.saved import Binding, save
-from ..profiler.plan import OPERATIONS
-from ..spaces.circuit import SKELETON
 from ..spaces.space import SearchSpace
+from .costs import operations_ms
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
 
 MIN_ROWS = 40
@@ -59,7 +58,7 @@ def fit(
     with Store(store) as opened:
         dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
         chosen = space_of(dataset.space)
-        table_ms = _operations_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
+        table_ms = _options_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
     ok = np.array([verdict == "ok" for verdict in dataset.verdict])
     model = model or default_model(len(ok), sources)
     check_sources(model, sources)
@@ -182,21 +181,9 @@ def estimator_of(model: str, **wanted: Any) -> Any:
     return create(**{key: value for key, value in wanted.items() if key in known and value is not None})
 
 
-def _operations_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
-    """Return ``(d,)``: what every option of every site costs in ms, from measured operations by the circuit.
-
-    An operation's cost is its time less that of the cheapest one, which is little more than the call.
-    """
-    name = space.spec + OPERATIONS
-    if (name, device) not in store.sets():
-        raise UsageError(
-            f"no operations of {space.spec} in {store.path}, which a lookup adds up; "
-            f"measure them: tempograd collect --operations --space '{space.spec}' --store {store.path}"
-        )
-    rows = LatencyDataset.from_store(store, space=name, fingerprint_id=device)
-    call_ms = float(rows.y_ms.min())
-    table = {key: float(ms) - call_ms for key, ms in zip(rows.keys, rows.y_ms, strict=True)} | {SKELETON: 0.0}
-    _, costs = space.circuit.linear(table)
+def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
+    """Return ``(d,)``: what every option of every site costs in ms, from measured operations by the circuit."""
+    _, costs = space.circuit.linear(operations_ms(store, space, device))
     return np.array([costs.get((site.name, i), 0.0) for site in space.sites for i in range(len(site.options))])
 
 

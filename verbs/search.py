@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import registry
 from ..data.store import Store
 from ..devices.measurement import Measurement
-from ..errors import UsageError
-from ..predictor.predictor import DifferentiablePredictor
 from ..predictor.saved import load
 from ..profiler.plan import Items, named
 from ..profiler.verify import measure as verify
@@ -28,6 +27,7 @@ from ..search.run import search as run
 from ..search.task import load_task
 from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
+from .costs import priced
 from .fit import COVERAGE
 from .outcome import MISSED, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
 
@@ -36,9 +36,10 @@ TRIES = 4  # measurements of the final network before a noisy one is taken for a
 
 def search(
     space: str,
-    predictor: Path,
+    predictor: Path | None,
     out: Path,
     *,
+    cost: str | None = None,
     target_ms: float | None = None,
     lam: float | None = None,
     upper_bound: bool = False,
@@ -59,25 +60,24 @@ def search(
 ) -> Outcome:
     """Search under a latency target, train what is found, and measure the trained network: pass or fail.
 
-    With ``upper_bound`` the search follows the upper end of the predictor's interval: fewer networks that look fast
-    enough turn out not to be. Networks are timed into ``store``: by default the one that the predictor was learnt from,
-    whose sentinel readings tell the device's states apart. Torch runs on ``train_threads`` threads: the layers of a
-    small supernet are so short that more of them spend their time waiting for each other, for seconds where another
-    process wants a core.
+    ``cost`` is what prices networks, see :func:`.costs.parse`: by default the predictor, or without one the table of
+    measured operations. With ``upper_bound`` the search follows the upper end of the predictor's interval: fewer
+    networks that look fast enough turn out not to be. Networks are timed into ``store``: by default the one that the
+    predictor was learnt from, whose sentinel readings tell the device's states apart. Torch runs on ``train_threads``
+    threads: the layers of a small supernet are so short that more of them spend their time waiting for each other, for
+    seconds where another process wants a core.
     """
     chosen, place, timing = space_of(space), device_of(device), named(plan)
-    kept = load(predictor)
-    kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint)
-    if not isinstance(kept.predictor, DifferentiablePredictor):
-        raise UsageError(
-            f"{predictor} holds the model {kept.model}, which has no gradient; fit gp, mlp or ridge to search"
-        )
-    encoding = kept.binding.encoding
+    kept = None if predictor is None else load(predictor)
+    if kept is not None:
+        kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint)
     recipe = registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
+    recipe.check(chosen, target_ms=target_ms, lam=lam)
+    cost = cost or ("table" if kept is None or recipe.table_only else "predictor")
     images = load_task(task, seed=seed)
     torch.set_num_threads(train_threads)
     out.mkdir(parents=True, exist_ok=True)
-    with Store(store or _store_of(kept.card, out), write=True) as opened:
+    with Store(store or _store_of({} if kept is None else kept.card, out), write=True) as opened:
 
         def measure(items: Items) -> list[Measurement]:
             found = verify(place, items, timing, opened, seed=seed, stop=stop)
@@ -92,20 +92,30 @@ def search(
                 )
             progress(stage, done, total)
 
+        def networks(architectures: Sequence[Architecture]) -> list[Measurement]:
+            return measure(Items.of(chosen, architectures, batch=place.batch))
+
+        price = priced(
+            cost, chosen, kept, opened, place.fingerprint.id, networks,
+            upper=COVERAGE if upper_bound else None, inputs=out / "cost.json",
+        )  # fmt: skip
+
         def interval(architectures: Sequence[Architecture]) -> tuple[Any, Any]:
-            _, low, high = kept.predict(chosen.encode(architectures, encoding), return_interval=True, coverage=COVERAGE)
+            assert kept is not None
+            rows = chosen.encode(architectures, price.encoding)
+            _, low, high = kept.predict(rows, return_interval=True, coverage=COVERAGE)
             return low, high
 
         result = run(
             chosen,
             recipe,
-            kept.upper_bound(COVERAGE) if upper_bound else kept.predictor.module,
-            encoding,
+            price.price,
+            price.encoding,
             images,
-            measure=lambda architectures: measure(Items.of(chosen, architectures, batch=place.batch)),
+            measure=networks,
             target_ms=target_ms,
             lam=lam,
-            predict_interval=interval,
+            predict_interval=interval if isinstance(price.price, nn.Module) else None,
             proxy=space_of(proxy) if proxy else None,
             options=Options(
                 training=Training() if train_epochs is None else Training(epochs=train_epochs),
@@ -120,12 +130,13 @@ def search(
     result = replace(result, found=final, steps=[*result.steps, final], verdict=verdict_of(trained, target_ms))
     provenance = plain({
         "device": json.loads(place.fingerprint.to_json()) | {"id": place.fingerprint.id},
-        "predictor": {"path": str(predictor), "model": kept.model, "encoding": encoding, "scores": kept.card["scores"]},
-        "parity": kept.card["parity"],
+        "predictor": {"path": predictor and str(predictor)} | price.told,
+        "parity": price.parity,
         "command": command,
     })  # fmt: skip
     result.save(out, provenance)
-    (out / "search.safetensors").unlink(missing_ok=True)
+    for unfinished in ("search.safetensors", "cost.json"):
+        (out / unfinished).unlink(missing_ok=True)
     document = json.loads((out / "result.json").read_text())
     code = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}[result.verdict]
     return Outcome(document, _search_text(document), code)

@@ -25,7 +25,8 @@ _SURE = 1e-6  # how near to 0 and 1 the probability of an edge is told apart in 
 class Combination(Softmax):
     """``G_eo = t_e p_eo`` and ``G_e,none = 1 - t_e``, where ``t_e`` is the probability of the sets that hold edge e.
 
-    A node keeps the number of edges that the space's rule says, or, without a rule, any number.
+    A node keeps the number of edges that the space's rule says, or, without a rule, any number. A temperature above 1
+    softens the sets only: topology is annealed from an open mind, operations are compared all the while.
 
     Args:
         space: whose nodes have in-edges that may be ``none``.
@@ -113,9 +114,14 @@ class Combination(Softmax):
         held = (probability[..., None] * self._holds.to(probability)).sum(dim=(0, 1))
         return torch.where(self._edge, held, 1.0)
 
+    def empty(self) -> Tensor:
+        """Return ``(nodes,)`` the probability that each node keeps no edge."""
+        bare = (self._holds.sum(dim=-1) == 0) & ~self._missing
+        return (torch.softmax(self._all_sets(), dim=-1) * bare).sum(dim=-1)
+
     def _mixture(self, tau: float) -> Gates:
         kept = self.kept(tau)[:, None]
-        rows = kept * torch.softmax(self._live() / tau, dim=-1)
+        rows = kept * torch.softmax(self._live() / min(tau, 1.0), dim=-1)
         return self._gates(torch.where(self._none, 1 - kept, rows))
 
     def _all_sets(self) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from ..cost import Feed, PredictorCost
+from ..forms import LearnedMultiplier, Linear
 from ..laws.gumbel import Gumbel
 from ..laws.softmax import Softmax
 from ..method import Method
-from ..objective import Feed, LearnedMultiplier, Linear, PredictorCost
 from ..searchers.gradient import GradientSearcher, Schedule
 
 
@@ -39,7 +40,16 @@ def la_darts(
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
         schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch),
     )
-    return Method("la_darts", searcher)
+    return Method(
+        "la_darts",
+        searcher,
+        paper="Xu et al., arXiv:2001.06392",
+        pieces={
+            "law": "gumbel" if one_path else "softmax",
+            "objective": "linear, or learned multiplier under a target",
+            "deriver": "best score",
+        },
+    )
 
 
 METHOD = la_darts

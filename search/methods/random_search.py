@@ -12,7 +12,12 @@ def random_search(*, networks: int = 8) -> Method:
     Args:
         networks: how many are trained.
     """
-    return Method("random_search", RandomSearcher(networks))
+    return Method(
+        "random_search",
+        RandomSearcher(networks),
+        paper="Li and Talwalkar, arXiv:1902.07638",
+        pieces={"law": "none", "objective": "reject", "deriver": "best validation accuracy"},
+    )
 
 
 METHOD = random_search

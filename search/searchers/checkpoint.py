@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import InputRefusedError, MismatchError
 from ..trace import Trace
@@ -31,6 +30,7 @@ def save_state(run: Alternation, path: Path) -> None:
     tensors: dict[str, Tensor] = {"generator": run.generator.get_state()}
     tensors |= {f"supernet/{name}": value for name, value in run.supernet.state_dict().items()}
     tensors |= {f"law/{name}": value for name, value in run.law.state_dict().items()}
+    tensors |= {f"warm_up/{name}": value for name, value in run.warm_up.state_dict().items()}
     for name, optimizer in _optimizers(run).items():
         for index, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{key}": value for key, value in slots.items() if value is not None}
@@ -67,6 +67,7 @@ def load_state(run: Alternation, path: Path) -> None:
         raise MismatchError(f"{path} is the checkpoint of another search; delete it or name another file")
     run.supernet.load_state_dict(_under(tensors, "supernet"))
     run.law.load_state_dict(_under(tensors, "law"))
+    run.warm_up.load_state_dict(_under(tensors, "warm_up"))
     for name, optimizer in _optimizers(run).items():
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(tensors, name).items():
@@ -81,31 +82,29 @@ def load_state(run: Alternation, path: Path) -> None:
 
 def _identity(run: Alternation) -> dict[str, Any]:
     """Return what two searches must share for one to go on from the other's checkpoint, as JSON gives it back."""
-    model, form = run.term.model, run.term.form
-    module = getattr(model, "module", None)
+    form = run.term.form
     identity = {
         "space": run.space.spec,
         "task": [run.task.name, len(run.task.weights), len(run.task.law), list(run.task.weights.images.shape[1:])],
         "schedule": asdict(run.schedule),
-        "law": type(run.law).__name__,
+        "laws": [type(law).__name__ for law in (run.law, run.warm_up)],
         "form": [type(form).__name__, {k: v for k, v in vars(form).items() if k != "lam" or not form.learns}],
-        "cost": [type(model).__name__, *(getattr(model, key, None) for key in ("encoding", "feed", "draws"))],
-        "predictor": _digest(module) if isinstance(module, nn.Module) else None,
+        "cost": run.term.model.identity(),
+        "regularisers": [[type(r).__name__, _plain(r)] for r in run.objective.regularisers],
+        "distillation": run.objective.distillation and asdict(run.objective.distillation),
         "seed": run.generator.initial_seed(),
         "supernet": {key: list(value.shape) for key, value in run.supernet.state_dict().items()},
     }
     return json.loads(json.dumps(identity))
 
 
-def _digest(module: nn.Module) -> str:
-    digest = sha256()
-    for name, value in module.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
+def _plain(value: object) -> dict[str, float]:
+    return {k: v for k, v in vars(value).items() if isinstance(v, float | int)}
 
 
 def _optimizers(run: Alternation) -> dict[str, torch.optim.Optimizer]:
-    return {"weights_optimizer": run.weights_optimizer, "law_optimizer": run.law_optimizer}
+    found = {"weights_optimizer": run.weights_optimizer, "law_optimizer": run.law_optimizer}
+    return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

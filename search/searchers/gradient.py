@@ -1,7 +1,8 @@
 """Gradient search: weight steps and law steps in turn, first order.
 
 A weight step moves the supernet's weights on the ``weights`` part and leaves the law bit-identical; a law step moves
-the law on the ``law`` part and leaves every weight and BatchNorm statistic bit-identical.
+the law on the ``law`` part and leaves every weight and BatchNorm statistic bit-identical. Where a law draws several
+paths they run one after the other and their gradients add up, so that a step needs the memory of one.
 
 References:
     Liu et al., *DARTS*, arXiv:1806.09055 (first-order alternation).
@@ -12,24 +13,35 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import exp, log
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ...errors import UsageError
+from ...spaces.architecture import Architecture
+from ...spaces.network import Network
 from ...spaces.space import SearchSpace
-from ..deriver import as_scores, derive
-from ..evaluator import cosine, seeded, set_rate, step
+from ..cost import CostModel, PredictorCost
+from ..deriver import Deriver, as_scores, derive
+from ..drop_block import drop_block
+from ..evaluator import check_finite, cosine, move, seeded, set_rate
+from ..forms import Form
 from ..law import Gates, Law
+from ..laws.uniform import Uniform
 from ..method import Found, Problem
-from ..objective import CostTerm, Form, PredictorCost
+from ..objective import CostTerm, Objective
 from ..progress import Progress, silent
+from ..regularisers import Distillation, Regulariser
 from ..task import Task
 from ..trace import Epoch, Trace
 from .checkpoint import load_state, save_state
+from .frank_wolfe import FrankWolfe
 
 _GAP_DRAWS = 64  # architectures behind an epoch's cost_sampled_ms
 
@@ -45,6 +57,11 @@ class Schedule:
         weights_momentum, weights_decay, clip: of SGD.
         law_rate, law_betas, law_decay: of Adam. DARTS' 3e-4 is for 50 epochs of CIFAR-10; small data need more.
         tau_first, tau_last: temperature of the draws, falling geometrically over the epochs.
+        tau_from: share of the epochs after which it begins to fall.
+        law_every: weight steps for each law step.
+        law_only: epochs at the end with law steps only.
+        paths: what weight steps run: the law's ``draw``, or one path, a ``sample`` of the law or ``uniform``.
+        drop_skips: share of a skip's map that is dropped in square blocks in training, falling to 0 over the epochs.
     """
 
     epochs: int = 15
@@ -60,10 +77,16 @@ class Schedule:
     law_decay: float = 1e-3
     tau_first: float = 1.0
     tau_last: float = 1.0
+    tau_from: float = 0.0
+    law_every: int = 1
+    law_only: int = 0
+    paths: Literal["draw", "sample", "uniform"] = "draw"
+    drop_skips: float = 0.0
 
     def tau(self, epoch: int) -> float:
         """Return the temperature of an epoch."""
-        share = epoch / max(1, self.epochs - 1)
+        last = max(1, self.epochs - 1)
+        share = max(0.0, epoch / last - self.tau_from) / (1 - self.tau_from)
         return exp(log(self.tau_first) + share * (log(self.tau_last) - log(self.tau_first)))
 
 
@@ -80,11 +103,17 @@ class Alternation:
         law: moved in place.
         supernet: moved in place; ``forward(images, gates)`` gives logits.
         task: fitted to the supernet.
-        term: the cost, its model a ``PredictorCost`` over ``space``.
+        objective: the cost and its form, and what else the law is asked for; a cost term alone will do.
         space: whose networks are derived and priced.
         schedule: how weights and law take turns.
         seed: of order, augmentation and draws.
         compute: torch device of the supernet and the images; the law stays on the CPU.
+        warm_up: law of the weight steps in warm-up; None for the law itself.
+        deriver: how an architecture is made of the law.
+
+    Raises:
+        UsageError: the form needs another law or cost.
+        TargetError: nothing is within a hard target.
     """
 
     def __init__(
@@ -92,30 +121,36 @@ class Alternation:
         law: Law,
         supernet: nn.Module,
         task: Task,
-        term: CostTerm,
+        objective: Objective | CostTerm,
         space: SearchSpace,
         schedule: Schedule,
         *,
         seed: int,
         compute: str = "cpu",
+        warm_up: Law | None = None,
+        deriver: Deriver = derive,
     ) -> None:
-        self.law, self.supernet, self.task, self.term = law, supernet.to(compute), task, term
+        self.law, self.supernet, self.task, self.warm_up = law, supernet.to(compute), task, warm_up or law
+        self.objective = Objective(objective) if isinstance(objective, CostTerm) else objective
+        self.term, self.deriver = self.objective.term, deriver
         self.space, self.schedule, self.compute = space, schedule, compute
+        self.uniform = Uniform(space)
         self.generator = torch.Generator().manual_seed(seed)
         self.trace = Trace()
         self.passes = 0
+        self.where = "step 1"  # for errors
         self.weights_optimizer = torch.optim.SGD(
             supernet.parameters(), schedule.weights_rate, schedule.weights_momentum, weight_decay=schedule.weights_decay
         )
-        self.law_optimizer = torch.optim.Adam(
-            law.parameters(), schedule.law_rate, schedule.law_betas, weight_decay=schedule.law_decay
-        )
+        self.law_optimizer = self._law_optimizer()
+        self.derived()  # a deriver that does not fit says so before any training
 
     def run(self, checkpoint: Path | None = None, progress: Progress = silent) -> Trace:
         """Run the epochs that are left, saving after each; a checkpoint that is there is gone on from.
 
         Raises:
             MismatchError: the checkpoint is of another search.
+            DivergedError: a loss or gradient is no number any more; the checkpoint of the epoch before is kept.
         """
         if checkpoint is not None and checkpoint.exists():
             load_state(self, checkpoint)
@@ -123,39 +158,44 @@ class Alternation:
             epoch = self.epoch()
             if checkpoint is not None:
                 save_state(self, checkpoint)
-            numbers = {
-                "loss": epoch.loss_weights,
+            numbers: dict[str, float | None] = {
+                "loss": epoch.loss_law if epoch.loss_weights is None else epoch.loss_weights,
                 "entropy": epoch.entropy,
                 "derived_ms": epoch.derived_ms,
                 "lam": epoch.lam,
             }
-            progress("search", epoch.epoch + 1, self.schedule.epochs, numbers)
+            told = {name: value for name, value in numbers.items() if value is not None}
+            progress("search", epoch.epoch + 1, self.schedule.epochs, told)
         return self.trace
 
     def epoch(self) -> Epoch:
         """Run one epoch and return its row of the trace."""
         start, number, schedule = perf_counter(), len(self.trace.epochs), self.schedule
         searching, tau = number >= schedule.warm_up, schedule.tau(number)
+        weighing = number < schedule.epochs - schedule.law_only
         steps = self.task.weights.steps(schedule.batch)
         law_batches = self._law_batches()
-        weights_loss = law_loss = 0.0
+        weights_losses, law_losses = list[float](), list[float]()
         self.supernet.train()
+        self._drop_skips(schedule.drop_skips * (1 - number / schedule.epochs))
         for index, (images, labels) in enumerate(
             self.task.weights.batches(schedule.batch, self.generator, augment=True)
         ):
-            if searching:
-                law_loss += self.step_law(*next(law_batches), tau=tau) / steps
-            done = (number * steps + index) / (schedule.epochs * steps)
-            set_rate(self.weights_optimizer, cosine(schedule.weights_rate, schedule.weights_rate_last, done))
-            weights_loss += self.step_weights(images, labels, tau=tau) / steps
+            self.where = f"step {index + 1} of {steps}, epoch {number + 1} of {schedule.epochs}"
+            if searching and index % schedule.law_every == 0:
+                law_losses.append(self.step_law(*next(law_batches), tau=tau))
+            if weighing:
+                done = (number * steps + index) / (schedule.epochs * steps)
+                set_rate(self.weights_optimizer, cosine(schedule.weights_rate, schedule.weights_rate_last, done))
+                weights_losses.append(self.step_weights(images, labels, tau=tau, warm=not searching))
         with torch.no_grad():
             sampled, direct = self._prices()
             entropy = float(self.law.entropy())
         row = Epoch(
             epoch=number,
             phase="search" if searching else "warm_up",
-            loss_weights=weights_loss,
-            loss_law=law_loss if searching else None,
+            loss_weights=fmean(weights_losses) if weighing else None,
+            loss_law=fmean(law_losses) if searching else None,
             entropy=entropy,
             cost_sampled_ms=sampled,
             cost_direct_ms=direct,
@@ -167,39 +207,115 @@ class Alternation:
         self.trace.epochs.append(row)
         return row
 
-    def step_weights(self, images: Tensor, labels: Tensor, *, tau: float) -> float:
-        """Take one weight step and return its cross-entropy."""
+    def step_weights(self, images: Tensor, labels: Tensor, *, tau: float, warm: bool = False) -> float:
+        """Take one weight step and return its loss."""
         with torch.no_grad():
-            gates = self.law.draw(self.generator, tau=tau)
-        loss = self._loss(images, labels, gates)
-        step(self.weights_optimizer, loss, self.schedule.clip)
-        return float(loss.detach())
+            drawn = self._paths(tau, warm=warm)
+        teacher = self._teacher(images, drawn)
+        self.weights_optimizer.zero_grad()
+        total = 0.0
+        for gates in drawn:
+            loss = self._loss(images, labels, gates, teacher) / len(drawn)
+            check_finite(loss, f"weight {self.where}").backward()
+            total += float(loss.detach())
+        move(self.weights_optimizer, self.schedule.clip)
+        return total
 
     def step_law(self, images: Tensor, labels: Tensor, *, tau: float) -> float:
-        """Take one law step and return its cross-entropy, the cost left out."""
-        gates = self.law.draw(self.generator, tau=tau)
-        parameters = tuple(self.law.parameters())
+        """Take one law step and return its loss, the cost left out."""
+        drawn = self.law.draws(self.generator, tau=tau)
         with frozen_statistics(self.supernet):
-            loss = self._loss(images, labels, gates)
-            objective = loss + self.term(self.law, self.generator, gates)
-            gradients = torch.autograd.grad(objective, parameters)  # the law's only: no weight gets a gradient
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+            loss = self._law_loss(images, labels, drawn)
+        gradients = self.objective.gradients(loss, self.law, self.generator, drawn[0])
+        for parameter, gradient in zip(self.law.parameters(), gradients, strict=True):
+            parameter.grad = check_finite(gradient, f"law {self.where}")
+        assert self.law_optimizer is not None
         self.law_optimizer.step()
         self.law.stepped()
-        self.term.form.update(self.derived_ms())
+        for regulariser in self.objective.regularisers:
+            regulariser.stepped(self.law)
+        if self.term.form.learns:
+            self.term.form.update(self.derived_ms())
         return float(loss.detach())
 
-    def derived_ms(self) -> float:
-        """Return the predicted latency of the architecture that would be derived now."""
-        with torch.no_grad():
-            return float(self.term.model(self.space.gates([derive(self.law, self.space)])))
+    def derived(self) -> Architecture:
+        """Return the architecture that would be derived now."""
+        return self.deriver(self.law, self.space, self.term)
 
-    def _loss(self, images: Tensor, labels: Tensor, gates: Gates) -> Tensor:
+    def derived_ms(self) -> float:
+        """Return its predicted latency."""
+        with torch.no_grad():
+            return float(self.term.model(self.space.gates([self.derived()])))
+
+    def _drop_skips(self, rate: float) -> None:
+        if isinstance(self.supernet, Network):
+            drop = partial(drop_block, rate=rate, generator=self.generator)
+            self.supernet.on_skip = drop if rate > 0 else None
+
+    def _law_optimizer(self) -> torch.optim.Optimizer | None:
+        """Return what moves the law; None where there is nothing to move."""
+        law, form, schedule = self.law, self.term.form, self.schedule
+        if not list(law.parameters()):
+            if schedule.epochs > schedule.warm_up:
+                raise UsageError(f"{type(law).__name__} has nothing to learn; train with warm-up epochs only")
+            return None
+        if law.moves != form.moves:
+            raise UsageError(
+                f"{type(form).__name__} moves a law by {form.moves}, {type(law).__name__} is moved by {law.moves}: the "
+                "form hard and the law simplex go together, and with no others"
+            )
+        if form.budget_ms is not None and form.moves == "frank_wolfe":
+            return FrankWolfe(law, self.space, self.term.model, form.budget_ms)
+        return torch.optim.Adam(
+            law.parameters(), schedule.law_rate, schedule.law_betas, weight_decay=schedule.law_decay
+        )
+
+    def _paths(self, tau: float, *, warm: bool) -> tuple[Gates, ...]:
+        """Return the gates that a weight step runs."""
+        if warm and self.warm_up is not self.law:
+            return self.warm_up.draws(self.generator, tau=tau)
+        if self.schedule.paths == "draw":
+            return self.law.draws(self.generator, tau=tau)
+        law = self.uniform if warm or self.schedule.paths == "uniform" else self.law
+        return ({name: row[0] for name, row in law.sample(1, self.generator).items()},)
+
+    def _law_loss(self, images: Tensor, labels: Tensor, drawn: tuple[Gates, ...]) -> Tensor:
+        """Return the mean loss of all paths, with its gradient by the gates but without the passes that gave it."""
+        teacher = self._teacher(images, drawn)
+        value, slope = torch.zeros(()), torch.zeros(())
+        for gates in drawn:
+            loss, found = self._by_gates(images, labels, gates, teacher)
+            value = value + loss / len(drawn)
+            for gate, gradient in zip(gates.values(), found, strict=True):
+                slope = slope + (gate * gradient).sum() / len(drawn)
+        return value + (slope - slope.detach())
+
+    def _by_gates(
+        self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return a path's loss and its gradient by every gate, 0 where an option is off; the pass itself is let go."""
+        leaves = {name: gate.detach().requires_grad_() for name, gate in gates.items()}
+        loss = check_finite(self._loss(images, labels, leaves, teacher), f"law {self.where}")
+        return loss.detach(), torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+
+    def _loss(self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None) -> Tensor:
         self.passes += len(labels)
-        gates = {site: gate.to(self.compute) for site, gate in gates.items()}
-        logits = self.supernet(images.to(self.compute), gates)
-        return nn.functional.cross_entropy(logits, labels.to(self.compute)).cpu()
+        logits = self._logits(images, gates)
+        loss = nn.functional.cross_entropy(logits, labels.to(self.compute))
+        if teacher is not None and self.objective.distillation is not None:
+            loss = loss + self.objective.distillation(logits, teacher)
+        return loss.cpu()
+
+    def _teacher(self, images: Tensor, drawn: tuple[Gates, ...]) -> Tensor | None:
+        """Return the logits that paths learn from, without gradient; no statistic moves."""
+        if self.objective.distillation is None:
+            return None
+        with torch.no_grad(), frozen_statistics(self.supernet):
+            every = (self.law.marginals(),) if self.objective.distillation.teacher == "mixture" else drawn
+            return torch.stack([self._logits(images, gates) for gates in every]).mean(dim=0)
+
+    def _logits(self, images: Tensor, gates: Gates) -> Tensor:
+        return self.supernet(images.to(self.compute), {site: gate.to(self.compute) for site, gate in gates.items()})
 
     def _law_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
@@ -219,43 +335,64 @@ class GradientSearcher:
 
     Attributes:
         law: makes the law.
-        cost: makes the cost from ``(module, space, encoding)``.
-        weighted: makes the form from ``(lam, reference_ms)``, where latency has a weight.
+        weighted: makes the form from ``(lam, reference_ms)``, where latency has a weight; None: it cannot.
         targeted: makes the form from ``target_ms``, where it has a target.
         schedule: how weights and law take turns.
+        cost: makes the cost from ``(module, space, encoding)``, where the problem has a predictor.
+        regularisers: each makes one for a space.
+        distillation: what paths learn from their mixture.
+        warm_up: makes the law of weight steps in warm-up, if another.
+        deriver: how an architecture is made of the law.
     """
 
     law: LawFactory
-    cost: Callable[[nn.Module, SearchSpace, str | None], PredictorCost]
-    weighted: Callable[[float, float], Form]
+    weighted: Callable[[float, float], Form] | None
     targeted: Callable[[float], Form]
     schedule: Schedule
+    cost: Callable[[nn.Module, SearchSpace, str | None], CostModel] = PredictorCost
+    regularisers: tuple[Callable[[SearchSpace], Regulariser], ...] = ()
+    distillation: Distillation | None = None
+    warm_up: LawFactory | None = None
+    deriver: Deriver = derive
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""
         with seeded(problem.seed):
             supernet = problem.proxy.supernet()
         law = self.law(problem.space, torch.Generator().manual_seed(problem.seed))
-        cost = self.cost(problem.module, problem.space, problem.encoding)
-        if problem.target_ms is not None:
-            form = self.targeted(problem.target_ms)
-        else:
-            form = self.weighted(problem.lam or 0.0, problem.reference_ms)
-        task = problem.task.fitted(problem.proxy)
+        objective = Objective(
+            CostTerm(problem.price(self.cost), self.form(problem)),
+            tuple(regulariser(problem.space) for regulariser in self.regularisers),
+            self.distillation,
+        )
         run = Alternation(
             law,
             supernet,
-            task,
-            CostTerm(cost, form),
+            problem.task.fitted(problem.proxy),
+            objective,
             problem.space,
             self.schedule,
             seed=problem.seed,
             compute=problem.compute,
+            warm_up=None if self.warm_up is None else self.warm_up(problem.space, torch.Generator()),
+            deriver=self.deriver,
         )
         trace = run.run(problem.checkpoint, problem.progress)
-        architecture = derive(law, problem.space)
         seconds = sum(epoch.seconds for epoch in trace.epochs)  # those before an interruption count too
-        return Found(architecture, as_scores(law.scores()), trace, run.passes, seconds, cost.feed)
+        feed = getattr(objective.term.model, "feed", None)
+        return Found(run.derived(), as_scores(law.scores()), trace, run.passes, seconds, feed)
+
+    def form(self, problem: Problem) -> Form:
+        """Return how the cost enters the loss of a problem.
+
+        Raises:
+            UsageError: latency has a weight, and the method needs a target.
+        """
+        if problem.target_ms is not None:
+            return self.targeted(problem.target_ms)
+        if self.weighted is None:
+            raise UsageError("this method holds a target and knows no weight of latency; give --target-ms, not --lam")
+        return self.weighted(problem.lam or 0.0, problem.reference_ms)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.errors import UsageError
+from tempograd.errors import DivergedError, UsageError
 from tempograd.search.evaluator import Training, accuracy, cosine, inherited_accuracy, recalibrate, train
 from tempograd.search.task import load_task
 
@@ -97,3 +97,8 @@ def test_the_cosine_starts_and_ends_where_it_should():
 def test_schedules_that_cannot_be_run_are_refused():
     with pytest.raises(UsageError, match="epochs=0"):
         Training(epochs=0)
+
+
+def test_training_that_leaves_the_numbers_stops_and_names_the_step(task):
+    with pytest.raises(DivergedError, match=rf"step \d+ of \d+, training {NETWORK.key}"):
+        train(NETWORK, SPACE, task, Training(epochs=3, learning_rate=1e30, clip=1e30), seed=0)

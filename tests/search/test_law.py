@@ -25,6 +25,7 @@ REFUSED = {
     ("grouped", "darts"): "tie sites together",
     ("markov_route", "darts"): "no routes",
     ("markov_route", "nasbench201"): "no routes",
+    ("simplex", "darts"): "tie sites together",
 }
 DRAWS = 40_000
 

@@ -10,7 +10,7 @@ from tempograd import registry
 from tempograd.errors import UnknownNameError, UsageError
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.method import predict_with
-from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost, TableCost
+from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost, TableCost, WeightedSum
 from tempograd.spaces.architecture import Architecture
 
 SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=2,width=4,size=8"}
@@ -176,7 +176,8 @@ def test_what_is_not_allowed_is_refused(space):
 def test_linear_form_is_relative_to_the_reference(space, law):
     cost = PredictorCost(mlp(space), space, feed="direct")
     expected = 0.5 * cost.expected(law, generator()) / 4.0
-    assert torch.isclose(CostTerm(cost, Linear(0.5, 4.0))(law, generator()), expected)
+    loss = torch.tensor(2.0)
+    assert torch.isclose(CostTerm(cost, Linear(0.5, 4.0))(loss, law, generator()), loss + expected)
 
 
 def test_the_multiplier_rises_above_the_target_and_falls_to_zero_below_it():
@@ -230,3 +231,25 @@ def test_the_expectation_by_swaps_follows_the_law(space, law):
     assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in law.parameters())
     with pytest.raises(UsageError, match="no slope"):
         PredictorCost(module, space, "counts", feed="direct")
+
+
+def test_a_weighted_sum_of_costs_is_their_sum_in_value_gradient_and_expectation(space, law):
+    one, two = (TableCost(space.circuit, random_table(space, seed)) for seed in (2, 3))
+    predictor = PredictorCost(mlp(space), space, feed="direct")
+    total = WeightedSum(((0.5, one), (2.0, two), (1.0, predictor)), constant_ms=0.3)
+    gates = space.gates(space.sample(5, np.random.default_rng(0)))
+    assert torch.allclose(total(gates), 0.5 * one(gates) + 2 * two(gates) + predictor(gates) + 0.3, rtol=1e-5)
+    parts = [weight * cost.expected(law, generator()) for weight, cost in total.terms]
+    assert torch.isclose(total.expected(law, generator()), sum(parts) + 0.3, rtol=1e-5)
+    slopes = [gradient(part, law) for part in parts]
+    assert torch.allclose(gradient(total.expected(law, generator()), law), sum(slopes), rtol=1e-3, atol=1e-6)
+
+
+def test_costs_know_what_they_multiply_and_what_they_are(space):
+    one, two = (TableCost(space.circuit, random_table(space, seed)) for seed in (2, 3))
+    tables = WeightedSum(((0.5, one), (2.0, two)))
+    assert tables.pairs == space.circuit.pairs
+    assert WeightedSum(((1.0, one), (1.0, PredictorCost(mlp(space), space)))).pairs is None
+    assert one.identity() == TableCost(space.circuit, random_table(space, 2)).identity() != two.identity()
+    assert tables.identity() != WeightedSum(((0.5, one), (1.0, two))).identity()
+    assert PredictorCost(mlp(space), space).identity() != PredictorCost(mlp(space, 4), space).identity()

@@ -78,8 +78,8 @@ def middle_ms(space):
     return float(np.median([device.truth_ms(a) for a in space.sample(200, np.random.default_rng(1))]))
 
 
-@pytest.mark.parametrize("method", registry.names("method"))
-def test_every_method_meets_a_target_as_measured(space, task, method):
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_meets_a_target_as_measured(space, task, method):
     device = Device(space)
     target_ms = 0.9 * middle_ms(space)
     result = run(space, task, method=method, device=device, target_ms=target_ms)

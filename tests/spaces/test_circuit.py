@@ -42,3 +42,11 @@ def test_a_linear_cost_needs_the_whole_table():
 def test_unknown_unit_is_refused():
     with pytest.raises(UnknownNameError, match="macs"):
         counts(Graph((1, 2, 2), (), "input"), {}, "seconds")
+
+
+def test_pairs_are_the_sites_whose_gates_are_multiplied():
+    leaf, gate = Leaf(("w", "e"), ("k", "k", "k", "k")), Gate("depth", 1)
+    root = Sum((Const("c"), Product((gate, Sum((leaf, Gate("op", 0))))), Leaf(("alone",), ("k", "k"))))
+    assert Circuit(root).pairs == {
+        frozenset(pair) for pair in (("w", "e"), ("depth", "w"), ("depth", "e"), ("depth", "op"))
+    }

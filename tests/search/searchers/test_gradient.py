@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.errors import InputRefusedError, MismatchError
+from tempograd.errors import DivergedError, InputRefusedError, MismatchError
 from tempograd.search.deriver import derive, is_connected
+from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.gumbel import Gumbel
 from tempograd.search.laws.softmax import Softmax
-from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost
+from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, Objective, PredictorCost
+from tempograd.search.regularisers import Distillation
 from tempograd.search.searchers.gradient import Alternation, Schedule, frozen_statistics
 from tempograd.search.task import Part, Task, load_task
 
@@ -288,3 +290,102 @@ def test_a_proxy_with_the_same_sites_stands_in_for_the_space():
     run = Alternation(Softmax(large), supernet, task, term, large, Schedule(epochs=1, warm_up=0, batch=32), seed=0)
     run.run()
     assert derive(run.law, large).space == large.spec
+
+
+class Watched(torch.nn.Module):
+    """Notes the gates of every pass."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.seen = inner, []
+
+    def forward(self, x, gates):
+        self.seen.append((torch.is_grad_enabled(), {name: gate.detach().clone() for name, gate in gates.items()}))
+        return self.inner(x, gates)
+
+
+def watched(schedule, *, law=Softmax, seed=0, **more):
+    law = law(NB201, torch.Generator().manual_seed(seed), noise=1.0)
+    supernet = Watched(Tabulated(NB201, costs(NB201)))
+    objective = Objective(CostTerm(PredictorCost(linear(NB201, costs(NB201)), NB201), Linear(0.1, 1.0)), **more)
+    return Alternation(law, supernet, blank_task(256), objective, NB201, schedule, seed=seed)
+
+
+def is_one_path(gates):
+    return all(sorted(gate.tolist()) == [0.0] * (len(gate) - 1) + [1.0] for gate in gates.values())
+
+
+def test_weights_of_a_uniform_warm_up_see_every_option_alike_and_then_those_of_the_law():
+    run = watched(Schedule(epochs=60, warm_up=30, batch=32, paths="sample", law_rate=0.0))
+    with torch.no_grad():
+        run.law.logits[:, 0] += 10
+    run.run()
+    gates = [g for _, g in run.supernet.seen]
+    warm = [g for g in gates[: 30 * 8] if is_one_path(g)]
+    late = [g for g in gates[30 * 8 :] if is_one_path(g)]
+    assert len(warm) == len(late) == 240  # law steps run the mixture
+    shares = torch.stack([g["e0"] for g in warm]).mean(dim=0)
+    assert (shares - 0.2).abs().max() < 0.12
+    assert float(torch.stack([g["e0"] for g in late]).mean(dim=0)[0]) > 0.95
+
+
+def test_a_law_step_comes_every_so_many_weight_steps_and_last_epochs_move_the_law_only():
+    run = watched(Schedule(epochs=3, warm_up=1, batch=32, law_every=4, law_only=1))
+    before = state(run.law)
+    trace = run.run()
+    assert [epoch.loss_law is None for epoch in trace.epochs] == [True, False, False]
+    assert [epoch.loss_weights is None for epoch in trace.epochs] == [False, False, True]
+    assert len(run.supernet.seen) == 8 + (8 + 2) + 2
+    assert not equal(before, state(run.law))
+
+
+def test_several_paths_add_up_to_the_mean_of_their_gradients_one_pass_at_a_time():
+    """Against the plain way: all passes in one graph."""
+    law = partial(ExclusiveTopK, paths=3)
+    run, plain = watched(SHORT, law=law), law(NB201, torch.Generator().manual_seed(0), noise=1.0)
+    drawn = run.law.draws(torch.Generator().manual_seed(4), tau=0.7)
+    loss = run._law_loss(*batch(run), drawn)
+    found = torch.autograd.grad(loss, list(run.law.parameters()))
+    again = plain.draws(torch.Generator().manual_seed(4), tau=0.7)
+    losses = [run._loss(*batch(run), gates, None) for gates in again]
+    expected = torch.autograd.grad(torch.stack(losses).mean(), list(plain.parameters()))
+    assert torch.allclose(found[0], expected[0], atol=1e-5)
+    assert float(loss.detach()) == pytest.approx(float(torch.stack(losses).mean().detach()), rel=1e-6)
+
+
+def test_paths_learn_from_a_teacher_without_gradient():
+    run = watched(SHORT, law=partial(ExclusiveTopK, paths=2), distillation=Distillation(teacher="mixture"))
+    run.supernet.train()
+    run.step_weights(*batch(run), tau=1.0)
+    kinds = [(with_grad, is_one_path(gates)) for with_grad, gates in run.supernet.seen]
+    assert kinds == [(False, False), (True, True), (True, True)]
+
+
+def test_temperature_waits_and_then_falls_geometrically():
+    schedule = Schedule(epochs=7, tau_first=10.0, tau_last=0.1, tau_from=0.5)
+    taus = [schedule.tau(epoch) for epoch in range(7)]
+    assert np.allclose(taus[:4], 10.0)
+    assert np.allclose(taus[3:], np.geomspace(10.0, 0.1, 4))
+
+
+@pytest.mark.parametrize("place", ["weight", "law"])
+def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_checkpoint(tmp_path, place):
+    path = tmp_path / "search.safetensors"
+    run = search_of(NB201)
+
+    def poison(stage, done, total, numbers):
+        if done == 2:
+            if place == "weight":
+                with torch.no_grad():
+                    next(run.supernet.parameters()).fill_(float("nan"))
+            else:
+                run.term.model.module[0].weight.data.fill_(float("inf"))
+
+    with pytest.raises(DivergedError, match="step 1 of 3, epoch 3 of 3") as caught:
+        run.run(path, poison)
+    assert "law" in str(caught.value)  # the law's step comes first in an epoch
+    resumed = search_of(NB201)
+    resumed.run(path)
+    whole = search_of(NB201)
+    whole.run()
+    assert equal(state(resumed.law), state(whole.law))

@@ -1,0 +1,237 @@
+"""Every method: does the network found hold its target as measured, and does it beat random ones of equal latency?
+
+    python benchmarks/methods.py --out methods/ [--device local] [--methods la_darts densenas] [--part constraint]
+    python benchmarks/methods.py --out /tmp/methods --device simulated:seed=1,slow=1.0 --tiny
+
+``constraint``: for every method with a target mode, 5 targets (quantiles of measured random networks) by 3 seeds; one
+search each, nothing tuned. Counted is the share whose trained network, measured once more, lies within 93 and 100 % of
+the target. ``random``: the network found at the middle target against at least 5 random networks of its space whose
+*measured* latency is within 3 % of its own, all trained alike; the difference is stated in standard errors.
+
+Rows go to ``OUT/rows.jsonl``; run the same command again to go on, rows that are there are not made again. The last
+line printed is the summary, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from tempograd import registry
+from tempograd.data.dataset import LatencyDataset
+from tempograd.data.store import Store
+from tempograd.errors import TempogradError
+from tempograd.profiler.plan import Items, named
+from tempograd.profiler.verify import measure
+from tempograd.search.deriver import is_connected
+from tempograd.search.evaluator import Training, train
+from tempograd.search.task import load_task
+from tempograd.verbs.collect import collect
+from tempograd.verbs.fit import fit
+from tempograd.verbs.search import search
+
+CELLS = "darts:layers=5,width=8,size=16,channels=1"
+LAYERS = "mbconv:family=proxyless,size=16,width=0.5,stages=4,layers=3,classes=10,channels=1"
+SPACES = {
+    "la_darts": CELLS,
+    "toponas": CELLS,
+    "msgdas": CELLS,
+    "densenas": "routed:blocks=8-12/16-24/32-48,reach=3,layers=2,head=64,size=16,classes=10,channels=1",
+    "fbnetv2": "mbconv:family=fbnetv2,size=16,width=0.5,stages=3,layers=2,classes=10,channels=1,width_options=2",
+    "proxylessnas": LAYERS,
+    "lightnas": LAYERS,
+    "hardcorenas": "mbconv:family=ofa,size=16,width=0.5,stages=3,layers=4,classes=10,channels=1",
+    "ofa": "mbconv:family=ofa,size=16,width=0.5,stages=3,layers=4,classes=10,channels=1",
+}
+TINY_CELLS = "nasbench201:cells=1,width=4,size=8,channels=1"
+TINY_LAYERS = "mbconv:family=ofa,size=8,width=0.25,stages=2,layers=3,classes=10,channels=1"
+TINY = {name: TINY_CELLS if spec == CELLS else TINY_LAYERS for name, spec in SPACES.items()} | {
+    "densenas": "routed:blocks=4/6-8/10-12,reach=2,layers=1,head=16,size=8,classes=10,channels=1"
+}
+PROXIES = {CELLS: "darts:layers=3,width=4,size=8,channels=1"}
+QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+WINDOW = (0.93, 1.0)
+NEAR = 0.03  # how far from the latency of the network found a random one may be
+RETRAINED = 3  # times that the network found is trained, to know the spread of that alone
+
+
+class Bench:
+    """One folder of one benchmark."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments, self.out = arguments, Path(arguments.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.rows_path = self.out / "rows.jsonl"
+        lines = self.rows_path.read_text().splitlines() if self.rows_path.exists() else []
+        self.rows = {json.loads(line)["id"]: json.loads(line) for line in lines if line.endswith("}")}
+        self.spaces = TINY if arguments.tiny else SPACES
+        self.device = registry.create("device", arguments.device)
+
+    def prepare(self, method: str) -> tuple[Path, Path | None, dict[float, int]]:
+        """Measure networks of the method's space, and learn from them; return store, predictor and the targets.
+
+        With every target comes how many of the networks measured lie in its window: a tiny space may have gaps.
+        """
+        spec, arguments = self.spaces[method], self.arguments
+        folder = self.out / f"space-{sorted(set(self.spaces.values())).index(spec)}"
+        folder.mkdir(exist_ok=True)
+        store, predictor = folder / "run.db", folder / "predictor"
+        common = {"device": arguments.device, "plan": arguments.plan}
+        collect(spec, store, count=arguments.networks, **common)
+        table_only = registry.create("method", method).table_only
+        if table_only:
+            collect(spec, store, operations=True, **common)
+        elif not predictor.exists():
+            fit(store, predictor, space=registry.create("space", spec).spec)
+        with Store(store) as opened:
+            y_ms = LatencyDataset.from_store(opened, space=registry.create("space", spec).spec).ok().y_ms
+        targets: dict[float, int] = {}
+        for target_ms in np.quantile(y_ms, QUANTILES):
+            inside = (y_ms >= WINDOW[0] * target_ms) & (y_ms <= WINDOW[1] * target_ms)
+            targets[float(f"{target_ms:.4g}")] = int(inside.sum())
+        return store, None if table_only else predictor, targets
+
+    def keep(self, row: dict[str, Any]) -> None:
+        self.rows[row["id"]] = row
+        with self.rows_path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+    def constraint(self, method: str) -> None:
+        store, predictor, targets = self.prepare(method)
+        for quantile, (target_ms, inside) in zip(QUANTILES, targets.items(), strict=True):
+            for seed in range(self.arguments.seeds):
+                row_id = f"constraint/{method}/{quantile}/{seed}"
+                if row_id not in self.rows:
+                    row = self._one(method, store, predictor, target_ms, seed, self.out / row_id)
+                    self.keep({"id": row_id, "networks_in_window": inside} | row)
+
+    def _one(
+        self, method: str, store: Path, predictor: Path | None, target_ms: float, seed: int, out: Path
+    ) -> dict[str, Any]:
+        arguments, spec = self.arguments, self.spaces[method]
+        start = perf_counter()
+        row: dict[str, Any] = {"method": method, "space": spec, "target_ms": target_ms, "seed": seed}
+        try:
+            found = search(
+                spec, predictor, out, target_ms=target_ms, method=method, task=arguments.task, random=0, seed=seed,
+                device=arguments.device, store=store, plan=arguments.plan, proxy=PROXIES.get(spec),
+                epochs=arguments.epochs, train_epochs=arguments.train_epochs,
+            ).document  # fmt: skip
+        except TempogradError as error:
+            return row | {"error": f"{type(error).__name__}: {error}"}
+        measured = found["found"]["measured"]
+        ratio = None if measured["latency_ms"] is None else measured["latency_ms"] / target_ms
+        return row | {
+            "measured_ms": measured["latency_ms"], "ratio": ratio, "verdict": found["verdict"],
+            "in_window": ratio is not None and WINDOW[0] <= ratio <= WINDOW[1], "key": found["found"]["key"],
+            "predicted_ms": found["found"]["predicted_ms"], "measured_on_the_way": len(found["repairs"]),
+            "accuracy": found["found"]["accuracy"], "seconds": perf_counter() - start,
+        }  # fmt: skip
+
+    def random(self, method: str) -> None:
+        self.constraint(method)  # the network found at the middle target is one of these
+        for seed in range(self.arguments.seeds):
+            found = self.rows[f"constraint/{method}/{QUANTILES[2]}/{seed}"]
+            row_id = f"random/{method}/{seed}"
+            if row_id not in self.rows and found.get("measured_ms"):
+                self.keep({"id": row_id} | self._against_random(method, found, seed))
+
+    def _against_random(self, method: str, found: dict[str, Any], seed: int) -> dict[str, Any]:
+        arguments, space = self.arguments, registry.create("space", self.spaces[method])
+        store, _, _ = self.prepare(method)
+        task = load_task(arguments.task, seed=seed).fitted(space)
+        near = self._equally_fast(space, store, found["measured_ms"], seed)
+        training = Training(epochs=arguments.train_epochs)
+
+        def accuracy(key: str, trained_with: int) -> float:
+            return train(space.from_key(key), space, task, training, seed=trained_with).accuracy
+
+        own = [accuracy(found["key"], 100 * seed + n) for n in range(RETRAINED)]
+        others = [accuracy(key, 100 * seed + n) for n, key in enumerate(near)]
+        row = {"method": method, "seed": seed, "measured_ms": found["measured_ms"], "own": own, "random": others}
+        if len(others) < 2:
+            return row | {"error": f"only {len(others)} random networks within {NEAR:.0%} of the latency"}
+        error = float(np.hypot(*(np.std(values, ddof=1) / len(values) ** 0.5 for values in (own, others))))
+        gain = float(np.mean(own) - np.mean(others))
+        return row | {"gain": gain, "standard_error": error, "standard_errors": gain / error if error else None}
+
+    def _equally_fast(self, space: Any, store: Path, latency_ms: float, seed: int) -> list[str]:
+        """Return random networks whose measured latency is within 3 % of one, measuring more until there are enough."""
+        found: list[str] = []
+        rng, seen = np.random.default_rng(1000 + seed), set[str]()
+        with Store(store, write=True) as opened:
+            for _ in range(self.arguments.random_rounds):
+                if len(found) >= self.arguments.random:
+                    break
+                networks = [a for a in space.sample(2000, rng) if a.key not in seen and is_connected(space, a)]
+                rows = LatencyDataset.from_store(opened, space=space.spec).ok()
+                x = space.encode([space.from_key(key) for key in rows.keys], "counts")
+                from sklearn.linear_model import RidgeCV
+
+                guess = RidgeCV(np.logspace(-3, 3, 7)).fit(x, np.log(rows.y_ms))
+                apart = np.abs(guess.predict(space.encode(networks, "counts")) - np.log(latency_ms))
+                near = [networks[i] for i in np.argsort(apart)[:16]]
+                near = [near[i] for i in rng.permutation(len(near))]
+                seen |= {a.key for a in near}
+                items = Items.of(space, near, batch=self.device.batch)
+                for m in measure(self.device, items, named(self.arguments.plan), opened, seed=seed):
+                    if m.estimate is not None and abs(m.latency_ms / latency_ms - 1) <= NEAR:
+                        found.append(m.key)
+        return found[: self.arguments.random]
+
+    def summary(self) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        for method in self.arguments.methods:
+            own = [row for row in self.rows.values() if row["method"] == method]
+            held = [row for row in own if row["id"].startswith("constraint/")]
+            against = [row for row in own if row["id"].startswith("random/") and "gain" in row]
+            ratios = [row["ratio"] for row in held if row.get("ratio") is not None]
+            told[method] = {
+                "searches": len(held), "in_window": sum(row.get("in_window", False) for row in held),
+                "errors": sum("error" in row for row in held), "above": sum(ratio > 1 for ratio in ratios),
+                "ratio_min": min(ratios, default=None), "ratio_max": max(ratios, default=None),
+                "gains": [row["gain"] for row in against],
+                "standard_errors": [row["standard_errors"] for row in against],
+            }  # fmt: skip
+        searches = sum(row["searches"] for row in told.values())
+        share = sum(row["in_window"] for row in told.values()) / searches if searches else None
+        return {"device": self.arguments.device, "task": self.arguments.task, "share_in_window": share, "methods": told}
+
+
+def main() -> None:
+    targeted = [name for name in registry.names("method") if name in SPACES and registry.create("method", name).targets]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--device", default="local")
+    parser.add_argument("--methods", nargs="+", default=targeted, choices=targeted)
+    parser.add_argument("--part", choices=["constraint", "random", "both"], default="both")
+    parser.add_argument("--task", default="digits")
+    parser.add_argument("--plan", default="quick")
+    parser.add_argument("--networks", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--train-epochs", type=int, default=20)
+    parser.add_argument("--random", type=int, default=8)
+    parser.add_argument("--random-rounds", type=int, default=6)
+    parser.add_argument("--tiny", action="store_true", help="small spaces, to try the script out")
+    bench = Bench(parser.parse_args())
+    torch.set_num_threads(1)
+    for method in bench.arguments.methods:
+        if bench.arguments.part in ("constraint", "both"):
+            bench.constraint(method)
+        if bench.arguments.part in ("random", "both"):
+            bench.random(method)
+    json.dump(bench.summary(), sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The probabilities themselves as parameters, for steps that never leave a set of them.
+
+References:
+    Nayman et al., *HardCoRe-NAS*, arXiv:2102.11646.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import UsageError
+from ...spaces.space import SearchSpace
+from ..law import Gates
+from .softmax import Softmax
+
+_LEAST = 1e-12  # a probability of 0 has no logarithm
+
+
+class Simplex(Softmax):
+    """A distribution at every site, moved by an optimiser that keeps it one, such as ``FrankWolfe``.
+
+    The supernet runs the mixture with a little of every option: one that is not run would never get a gradient.
+
+    Args:
+        space: without rules that tie sites together.
+        generator: draws the first probabilities, the softmax of ``noise * N(0, 1)``.
+        noise: see there.
+        explore: share of the uniform distribution in what the supernet runs.
+
+    Raises:
+        UsageError: the space has such rules, or a share outside [0, 1).
+    """
+
+    moves = "frank_wolfe"
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        generator: torch.Generator | None = None,
+        *,
+        noise: float = 1e-3,
+        explore: float = 0.1,
+    ) -> None:
+        if space.rules:
+            raise UsageError(f"{space.name} has rules that tie sites together; use softmax")
+        if not 0 <= explore < 1:
+            raise UsageError(f"explore={explore}; allowed: from 0 to below 1")
+        super().__init__(space, generator, noise=noise)
+        self.explore = explore
+        first = torch.softmax(super()._masked().detach(), dim=-1)
+        del self.logits
+        self.probabilities = nn.Parameter(first)
+
+    def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
+        there = (~self._absent).to(self.probabilities)
+        uniform = there / there.sum(dim=-1, keepdim=True)
+        return self._gates((1 - self.explore) * self.probabilities + self.explore * uniform)
+
+    def marginals(self) -> Gates:
+        return self._gates(self.probabilities)
+
+    def scores(self) -> Tensor:
+        log_p = self._masked().detach()
+        log_p = torch.where(self._relative[:, None], log_p - log_p.amax(dim=-1, keepdim=True), log_p)
+        return log_p.masked_fill(self._absent, -torch.inf)
+
+    def _masked(self) -> Tensor:
+        return self.probabilities.clamp_min(_LEAST).log().masked_fill(self._absent, -1e9)
+
+
+LAW = Simplex

@@ -1,0 +1,47 @@
+"""FBNetV2: widths, expansions and the resolution as masks on one widest network."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..forms import MulLog
+from ..laws.gumbel import Gumbel
+from ..method import LAYERS, Method
+from ..searchers.gradient import GradientSearcher, Schedule
+
+
+def fbnetv2(
+    *,
+    exponent: float = 0.6,
+    epochs: int = 15,
+    warm_up: int = 3,
+    batch: int = 64,
+) -> Method:
+    """FBNetV2, DMaskingNAS (Wan et al., arXiv:2004.05565); its loss and temperatures are FBNet's (1812.03443).
+
+    Args:
+        exponent: of the cost under a target.
+        epochs: of the search.
+        warm_up: epochs of weight steps only, among them.
+        batch: images a step.
+    """
+    searcher = GradientSearcher(
+        law=partial(Gumbel, hard=False),
+        weighted=MulLog,
+        targeted=partial(MulLog, exponent),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, tau_first=5.0, tau_last=0.1),
+    )
+    return Method(
+        "fbnetv2",
+        searcher,
+        paper="Wan et al., arXiv:2004.05565",
+        needs=LAYERS,
+        pieces={
+            "law": "gumbel, soft",
+            "objective": "mul_log",
+            "deriver": "best score",
+        },
+    )
+
+
+METHOD = fbnetv2

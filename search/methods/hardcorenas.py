@@ -1,0 +1,50 @@
+"""HardCoRe-NAS: no weight of latency, only steps within the budget."""
+
+from __future__ import annotations
+
+from ..forms import Hard
+from ..laws.simplex import Simplex
+from ..method import FREE, Method
+from ..projection import within_target
+from ..searchers.gradient import GradientSearcher, Schedule
+
+
+def hardcorenas(
+    *,
+    epochs: int = 15,
+    law_epochs: int = 5,
+    batch: int = 64,
+) -> Method:
+    """HardCoRe-NAS (Nayman et al., arXiv:2102.11646): one-shot training, then Frank-Wolfe steps of the law.
+
+    Args:
+        epochs: of the search.
+        law_epochs: the last of them, at most half, in which only the law moves; before, weights train on uniform paths.
+        batch: images a step.
+    """
+    law_epochs = min(law_epochs, epochs // 2)
+    searcher = GradientSearcher(
+        law=Simplex,
+        weighted=None,
+        targeted=Hard,
+        schedule=Schedule(
+            epochs=epochs, warm_up=epochs - law_epochs, batch=batch, paths="uniform", law_only=law_epochs
+        ),
+        deriver=within_target,
+    )
+    return Method(
+        "hardcorenas",
+        searcher,
+        paper="Nayman et al., arXiv:2102.11646",
+        needs=FREE,
+        pieces={
+            "law": "simplex",
+            "objective": "hard: every iterate within the budget",
+            "deriver": "projection onto the budget",
+        },
+        weighs=False,
+        table_only=True,
+    )
+
+
+METHOD = hardcorenas

@@ -1,0 +1,52 @@
+"""LightNAS: one path, and a multiplier that learns to meet the target."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..cost import Feed, PredictorCost
+from ..forms import LearnedMultiplier, Linear
+from ..laws.exclusive_top_k import ExclusiveTopK
+from ..laws.gumbel import Gumbel
+from ..method import Method
+from ..searchers.gradient import GradientSearcher, Schedule
+
+
+def lightnas(
+    *,
+    feed: Feed = "draw",
+    eta: float = 0.3,
+    epochs: int = 15,
+    warm_up: int = 3,
+    batch: int = 64,
+) -> Method:
+    """LightNAS (Luo et al., arXiv:2208.14446); at a weight of latency in place of a target, the linear form.
+
+    Args:
+        feed: how the law is shown to a predictor; published is the very path that runs.
+        eta: step of the multiplier.
+        epochs: of the search.
+        warm_up: epochs of weight steps only, among them, on pairs of paths that share nothing.
+        batch: images a step.
+    """
+    searcher = GradientSearcher(
+        law=Gumbel,
+        cost=partial(PredictorCost, feed=feed),
+        weighted=Linear,
+        targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, tau_first=5.0, tau_last=0.1),
+        warm_up=partial(ExclusiveTopK, noise=0.0),
+    )
+    return Method(
+        "lightnas",
+        searcher,
+        paper="Luo et al., arXiv:2208.14446",
+        pieces={
+            "law": "gumbel; exclusive_top_k in warm-up",
+            "objective": "learned multiplier, or linear",
+            "deriver": "best score",
+        },
+    )
+
+
+METHOD = lightnas

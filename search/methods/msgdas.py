@@ -1,0 +1,56 @@
+"""MSG-DAS: single paths that share nothing, taught by their mixture."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..forms import LearnedMultiplier, Linear
+from ..laws.exclusive_top_k import ExclusiveTopK
+from ..method import Method
+from ..regularisers import Distillation
+from ..searchers.gradient import GradientSearcher, Schedule
+
+
+def msgdas(
+    *,
+    paths: int = 2,
+    distillation: float = 1.0,
+    drop_skips: float = 0.1,
+    eta: float = 0.3,
+    epochs: int = 15,
+    warm_up: int = 3,
+    batch: int = 64,
+) -> Method:
+    """MSG-DAS (Tan et al., arXiv:2107.04324).
+
+    Args:
+        paths: of one step, K.
+        distillation: weight of what they learn from their mean.
+        drop_skips: share of a skip's map that is dropped in training at first.
+        eta: step of the multiplier under a target.
+        epochs: of the search.
+        warm_up: epochs of weight steps only, among them.
+        batch: images a step.
+    """
+    searcher = GradientSearcher(
+        law=partial(ExclusiveTopK, paths=paths),
+        weighted=Linear,
+        targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
+        schedule=Schedule(
+            epochs=epochs, warm_up=warm_up, batch=batch, tau_first=5.0, tau_last=0.1, drop_skips=drop_skips
+        ),
+        distillation=Distillation(distillation),
+    )
+    return Method(
+        "msgdas",
+        searcher,
+        paper="Tan et al., arXiv:2107.04324",
+        pieces={
+            "law": "exclusive_top_k",
+            "objective": "linear or learned multiplier, distillation",
+            "deriver": "best score",
+        },
+    )
+
+
+METHOD = msgdas

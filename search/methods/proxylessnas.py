@@ -1,0 +1,48 @@
+"""ProxylessNAS: two paths at a time, one of them on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..forms import Ratio
+from ..laws.two_path import TwoPath
+from ..method import Method
+from ..searchers.gradient import GradientSearcher, Schedule
+
+
+def proxylessnas(
+    *,
+    lam: float = 0.1,
+    epochs: int = 15,
+    warm_up: int = 5,
+    batch: int = 64,
+    law_every: int = 1,
+) -> Method:
+    """ProxylessNAS (Cai et al., arXiv:1812.00332), its gradient-based form with the additive loss.
+
+    Args:
+        lam: weight of the cost under a target.
+        epochs: of the search.
+        warm_up: epochs of weight steps only, among them.
+        batch: images a step.
+        law_every: weight steps for each law step; 5 as published, which small data have too few steps for.
+    """
+    searcher = GradientSearcher(
+        law=partial(TwoPath, hard=True),
+        weighted=Ratio,
+        targeted=partial(Ratio, lam),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, paths="sample", law_every=law_every),
+    )
+    return Method(
+        "proxylessnas",
+        searcher,
+        paper="Cai et al., arXiv:1812.00332",
+        pieces={
+            "law": "two_path, one on",
+            "objective": "ratio",
+            "deriver": "best score",
+        },
+    )
+
+
+METHOD = proxylessnas

@@ -1,0 +1,58 @@
+"""TopoNAS: the topology of a cell is learnt by itself, beside its operations."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ...spaces.space import SearchSpace
+from ..deriver import argmax_combination
+from ..forms import LearnedMultiplier, Linear
+from ..laws.combination import Combination
+from ..method import CELLS, Method
+from ..regularisers import PassiveAggressive, Regulariser
+from ..searchers.gradient import GradientSearcher, Schedule
+
+
+def toponas(
+    *,
+    eta: float = 0.3,
+    most_invalid: float = 0.05,
+    epochs: int = 15,
+    warm_up: int = 3,
+    batch: int = 64,
+) -> Method:
+    """TopoNAS (Hou and Jin, arXiv:2011.09300); temperatures after its sister DOTS (2010.00969).
+
+    Args:
+        eta: step of the multiplier under a target.
+        most_invalid: expected invalid nodes that are let alone, where a node may keep any number of edges.
+        epochs: of the search.
+        warm_up: epochs of weight steps only, among them.
+        batch: images a step.
+    """
+
+    def valid(space: SearchSpace) -> Regulariser:
+        return Regulariser() if space.rules else PassiveAggressive(space, most_invalid)
+
+    searcher = GradientSearcher(
+        law=Combination,
+        weighted=Linear,
+        targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, tau_first=10.0, tau_last=0.02, tau_from=2 / 3),
+        regularisers=(valid,),
+        deriver=argmax_combination,
+    )
+    return Method(
+        "toponas",
+        searcher,
+        paper="Hou and Jin, arXiv:2011.09300",
+        needs=CELLS,
+        pieces={
+            "law": "combination: sets of edges, operations",
+            "objective": "linear or learned multiplier, passive-aggressive",
+            "deriver": "argmax combination",
+        },
+    )
+
+
+METHOD = toponas
