@@ -28,6 +28,7 @@ class Queries:
     Args:
         problem: whose task answers: images by training from scratch, a table by its number.
         default: the budget where the problem states none.
+        ask: how an accuracy is had, where not as the task says.
 
     Attributes:
         budget: different networks that may be asked about.
@@ -35,12 +36,13 @@ class Queries:
         passes: images that went forward and backward through a network.
     """
 
-    def __init__(self, problem: Problem, default: int) -> None:
+    def __init__(self, problem: Problem, default: int, ask: Callable[[Architecture], float] | None = None) -> None:
         self.problem, self.budget = problem, default if problem.queries is None else problem.queries
         self.known: dict[Architecture, Query] = {}
         self.passes = 0
         self._predict = problem.predict()
-        self._ask = self._in_table(problem.task) if isinstance(problem.task, TableTask) else self._by_training()
+        table = problem.task if isinstance(problem.task, TableTask) else None
+        self._ask = ask or (self._in_table(table) if table else self._by_training())
 
     @property
     def left(self) -> int:

@@ -18,11 +18,13 @@ from torch import nn
 
 from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
+from ..spaces.saved import ARCHITECTURE, architecture_json, rebuild_line
 from ..spaces.space import SearchSpace
 from .evaluator import Training
 from .feasibility import Feasibility, feasibility
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
+from .result import SCHEMA, asked, named, versions, write_json
 from .task import TableTask
 from .trace import Query
 
@@ -48,6 +50,7 @@ class TabularResult:
         feasibility: of the target, by the predictor, before the search.
         found: the network kept.
         predicted_ms: its latency as predicted.
+        lookups_predicted_ms: those of ``lookups``.
         optimum: the most accurate network of the table within the target; None if there is none.
         queries: the accuracies asked for, in order.
         lookups: the latencies looked up after the search, in order, ``found`` the last.
@@ -63,6 +66,7 @@ class TabularResult:
     feasibility: Feasibility
     found: Entry
     predicted_ms: float
+    lookups_predicted_ms: tuple[float, ...]
     optimum: Entry | None
     queries: tuple[Query, ...]
     lookups: tuple[Entry, ...]
@@ -79,6 +83,49 @@ class TabularResult:
         if self.optimum is None or self.verdict == "fail":
             return None
         return 100 * (self.optimum.accuracy - self.found.accuracy)
+
+    def to_json(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result as JSON-ready values, schema 1 with what only a table can tell.
+
+        Args:
+            provenance: what only the caller knows: ``predictor``, ``predicted_interval_ms``, ``command``.
+        """
+        extra = dict(provenance or {})
+        low_ms, high_ms = extra.pop("predicted_interval_ms", (None, None))
+        graph = self.space.network_graph(self.found.architecture)
+        # A table has one number for a network: its interval is that number.
+        measured = {"latency_ms": self.found.latency_ms, "low_ms": self.found.latency_ms,
+                    "high_ms": self.found.latency_ms, "verdict": "ok"}  # fmt: skip
+        return {
+            "schema": SCHEMA, "space": self.space.spec, "method": self.method, "task": self.task, "seed": self.seed,
+            "mode": "target", "target_ms": self.target_ms, "lam": None, "feasibility": self.feasibility.to_json(),
+            "found": named(self.space, self.found.architecture, self.predicted_ms) | {
+                "predicted_low_ms": low_ms, "predicted_high_ms": high_ms, "measured": measured,
+                "accuracy": self.found.accuracy, "parameters": graph.parameters(), "macs": graph.macs(),
+            },
+            "verdict": self.verdict,
+            "repairs": [
+                named(self.space, entry.architecture, predicted_ms)
+                | {"measured_ms": entry.latency_ms, "verdict": "ok", "accuracy": entry.accuracy}
+                for entry, predicted_ms in zip(self.lookups, self.lookups_predicted_ms, strict=True)
+            ],
+            "queries": {"budget": self.budget} | asked(self.queries),
+            "latencies_looked_up": len(self.lookups),
+            "optimum": None if self.optimum is None else {
+                "text": self.space.format(self.optimum.architecture), "accuracy": self.optimum.accuracy,
+                "latency_ms": self.optimum.latency_ms,
+            },
+            "regret_points": self.regret_points,
+            "versions": versions(),
+            "seconds": {"search": self.seconds},
+        } | extra  # fmt: skip
+
+    def save(self, directory: Path, provenance: Mapping[str, Any] | None = None) -> None:
+        """Write ``architecture.json`` and ``result.json``: nothing was trained."""
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / ARCHITECTURE, architecture_json(self.space, self.found.architecture))
+        extra = dict(provenance or {}) | {"rebuild": rebuild_line(directory, trained=False)}
+        write_json(directory / "result.json", self.to_json(extra))
 
 
 def search_table(
@@ -128,12 +175,12 @@ def search_table(
     found = method.find(problem)
     seconds = perf_counter() - start
     looked = _looked_up(problem, found, task, latencies_ms, lookups)
-    kept = looked[-1]
+    kept, predicted = looked[-1], predict([entry.architecture for entry in looked]).tolist()
     within = (Entry(a, accuracy, latencies_ms[a]) for a, accuracy in task.accuracies.items())
     optimum = max((e for e in within if e.latency_ms <= target_ms), key=lambda e: e.accuracy, default=None)
     return TabularResult(
-        space, method.name, task.name, seed, target_ms, queries, table, kept,
-        float(predict([kept.architecture])[0]), optimum, found.queries, looked, seconds,
+        space, method.name, task.name, seed, target_ms, queries, table, kept, predicted[-1], tuple(predicted), optimum,
+        found.queries, looked, seconds,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from math import inf
 from pathlib import Path
@@ -30,16 +31,18 @@ from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
 from .fit import COVERAGE
 from .outcome import MISSED, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
+from .tabular import tabular
 
+SUPERNET = "supernet.safetensors"
 TRIES = 4  # measurements of the final network before a noisy one is taken for an answer
 
 
 def search(
     space: str,
-    predictor: Path,
+    predictor: Path | None,
     out: Path,
     *,
-    target_ms: float | None = None,
+    target_ms: float | Sequence[float] | None = None,
     lam: float | None = None,
     upper_bound: bool = False,
     method: str = "la_darts",
@@ -52,6 +55,10 @@ def search(
     train_epochs: int | None = None,
     train_threads: int = 1,
     random: int = 4,
+    queries: int | None = None,
+    supernet: Path | None = None,
+    latency: str | None = None,
+    latency_rows: int | None = None,
     seed: int = 0,
     command: str = "",
     progress: Progress = silent,
@@ -64,7 +71,44 @@ def search(
     whose sentinel readings tell the device's states apart. Torch runs on ``train_threads`` threads: the layers of a
     small supernet are so short that more of them spend their time waiting for each other, for seconds where another
     process wants a core.
+
+    Several targets are searched for one after the other, each into a folder of its own under ``out``. Weights that
+    serve every target (method ``ofa``) are trained once and kept in ``supernet``, by default a file in ``out``.
+
+    With ``task`` and ``latency`` as ``table:FILE:COLUMN`` a table that others published is searched, latency learnt
+    from ``latency_rows`` of its rows (900), ``queries`` of its accuracies asked for (100).
     """
+    if isinstance(target_ms, Sequence) and len(target_ms) == 1:
+        target_ms = target_ms[0]
+    on_table = latency is not None or task.startswith("table:")
+    if isinstance(target_ms, Sequence):
+        shared = supernet if supernet or on_table else out / SUPERNET
+        each = partial(
+            search, space, predictor, lam=lam, upper_bound=upper_bound, method=method, task=task, device=device,
+            store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
+            train_threads=train_threads, random=random, queries=queries, supernet=shared,
+            latency=latency, latency_rows=latency_rows, seed=seed, command=command, progress=progress, stop=stop,
+        )  # fmt: skip
+        return _together(
+            [(target, each(out / f"{target:g}-ms", target_ms=target)) for target in sorted(set(target_ms))]
+        )
+    if latency is not None or task.startswith("table:"):
+        given = {"predictor": predictor, "lam": lam, "proxy": proxy, "epochs": epochs, "store": store,
+                 "train-epochs": train_epochs, "supernet": supernet}  # fmt: skip
+        odd = [f"--{name}" for name, value in given.items() if value is not None]
+        if odd or target_ms is None:
+            what = f"takes no {', '.join(odd)}" if odd else "needs --target-ms"
+            raise UsageError(f"a search on a table {what}: latency is learnt from its rows, and nothing is trained")
+        return tabular(
+            space, out, task=task, latency=latency or "", target_ms=target_ms, method=method,
+            queries=100 if queries is None else queries, rows=900 if latency_rows is None else latency_rows,
+            upper_bound=upper_bound, seed=seed, command=command, progress=progress, stop=stop,
+        )  # fmt: skip
+    if predictor is None or latency_rows is not None:
+        raise UsageError(
+            "a search on a device needs --predictor, a folder that fit wrote, and takes no --latency-rows; for a table "
+            "write --task and --latency as table:FILE:COLUMN"
+        )
     chosen, place, timing = space_of(space), device_of(device), named(plan)
     kept = load(predictor)
     kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint)
@@ -106,12 +150,15 @@ def search(
             target_ms=target_ms,
             lam=lam,
             predict_interval=interval,
+            conformal=None if upper_bound else kept.conformal,
             proxy=space_of(proxy) if proxy else None,
             options=Options(
                 training=Training() if train_epochs is None else Training(epochs=train_epochs),
                 random_networks=random,
                 seed=seed,
                 checkpoint=out / "search.safetensors",
+                supernet=supernet or out / SUPERNET,
+                queries=queries,
             ),
             progress=told,
         )
@@ -131,6 +178,13 @@ def search(
     return Outcome(document, _search_text(document), code)
 
 
+def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
+    """Return the outcomes of several targets as one, with the worst exit code."""
+    texts = [f"target {target_ms:g} ms\n{outcome.text}" for target_ms, outcome in outcomes]
+    document = {"results": [outcome.document for _, outcome in outcomes]}
+    return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes))
+
+
 def _search_text(d: Mapping[str, Any]) -> str:
     table, found, measured = d["feasibility"], d["found"], d["found"]["measured"]
     target = "" if d["target_ms"] is None else f" against a target of {d['target_ms']:.4g} ms"
@@ -142,6 +196,7 @@ def _search_text(d: Mapping[str, Any]) -> str:
         f"{len(d['repairs'])} measured on the way",
         f"test accuracy {found['accuracy']:.1%}, {found['parameters']} parameters, {found['macs'] / 1e6:.1f} M MACs",
         found["text"],
+        d["rebuild"],
     ]
     if d["random"]:
         best = max(d["random"], key=lambda rival: rival["validation_accuracy"])

@@ -67,27 +67,30 @@ class EvolutionSearcher:
 
     def __call__(self, problem: Problem) -> Found:
         """Return the best network asked about."""
-        start, rng, queries = perf_counter(), np.random.default_rng(problem.seed), Queries(problem, self.queries)
+        start, queries = perf_counter(), Queries(problem, self.queries)
+        self.ask(queries)
+        return queries.found(perf_counter() - start)
+
+    def ask(self, queries: Queries) -> None:
+        """Use up the queries, or end where no network is left to ask about."""
+        rng = np.random.default_rng(queries.problem.seed)
         fresh = queries.draws(rng)
         queries.ask(islice(fresh, self.population))
         alive = list(queries.known.values())
         while queries.left and alive:
             born: list[Query] = []
             for _ in range(1 if self.survival == "ageing" else self.population):
-                child = self._child(problem, queries, alive, rng) or self._stranger(queries, fresh)
+                child = self._child(queries, alive, rng) or _stranger(queries, fresh)
                 if child is None or not queries.left:
                     break
                 born.append(queries(child))
             if not born:
                 break
             alive = self._survivors(queries, alive, born)
-        return queries.found(perf_counter() - start)
 
-    def _child(
-        self, problem: Problem, queries: Queries, alive: list[Query], rng: np.random.Generator
-    ) -> Architecture | None:
+    def _child(self, queries: Queries, alive: list[Query], rng: np.random.Generator) -> Architecture | None:
         """Return a child that may be asked about, or None where many in a row may not."""
-        space, parent = problem.space, self._choice(queries, alive, rng)
+        space, parent = queries.problem.space, self._choice(queries, alive, rng)
         for _ in range(_TRIES):
             one = parent()
             if self.survival == "ageing":
@@ -102,12 +105,7 @@ class EvolutionSearcher:
                 return child
         return None
 
-    def _stranger(self, queries: Queries, fresh: Iterator[Architecture]) -> Architecture | None:
-        return next((architecture for architecture in fresh if architecture not in queries.known), None)
-
-    def _choice(
-        self, queries: Queries, alive: list[Query], rng: np.random.Generator
-    ) -> Callable[[], Architecture]:
+    def _choice(self, queries: Queries, alive: list[Query], rng: np.random.Generator) -> Callable[[], Architecture]:
         """Return a function that chooses a parent."""
         if self.survival == "best":
             ranked = sorted(alive, key=queries.merit, reverse=True)
@@ -118,9 +116,11 @@ class EvolutionSearcher:
         else:
             rank = {query: -queries.merit(query) for query in alive}
         size = min(self.tournament, len(alive))
-        return lambda: min(
-            (alive[i] for i in rng.choice(len(alive), size, replace=False)), key=lambda query: rank[query]
-        ).architecture
+        return lambda: (
+            min(
+                (alive[i] for i in rng.choice(len(alive), size, replace=False)), key=lambda query: rank[query]
+            ).architecture
+        )
 
     def _survivors(self, queries: Queries, alive: list[Query], born: list[Query]) -> list[Query]:
         if self.survival == "ageing":
@@ -128,6 +128,10 @@ class EvolutionSearcher:
         if self.survival == "nsga2":
             return by_fronts(alive + born)[: self.population]
         return sorted(alive + born, key=queries.merit, reverse=True)[: self.population]
+
+
+def _stranger(queries: Queries, fresh: Iterator[Architecture]) -> Architecture | None:
+    return next((architecture for architecture in fresh if architecture not in queries.known), None)
 
 
 def by_fronts(queries: list[Query]) -> list[Query]:

@@ -17,7 +17,6 @@ import numpy as np
 
 from ...errors import TargetError, UsageError
 from ...spaces.architecture import Architecture
-from ...spaces.space import SearchSpace
 from ..evaluator import Trained, train
 from ..method import Found, Problem
 from ..moves import within

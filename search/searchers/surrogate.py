@@ -1,14 +1,15 @@
 """Surrogate search: the accuracies asked for teach a model that says where to ask next.
 
 A Gaussian process on features of the network's graph learns the accuracies (their ranks, as normal scores: one bad
-network must not set the scale). The networks asked about next have the largest *expected improvement* on the best that
-is likely within the target, times the *chance to be within it*, which is read off the latency predictor's residuals.
-So a network near the target is not lost to a predictor's interval, and one far above it is never asked about.
+network must not set the scale). The networks asked about next have the largest *expected improvement* on the best one
+known, times the *chance to be within it*, which is read off the latency predictor's residuals.
+Networks more likely above the target than within it are left out: tried with smaller chances, the best of them were
+asked about, were above it together, and had used up the queries.
 
 References:
     Jones et al., *Efficient global optimization*, 1998 (expected improvement); Gardner et al., *Bayesian optimization
-    with inequality constraints*, ICML 2014; White et al., *BANANAS*, arXiv:1910.11858 (features of the graph, candidates
-    by mutation of the best); Salinas et al., *A quantile-based approach for hyperparameter transfer learning*, ICML
+    with inequality constraints*, ICML 2014; White et al., *BANANAS*, arXiv:1910.11858 (features of the graph, mutants
+    of the best as candidates); Salinas et al., *A quantile-based approach for hyperparameter transfer learning*, ICML
     2020 (normal scores).
 """
 
@@ -17,8 +18,8 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,7 @@ from ..method import Found, Problem
 from ..moves import mutated, neighbours
 from ..queries import Queries
 
-LEAST_CHANCE = 0.02  # to be within the target, below which a network is not looked at
-LIKELY = 0.5  # chance from which a network known is one to improve on
+LIKELY = 0.5  # chance to be within the target, below which a network is not looked at
 _BEST, _MUTANTS, _RANDOM = 10, 40, 500  # of a space too large to go through: whose relatives are looked at, and others
 
 
@@ -42,31 +42,36 @@ class SurrogateSearcher:
 
     Attributes:
         queries: networks whose accuracy is asked for, where the problem does not say how many.
-        first: of them random.
-        batch: asked about before the model is learnt anew.
+        first: share of them that are random.
+        rounds: how often the model is learnt, for as many of the others each time.
     """
 
     queries: int = 100
-    first: int = 20
-    batch: int = 5
+    first: float = 0.2
+    rounds: int = 8
 
     def __post_init__(self) -> None:
-        if self.first < 2 or self.batch < 1:
-            raise UsageError(f"first={self.first}, batch={self.batch}; allowed: first from 2, batch from 1")
+        if not 0 < self.first < 1 or self.rounds < 1:
+            raise UsageError(
+                f"first={self.first}, rounds={self.rounds}; allowed: a share between 0 and 1, rounds from 1"
+            )
 
     def __call__(self, problem: Problem) -> Found:
         """Return the best network asked about."""
         start, rng, queries = perf_counter(), np.random.default_rng(problem.seed), Queries(problem, self.queries)
-        queries.ask(islice(queries.draws(rng), self.first))
+        queries.ask(islice(queries.draws(rng), max(2, round(self.first * queries.budget))))
+        batch = ceil(queries.left / self.rounds)
         members, model = queries.members(), _Surrogate(problem)
         while queries.left and len(queries.known) >= 2:
             pool = self._pool(problem, queries, members, rng)
+            if not pool:
+                break
             order = np.argsort(-model.gain(queries, pool), kind="stable")
             chosen = (pool[i] for i in order if is_connected(problem.space, pool[i]))
-            before = len(queries.known)
-            queries.ask(islice(chosen, self.batch))
-            if len(queries.known) == before:
-                break
+            left = queries.left
+            queries.ask(islice(chosen, batch))
+            if queries.left == left:
+                break  # nothing connects input and output any more
         return queries.found(perf_counter() - start)
 
     def _pool(
@@ -80,34 +85,23 @@ class SurrogateSearcher:
             near += [mutated(space, q.architecture, rng, rate=0.1) for q in ranked for _ in range(_MUTANTS)]
             members = [*dict.fromkeys([*near, *islice(queries.draws(rng), _RANDOM)])]
         chance = problem.chance(problem.predict()(members))
-        return [a for a, p in zip(members, chance, strict=True) if p >= LEAST_CHANCE and a not in queries.known]
+        return [a for a, p in zip(members, chance, strict=True) if p >= LIKELY and a not in queries.known]
 
 
 class _Surrogate:
-    """The model of one search; hyperparameters are gone on from."""
+    """What the accuracies known say of the others."""
 
     def __init__(self, problem: Problem) -> None:
-        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-        space = problem.space
         self.problem = problem
-        self.encoding = "compiled" if "compiled" in space.graph_encodings else "counts"
-        self.kernel: Any = None
-        self._matern = lambda d: (
-            ConstantKernel(1.0, (1e-2, 1e2)) * Matern(d**0.5, (d**0.5 / 20, d**0.5 * 20), nu=2.5)
-            + WhiteKernel(0.1, (1e-3, 1.0))
-        )
+        self.encoding = "compiled" if "compiled" in problem.space.graph_encodings else "counts"
 
     def gain(self, queries: Queries, pool: list[Architecture]) -> NDArray[np.float64]:
         """Return ``(n,)``: expected improvement of the normal score, times the chance to be within the target."""
         known, problem = list(queries.known.values()), self.problem
         merit = np.array([queries.merit(query) for query in known])
-        chance_known = problem.chance(np.array([query.predicted_ms for query in known]))
         score = norm.ppf(rankdata(merit) / (len(merit) + 1))
-        likely = chance_known >= LIKELY
-        best = score[likely].max() if likely.any() else score.min()
         mean, sd = self._posterior([query.architecture for query in known], score, pool)
-        z = (mean - best) / np.maximum(sd, 1e-9)
+        z = (mean - score.max()) / np.maximum(sd, 1e-9)
         expected = sd * (z * norm.cdf(z) + norm.pdf(z))
         return expected * problem.chance(problem.predict()(pool))
 
@@ -116,13 +110,16 @@ class _Surrogate:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
         X = self.problem.space.encode([*known, *pool], self.encoding).astype(float)
         spread = X[: len(known)].std(axis=0)
         Z = (X[:, spread > 0] - X[: len(known), spread > 0].mean(axis=0)) / spread[spread > 0]
         if not Z.shape[1]:
             return np.zeros(len(pool)), np.ones(len(pool))  # networks that no feature tells apart
-        model = GaussianProcessRegressor(self._matern(Z.shape[1]), normalize_y=True)
+        usual = Z.shape[1] ** 0.5  # distance of two networks, give or take
+        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(usual, (usual / 20, usual * 20), nu=2.5)
+        model = GaussianProcessRegressor(kernel + WhiteKernel(0.1, (1e-3, 1.0)), normalize_y=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a rate at its bound is as good as any beyond
             model.fit(Z[: len(known)], score)
