@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
+from ..errors import UsageError
 from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.saved import ARCHITECTURE, architecture_json, rebuild_line
@@ -163,6 +164,8 @@ def search_table(
         TargetError: even the smallest network is predicted above the target (before any query).
         UsageError: the method trains networks, or a budget below 1.
     """
+    if lookups < 1:
+        raise UsageError(f"lookups={lookups}; allowed: from 1, what is found is always looked up")
     predict = predict_with(module, space, encoding)
     table = feasibility(space, predict, np.random.default_rng(seed), target_ms=target_ms)
     table.check()

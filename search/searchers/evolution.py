@@ -96,9 +96,8 @@ class EvolutionSearcher:
             if self.survival == "ageing":
                 child = mutated(space, one, rng)
             elif self.survival == "best":
-                child = mutated(space, one, rng, rate=self.rate) if rng.random() < 0.5 else crossed(
-                    space, one, parent(), rng
-                )  # fmt: skip
+                mutant = rng.random() < 0.5
+                child = mutated(space, one, rng, rate=self.rate) if mutant else crossed(space, one, parent(), rng)
             else:
                 child = mutated(space, crossed(space, one, parent(), rng), rng, rate=self.rate)
             if queries.may_ask(child):
@@ -107,20 +106,16 @@ class EvolutionSearcher:
 
     def _choice(self, queries: Queries, alive: list[Query], rng: np.random.Generator) -> Callable[[], Architecture]:
         """Return a function that chooses a parent."""
-        if self.survival == "best":
-            ranked = sorted(alive, key=queries.merit, reverse=True)
-            parents = ranked[: max(2, round(_PARENTS * len(ranked)))]
-            return lambda: parents[int(rng.integers(len(parents)))].architecture
-        if self.survival == "nsga2":
-            rank = {query: place for place, query in enumerate(by_fronts(alive))}
-        else:
-            rank = {query: -queries.merit(query) for query in alive}
-        size = min(self.tournament, len(alive))
-        return lambda: (
-            min(
-                (alive[i] for i in rng.choice(len(alive), size, replace=False)), key=lambda query: rank[query]
-            ).architecture
-        )
+        order = by_fronts(alive) if self.survival == "nsga2" else sorted(alive, key=queries.merit, reverse=True)
+        parents = max(2, round(_PARENTS * len(order)))
+
+        def choose() -> Architecture:
+            if self.survival == "best":
+                return order[int(rng.integers(min(parents, len(order))))].architecture
+            rivals = rng.choice(len(order), min(self.tournament, len(order)), replace=False)
+            return order[int(rivals.min())].architecture
+
+        return choose
 
     def _survivors(self, queries: Queries, alive: list[Query], born: list[Query]) -> list[Query]:
         if self.survival == "ageing":

@@ -33,7 +33,7 @@ from ..moves import mutated, neighbours
 from ..queries import Queries
 
 LIKELY = 0.5  # chance to be within the target, below which a network is not looked at
-_BEST, _MUTANTS, _RANDOM = 10, 40, 500  # of a space too large to go through: whose relatives are looked at, and others
+_BEST, _MUTANTS, _RANDOM = 10, 20, 200  # of a space too large to go through: whose relatives are looked at, and others
 
 
 @dataclass(frozen=True)
@@ -124,4 +124,4 @@ class _Surrogate:
             warnings.simplefilter("ignore", ConvergenceWarning)  # a rate at its bound is as good as any beyond
             model.fit(Z[: len(known)], score)
         mean, sd = model.predict(Z[len(known) :], return_std=True)[:2]
-        return np.asarray(mean), np.asarray(sd)
+        return np.asarray(mean, float), np.asarray(sd, float)
