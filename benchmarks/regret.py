@@ -30,7 +30,7 @@ from tempograd.data.table import read_accuracies, read_table
 from tempograd.errors import TargetError
 from tempograd.search.tabular import search_table
 from tempograd.search.task import TableTask
-from tempograd.verbs.latency_model import learn_latency
+from tempograd.verbs.tabular import learn_latency
 
 ACCURACY = "acc_cifar100_test200"
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from inspect import signature
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ..predictor.saved import load
 from ..profiler.plan import Items, named
 from ..profiler.verify import measure as verify
 from ..search.evaluator import Training
+from ..search.method import Method
 from ..search.result import SearchResult, verdict_of
 from ..search.run import Options
 from ..search.run import search as run
@@ -117,7 +119,7 @@ def search(
             f"{predictor} holds the model {kept.model}, which has no gradient; fit gp, mlp or ridge to search"
         )
     encoding = kept.binding.encoding
-    recipe = registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
+    recipe = _recipe(method, epochs, queries)
     images = load_task(task, seed=seed)
     torch.set_num_threads(train_threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -176,6 +178,16 @@ def search(
     document = json.loads((out / "result.json").read_text())
     code = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}[result.verdict]
     return Outcome(document, _search_text(document), code)
+
+
+def _recipe(method: str, epochs: int | None, queries: int | None) -> Method:
+    """Return the method that a spec names; a flag that it would not hear is refused."""
+    takes = signature(registry.load("method", registry.parse_spec(method)[0])).parameters
+    given = {"--epochs": (epochs, {"epochs"}), "--queries": (queries, {"queries", "networks"})}
+    for flag, (value, names) in given.items():
+        if value is not None and names.isdisjoint(takes):
+            raise UsageError(f"{flag} {value}: {method} has none; its arguments are {', '.join(takes)}")
+    return registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
 
 
 def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
