@@ -73,6 +73,8 @@ class EvolutionSearcher:
 
     def ask(self, queries: Queries) -> None:
         """Use up the queries, or end where no network is left to ask about."""
+        if self.survival == "nsga2":
+            by_fronts([])  # what it needs is missed now, not after the first networks are trained
         rng = np.random.default_rng(queries.problem.seed)
         fresh = queries.draws(rng)
         queries.ask(islice(fresh, self.population))
@@ -142,7 +144,7 @@ def by_fronts(queries: list[Query]) -> list[Query]:
         raise UsageError("evolution sorts with pymoo: pip install 'tempograd[evolution]'") from error
     costs = np.array([[-query.accuracy, query.predicted_ms] for query in queries])
     order: list[int] = []
-    for front in NonDominatedSorting().do(costs):
+    for front in NonDominatedSorting().do(costs) if queries else ():
         crowding = calc_crowding_distance(costs[front])
         order += [int(i) for i in front[np.argsort(-crowding, kind="stable")]]
     return [queries[i] for i in order]
