@@ -221,19 +221,24 @@ def evaluate(
 def search(
     space: Space,
     out: Annotated[Path, typer.Option(help="Directory for the result.")],
-    predictor: Annotated[Path | None, typer.Option(help="Directory written by fit; not needed with --cost.")] = None,
+    predictor: Annotated[
+        Path | None, typer.Option(help="Directory written by fit; not needed with --cost or a table.")
+    ] = None,
     cost: Annotated[
         str | None, typer.Option(help="predictor, table, flops or parameters; or shares: 0.7*predictor+0.3*flops.")
     ] = None,
     target_ms: Annotated[
-        float | None, typer.Option(help="Latency that the network must not exceed, as measured.")
+        list[float] | None,
+        typer.Option(help="Latency that the network must not exceed, as measured; repeatable, one result each."),
     ] = None,
     lam: Annotated[float | None, typer.Option(help="Instead of a target: the fixed weight of latency.")] = None,
     upper_bound: Annotated[
         bool, typer.Option("--upper-bound", help="Follow the upper end of the predictor's interval.")
     ] = False,
     method: Annotated[str, typer.Option(help="Search method; see tempograd methods.")] = "la_darts",
-    task: Annotated[str, typer.Option(help="digits, synthetic, fashion_mnist:PATH or cifar10:PATH.")] = "digits",
+    task: Annotated[
+        str, typer.Option(help="digits, synthetic, fashion_mnist:PATH, cifar10:PATH or table:FILE:COLUMN.")
+    ] = "digits",
     device: Device = "local",
     store: Annotated[Path | None, typer.Option(help="Store to measure into; by default the predictor's own.")] = None,
     plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
@@ -242,6 +247,16 @@ def search(
     train_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training what was found.")] = None,
     train_threads: Annotated[int, typer.Option(min=1, help="Threads of torch; one is fastest for small nets.")] = 1,
     random: Annotated[int, typer.Option(min=0, help="Networks of the random baseline, same budget each.")] = 4,
+    queries: Annotated[
+        int | None, typer.Option(help="Networks whose accuracy may be asked for, by methods that ask.")
+    ] = None,
+    supernet: Annotated[
+        Path | None, typer.Option(help="File of a supernet that serves every target; written if it is not there.")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="In place of a device: table:FILE:COLUMN, where the found network is looked up.")
+    ] = None,
+    latency_rows: Annotated[int | None, typer.Option(help="Rows of that table to learn latency from; 900.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -250,11 +265,14 @@ def search(
 
     with _progress() as (progress, stop):
         result = verb.search(
-            space, predictor, out, cost=cost, target_ms=target_ms, lam=lam, upper_bound=upper_bound, method=method,
+            space, predictor, out, cost=cost, target_ms=target_ms or None, lam=lam, upper_bound=upper_bound,
+            method=method,
             task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
-            train_threads=train_threads, random=random, seed=seed, command=_command(), progress=progress, stop=stop,
+            train_threads=train_threads, random=random, queries=queries, supernet=supernet, latency=latency,
+            latency_rows=latency_rows, seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
-    _show(as_json, result.document, result.text, f"tempograd report {out} --out report.html", result.exit_code)
+    one = out if "results" not in result.document else out / f"{min(target_ms or ()):g}-ms"
+    _show(as_json, result.document, result.text, f"tempograd report {one} --out report.html", result.exit_code)
 
 
 @app.command(epilog="Example: tempograd methods --space routed")

@@ -57,12 +57,7 @@ def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
         UnknownNameError: no such column.
     """
     path = Path(path)
-    try:
-        table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise InputRefusedError(
-            f"cannot read {path}: {error}. It must be Parquet, or CSV with the ending .csv"
-        ) from error
+    table = _file(path)
     y_ms = _numbers(table, column, path)
     wrong = (y_ms <= 0) | np.isinf(y_ms)
     measured = np.isfinite(y_ms) & ~wrong
@@ -80,6 +75,42 @@ def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
     rejected = tuple(f"row {row}: {y_ms[row]}" for row in np.flatnonzero(wrong))
     remark = _unit_remark(space, architectures, latencies)
     return Table(architectures, latencies, int(np.isnan(y_ms).sum()), rejected, conflicting, remark)
+
+
+def read_accuracies(path: Path | str, space: SearchSpace, column: str) -> dict[Architecture, float]:
+    """Read a column of accuracies of a table as ``read_table`` takes; return shares of the networks that have one.
+
+    Percent are told from shares by a value above 1. A network that stands there again has the mean.
+
+    Raises:
+        InputRefusedError: the file cannot be read, an architecture is not of this space, a value lies outside 0 to 100,
+            or there is none.
+        UnknownNameError: no such column.
+    """
+    path = Path(path)
+    table = _file(path)
+    values = _numbers(table, column, path)
+    known = np.isfinite(values)
+    odd = np.flatnonzero(known & ((values < 0) | (values > 100)))
+    if len(odd) or not known.any():
+        what = f"row {odd[0]} has {values[odd[0]]:g}" if len(odd) else "every row is empty"
+        raise InputRefusedError(f"{path}: {what} in {column}; an accuracy is a share or percent: name another column")
+    shares = values[known] / (100 if values[known].max() > 1 else 1)
+    rows: dict[Architecture, list[float]] = {}
+    for architecture, share in zip(
+        _architectures(table.filter(pa.array(known)), space, path), shares.tolist(), strict=True
+    ):
+        rows.setdefault(architecture, []).append(share)
+    return {architecture: float(np.mean(found)) for architecture, found in rows.items()}
+
+
+def _file(path: Path) -> pa.Table:
+    try:
+        return pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise InputRefusedError(
+            f"cannot read {path}: {error}. It must be Parquet, or CSV with the ending .csv"
+        ) from error
 
 
 def _merged(

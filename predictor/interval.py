@@ -89,3 +89,17 @@ class Conformal:
         widths = np.array([group.log_half_width(coverage) for group in groups])
         factor = np.exp(widths[np.searchsorted(edges, p)])
         return p / factor, p * factor
+
+    def share_within(self, p_ms: npt.ArrayLike, limit_ms: float) -> Array:
+        """Return ``(n,)``: how likely networks predicted at ``p_ms (n,)`` are to have at most ``limit_ms``.
+
+        It is the share of calibration networks that were at most so much slower than predicted, errors either way
+        taken to be as frequent.
+        """
+        p = np.asarray(p_ms, float)
+        edges, groups = self.groups
+        room = np.log(limit_ms / p)
+        group = np.searchsorted(edges, p)
+        known = [np.asarray(part.residuals) for part in groups]
+        below = np.stack([np.searchsorted(r, np.abs(room), side="right") / (len(r) + 1) for r in known])
+        return (1 + np.sign(room) * below[group, np.arange(len(p))]) / 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class Feasibility:
     target_ms: float | None
     share_within_target: float | None
     smallest: Architecture
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers, JSON-ready."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "smallest"}
 
     def check(self) -> None:
         """Raise TargetError if even the smallest network is predicted above the target."""

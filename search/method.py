@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import MismatchError, UsageError
+from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .cost import CostModel, PredictorCost
@@ -23,8 +25,8 @@ from .deriver import Scores
 from .evaluator import Training
 from .moves import Predict
 from .progress import Progress, silent
-from .task import Task
-from .trace import Trace
+from .task import TableTask, Task
+from .trace import Query, Trace
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Problem:
         seed: of everything random.
         compute: torch device on which networks are trained, such as ``cpu`` or ``cuda``.
         checkpoint: file to save to after every epoch, and to go on from if it is there.
+        supernet: file for weights that do not depend on the target: written once, and taken from there by a search
+            for another target.
+        queries: how many networks' accuracy may be asked for; None for the method's own number.
+        conformal: residuals of the predictor, by which a prediction becomes a chance to be within the target.
         progress: told what is done.
     """
 
@@ -51,7 +57,7 @@ class Problem:
     proxy: SearchSpace
     module: nn.Module | CostModel
     encoding: str | None
-    task: Task
+    task: Task | TableTask
     target_ms: float | None
     lam: float | None
     reference_ms: float
@@ -59,6 +65,9 @@ class Problem:
     seed: int = 0
     compute: str = "cpu"
     checkpoint: Path | None = None
+    supernet: Path | None = None
+    queries: int | None = None
+    conformal: Conformal | None = None
     progress: Progress = silent
 
     def __post_init__(self) -> None:
@@ -66,14 +75,28 @@ class Problem:
             raise UsageError(f"target_ms={self.target_ms}, lam={self.lam}; give exactly one of the two")
         if self.proxy.sites != self.space.sites or self.proxy.rules != self.space.rules:
             raise MismatchError(f"proxy {self.proxy.spec} has other sites than {self.space.spec}; use the same space")
+        if self.queries is not None and self.queries < 1:
+            raise UsageError(f"queries={self.queries}; allowed: from 1, the networks whose accuracy may be asked for")
 
     def predict(self) -> Predict:
         """Return the predictor as a function of architectures."""
+        return self._predict
+
+    @cached_property
+    def _predict(self) -> Predict:
         return predict_with(self.module, self.space, self.encoding)
 
     def price(self, cost: Callable[[nn.Module, SearchSpace, str | None], CostModel]) -> CostModel:
         """Return the cost of the problem; ``cost`` makes one of a predictor."""
         return cost(self.module, self.space, self.encoding) if isinstance(self.module, nn.Module) else self.module
+
+    def chance(self, predicted_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``(n,)``: how likely networks of these predictions are within the target; 1 where there is none."""
+        if self.target_ms is None:
+            return np.ones(len(predicted_ms))
+        if self.conformal is None:
+            return (predicted_ms <= self.target_ms).astype(float)
+        return self.conformal.share_within(predicted_ms, self.target_ms)
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,8 @@ class Found:
         passes: images that went forward and backward through a network.
         seconds: wall time.
         feed: how the law was shown to the predictor, if it was.
+        queries: the accuracies asked for, in order.
+        candidates: ``architecture`` and what to take where it is measured above the target, best first.
     """
 
     architecture: Architecture
@@ -95,6 +120,8 @@ class Found:
     passes: int
     seconds: float
     feed: str | None = None
+    queries: tuple[Query, ...] = ()
+    candidates: tuple[Architecture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,15 +179,19 @@ class Method:
 
 
 def predict_with(module: nn.Module | CostModel, space: SearchSpace, encoding: str | None) -> Predict:
-    """Return a predictor, or any other cost, as a function from architectures to ``(n,)`` ms."""
+    """Return a predictor, or any other cost, as a function from architectures to ``(n,)`` ms that remembers."""
     cost = PredictorCost(module, space, encoding) if isinstance(module, nn.Module) else module
+    known: dict[Architecture, float] = {}
 
     def predict(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        with torch.no_grad():
-            if isinstance(cost, PredictorCost):
-                values = cost.predict(torch.from_numpy(space.encode(architectures, encoding)))
-            else:
-                values = cost(space.gates(architectures))
-            return values.double().cpu().numpy()
+        new = [architecture for architecture in dict.fromkeys(architectures) if architecture not in known]
+        if new:
+            with torch.no_grad():
+                if isinstance(cost, PredictorCost):
+                    values = cost.predict(torch.from_numpy(space.encode(new, encoding)))
+                else:
+                    values = cost(space.gates(new))
+            known.update(zip(new, values.double().tolist(), strict=True))
+        return np.array([known[architecture] for architecture in architectures], float)
 
     return predict

@@ -14,6 +14,8 @@ from .deriver import Scores, is_connected, score
 
 Predict = Callable[[Sequence[Architecture]], NDArray[np.float64]]  # (n,) ms
 
+_CHUNK = 256
+_BARREN = 20_000  # uniform draws without a network within the budget, before draws are walked down to it
 _NO_LOSS = 1e-6  # a change that costs no score: the largest saving goes first
 
 
@@ -75,6 +77,62 @@ def descend(
         if step is None:
             return
         current, latency_ms = near[step], float(predicted[step])
+
+
+def within(
+    space: SearchSpace, predict: Predict, limit_ms: float, rng: np.random.Generator
+) -> Iterator[tuple[Architecture, float]]:
+    """Yield different random networks with their predicted latency, none above a limit; ends when it finds no more.
+
+    They are uniform among those within the limit. Where 20,000 draws held none, 20 draws are walked down to it.
+    """
+    size, seen, barren = round(10 ** min(space.size_log10, 9)), set[Architecture](), 0
+    while len(seen) < size and barren < _BARREN:
+        sample = space.sample(min(_CHUNK, size), rng)
+        barren += len(sample)
+        for architecture, predicted_ms in zip(sample, predict(sample).tolist(), strict=True):
+            if architecture not in seen and predicted_ms <= limit_ms and is_connected(space, architecture):
+                barren = 0
+                yield architecture, predicted_ms
+            seen.add(architecture)
+    flat = np.zeros((len(space.sites), max(space.widths)))
+    for start in space.sample(min(20, size), rng):
+        if is_connected(space, start):
+            for architecture, predicted_ms in descend(space, start, predict, flat):
+                if predicted_ms <= limit_ms and architecture not in seen:
+                    seen.add(architecture)
+                    yield architecture, predicted_ms
+                    break
+
+
+def mutated(
+    space: SearchSpace, parent: Architecture, rng: np.random.Generator, *, rate: float | None = None
+) -> Architecture:
+    """Return a random single change, or with a rate a fresh draw at every site with that probability.
+
+    A site under a rule keeps or changes all sites of its rule together, so that the rule holds.
+    """
+    if rate is None:
+        near = neighbours(space, parent)
+        return near[int(rng.integers(len(near)))]
+    (fresh,) = space.sample(1, rng)
+    return _mixed(space, parent, fresh, rate, rng)
+
+
+def crossed(space: SearchSpace, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
+    """Return a child that takes each site from either parent; sites under one rule come from the same."""
+    return _mixed(space, one, other, 0.5, rng)
+
+
+def _mixed(
+    space: SearchSpace, one: Architecture, other: Architecture, share: float, rng: np.random.Generator
+) -> Architecture:
+    """Return an architecture with a share of its sites, by groups under a rule, from the other."""
+    group = {name: rule.sites[0] for rule in space.rules for name in rule.sites}
+    taken = {name: rng.random() < share for name in dict.fromkeys(group.get(s.name, s.name) for s in space.sites)}
+    pairs = zip(space.sites, one.choices, other.choices, strict=True)
+    mixed = ((b if (taken[group.get(site.name, site.name)] and b >= 0) or a < 0 else a) for site, a, b in pairs)
+    return space.architecture(max(choice, 0) for choice in mixed)  # a site that comes in anew takes its first option
 
 
 def _unused(space: SearchSpace, rule: KeepInputs, architecture: Architecture) -> list[int]:

@@ -4,15 +4,17 @@
 
     result.json           everything below the figures of a report, schema 1
     architecture.json     the network by its choices
-    network.onnx          trained, weights embedded, measured latency in the metadata
+    network.onnx          trained, weights embedded; latency, interval, verdict and device in the metadata
     weights.safetensors   the trained weights by ``node.weight``
+
+``tempograd.spaces.saved.load_network`` builds the network from the folder; ``result.json`` has the line of Python.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
@@ -21,11 +23,12 @@ from typing import Any, Literal
 
 from ..devices.measurement import Measurement
 from ..spaces.architecture import Architecture
+from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, rebuild_line
 from ..spaces.space import SearchSpace
 from .evaluator import Trained
 from .feasibility import Feasibility
 from .repair import Step
-from .trace import Trace
+from .trace import Query, Trace
 
 SCHEMA = 1
 Verdict = Literal["pass", "fail", "unreliable", "measured"]
@@ -55,6 +58,7 @@ class SearchResult:
         rivals: the random baseline.
         trace: one row an epoch.
         seconds: wall time of the stages.
+        queries: the accuracies asked for on the way, by a method that asks.
     """
 
     space: SearchSpace
@@ -74,6 +78,7 @@ class SearchResult:
     rivals: list[Rival]
     trace: Trace
     seconds: dict[str, float]
+    queries: tuple[Query, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -97,7 +102,8 @@ class SearchResult:
         extra = dict(provenance or {})
         predictor = extra.pop("predictor", {}) | {"feed": self.feed}
         measured = [*self.steps, *(rival.step for rival in self.rivals)]
-        table = self.feasibility
+        if self.queries:
+            extra["queries"] = asked(self.queries)
         return {
             "schema": SCHEMA,
             "space": self.space.spec,
@@ -108,17 +114,11 @@ class SearchResult:
             "target_ms": self.target_ms,
             "lam": self.lam,
             "predictor": predictor,
-            "feasibility": {
-                "smallest_ms": table.smallest_ms,
-                "median_ms": table.median_ms,
-                "largest_ms": table.largest_ms,
-                "target_ms": table.target_ms,
-                "share_within_target": table.share_within_target,
-            },
+            "feasibility": self.feasibility.to_json(),
             "found": self._found(),
             "verdict": self.verdict,
             "repairs": [
-                _named(self.space, step)
+                named(self.space, step.architecture, step.predicted_ms)
                 | {"measured_ms": _finite(step.measurement.latency_ms), "verdict": step.measurement.verdict}
                 for step in self.steps
             ],
@@ -139,20 +139,16 @@ class SearchResult:
         directory.mkdir(parents=True, exist_ok=True)
         arrays = self.trained.network.arrays()
         graph = self.space.network_graph(self.architecture)
-        model = to_onnx(graph, arrays, metadata=self._metadata())
+        extra = dict(provenance or {})
+        model = to_onnx(graph, arrays, metadata=self._metadata(extra.get("device", {})))
         (directory / "network.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        save_file(arrays, directory / "weights.safetensors")
-        architecture = {
-            "space": self.space.spec,
-            "choices": list(self.architecture.choices),
-            "text": self.space.format(self.architecture),
-        }
-        _write_json(directory / "architecture.json", architecture)
-        _write_json(directory / "result.json", self.to_json(provenance))
+        save_file(arrays, directory / WEIGHTS)
+        write_json(directory / ARCHITECTURE, architecture_json(self.space, self.architecture))
+        write_json(directory / "result.json", self.to_json(extra | {"rebuild": rebuild_line(directory)}))
 
     def _found(self) -> dict[str, Any]:
         graph = self.space.network_graph(self.architecture)
-        return _named(self.space, self.found) | {
+        return named(self.space, self.architecture, self.found.predicted_ms) | {
             "predicted_low_ms": None if self.predicted_low_ms is None else _finite(self.predicted_low_ms),
             "predicted_high_ms": None if self.predicted_high_ms is None else _finite(self.predicted_high_ms),
             "measured": _measured(self.found.measurement),
@@ -164,7 +160,7 @@ class SearchResult:
 
     def _rival(self, rival: Rival) -> dict[str, Any]:
         measured = _measured(rival.step.measurement)
-        return _named(self.space, rival.step) | {
+        return named(self.space, rival.step.architecture, rival.step.predicted_ms) | {
             "accuracy": rival.trained.accuracy,
             "validation_accuracy": rival.trained.validation_accuracy,
             "measured_ms": measured["latency_ms"],
@@ -173,13 +169,16 @@ class SearchResult:
             "verdict": measured["verdict"],
         }
 
-    def _metadata(self) -> dict[str, str]:
+    def _metadata(self, device: Mapping[str, Any]) -> dict[str, str]:
         measured = _measured(self.found.measurement)
         numbers = {f"measured_{key}": str(measured[key]) for key in ("latency_ms", "low_ms", "high_ms", "verdict")}
         return numbers | {
             "space": self.space.spec,
             "architecture": self.space.format(self.architecture),
+            "verdict": self.verdict,
+            "target_ms": str(self.target_ms),
             "device": self.found.measurement.fingerprint_id,
+            "device_fingerprint": json.dumps(device, sort_keys=True),
             "predicted_latency_ms": str(self.found.predicted_ms),
             "task": self.task,
             "test_accuracy": str(self.trained.accuracy),
@@ -213,9 +212,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _named(space: SearchSpace, step: Step) -> dict[str, Any]:
-    architecture = step.architecture
-    return {"key": architecture.key, "text": space.format(architecture), "predicted_ms": step.predicted_ms}
+def asked(queries: Sequence[Query]) -> dict[str, Any]:
+    """Return queries as columns, JSON-ready, in the order they were asked."""
+    columns = {name: [getattr(query, name) for query in queries] for name in ("accuracy", "predicted_ms")}
+    return {"used": len(queries), "key": [query.architecture.key for query in queries]} | columns
+
+
+def named(space: SearchSpace, architecture: Architecture, predicted_ms: float) -> dict[str, Any]:
+    """Return how an architecture is named in a result."""
+    return {"key": architecture.key, "text": space.format(architecture), "predicted_ms": predicted_ms}
 
 
 def _measured(measurement: Measurement) -> dict[str, Any]:
@@ -246,7 +251,8 @@ def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a file whole or not at all."""
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
     partial.replace(path)

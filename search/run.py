@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .cost import CostModel
@@ -19,11 +20,12 @@ from .evaluator import Training, train
 from .feasibility import feasibility
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
-from .repair import Measure, Repair, Step
+from .repair import Measure, Repair, Step, upper_ms
 from .result import Rival, SearchResult, verdict_of
 from .searchers.random import random_search
 from .task import Task
 
+_CANDIDATES = 12  # networks of a search that asked for accuracies that are measured before repair has to help
 Interval = Callable[[Sequence[Architecture]], tuple[NDArray[Any], NDArray[Any]]]  # (n,) low, (n,) high in ms
 
 
@@ -38,6 +40,8 @@ class Options:
         seed: of everything random.
         compute: torch device for training, such as ``cpu`` or ``cuda``.
         checkpoint: file that the search saves to after every epoch and goes on from.
+        supernet: file for weights that serve every target.
+        queries: networks whose accuracy a method that asks may ask for; None for its own number.
     """
 
     training: Training = field(default_factory=Training)
@@ -46,6 +50,8 @@ class Options:
     seed: int = 0
     compute: str = "cpu"
     checkpoint: Path | None = None
+    supernet: Path | None = None
+    queries: int | None = None
 
 
 def search(
@@ -59,6 +65,7 @@ def search(
     target_ms: float | None = None,
     lam: float | None = None,
     predict_interval: Interval | None = None,
+    conformal: Conformal | None = None,
     proxy: SearchSpace | None = None,
     options: Options | None = None,
     progress: Progress = silent,
@@ -75,6 +82,7 @@ def search(
         target_ms: budget; exactly one of ``target_ms`` and ``lam`` is given.
         lam: weight of latency relative to the space's median network.
         predict_interval: the predictor's interval.
+        conformal: the predictor's residuals, for methods that weigh the chance to meet the target.
         proxy: smaller space of the same sites, whose supernet is trained in place of the space's.
         options: training, seed and the rest.
         progress: told what is done.
@@ -103,6 +111,9 @@ def search(
         seed=options.seed,
         compute=options.compute,
         checkpoint=options.checkpoint,
+        supernet=options.supernet,
+        queries=options.queries,
+        conformal=conformal,
         progress=progress,
     )
     table.check()
@@ -147,6 +158,7 @@ def search(
         rivals=rivals,
         trace=found.trace,
         seconds=seconds,
+        queries=found.queries,
     )
 
 
@@ -154,12 +166,33 @@ def _measured(problem: Problem, found: Found, measure: Measure, *, repair: bool)
     """Return every architecture measured on the way, and the one kept."""
     predict = problem.predict()
     if problem.target_ms is not None and repair:
+        steps, fits = _in_turn(problem, found, measure)
+        if fits:
+            return steps, steps[-1]
         state = Repair(problem.space, predict, measure, found.scores, problem.target_ms, progress=problem.progress)
         kept = state.run(found.architecture)
-        return state.steps, kept
+        return [*steps, *state.steps], kept
     (measurement,) = measure([found.architecture])
     kept = Step(found.architecture, float(predict([found.architecture])[0]), measurement)
     return [kept], kept
+
+
+def _in_turn(problem: Problem, found: Found, measure: Measure) -> tuple[list[Step], bool]:
+    """Measure the candidates of a search that asked for their accuracies, best first, until the last one fits.
+
+    What fits is measured once more: that number had no part in choosing it.
+    """
+    steps: list[Step] = []
+    target_ms, candidates = problem.target_ms or 0.0, found.candidates[:_CANDIDATES]
+    for candidate, predicted_ms in zip(candidates, problem.predict()(candidates).tolist(), strict=True):
+        first = Step(candidate, predicted_ms, *measure([candidate]))
+        steps.append(first)
+        problem.progress("candidates", len(steps), len(candidates), {"latency_ms": first.measurement.latency_ms})
+        if upper_ms(first.measurement) <= target_ms:
+            steps.append(Step(candidate, predicted_ms, *measure([candidate])))
+            if steps[-1].measurement.latency_ms <= target_ms:
+                return steps, True
+    return steps, False
 
 
 def _rivals(problem: Problem, kept: Step, seconds: float, networks: int | None, measure: Measure) -> list[Rival]:

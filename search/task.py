@@ -8,11 +8,14 @@
 ``fashion_mnist:PATH``   the four published idx files, gzipped or not
 ``cifar10:PATH``         the binary version, ``train``/``test`` folders of images by class, or Parquet files
 =======================  ========================================================================================
+
+A task may also be a column of a table that others published, ``table:FILE:COLUMN``: accuracies without images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import InputRefusedError, UnknownNameError, UsageError
+from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .images import Labelled, read_cifar10, read_fashion_mnist
 
@@ -105,6 +109,47 @@ class Task:
         return replace(
             self, **{key: _fitted(getattr(self, key), channels, (height, width)) for key in ("weights", "law", "test")}
         )
+
+
+@dataclass(frozen=True)
+class TableTask:
+    """Accuracies that are known already: of what is asked a search sees no more than it may.
+
+    Attributes:
+        name: file and column.
+        accuracies: shares, of the only networks there are.
+    """
+
+    name: str
+    accuracies: Mapping[Architecture, float]
+
+    def fitted(self, space: SearchSpace) -> Task:
+        """Refuse: there are no images.
+
+        Raises:
+            UsageError: always; the method trains networks.
+        """
+        raise UsageError(
+            f"{self.name} is a table without images, and this method trains networks of {space.name}; "
+            "use evolution, random_search, regularized_evolution or surrogate_search"
+        )
+
+
+def table_column(spec: str) -> tuple[Path, str] | None:
+    """Return file and column of ``table:FILE:COLUMN``, or None if the spec is no table; both may hold colons.
+
+    Raises:
+        UsageError: the spec begins so, but names no Parquet or CSV file with a column.
+
+    >>> table_column("table:nb201.parquet:help:gold_6226")
+    (PosixPath('nb201.parquet'), 'help:gold_6226')
+    """
+    if not spec.startswith("table:"):
+        return None
+    found = re.fullmatch(r"table:(.+?\.(?:parquet|csv)):(.+)", spec, re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"cannot read {spec!r}; write table:FILE:COLUMN, the file ending in .parquet or .csv")
+    return Path(found[1]), found[2]
 
 
 def load_task(spec: str, *, seed: int = 0, limit: int | None = None) -> Task:

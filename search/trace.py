@@ -1,4 +1,4 @@
-"""What happened in each epoch of a search."""
+"""What happened in each epoch of a search, or at each query."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ..errors import InputRefusedError
+from ..spaces.architecture import Architecture
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,21 @@ class Epoch:
     lam: float
     tau: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Query:
+    """One accuracy that was asked for, by training or in a table.
+
+    Attributes:
+        architecture: asked about.
+        predicted_ms: its latency as predicted.
+        accuracy: a share, on images that the search may see.
+    """
+
+    architecture: Architecture
+    predicted_ms: float
+    accuracy: float
 
 
 @dataclass

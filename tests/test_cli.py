@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -67,7 +68,13 @@ def test_the_network_found_is_measured_and_within_the_target(flow):
     assert result["verdict"] == "pass"
     assert result["found"]["measured"]["latency_ms"] <= result["target_ms"]
     assert result == json.loads((folder / "result" / "result.json").read_text())
-    assert (folder / "result" / "network.onnx").stat().st_size > 0
+    properties = {p.key: p.value for p in onnx.load(folder / "result" / "network.onnx").metadata_props}
+    assert float(properties["measured_latency_ms"]) == result["found"]["measured"]["latency_ms"]
+    assert {properties[f"measured_{key}"] for key in ("low_ms", "high_ms")} == {
+        str(result["found"]["measured"][key]) for key in ("low_ms", "high_ms")
+    }
+    assert (properties["verdict"], properties["measured_verdict"]) == ("pass", "ok")
+    assert json.loads(properties["device_fingerprint"])["id"] == result["device"]["id"] == properties["device"]
     assert "PASS" in (folder / "report.html").read_text()
 
 
@@ -219,6 +226,17 @@ def test_predictor_refuses_another_space_and_device(flow):
     assert "noise" in device.stderr
 
 
+def test_a_flag_that_the_method_would_not_hear_is_refused(flow):
+    folder, _ = flow
+    for flag, method in (("--queries", "la_darts"), ("--epochs", "random_search")):
+        done = tempograd(
+            "search", "--space", SPACE, "--predictor", folder / "predictor", "--device", DEVICE, "--target-ms", 1,
+            "--method", method, flag, 3, "--out", folder / "none",
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert f"{flag} 3: {method} has none" in done.stderr
+
+
 def test_a_target_that_no_network_meets_is_refused_before_training(flow):
     folder, _ = flow
     done = tempograd(
@@ -251,6 +269,44 @@ def test_a_search_that_cannot_be_is_refused_with_the_next_step(arguments, messag
     done = tempograd("search", "--space", SPACE, "--device", DEVICE, "--target-ms", 1, "--out", tmp_path, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_table_is_searched_and_what_leaves_is_built_by_a_line(tmp_path):
+    space = registry.create("space", "nasbench201")
+    choices = [a.choices for a in space.enumerate()][::20]
+    columns = {f"e{i}": [row[i] for row in choices] for i in range(6)}
+    columns["acc:test"] = [40.0 + 2 * sum(row) + row[1] * row[4] for row in choices]
+    columns["help:device"] = [1.0 + sum(row) + 0.1 * row[0] * row[3] for row in choices]
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    done = tempograd(
+        "search", "--space", "nasbench201", "--task", "table:table.parquet:acc:test", "--latency",
+        "table:table.parquet:help:device", "--target-ms", 12, "--queries", 12, "--latency-rows", 20, "--method",
+        "surrogate_search", "--out", "result", "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["verdict"] == "pass"
+    assert result["queries"]["used"] == 12
+    assert result["regret_points"] >= 0
+    line = [sys.executable, "-c", result["rebuild"]]
+    built = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert built.returncode == 0, built.stderr
+
+
+def test_several_targets_share_one_supernet(flow, tmp_path):
+    folder, done = flow
+    target_ms = json.loads(done["search"].stdout)["target_ms"]
+    both = tempograd(
+        "search", "--space", SPACE, "--predictor", folder / "predictor", "--device", DEVICE, "--task", "synthetic",
+        "--method", "ofa:largest=1,population=4", "--epochs", 1, "--queries", 8, "--train-epochs", 1, "--random", 0,
+        "--target-ms", target_ms, "--target-ms", 1.2 * target_ms, "--out", tmp_path / "result", "--json",
+    )  # fmt: skip
+    assert both.returncode == 0, both.stderr
+    results = json.loads(both.stdout)["results"]
+    assert [r["verdict"] for r in results] == ["pass", "pass"]
+    assert all(r["found"]["measured"]["latency_ms"] <= r["target_ms"] for r in results)
+    assert results[1]["seconds"]["search"] < results[0]["seconds"]["search"]  # the supernet was there
+    assert (tmp_path / "result" / "supernet.safetensors").exists()
 
 
 def test_a_data_set_leaves_with_its_card(flow, tmp_path):

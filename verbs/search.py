@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
+from inspect import signature
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ from torch import nn
 from .. import registry
 from ..data.store import Store
 from ..devices.measurement import Measurement
+from ..errors import UsageError
 from ..predictor.saved import load
 from ..profiler.plan import Items, named
 from ..profiler.verify import measure as verify
 from ..search.evaluator import Training
+from ..search.method import Method
 from ..search.result import SearchResult, verdict_of
 from ..search.run import Options
 from ..search.run import search as run
@@ -30,7 +34,9 @@ from ..spaces.export import to_onnx
 from .costs import priced
 from .fit import COVERAGE
 from .outcome import MISSED, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
+from .tabular import tabular
 
+SUPERNET = "supernet.safetensors"
 TRIES = 4  # measurements of the final network before a noisy one is taken for an answer
 
 
@@ -40,7 +46,7 @@ def search(
     out: Path,
     *,
     cost: str | None = None,
-    target_ms: float | None = None,
+    target_ms: float | Sequence[float] | None = None,
     lam: float | None = None,
     upper_bound: bool = False,
     method: str = "la_darts",
@@ -53,6 +59,10 @@ def search(
     train_epochs: int | None = None,
     train_threads: int = 1,
     random: int = 4,
+    queries: int | None = None,
+    supernet: Path | None = None,
+    latency: str | None = None,
+    latency_rows: int | None = None,
     seed: int = 0,
     command: str = "",
     progress: Progress = silent,
@@ -66,12 +76,48 @@ def search(
     predictor was learnt from, whose sentinel readings tell the device's states apart. Torch runs on ``train_threads``
     threads: the layers of a small supernet are so short that more of them spend their time waiting for each other, for
     seconds where another process wants a core.
+
+    Several targets are searched for one after the other, each into a folder of its own under ``out``. Weights that
+    serve every target (method ``ofa``) are trained once and kept in ``supernet``, by default a file in ``out``.
+
+    With ``task`` and ``latency`` as ``table:FILE:COLUMN`` a table that others published is searched, latency learnt
+    from ``latency_rows`` of its rows (900), ``queries`` of its accuracies asked for (100).
     """
+    if isinstance(target_ms, Sequence) and len(target_ms) == 1:
+        target_ms = target_ms[0]
+    on_table = latency is not None or task.startswith("table:")
+    if isinstance(target_ms, Sequence):
+        shared = supernet if supernet or on_table else out / SUPERNET
+        each = partial(
+            search, space, predictor, cost=cost, lam=lam, upper_bound=upper_bound, method=method, task=task,
+            device=device, store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
+            train_threads=train_threads, random=random, queries=queries, supernet=shared,
+            latency=latency, latency_rows=latency_rows, seed=seed, command=command, progress=progress, stop=stop,
+        )  # fmt: skip
+        return _together(
+            [(target, each(out / f"{target:g}-ms", target_ms=target)) for target in sorted(set(target_ms))]
+        )
+    if on_table:
+        given = {"predictor": predictor, "cost": cost, "lam": lam, "proxy": proxy, "epochs": epochs, "store": store,
+                 "train-epochs": train_epochs, "supernet": supernet}  # fmt: skip
+        odd = [f"--{name}" for name, value in given.items() if value is not None]
+        if odd or target_ms is None:
+            what = f"takes no {', '.join(odd)}" if odd else "needs --target-ms"
+            raise UsageError(f"a search on a table {what}: latency is learnt from its rows, and nothing is trained")
+        return tabular(
+            space, out, task=task, latency=latency or "", target_ms=target_ms, method=method,
+            queries=100 if queries is None else queries, rows=900 if latency_rows is None else latency_rows,
+            upper_bound=upper_bound, seed=seed, command=command, progress=progress, stop=stop,
+        )  # fmt: skip
+    if latency_rows is not None:
+        raise UsageError(
+            f"--latency-rows {latency_rows} is for a table; write --task and --latency as table:FILE:COLUMN"
+        )
     chosen, place, timing = space_of(space), device_of(device), named(plan)
     kept = None if predictor is None else load(predictor)
     if kept is not None:
         kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint)
-    recipe = registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
+    recipe = _recipe(method, epochs, queries)
     recipe.check(chosen, target_ms=target_ms, lam=lam)
     cost = cost or ("table" if kept is None or recipe.table_only else "predictor")
     images = load_task(task, seed=seed)
@@ -106,6 +152,7 @@ def search(
             _, low, high = kept.predict(rows, return_interval=True, coverage=COVERAGE)
             return low, high
 
+        learnt = isinstance(price.price, nn.Module)
         result = run(
             chosen,
             recipe,
@@ -115,13 +162,16 @@ def search(
             measure=networks,
             target_ms=target_ms,
             lam=lam,
-            predict_interval=interval if isinstance(price.price, nn.Module) else None,
+            predict_interval=interval if learnt else None,
+            conformal=kept.conformal if kept is not None and learnt and not upper_bound else None,
             proxy=space_of(proxy) if proxy else None,
             options=Options(
                 training=Training() if train_epochs is None else Training(epochs=train_epochs),
                 random_networks=random,
                 seed=seed,
                 checkpoint=out / "search.safetensors",
+                supernet=supernet or out / SUPERNET,
+                queries=queries,
             ),
             progress=told,
         )
@@ -142,6 +192,23 @@ def search(
     return Outcome(document, _search_text(document), code)
 
 
+def _recipe(method: str, epochs: int | None, queries: int | None) -> Method:
+    """Return the method that a spec names; a flag that it would not hear is refused."""
+    takes = signature(registry.load("method", registry.parse_spec(method)[0])).parameters
+    given = {"--epochs": (epochs, {"epochs"}), "--queries": (queries, {"queries", "networks"})}
+    for flag, (value, names) in given.items():
+        if value is not None and names.isdisjoint(takes):
+            raise UsageError(f"{flag} {value}: {method} has none; its arguments are {', '.join(takes)}")
+    return registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
+
+
+def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
+    """Return the outcomes of several targets as one, with the worst exit code."""
+    texts = [f"target {target_ms:g} ms\n{outcome.text}" for target_ms, outcome in outcomes]
+    document = {"results": [outcome.document for _, outcome in outcomes]}
+    return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes))
+
+
 def _search_text(d: Mapping[str, Any]) -> str:
     table, found, measured = d["feasibility"], d["found"], d["found"]["measured"]
     target = "" if d["target_ms"] is None else f" against a target of {d['target_ms']:.4g} ms"
@@ -153,6 +220,7 @@ def _search_text(d: Mapping[str, Any]) -> str:
         f"{len(d['repairs'])} measured on the way",
         f"test accuracy {found['accuracy']:.1%}, {found['parameters']} parameters, {found['macs'] / 1e6:.1f} M MACs",
         found["text"],
+        d["rebuild"],
     ]
     if d["random"]:
         best = max(d["random"], key=lambda rival: rival["validation_accuracy"])

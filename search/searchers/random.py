@@ -9,7 +9,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter
@@ -18,15 +17,11 @@ import numpy as np
 
 from ...errors import TargetError, UsageError
 from ...spaces.architecture import Architecture
-from ...spaces.space import SearchSpace
-from ..deriver import is_connected
 from ..evaluator import Trained, train
 from ..method import Found, Problem
-from ..moves import Predict, descend
-from ..trace import Trace
+from ..moves import within
+from ..queries import Queries
 
-_CHUNK = 256
-_BARREN = 20_000  # uniform draws without a network within the budget, before draws are walked down to it
 _MOST = 50  # networks that one random search trains, however fast they train
 
 
@@ -68,32 +63,6 @@ def random_search(
     return trials
 
 
-def within(
-    space: SearchSpace, predict: Predict, limit_ms: float, rng: np.random.Generator
-) -> Iterator[tuple[Architecture, float]]:
-    """Yield different random networks with their predicted latency, none above a limit; ends when it finds no more.
-
-    They are uniform among those within the limit. Where 20,000 draws held none, 20 draws are walked down to it.
-    """
-    size, seen, barren = round(10 ** min(space.size_log10, 9)), set[Architecture](), 0
-    while len(seen) < size and barren < _BARREN:
-        sample = space.sample(min(_CHUNK, size), rng)
-        barren += len(sample)
-        for architecture, predicted_ms in zip(sample, predict(sample).tolist(), strict=True):
-            if architecture not in seen and predicted_ms <= limit_ms and is_connected(space, architecture):
-                barren = 0
-                yield architecture, predicted_ms
-            seen.add(architecture)
-    flat = np.zeros((len(space.sites), max(space.widths)))
-    for start in space.sample(min(20, size), rng):
-        if is_connected(space, start):
-            for architecture, predicted_ms in descend(space, start, predict, flat):
-                if predicted_ms <= limit_ms and architecture not in seen:
-                    seen.add(architecture)
-                    yield architecture, predicted_ms
-                    break
-
-
 def best(trials: list[Trial]) -> Trial:
     """Return the trial of the highest validation accuracy.
 
@@ -110,16 +79,13 @@ class RandomSearcher:
     """Random search as a searcher of its own.
 
     Attributes:
-        networks: how many are trained.
+        networks: whose accuracy is asked for, where the problem does not say how many.
     """
 
     networks: int = 8
 
     def __call__(self, problem: Problem) -> Found:
         """Return the best random network by validation accuracy; its scores are 0, so repair only looks at savings."""
-        start = perf_counter()
-        limit_ms = problem.target_ms if problem.target_ms is not None else inf
-        trials = random_search(problem, limit_ms, networks=self.networks)
-        scores = np.zeros((len(problem.space.sites), max(problem.space.widths)))
-        passes = sum(trial.trained.passes for trial in trials)
-        return Found(best(trials).architecture, scores, Trace(), passes, perf_counter() - start)
+        start, queries = perf_counter(), Queries(problem, self.networks)
+        queries.ask(queries.draws(np.random.default_rng(problem.seed)))
+        return queries.found(perf_counter() - start)

@@ -2,7 +2,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tempograd.data.table import read_table
+from tempograd import registry
+from tempograd.data.table import read_accuracies, read_table
 from tempograd.errors import InputRefusedError, UnknownNameError
 
 
@@ -112,3 +113,18 @@ def test_what_cannot_be_read_is_refused(tmp_path, write, space):
         read_table(tmp_path / "absent.parquet", space, "y")
     with pytest.raises(InputRefusedError, match="holds no numbers"):
         read_table(write(edges(*ROWS) | {"y": ["a", "b", "c"]}), space, "y")
+
+
+def test_accuracies_are_shares_whatever_the_scale(write):
+    space = registry.create("space", "nasbench201")
+    columns = edges(*MANY[:4], MANY[0])
+    columns |= {"percent": [10.0, 50.0, None, 90.0, 30.0], "share": [0.1, 0.5, None, 0.9, 0.3], "wrong": [-1.0] * 5}
+    path = write(columns | {"empty": pa.array([None] * 5, pa.float64())})
+    expected = {space.architecture(MANY[0]): 0.2, space.architecture(MANY[1]): 0.5, space.architecture(MANY[3]): 0.9}
+    for column in ("percent", "share"):
+        assert read_accuracies(path, space, column) == pytest.approx(expected)
+    for column, words in (("wrong", "row 0 has -1"), ("empty", "every row is empty")):
+        with pytest.raises(InputRefusedError, match=words):
+            read_accuracies(path, space, column)
+    with pytest.raises(UnknownNameError, match="percent"):
+        read_accuracies(path, space, "percents")

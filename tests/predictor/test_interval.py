@@ -71,3 +71,17 @@ def test_equal_predictions_share_one_width():
     low, high = conformal.interval([1.0, 2.0], 0.9)
     np.testing.assert_allclose(high / [1.0, 2.0], np.exp(0.18))
     np.testing.assert_allclose([1.0, 2.0] / low, np.exp(0.18))
+
+
+def test_the_chance_to_be_within_a_limit_is_the_share_that_was():
+    rng = np.random.default_rng(0)
+    predicted = rng.uniform(1, 10, 4000)
+    true = predicted * np.exp(0.1 * rng.standard_normal(4000))
+    conformal = Conformal.fit(true[:2000], predicted[:2000])
+    chance = conformal.share_within(predicted[2000:], 5.0)
+    assert np.all((chance > 0) & (chance < 1))
+    for low, high in ((0.05, 0.3), (0.3, 0.7), (0.7, 0.95)):
+        part = (chance > low) & (chance < high)
+        assert np.mean(true[2000:][part] <= 5.0) == pytest.approx(chance[part].mean(), abs=0.1)
+    assert conformal.share_within([5.0], 5.0)[0] == 0.5
+    assert np.all(np.diff(Conformal((0.1, 0.2)).share_within([1.0, 2.0, 3.0], 2.0)) <= 0)

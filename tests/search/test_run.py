@@ -25,6 +25,10 @@ QUICK = Options(training=Training(epochs=1, batch=32), random_networks=2)
 METHODS = {
     "la_darts": "la_darts:epochs=2,warm_up=1,batch=32,one_path=true",
     "random_search": "random_search:networks=2",
+    "evolution": "evolution:queries=4,population=2",
+    "regularized_evolution": "regularized_evolution:queries=4,population=2,tournament=1",
+    "surrogate_search": "surrogate_search:queries=4,rounds=2",
+    "ofa": "ofa:epochs=1,largest=1,draws=1,batch=32,queries=6,population=4",
 }
 
 
@@ -152,6 +156,7 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
     assert set(told) == {
         "schema", "space", "method", "task", "seed", "mode", "target_ms", "lam", "device", "predictor", "feasibility",
         "found", "verdict", "repairs", "random", "trace", "sentinels", "environment", "versions", "command", "seconds",
+        "rebuild",
     }  # fmt: skip
     assert told["predictor"] == {"model": "linear", "feed": "sampled"}
     assert set(told["found"]) == {

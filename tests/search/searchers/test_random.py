@@ -12,7 +12,8 @@ from tempograd.errors import TargetError, UsageError
 from tempograd.search.deriver import is_connected
 from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem
-from tempograd.search.searchers.random import RandomSearcher, best, random_search, within
+from tempograd.search.moves import within
+from tempograd.search.searchers.random import RandomSearcher, best, random_search
 from tempograd.search.task import load_task
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
@@ -90,7 +91,7 @@ def test_the_searcher_answers_with_the_best_by_validation_not_by_test():
     trials = random_search(problem(), 3.0, networks=4)
     assert found.architecture == best(trials).architecture
     assert best(trials).trained.validation_accuracy == max(t.trained.validation_accuracy for t in trials)
-    assert [call[:3] for call in told] == [("random", i, 4) for i in (1, 2, 3, 4)]
+    assert [call[:3] for call in told] == [("queries", i, 4) for i in (1, 2, 3, 4)]
     assert found.passes == sum(t.trained.passes for t in trials)
     assert not found.scores.any()
 

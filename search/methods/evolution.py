@@ -1,0 +1,20 @@
+"""Evolution on accuracy and latency at once, within the target."""
+
+from __future__ import annotations
+
+from ..method import Method
+from ..searchers.evolution import EvolutionSearcher
+
+
+def evolution(*, queries: int = 24, population: int = 8, rate: float = 0.1) -> Method:
+    """NSGA-II (Deb et al., IEEE TEVC 2002), children above the target rejected before they are asked about.
+
+    Args:
+        queries: networks whose accuracy is asked for, unless the search says how many.
+        population: networks alive.
+        rate: of mutation, a site.
+    """
+    return Method("evolution", EvolutionSearcher("nsga2", queries, population, 2, rate))
+
+
+METHOD = evolution

@@ -1,0 +1,35 @@
+"""Once-for-All: one supernet, trained from the largest network down, from which every target is served."""
+
+from __future__ import annotations
+
+from ..method import Method
+from ..searchers.evolution import EvolutionSearcher
+from ..searchers.one_shot import OneShotSchedule, OneShotSearcher
+
+
+def ofa(
+    *,
+    epochs: int = 15,
+    largest: int = 5,
+    draws: int = 2,
+    batch: int = 64,
+    queries: int = 200,
+    population: int = 40,
+    rate: float = 0.1,
+) -> Method:
+    """Once-for-All (Cai et al., arXiv:1908.09791), small: sub-networks of all sizes at once, not stage by stage.
+
+    Args:
+        epochs: of sub-networks of all sizes.
+        largest: epochs of the largest network before them.
+        draws: random sub-networks a step, beside the largest and the smallest (BigNAS' sandwich, 2003.11142).
+        batch: images a step.
+        queries: networks scored with inherited weights, unless the search says how many.
+        population: of the evolution; the best quarter are parents.
+        rate: of mutation, a site.
+    """
+    schedule = OneShotSchedule(largest=largest, epochs=epochs, draws=draws, batch=batch)
+    return Method("ofa", OneShotSearcher(schedule, EvolutionSearcher("best", queries, population, 2, rate)))
+
+
+METHOD = ofa

@@ -1,0 +1,20 @@
+"""Regularised evolution: the oldest die, however good they are."""
+
+from __future__ import annotations
+
+from ..method import Method
+from ..searchers.evolution import EvolutionSearcher
+
+
+def regularized_evolution(*, queries: int = 24, population: int = 10, tournament: int = 3) -> Method:
+    """Regularised evolution (Real et al., arXiv:1802.01548), children above the target rejected before.
+
+    Args:
+        queries: networks whose accuracy is asked for, unless the search says how many.
+        population: networks alive; this and the tournament are those of NAS-Bench-201's own baseline (2001.00326).
+        tournament: how many compete to be the parent.
+    """
+    return Method("regularized_evolution", EvolutionSearcher("ageing", queries, population, tournament, None))
+
+
+METHOD = regularized_evolution

@@ -1,0 +1,20 @@
+"""Bayesian optimisation under the latency target: the fewest accuracies for the best network."""
+
+from __future__ import annotations
+
+from ..method import Method
+from ..searchers.surrogate import SurrogateSearcher
+
+
+def surrogate_search(*, queries: int = 24, first: float = 0.2, rounds: int = 8) -> Method:
+    """Expected improvement times the chance to meet the target (Gardner et al., ICML 2014; BANANAS, 1910.11858).
+
+    Args:
+        queries: networks whose accuracy is asked for, unless the search says how many.
+        first: share of them that are random.
+        rounds: how often the surrogate is learnt.
+    """
+    return Method("surrogate_search", SurrogateSearcher(queries, first, rounds))
+
+
+METHOD = surrogate_search

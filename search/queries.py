@@ -1,0 +1,151 @@
+"""Accuracies that a search pays for: a query trains a network or looks into a table, and a budget counts them.
+
+Asking again about a known network costs nothing and tells nothing new. What was asked, in which order, is the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from math import inf
+
+import numpy as np
+
+from ..errors import TargetError, UsageError
+from ..spaces.architecture import Architecture
+from .deriver import is_connected
+from .evaluator import train
+from .method import Found, Problem
+from .moves import within
+from .task import TableTask
+from .trace import Query, Trace
+
+ENUMERABLE = 20_000  # networks of a space that is gone through as a whole
+
+
+class Queries:
+    """Accuracies of one problem, asked at most so often.
+
+    Args:
+        problem: whose task answers: images by training from scratch, a table by its number.
+        default: the budget where the problem states none.
+        ask: how an accuracy is had, where not as the task says.
+
+    Attributes:
+        budget: different networks that may be asked about.
+        known: the answers, in order.
+        passes: images that went forward and backward through a network.
+    """
+
+    def __init__(self, problem: Problem, default: int, ask: Callable[[Architecture], float] | None = None) -> None:
+        self.problem, self.budget = problem, default if problem.queries is None else problem.queries
+        self.known: dict[Architecture, Query] = {}
+        self.passes = 0
+        self._predict = problem.predict()
+        table = problem.task if isinstance(problem.task, TableTask) else None
+        self._ask = ask or (self._in_table(table) if table else self._by_training())
+
+    @property
+    def left(self) -> int:
+        """Return how many networks may still be asked about."""
+        return self.budget - len(self.known)
+
+    def __call__(self, architecture: Architecture) -> Query:
+        """Return an architecture's accuracy.
+
+        Raises:
+            UsageError: the budget is used up, or a table lacks the architecture.
+        """
+        if architecture not in self.known:
+            if not self.left:
+                raise UsageError(f"accuracy asked of a network more than the budget of {self.budget}; raise --queries")
+            (predicted_ms,) = self._predict([architecture]).tolist()
+            self.known[architecture] = Query(architecture, predicted_ms, self._ask(architecture))
+            numbers = {"validation_accuracy": self.known[architecture].accuracy}
+            self.problem.progress("queries", len(self.known), self.budget, numbers)
+        return self.known[architecture]
+
+    def ask(self, architectures: Iterable[Architecture]) -> None:
+        """Ask about architectures in turn while the budget lasts."""
+        for architecture in architectures:
+            if not self.left:
+                return
+            self(architecture)
+
+    def merit(self, query: Query) -> float:
+        """Return what the search wants most of: accuracy, less the weight of latency where that has one."""
+        lam = self.problem.lam or 0.0
+        return query.accuracy - lam * query.predicted_ms / self.problem.reference_ms
+
+    def found(self, seconds: float) -> Found:
+        """Return the best network predicted within the target, and all as candidates, best first.
+
+        Raises:
+            TargetError: nothing was asked, because no network is predicted within the target.
+        """
+        if not self.known:
+            raise TargetError("no network is predicted within the target; ask for a higher one")
+        space = self.problem.space
+        ranked = sorted(self.known.values(), key=self.merit, reverse=True)
+        limit_ms = self.limit_ms
+        first = next((query for query in ranked if query.predicted_ms <= limit_ms), ranked[0])
+        scores = np.zeros((len(space.sites), max(space.widths)))  # no law: repair only looks at savings
+        return Found(
+            first.architecture, scores, Trace(), self.passes, seconds,
+            queries=tuple(self.known.values()), candidates=tuple(query.architecture for query in ranked),
+        )  # fmt: skip
+
+    @property
+    def limit_ms(self) -> float:
+        """Return the predicted latency allowed."""
+        return inf if self.problem.target_ms is None else self.problem.target_ms
+
+    def members(self) -> list[Architecture] | None:
+        """Return all networks there are, where that can be gone through: a table's, or those of a small space."""
+        if isinstance(self.problem.task, TableTask):
+            return list(self.problem.task.accuracies)
+        small = 10**self.problem.space.size_log10 <= ENUMERABLE
+        return list(self.problem.space.enumerate()) if small else None
+
+    def draws(self, rng: np.random.Generator) -> Iterator[Architecture]:
+        """Yield different random networks predicted within the target, until there are no more."""
+        space = self.problem.space
+        if isinstance(self.problem.task, TableTask):
+            members = list(self.problem.task.accuracies)
+            predicted = self._predict(members)
+            for i in rng.permutation(len(members)):
+                if predicted[i] <= self.limit_ms and is_connected(space, members[i]):
+                    yield members[i]
+        else:
+            for architecture, _ in within(space, self._predict, self.limit_ms, rng):
+                yield architecture
+
+    def may_ask(self, architecture: Architecture) -> bool:
+        """Return whether a network is new, there, connected and predicted within the target."""
+        task = self.problem.task
+        return (
+            architecture not in self.known
+            and (not isinstance(task, TableTask) or architecture in task.accuracies)
+            and is_connected(self.problem.space, architecture)
+            and float(self._predict([architecture])[0]) <= self.limit_ms
+        )
+
+    def _in_table(self, task: TableTask) -> Callable[[Architecture], float]:
+        def ask(architecture: Architecture) -> float:
+            if architecture not in task.accuracies:
+                raise UsageError(f"{task.name} lacks {architecture.key}; search among the table's networks")
+            return task.accuracies[architecture]
+
+        return ask
+
+    def _by_training(self) -> Callable[[Architecture], float]:
+        problem = self.problem
+        task = problem.task.fitted(problem.space)
+
+        def ask(architecture: Architecture) -> float:
+            trained = train(
+                architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute
+            )
+            self.passes += trained.passes
+            return trained.validation_accuracy
+
+        return ask

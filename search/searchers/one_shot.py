@@ -1,0 +1,244 @@
+"""One supernet for every target: the largest network is trained first, then its parts; then the parts are searched.
+
+A weight step of the second stage is a sandwich: the largest network learns the labels, the smallest and some random
+ones learn what the largest says. The weights know nothing of the target, so they are trained once and kept in a file;
+every target after that costs an evolution over networks that inherit them, BatchNorm statistics taken anew.
+
+References:
+    Cai et al., *Once-for-All*, arXiv:1908.09791 (largest first, distillation, evolution under the latency limit); Yu et
+    al., *BigNAS*, arXiv:2003.11142 (sandwich rule, in-place distillation).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputRefusedError, MismatchError, UnreliableError, UsageError
+from ...spaces.architecture import Architecture
+from ...spaces.circuit import counts
+from ...spaces.network import Network
+from ...spaces.space import SearchSpace
+from ..deriver import is_connected
+from ..evaluator import cosine, inherited_accuracy, seeded, set_rate
+from ..law import Gates
+from ..laws.uniform import Uniform
+from ..method import Found, Problem
+from ..moves import descend
+from ..queries import Queries
+from ..task import Task
+from .evolution import EvolutionSearcher
+
+
+@dataclass(frozen=True)
+class OneShotSchedule:
+    """How the supernet is trained.
+
+    Attributes:
+        largest: epochs of the largest network alone.
+        epochs: of all sizes, after that.
+        draws: random networks a step, beside the largest and the smallest.
+        batch: images a step.
+        rate: of SGD at the start; it falls to 0 along a cosine in each stage.
+        momentum, decay, clip: of SGD.
+    """
+
+    largest: int = 5
+    epochs: int = 15
+    draws: int = 2
+    batch: int = 64
+    rate: float = 0.05
+    momentum: float = 0.9
+    decay: float = 3e-4
+    clip: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.largest < 0 or self.epochs < 1 or self.draws < 0 or self.batch < 2:
+            raise UsageError(
+                f"largest={self.largest}, epochs={self.epochs}, draws={self.draws}, batch={self.batch}; allowed: "
+                "largest and draws from 0, epochs from 1, batch from 2"
+            )
+
+
+class OneShot:
+    """The training of one supernet; :meth:`run` carries it to the end, saving after every epoch.
+
+    Args:
+        space: whose supernet it is.
+        task: fitted to the space.
+        schedule: of the training.
+        seed: of weights, order, augmentation and draws.
+        compute: torch device.
+    """
+
+    def __init__(self, space: SearchSpace, task: Task, schedule: OneShotSchedule, *, seed: int, compute: str) -> None:
+        self.space, self.task, self.schedule, self.seed, self.compute = space, task, schedule, seed, compute
+        with seeded(seed):
+            self.supernet: Network = space.supernet().to(compute)
+        self.law = Uniform(space)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimizer = torch.optim.SGD(
+            self.supernet.parameters(), schedule.rate, schedule.momentum, weight_decay=schedule.decay
+        )
+        self.smallest, self.largest = (_one_hot(space, end) for end in ends(space, seed))
+        self.done, self.passes = 0, 0
+
+    @property
+    def total(self) -> int:
+        """Return the epochs of both stages."""
+        return self.schedule.largest + self.schedule.epochs
+
+    def run(self, path: Path | None, problem: Problem) -> Network:
+        """Train what is left, going on from a file that is there; return the supernet in eval mode.
+
+        Raises:
+            MismatchError: the file is of another supernet.
+            UnreliableError: the loss is no number any more; the file of the epoch before is kept.
+        """
+        if path is not None and path.exists():
+            self.load(path)
+        while self.done < self.total:
+            loss = self.epoch()
+            if not isfinite(loss):
+                raise UnreliableError(
+                    f"the loss is {loss} in epoch {self.done} of {self.total}; the epochs before are kept, but they "
+                    "lead here: start anew with a smaller rate or another seed"
+                )
+            if path is not None:
+                self.save(path)
+            problem.progress("supernet", self.done, self.total, {"loss": loss})
+        return self.supernet.eval()
+
+    def epoch(self) -> float:
+        """Train one epoch; return the mean cross-entropy of the largest network."""
+        schedule, alone = self.schedule, self.done < self.schedule.largest
+        first, length = (0, schedule.largest) if alone else (schedule.largest, schedule.epochs)
+        steps, total = self.task.weights.steps(schedule.batch), 0.0
+        self.supernet.train()
+        batches = self.task.weights.batches(schedule.batch, self.generator, augment=True)
+        for index, (images, labels) in enumerate(batches):
+            set_rate(self.optimizer, cosine(schedule.rate, 0.0, (self.done - first + index / steps) / length))
+            total += self.step(images.to(self.compute), labels.to(self.compute), alone=alone) / steps
+        self.done += 1
+        return total
+
+    def step(self, images: Tensor, labels: Tensor, *, alone: bool) -> float:
+        """Take one step: the largest network by the labels, the others by what it says, gradients summed."""
+        self.optimizer.zero_grad()
+        logits = self._forward(images, self.largest)
+        loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        if not alone:
+            told = logits.detach().softmax(dim=1)
+            drawn = [self.law.draw(self.generator, tau=1.0) for _ in range(self.schedule.draws)]
+            for gates in (self.smallest, *drawn):
+                nn.functional.cross_entropy(self._forward(images, gates), told).backward()
+        nn.utils.clip_grad_norm_(self.supernet.parameters(), self.schedule.clip)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _forward(self, images: Tensor, gates: Gates) -> Tensor:
+        self.passes += len(images)
+        return self.supernet(images, {site: gate.to(self.compute) for site, gate in gates.items()})
+
+    def save(self, path: Path) -> None:
+        """Write weights, momenta and generator; whoever reads meanwhile sees the old file or the new one, whole."""
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
+        tensors |= {f"supernet/{name}": value for name, value in self.supernet.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            if slots.get("momentum_buffer") is not None:
+                tensors[f"momentum/{index}"] = slots["momentum_buffer"]
+        state = {"identity": self._identity(), "done": self.done, "passes": self.passes}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+        save_file(copies, partial, metadata={"state": json.dumps(state)})
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a file.
+
+        Raises:
+            InputRefusedError: it holds no supernet.
+            MismatchError: it holds another one.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                state = json.loads((file.metadata() or {})["state"])
+                tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise InputRefusedError(f"{path} holds no supernet ({error}); delete it to train one") from error
+        if state.get("identity") != self._identity():
+            raise MismatchError(f"{path} holds a supernet trained otherwise; delete it or name another file")
+        parts = {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith("supernet/")}
+        self.supernet.load_state_dict(parts)
+        moved = {int(k.partition("/")[2]): {"momentum_buffer": v} for k, v in tensors.items() if k[:9] == "momentum/"}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moved, "param_groups": groups})
+        self.generator.set_state(tensors["generator"])
+        self.done, self.passes = int(state["done"]), int(state["passes"])
+
+    def _identity(self) -> dict[str, Any]:
+        task = self.task
+        identity = {
+            "space": self.space.spec, "task": [task.name, len(task.weights), list(task.weights.images.shape[1:])],
+            "schedule": asdict(self.schedule), "seed": self.seed,
+        }  # fmt: skip
+        return json.loads(json.dumps(identity))
+
+
+@dataclass(frozen=True)
+class OneShotSearcher:
+    """Puts the pieces together for one problem.
+
+    Attributes:
+        schedule: of the supernet.
+        evolution: over its networks; its queries are accuracies with inherited weights.
+    """
+
+    schedule: OneShotSchedule
+    evolution: EvolutionSearcher
+
+    def __call__(self, problem: Problem) -> Found:
+        """Train the supernet, or take it from its file, and search its networks for this target."""
+        start = perf_counter()
+        proxy = problem.proxy
+        task = problem.task.fitted(proxy)
+        shot = OneShot(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
+        supernet = shot.run(problem.supernet or problem.checkpoint, problem).to("cpu")
+
+        def ask(architecture: Architecture) -> float:
+            return inherited_accuracy(proxy.from_key(architecture.key), proxy, supernet, task, seed=problem.seed)
+
+        queries = Queries(problem, self.evolution.queries, ask)
+        queries.passes = shot.passes
+        self.evolution.ask(queries)
+        return queries.found(perf_counter() - start)
+
+
+def ends(space: SearchSpace, seed: int = 0) -> tuple[Architecture, Architecture]:
+    """Return the networks of the fewest and the most multiply-accumulates that greedy walks find."""
+    table, flat = counts(space.graph, space.operations, "macs"), np.zeros((len(space.sites), max(space.widths)))
+    start = next(a for a in space.sample(20, np.random.default_rng(seed)) if is_connected(space, a))
+
+    def macs(architectures: Any) -> Any:
+        return space.circuit.cost(table, space.gates(list(architectures))).double().numpy()
+
+    smallest, largest = ([*descend(space, start, macs, flat, sign=sign)][-1][0] for sign in (1, -1))
+    return smallest, largest
+
+
+def _one_hot(space: SearchSpace, architecture: Architecture) -> Gates:
+    return {site: gate[0] for site, gate in space.gates([architecture]).items()}

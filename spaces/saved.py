@@ -1,0 +1,74 @@
+"""A network on disk: ``architecture.json`` and ``weights.safetensors``, and back, without the search that found it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputRefusedError
+from ..registry import create
+from .architecture import Architecture
+from .network import Network
+from .space import SearchSpace
+
+ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
+
+
+def architecture_json(space: SearchSpace, architecture: Architecture) -> dict[str, Any]:
+    """Return what ``architecture.json`` holds: all that is needed to build the network anew."""
+    return {"space": space.spec, "choices": list(architecture.choices), "text": space.format(architecture)}
+
+
+def load_architecture(folder: Path | str) -> tuple[SearchSpace, Architecture]:
+    """Return the space and the architecture of a folder's ``architecture.json``.
+
+    Raises:
+        InputRefusedError: it is missing, or is none.
+    """
+    path = Path(folder) / ARCHITECTURE
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        space: SearchSpace = create("space", str(told["space"]))
+        return space, space.architecture(told["choices"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputRefusedError(f"{path} holds no architecture ({error}); name a folder that search wrote") from error
+
+
+def load_network(folder: Path | str, *, trained: bool = True) -> Network:
+    """Return the network of a result folder in eval mode: ``(b, C, H, W) -> (b, classes)``.
+
+    Args:
+        folder: with ``architecture.json`` and, if trained, ``weights.safetensors``.
+        trained: with the folder's weights; else with random ones, where a search trained none.
+
+    Raises:
+        InputRefusedError: a file is missing, malformed, or of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    space, architecture = load_architecture(folder)
+    network = space.to_torch(architecture)
+    path = Path(folder) / WEIGHTS
+    if trained:
+        try:
+            arrays = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputRefusedError(
+                f"cannot read {path} ({error}); pass trained=False for a network with random weights"
+            ) from error
+        if {k: v.shape for k, v in arrays.items()} != {k: v.shape for k, v in network.arrays().items()}:
+            raise InputRefusedError(f"{path} holds the weights of another network than {ARCHITECTURE} names")
+        network.load_arrays(arrays)
+    return network.eval()
+
+
+def rebuild_line(folder: Path | str, *, trained: bool = True) -> str:
+    """Return the line of Python that builds the network of a folder.
+
+    >>> rebuild_line("result")
+    "from tempograd.spaces.saved import load_network; network = load_network('result')"
+    """
+    extra = "" if trained else ", trained=False"
+    return f"from tempograd.spaces.saved import load_network; network = load_network({str(folder)!r}{extra})"

@@ -1,0 +1,139 @@
+"""One supernet: trained from the largest down, kept, gone on from bit by bit, and the same for every target."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.errors import InputRefusedError, MismatchError, UnreliableError, UsageError
+from tempograd.search.evaluator import Training, inherited_accuracy
+from tempograd.search.method import Problem
+from tempograd.search.searchers.evolution import EvolutionSearcher
+from tempograd.search.searchers.one_shot import OneShot, OneShotSchedule, OneShotSearcher, ends
+from tempograd.search.task import load_task
+
+from ..tables import linear
+
+SPACE = registry.create("space", "mbconv:family=ofa,size=8,channels=1,classes=10,width=0.25,stages=2,layers=3")
+WIDE = registry.create(
+    "space", "mbconv:family=ofa,size=8,channels=1,classes=10,width=0.5,stages=1,layers=3,width_options=2"
+)
+QUICK = OneShotSchedule(largest=1, epochs=1, draws=1, batch=32)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("digits", limit=200)
+
+
+def problem(task, space=SPACE, **kwargs):
+    fixed = {"target_ms": 100.0, "lam": None, "reference_ms": 3.0, "training": Training(epochs=1, batch=32)}
+    return Problem(space, space, linear(space), None, task, **(fixed | kwargs))
+
+
+def shot(task, schedule=QUICK, seed=0, space=SPACE):
+    return OneShot(space, task.fitted(space), schedule, seed=seed, compute="cpu")
+
+
+def same(one, other):
+    return all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+
+
+def test_the_ends_are_the_fewest_and_most_operations_of_all():
+    tiny = registry.create("space", "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=1,layers=2")
+    macs = {a: tiny.raw_graph(a).macs() for a in tiny.enumerate()}
+    smallest, largest = ends(tiny)
+    assert macs[smallest] == min(macs.values())
+    assert macs[largest] == max(macs.values())
+
+
+@pytest.mark.parametrize("space", [SPACE, WIDE], ids=["depth", "width"])
+def test_the_first_stage_trains_the_largest_and_the_second_all_of_its_parts(task, space):
+    run = shot(task, OneShotSchedule(largest=1, epochs=1, draws=8, batch=16), space=space)
+    before = {k: v.clone() for k, v in run.supernet.named_parameters()}
+    run.epoch()
+    largest, idle = {k for k, v in run.supernet.named_parameters() if not torch.equal(v, before[k])}, run.passes
+    steps = run.task.weights.steps(16)
+    assert idle == 16 * steps  # one network a step
+    run.epoch()
+    moved = {k for k, v in run.supernet.named_parameters() if not torch.equal(v, before[k])}
+    assert largest < moved == set(before)
+    assert run.passes - idle == 10 * 16 * steps
+
+
+def test_training_gone_on_from_a_file_is_bit_for_bit_what_it_was(task, tmp_path):
+    whole = shot(task)
+    whole.run(None, problem(task))
+    first = shot(task)
+    first.epoch()
+    first.save(tmp_path / "supernet.safetensors")
+    again = shot(task)
+    again.run(tmp_path / "supernet.safetensors", problem(task))
+    assert same(whole.supernet, again.supernet)
+    assert whole.passes == again.passes
+
+
+def test_a_second_target_trains_nothing_and_both_are_kept(task, tmp_path):
+    """Accuracies with inherited weights, so that the file decides what is found."""
+    searcher = OneShotSearcher(QUICK, EvolutionSearcher("best", queries=10, population=5))
+    told = []
+    base = problem(task, supernet=tmp_path / "supernet.safetensors", progress=lambda stage, *_: told.append(stage))
+    loose = searcher(base)
+    assert told.count("supernet") == 2
+    target_ms = float(np.quantile([q.predicted_ms for q in loose.queries], 0.3))
+    told.clear()
+    tight = searcher(replace(base, target_ms=target_ms))
+    assert "supernet" not in told
+    assert all(q.predicted_ms <= target_ms for q in tight.queries)
+    run = shot(task)
+    run.load(tmp_path / "supernet.safetensors")
+    best = max(tight.queries, key=lambda q: q.accuracy)
+    assert inherited_accuracy(best.architecture, SPACE, run.supernet, task.fitted(SPACE)) == best.accuracy
+
+
+def test_another_supernet_or_another_file_is_refused(task, tmp_path):
+    path = tmp_path / "supernet.safetensors"
+    shot(task).save(path)
+    for other in (shot(task, seed=1), shot(task, replace(QUICK, draws=2)), shot(task, space=WIDE)):
+        with pytest.raises(MismatchError, match="trained otherwise"):
+            other.load(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputRefusedError, match="holds no supernet"):
+        shot(task).load(path)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_file(task, tmp_path):
+    path = tmp_path / "supernet.safetensors"
+    run = shot(task)
+    run.epoch()
+    run.save(path)
+    content = path.read_bytes()
+    broken = shot(task)
+    broken.step = lambda *_, **__: float("nan")
+    with pytest.raises(UnreliableError, match="nan in epoch 2 of 2"):
+        broken.run(path, problem(task))
+    assert path.read_bytes() == content
+
+
+def test_the_parts_learn_what_the_largest_says(task):
+    """With labels that mean nothing only the largest sees them; the smallest must follow it, not the labels."""
+    run = shot(task, OneShotSchedule(largest=1, epochs=1, draws=0, batch=32))
+    images, labels = run.task.weights.take(torch.arange(32))
+    seen = []
+    run.supernet.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
+    run.supernet.train()
+    cross_entropy, targets = torch.nn.functional.cross_entropy, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "cross_entropy", lambda x, y: targets.append(y) or cross_entropy(x, y))
+        run.step(images, labels, alone=False)
+    assert torch.equal(targets[0], labels)
+    assert torch.equal(targets[1], seen[0].detach().softmax(dim=1))
+    assert not targets[1].requires_grad
+    assert len(targets) == len(seen) == 2
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(UsageError, match="epochs=0"):
+        OneShotSchedule(epochs=0)

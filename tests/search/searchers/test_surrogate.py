@@ -1,0 +1,70 @@
+"""Surrogate search: fewer queries for a better network, within the target, in spaces small and large."""
+
+import numpy as np
+import pytest
+from scipy.stats import wilcoxon
+
+from tempograd import registry
+from tempograd.errors import UsageError
+from tempograd.predictor.interval import Conformal
+from tempograd.search.searchers.evolution import EvolutionSearcher
+from tempograd.search.searchers.random import RandomSearcher
+from tempograd.search.searchers.surrogate import SurrogateSearcher
+
+from ..tables import SPACE, accuracies, latencies, problem, table
+
+OFA = registry.create("space", "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=3,layers=4")
+
+
+def best(searcher, asked):
+    return max(q.accuracy for q in searcher(asked).queries)
+
+
+def test_it_beats_random_draws_and_evolution_at_equal_queries():
+    members = list(table(SPACE).accuracies)[::4]
+    rivals = {"random": RandomSearcher(), "evolution": EvolutionSearcher("ageing", population=10, rate=None)}
+    ours = [best(SurrogateSearcher(rounds=4), problem(seed=s, members=members)) for s in range(5)]
+    for searcher in rivals.values():
+        theirs = [best(searcher, problem(seed=s, members=members)) for s in range(5)]
+        assert wilcoxon(ours, theirs, alternative="greater").pvalue < 0.05
+
+
+def test_the_budget_is_kept_and_what_is_likelier_above_the_target_is_not_asked_about():
+    asked = problem(queries=20, target_ms=3.5, conformal=Conformal(tuple(np.linspace(0, 0.2, 50).tolist())))
+    found = SurrogateSearcher(rounds=3)(asked)
+    assert len({q.architecture for q in found.queries}) == len(found.queries) == 20
+    assert all(q.predicted_ms <= 3.5 for q in found.queries)
+    assert SurrogateSearcher(rounds=3)(asked).queries == found.queries
+
+
+def test_a_space_too_large_to_go_through_is_searched_among_relatives():
+    """Accuracy by a formula in place of training: the space is far too large for a table."""
+    from tempograd.search import queries as module
+
+    def ask(self):
+        return lambda architecture: accuracies(OFA, [architecture, *reference])[0]
+
+    reference = OFA.sample(300, np.random.default_rng(9))
+    everything = problem(OFA, members=reference)
+    target_ms = float(np.median(latencies(OFA, everything.module, reference)))
+    asked = problem(OFA, members=reference, target_ms=target_ms, queries=30)
+    object.__setattr__(asked, "task", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.Queries, "_by_training", ask)
+        found = SurrogateSearcher(rounds=4)(asked)
+    assert OFA.size_log10 > 5
+    assert len(found.queries) == 30
+    assert all(q.predicted_ms <= target_ms for q in found.queries)
+    first, later = found.queries[:6], found.queries[6:]
+    assert np.mean([q.accuracy for q in later]) > np.mean([q.accuracy for q in first])
+
+
+def test_it_ends_where_no_network_is_left():
+    members = SPACE.sample(12, np.random.default_rng(0))
+    found = SurrogateSearcher(rounds=2)(problem(members=members, target_ms=100.0, queries=30))
+    assert len(found.queries) <= 12
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(UsageError, match="rounds=0"):
+        SurrogateSearcher(rounds=0)

@@ -1,0 +1,91 @@
+"""Queries: each different network counts once, none more than the budget is answered, and draws keep the target."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.errors import TargetError, UsageError
+from tempograd.search.evaluator import Training, train
+from tempograd.search.queries import Queries
+from tempograd.search.task import load_task
+
+from .tables import SPACE, latencies, problem
+
+
+def test_a_known_network_is_free_and_one_more_than_the_budget_is_an_error():
+    asked = problem(queries=3)
+    queries = Queries(asked, 100)
+    drawn = list(islice(queries.draws(np.random.default_rng(0)), 4))
+    answers = [queries(a).accuracy for a in drawn[:3]]
+    assert answers == [asked.task.accuracies[a] for a in drawn[:3]]
+    assert (queries.left, queries(drawn[0]).accuracy, queries.left) == (0, answers[0], 0)
+    with pytest.raises(UsageError, match="budget of 3"):
+        queries(drawn[3])
+    queries.ask([drawn[3]])
+    assert list(queries.known) == drawn[:3]
+
+
+def test_the_budget_is_the_methods_own_where_the_problem_states_none():
+    assert Queries(replace(problem(), queries=None), 7).budget == 7
+    with pytest.raises(UsageError, match="queries=0"):
+        problem(queries=0)
+
+
+def test_draws_are_different_within_the_target_and_all_there_are():
+    asked = problem(target_ms=3.0)
+    drawn = list(Queries(asked, 1).draws(np.random.default_rng(0)))
+    everything = list(asked.task.accuracies)
+    predicted = dict(zip(everything, latencies(SPACE, asked.module, everything), strict=True))
+    fitting = {a for a in everything if predicted[a] <= 3.0}
+    assert len(drawn) == len(set(drawn))
+    assert set(drawn) < fitting  # those that are cut in two are left out
+    assert len(drawn) > 0.5 * len(fitting)
+
+
+def test_only_a_tables_networks_are_there():
+    members = SPACE.sample(50, np.random.default_rng(0))
+    queries = Queries(problem(members=members, target_ms=100.0), 10)
+    assert queries.members() == members
+    assert set(queries.draws(np.random.default_rng(1))) <= set(members)
+    (other,) = [a for a in SPACE.sample(51, np.random.default_rng(0)) if a not in members]
+    assert not queries.may_ask(other)
+    with pytest.raises(UsageError, match="lacks"):
+        queries(other)
+
+
+def test_the_best_within_the_target_is_found_and_candidates_fall_in_accuracy():
+    asked = problem(target_ms=3.5, queries=30)
+    queries = Queries(asked, 1)
+    with pytest.raises(TargetError, match="no network is predicted"):
+        queries.found(0.0)
+    queries.ask(SPACE.sample(30, np.random.default_rng(3)))
+    found = queries.found(1.0)
+    fits = [q for q in found.queries if q.predicted_ms <= 3.5]
+    assert 0 < len(fits) < 30
+    assert asked.task.accuracies[found.architecture] == max(q.accuracy for q in fits)
+    ranked = [asked.task.accuracies[a] for a in found.candidates]
+    assert ranked == sorted(ranked, reverse=True)
+
+
+def test_a_weight_of_latency_is_part_of_the_merit():
+    asked = problem(target_ms=None, lam=0.5, queries=5)
+    queries = Queries(asked, 1)
+    queries.ask(SPACE.sample(5, np.random.default_rng(3)))
+    best = max(queries.known.values(), key=lambda q: q.accuracy - 0.5 * q.predicted_ms / 4.0)
+    assert queries.found(0.0).architecture == best.architecture
+
+
+def test_images_are_answered_by_training():
+    task, space = load_task("digits", limit=150), registry.create("space", SPACE.spec)
+    training = Training(epochs=1, batch=32)
+    asked = replace(problem(queries=1), task=task, training=training)
+    queries = Queries(asked, 1)
+    (architecture,) = islice(queries.draws(np.random.default_rng(0)), 1)
+    with torch.random.fork_rng():
+        expected = train(architecture, space, task.fitted(space), training, seed=0)
+    assert queries(architecture).accuracy == expected.validation_accuracy
+    assert queries.passes == expected.passes > 0

@@ -1,0 +1,161 @@
+"""``search`` on a public table: latency learnt from so many rows, accuracies asked for under a budget."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from .. import registry
+from ..data.table import Table, read_accuracies, read_table
+from ..errors import UsageError
+from ..predictor.choice import choose_encoding
+from ..predictor.design import d_optimal
+from ..predictor.interval import Conformal
+from ..predictor.modules import ScaledModule
+from ..search.method import predict_with
+from ..search.tabular import search_table
+from ..search.task import TableTask, table_column
+from ..spaces.space import SearchSpace
+from .fit import COVERAGE, FEW_ROWS, default_model, encodings_of, estimator_of
+from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
+
+CANDIDATES = 2000  # rows that a design chooses from
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """A predictor learnt from some rows of a table.
+
+    Attributes:
+        model: its name.
+        encoding: that it was trained on.
+        rows: how many latencies it saw.
+        module: ``(b, d) -> (b,)`` ms.
+        conformal: its residuals on rows left out.
+    """
+
+    model: str
+    encoding: str
+    rows: int
+    module: nn.Module
+    conformal: Conformal
+
+    def upper_bound(self) -> nn.Module:
+        """Return the upper end of the interval, ``(b, d) -> (b,)`` ms."""
+        return ScaledModule(self.module, exp(self.conformal.log_half_width(COVERAGE)))
+
+
+def tabular(
+    space: str,
+    out: Path,
+    *,
+    task: str,
+    latency: str,
+    target_ms: float,
+    method: str,
+    queries: int,
+    rows: int,
+    upper_bound: bool,
+    seed: int,
+    command: str,
+    progress: Progress,
+    stop: threading.Event | None,
+) -> Outcome:
+    """Search a table, look up what was found, and say what was lost against the best network there is.
+
+    Raises:
+        UsageError: one of task and latency is no table, or a number is out of range.
+    """
+    accuracy_column, latency_column = table_column(task), table_column(latency)
+    if accuracy_column is None or latency_column is None:
+        raise UsageError(
+            f"task {task!r}, latency {latency!r}; a table needs the other: write both as table:FILE:COLUMN, or "
+            "neither, with --predictor for a device"
+        )
+    if queries < 1:
+        raise UsageError(f"--queries {queries}; allowed: from 1, the accuracies that may be asked for")
+    chosen, recipe = space_of(space), registry.create("method", method)
+    accuracies = read_accuracies(accuracy_column[0], chosen, accuracy_column[1])
+    table = read_table(latency_column[0], chosen, latency_column[1])
+    latencies_ms = dict(zip(table.architectures, table.y_ms.tolist(), strict=True))
+    known = {a: accuracy for a, accuracy in accuracies.items() if a in latencies_ms}
+    if not known:
+        raise UsageError(f"no network of {accuracy_column[0]} has a latency in {latency_column[0]}: take tables of one")
+    progress("fitting", 0, 1)
+    learnt = learn_latency(chosen, table, rows, seed=seed)
+    progress("fitting", 1, 1)
+
+    def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        go_on(stop)
+        progress(stage, done, total)
+
+    result = search_table(
+        chosen, recipe, TableTask(task, known), latencies_ms, learnt.upper_bound() if upper_bound else learnt.module,
+        learnt.encoding, None if upper_bound else learnt.conformal, target_ms=target_ms, queries=queries, seed=seed,
+        progress=told,
+    )  # fmt: skip
+    predicted_ms = predict_with(learnt.module, chosen, learnt.encoding)([result.found.architecture])
+    low, high = learnt.conformal.interval(predicted_ms, COVERAGE)
+    provenance = {
+        "predictor": {"model": learnt.model, "encoding": learnt.encoding, "rows": rows, "table": latency},
+        "device": {"table": str(latency_column[0]), "column": latency_column[1]},
+        "predicted_interval_ms": (float(low[0]), float(high[0])), "networks": len(known),
+        "without_latency": len(accuracies) - len(known), "command": command,
+    }  # fmt: skip
+    result.save(out, provenance)
+    document = plain(json.loads((out / "result.json").read_text()))
+    return Outcome(document, _text(document), 0 if result.verdict == "pass" else MISSED)
+
+
+def _text(d: Mapping[str, Any]) -> str:
+    table, found, queries = d["feasibility"], d["found"], d["queries"]
+    lines = [
+        f"predicted from {d['predictor']['rows']} rows: smallest {table['smallest_ms']:.4g} ms, median "
+        f"{table['median_ms']:.4g}, largest {table['largest_ms']:.4g}; {table['share_within_target']:.0%} of networks "
+        "meet the target",
+        f"{d['verdict'].upper()}: {found['measured']['latency_ms']:.4g} ms in the table against a target of "
+        f"{d['target_ms']:.4g} ms, predicted {found['predicted_ms']:.4g} ms; {d['latencies_looked_up']} looked up",
+        f"accuracy {found['accuracy']:.2%} after {queries['used']} of {queries['budget']} queries",
+    ]
+    if d["optimum"] is None:
+        lines.append("no network of the table is within the target")
+    else:
+        lost = "" if d["regret_points"] is None else f": {d['regret_points']:.2f} points lost"
+        lines.append(f"the best within the target has {d['optimum']['accuracy']:.2%}{lost}")
+    return "\n".join([*lines, found["text"], d["rebuild"]])
+
+
+def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0) -> LatencyModel:
+    """Learn latency from ``rows`` rows: by ``gp`` on random ones, or where they are few by ``transfer`` on chosen ones.
+
+    Raises:
+        UsageError: fewer than 19 rows, or more than the table has.
+    """
+    if not FEW_ROWS <= rows <= len(table.y_ms):
+        raise UsageError(
+            f"{rows} rows to learn latency from; allowed: {FEW_ROWS} to {len(table.y_ms)}, what the table has measured"
+        )
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(table.y_ms))
+    model = default_model(rows, ())
+    if model == "gp":
+        taken = order[:rows]
+    else:
+        candidates = order[:CANDIDATES]
+        counts = space.encode([table.architectures[i] for i in candidates], "counts")[:, -space.count_blocks[-1] :]
+        taken = candidates[d_optimal(counts, rows, rng)]
+    architectures, y_ms = [table.architectures[i] for i in taken], table.y_ms[taken]
+    encodings = {name: space.encode(architectures, name) for name in encodings_of(space, model)}
+    encoding = choose_encoding(encodings, y_ms, seed=seed)
+    blocks = space.count_blocks if encoding == "counts" else ()
+    estimator = estimator_of(model, random_state=seed, stages=space.schedule, blocks=blocks)
+    estimator.fit(encodings[encoding], y_ms)
+    return LatencyModel(model, encoding, rows, estimator.module, Conformal.fit(y_ms, estimator.held_out_ms_))
