@@ -24,8 +24,9 @@ from ..errors import UnknownNameError, UsageError
 from ..predictor.metrics import Scores
 from ..predictor.predictor import DifferentiablePredictor
 from ..predictor.saved import SavedPredictor
-from ..profiler.plan import OPERATIONS, choose_by_design
+from ..profiler.plan import OPERATIONS
 from ..search.cost import CostModel, PredictorCost, TableCost, WeightedSum
+from ..search.deriver import is_connected
 from ..search.method import predict_with
 from ..spaces.architecture import Architecture
 from ..spaces.circuit import SKELETON, counts
@@ -34,6 +35,7 @@ from ..spaces.space import SearchSpace
 COUNTERS = {"flops": "macs", "parameters": "parameters"}
 COSTS = ("predictor", "table", *COUNTERS)
 LINE = 16  # measured networks that a line through a table's or a counter's costs asks for
+REWEIGHTINGS = 15
 
 Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 
@@ -188,12 +190,31 @@ def _measured(space: SearchSpace, store: Store, device: str, measure: Measure) -
     """Return networks by key with their latencies in ms, measured now where the store holds too few."""
     if (space.spec, device) in store.sets():
         rows = LatencyDataset.from_store(store, space=space.spec, fingerprint_id=device).ok()
-        if len(rows.y_ms) >= LINE:
-            return dict(zip(rows.keys, rows.y_ms.tolist(), strict=True))
-    networks = choose_by_design(space, min(LINE, round(10 ** min(space.size_log10, 9))), seed=0)
+        known = {
+            key: ms
+            for key, ms in zip(rows.keys, rows.y_ms.tolist(), strict=True)
+            if is_connected(space, space.from_key(key))  # no search keeps others, and no sum of costs explains them
+        }
+        if len(known) >= LINE:
+            return known
+    drawn = space.sample(min(4 * LINE, round(10 ** min(space.size_log10, 9))), np.random.default_rng(0))
+    networks = [architecture for architecture in drawn if is_connected(space, architecture)][:LINE]
     found = {m.key: m.latency_ms for m in measure(networks) if m.estimate is not None}
     if len(found) < 3:
         raise UsageError(f"only {len(found)} of {len(networks)} networks of {space.spec} could be measured")
+    return found
+
+
+def _least_absolute(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the two numbers from 0 whose products with rows ``(n, 2)`` are nearest to 1, by absolute distance.
+
+    A square would follow the networks of which a part reaches no output: a sum of costs is wrong about these.
+    """
+    weight = np.ones(len(rows))
+    found = np.zeros(2)
+    for _ in range(REWEIGHTINGS):
+        found = nnls(rows * weight[:, None], weight)[0]
+        weight = 1 / np.sqrt(np.maximum(np.abs(rows @ found - 1), 0.01))
     return found
 
 
@@ -206,11 +227,11 @@ def _line(
     x = predict_with(cost, space, None)(architectures)
     unit = float(x.max()) or 1.0
     rows = np.stack([x / unit, np.ones_like(x)], axis=1) / y_ms[:, None]
-    slope, constant_ms = nnls(rows, np.ones_like(y_ms))[0]
+    slope, constant_ms = _least_absolute(rows)
     if slope == 0:
         raise UsageError(f"{name} say nothing about latency in {space.spec} on this device; take another --cost")
     held_out = np.empty_like(y_ms)
     for i in range(len(y_ms)):
         others = np.arange(len(y_ms)) != i
-        held_out[i] = nnls(rows[others], np.ones(len(y_ms) - 1))[0] @ rows[i] * y_ms[i]
+        held_out[i] = _least_absolute(rows[others]) @ rows[i] * y_ms[i]
     return _Line(WeightedSum(((float(slope) / unit, cost),), float(constant_ms)), held_out)

@@ -29,7 +29,12 @@ def ofa(
         rate: of mutation, a site.
     """
     schedule = OneShotSchedule(largest=largest, epochs=epochs, draws=draws, batch=batch)
-    return Method("ofa", OneShotSearcher(schedule, EvolutionSearcher("best", queries, population, 2, rate)))
+    return Method(
+        "ofa",
+        OneShotSearcher(schedule, EvolutionSearcher("best", queries, population, 2, rate)),
+        paper="Cai et al., arXiv:1908.09791",
+        pieces={"law": "uniform, the largest and the smallest", "objective": "reject", "deriver": "best accuracy"},
+    )
 
 
 METHOD = ofa

@@ -14,7 +14,12 @@ def regularized_evolution(*, queries: int = 24, population: int = 10, tournament
         population: networks alive; this and the tournament are those of NAS-Bench-201's own baseline (2001.00326).
         tournament: how many compete to be the parent.
     """
-    return Method("regularized_evolution", EvolutionSearcher("ageing", queries, population, tournament, None))
+    return Method(
+        "regularized_evolution",
+        EvolutionSearcher("ageing", queries, population, tournament, None),
+        paper="Real et al., arXiv:1802.01548",
+        pieces={"law": "none", "objective": "reject", "deriver": "best accuracy"},
+    )
 
 
 METHOD = regularized_evolution

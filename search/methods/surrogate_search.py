@@ -7,14 +7,19 @@ from ..searchers.surrogate import SurrogateSearcher
 
 
 def surrogate_search(*, queries: int = 24, first: float = 0.2, rounds: int = 8) -> Method:
-    """Expected improvement times the chance to meet the target (Gardner et al., ICML 2014; BANANAS, 1910.11858).
+    """Expected improvement (BANANAS, arXiv:1910.11858) times the chance to meet the target (Gardner et al., ICML 2014).
 
     Args:
         queries: networks whose accuracy is asked for, unless the search says how many.
         first: share of them that are random.
         rounds: how often the surrogate is learnt.
     """
-    return Method("surrogate_search", SurrogateSearcher(queries, first, rounds))
+    return Method(
+        "surrogate_search",
+        SurrogateSearcher(queries, first, rounds),
+        paper="White et al., arXiv:1910.11858",
+        pieces={"law": "none", "objective": "expected improvement within the target", "deriver": "best accuracy"},
+    )
 
 
 METHOD = surrogate_search
