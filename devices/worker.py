@@ -22,6 +22,7 @@ from typing import Any
 from ..errors import InputRefusedError, TempogradError
 from ..registry import create
 from . import foreign, isolation, sentinels, timing
+from .meters import ENERGY, EnergyMeter, MemoryMeter
 from .runtime import FallbackError, Program, Runtime
 from .wire import Board, from_text, pack, to_text, unpack
 
@@ -29,13 +30,17 @@ from .wire import Board, from_text, pack, to_text, unpack
 class Worker:
     """The networks resident in this process, and the sentinels: the one in every round, the others in every fourth."""
 
-    def __init__(self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: str, small: bool) -> None:
+    def __init__(
+        self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: str, precision: str
+    ) -> None:
         self._board = board
         self._runtime = runtime
         self._threads = threads
         self._batch = batch
         self._networks: dict[int, tuple[Program, timing.WarmUp]] = {}
         self._cores: list[int] = []
+        self._quantises = precision != "fp32"  # in this process: whose memory that was, nobody can tell
+        small = precision == "int8-dynamic"  # convolutions are some ten times slower
         # created first: the first session of a process decides on denormals for its main thread
         self._sentinel = runtime.load(sentinels.read(sentinel, small=small), Path.cwd())
         self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
@@ -44,6 +49,7 @@ class Worker:
         for program in self._others.values():
             timing.warm_up(program.run, _nothing)
         self._rounds = 0
+        self._energy = EnergyMeter()
 
     @property
     def sentinel_ms(self) -> float:
@@ -57,6 +63,7 @@ class Worker:
         try:
             content = foreign.read(Path(path), digest)
             foreign.check(content, Path(path).parent, self._batch)
+            memory = None if self._quantises else MemoryMeter()
             start = time.perf_counter_ns()
             program = self._runtime.load(content, Path(path).parent)
             load_ms = (time.perf_counter_ns() - start) / 1e6
@@ -64,6 +71,7 @@ class Worker:
             self._board.note(network, phase)
             warm = timing.warm_up(program.run, self._board.count)
             wrong = _wrong_output(program)
+            memory_bytes = memory and memory.peak_bytes()
         except InputRefusedError as error:
             return _failure("refused", phase, error)
         except FallbackError as error:
@@ -84,6 +92,7 @@ class Worker:
             "providers": program.providers,
             "kernels": program.kernels,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "memory_bytes": memory_bytes,
         }
 
     def outputs(self, network: int, shape: list[int], data: str) -> dict[str, Any]:
@@ -136,10 +145,13 @@ class Worker:
         before = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
         inner = counters.read()
         block = timing.block_of(warm.fastest_ms)
+        before_uj = self._energy.read_uj()
         wall, cpu = timing.burst(program.run, self._board.count, burst_ms=burst_ms, block=block)
+        burst_mj = self._energy.since_mj(before_uj)
         switches, wait_ms, _ = counters.read().since(inner)
         after = timing.sentinel_ms(self._sentinel.run, threads=self._threads)
         now = counters.read()
+        energy = {} if burst_mj is None else {ENERGY: burst_mj / (1 + block * len(wall))}  # 1 run is discarded
         others = self._others if self._rounds % timing.OTHERS_EVERY == 0 else {}
         self._rounds += 1
         return {
@@ -155,7 +167,7 @@ class Worker:
             "other_sentinels_ms": {
                 kind: min(timing.sentinel_ms(other.run, threads=self._threads)) for kind, other in others.items()
             },
-            "state": counters.state(),
+            "state": counters.state() | energy,
         }
 
 
@@ -194,7 +206,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
             threads=first["threads"],
             batch=first["batch"],
             sentinel=first["sentinel"],
-            small=first["options"]["precision"] == "int8-dynamic",  # convolutions are some ten times slower
+            precision=first["options"]["precision"],
         )
     except (TempogradError, MemoryError) as error:
         _send(replies, pack({"error": _line(error)}))

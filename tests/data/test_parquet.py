@@ -171,7 +171,7 @@ def header(table, **changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: header(t, schema_=3, version="9.9"), r"schema 3, written by tempograd 9\.9.*pip install --upgrade"),
+        (lambda t: header(t, schema_=4, version="9.9"), r"schema 4, written by tempograd 9\.9.*pip install --upgrade"),
         (lambda t: header(t, pairs="many"), "metadata are not as written"),
         (lambda t: header(t, fingerprint={"unknown": 1}), "no data set of tempograd"),
         (lambda t: t.replace_schema_metadata({}), "no data set of tempograd"),
