@@ -122,6 +122,47 @@ def test_an_audit_refuses_bad_input(audited, arguments, code, message):
     assert not (audited.parent / "absent.db").exists()
 
 
+def test_several_heads_are_fitted_at_once_and_predicted_together(flow):
+    folder, done = flow
+    assert json.loads(done["collect"].stdout)["beside_time"] == {"energy_mj": 67, "memory_bytes": 67}
+    fit = ("fit", "--store", folder / "run.db", "--out", folder / "heads", "--quantity", "memory_bytes,energy_mj")
+    fitted = json.loads(tempograd(*fit, "--quantity", "latency_ms", "--json").stdout)
+    heads = {d["quantity"]: d for d in (fitted, *fitted["heads"])}
+    assert list(heads) == ["memory_bytes", "energy_mj", "latency_ms"]
+    assert "mae_bytes" in heads["memory_bytes"]["scores"]
+    assert "mae_ms" not in heads["energy_mj"]["scores"]
+    answer = json.loads(tempograd("predict", "--predictor", folder / "heads", "--arch", "1462", "--json").stdout)
+    (row,) = answer["predictions"]
+    true_ms = row["heads"]["latency_ms"]["latency_ms"]
+    # the simulated device draws 15 W and takes 1 MiB times the root of the time
+    assert row["heads"]["energy_mj"]["energy_mj"] == pytest.approx(15 * true_ms, rel=0.2)
+    assert row["memory_bytes"] == pytest.approx(2**20 * true_ms**0.5, rel=0.2)
+    assert row["low_bytes"] < row["memory_bytes"] < row["high_bytes"]
+    text = tempograd("predict", "--predictor", folder / "heads", "--arch", "1462").stdout
+    assert " bytes" in text
+    assert " mj" in text
+    search = ("search", "--space", SPACE, "--predictor", folder / "heads", "--device", DEVICE, "--target-ms", 1)
+    refused = tempograd(*search, "--out", folder / "other")
+    assert refused.returncode == 2
+    assert "unit of memory_bytes: saved 'bytes', asked 'ms'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("quantities", "message"),
+    [
+        ("latency_ms,latency", "allowed: latency_ms"),
+        ("latency_ms,latency_ms", "each once"),
+        ("p90_ms", "0 networks with verdict ok and p90_ms"),
+    ],
+)
+def test_a_quantity_that_cannot_be_learnt_is_refused(flow, quantities, message):
+    folder, _ = flow
+    done = tempograd("fit", "--store", folder / "run.db", "--out", folder / "none", "--quantity", quantities)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (folder / "none").exists()
+
+
 def test_a_lookup_adds_up_measured_operations(flow):
     folder, _ = flow
     lookup = ("fit", "--store", folder / "run.db", "--out", folder / "lookup", "--model", "lookup", "--json")

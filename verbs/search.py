@@ -67,7 +67,7 @@ def search(
     """
     chosen, place, timing = space_of(space), device_of(device), named(plan)
     kept = load(predictor)
-    kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint)
+    kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint, unit="ms")
     if not isinstance(kept.predictor, DifferentiablePredictor):
         raise UsageError(
             f"{predictor} holds the model {kept.model}, which has no gradient; fit gp, mlp or ridge to search"
