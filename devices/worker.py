@@ -206,7 +206,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
             threads=first["threads"],
             batch=first["batch"],
             sentinel=first["sentinel"],
-            precision=first["options"]["precision"],
+            precision=first["options"].get("precision", "fp32"),
         )
     except (TempogradError, MemoryError) as error:
         _send(replies, pack({"error": _line(error)}))
