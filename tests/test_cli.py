@@ -161,10 +161,10 @@ def test_several_heads_are_fitted_at_once_and_predicted_together(flow):
 )
 def test_a_quantity_that_cannot_be_learnt_is_refused(flow, quantities, message):
     folder, _ = flow
-    done = tempograd("fit", "--store", folder / "run.db", "--out", folder / "none", "--quantity", quantities)
+    done = tempograd("fit", "--store", folder / "run.db", "--out", folder / "unlearnt", "--quantity", quantities)
     assert done.returncode == 2
     assert message in done.stderr
-    assert not (folder / "none").exists()
+    assert not (folder / "unlearnt").exists()
 
 
 def test_a_lookup_adds_up_measured_operations(flow):
