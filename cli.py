@@ -37,6 +37,7 @@ Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 MODELS = "blend, gp, lookup, mlp, ridge, sklearn_gp, transfer or trees; by default gp, or transfer below 100 networks."
+QUANTITIES = "latency_ms, wall_median_ms, p90_ms, p99_ms, energy_mj or memory_bytes."
 INTERRUPTED = 130
 
 
@@ -154,6 +155,9 @@ def export(
 def fit(
     store: Store,
     out: Annotated[Path, typer.Option(help="Directory for the predictor and its card.")],
+    quantity: Annotated[
+        list[str] | None, typer.Option(help=f"{QUANTITIES} Repeatable; the first, by default latency_ms, is the main.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help=MODELS)] = None,
     source: Annotated[
         list[Path] | None, typer.Option(help="Store of another device to transfer from; repeatable.")
@@ -164,15 +168,17 @@ def fit(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Learn latency from what was measured; judged by cross-validation, beside the noise of the labels."""
+    """Learn latency, or more, from what was measured; judged by cross-validation, beside the noise of the labels."""
     from .verbs import fit as verb
 
     with _progress() as (progress, _):
         result = verb.fit(
-            store, out, model=model, sources=source or [], space=space, device=device, steps=steps, seed=seed,
-            progress=progress,
+            store, out, quantities=_split(quantity or ["latency_ms"]), model=model, sources=source or [], space=space,
+            device=device, steps=steps, seed=seed, progress=progress,
         )  # fmt: skip
     following = f"tempograd search --space '{result.document['space']}' --predictor {out} --target-ms T --out result/"
+    if not result.document["quantity"].endswith("_ms"):
+        following = f"tempograd predict --predictor {out} --arch ARCH"
     _show(as_json, result.document, result.text, following, result.exit_code)
 
 
@@ -182,7 +188,7 @@ def predict(
     arch: Annotated[list[str], typer.Option(help="Architecture: its string, published index or key; repeatable.")],
     as_json: Json = False,
 ) -> None:
-    """Predict the latency of architectures, with a 95 % interval."""
+    """Predict latency, and what else was learnt, of architectures, with 95 % intervals."""
     from .verbs import predict as verb
 
     result = verb.predict(predictor, arch)

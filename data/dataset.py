@@ -12,21 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..devices.fingerprint import Fingerprint
-from ..devices.measurement import Measurement, Reference, Round, Statistics, Verdict
-from ..errors import MismatchError, UsageError
+from ..devices.measurement import Measurement, Reference, Round, Verdict
+from ..devices.meters import MEMORY
+from ..errors import MismatchError, UnknownNameError, UsageError
 from ..spaces.space import SearchSpace
 from .repeatability import FLOOR, outliers, pair_up, representative, spread
 from .store import Store
 
 FloatArray = NDArray[np.float64]
 
+LATENCY = "latency_ms"
+QUANTITIES = (LATENCY, "wall_median_ms", "p90_ms", "p99_ms", "energy_mj", MEMORY)
 HALF_WINDOW_S = 1800.0
 MIN_READINGS = 2000  # sentinel readings that a label's reference state rests on, however far apart
 
 
 @dataclass(frozen=True)
 class Row:
-    """One network. Times in ms, NaN where there is none.
+    """One network. Units stand in the names; NaN where there is no value.
 
     Attributes:
         key: the architecture's key.
@@ -40,6 +43,7 @@ class Row:
         above_ms: for a censored network, what its latency is above.
         wall_median_ms, wall_q05_ms, wall_min_ms, cpu_median_ms, p90_ms, p99_ms: of all samples in whatever state the
             device was; see `Statistics`.
+        energy_mj, memory_bytes: see `Measurement.beside_time`.
     """
 
     key: str
@@ -60,6 +64,8 @@ class Row:
     cpu_median_ms: float = float("nan")
     p90_ms: float = float("nan")
     p99_ms: float = float("nan")
+    energy_mj: float = float("nan")
+    memory_bytes: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class LatencyDataset:
         rows: every network, also those without a latency.
         repeatability: relative standard deviation between measuring processes; NaN if no network was timed twice.
         pairs: networks that it rests on.
-        left_out: verdict -> networks that `only` has left out of this data set.
+        left_out: verdict, or what was missing -> networks that `only` or `having` has left out of this data set.
     """
 
     space: str
@@ -101,16 +107,16 @@ class LatencyDataset:
         """
         space, fingerprint_id = _chosen(store, space, fingerprint_id)
         found: list[Measurement] = []
-        statistics: list[Statistics | None] = []
+        beside: list[dict[str, float]] = []
         for m in store.measurements(space=space, fingerprint_id=fingerprint_id):
             found.append(_light(m))
-            statistics.append(m.statistics)
+            beside.append(_statistics(m) | m.beside_time)
         found = in_hindsight(found)
         pairs = pair_up(found)
         doubtful = outliers(pairs)
         usual = representative([pair for pair in pairs if pair.key not in doubtful])
-        best: dict[str, tuple[Measurement, Statistics | None]] = {}
-        for m, told in zip(found, statistics, strict=True):
+        best: dict[str, tuple[Measurement, dict[str, float]]] = {}
+        for m, told in zip(found, beside, strict=True):
             if m.key not in best or _width(m) < _width(best[m.key][0]):
                 best[m.key] = m, told
         return cls(
@@ -155,6 +161,31 @@ class LatencyDataset:
     def weight(self) -> FloatArray:
         """Return ``(n,)`` one over the label's relative variance, which is never taken below 0.5 % squared."""
         return 1 / np.maximum(self.half_width / 1.96, FLOOR) ** 2
+
+    def values(self, quantity: str) -> FloatArray:
+        """Return a quantity ``(n,)`` in the unit that ends its name; NaN for a network without it, see `having`.
+
+        Raises:
+            UnknownNameError: it is none of `QUANTITIES`.
+        """
+        if quantity not in QUANTITIES:
+            raise UnknownNameError("quantity", quantity, QUANTITIES)
+        return self._column(lambda row: getattr(row, quantity))
+
+    def weights(self, quantity: str) -> FloatArray:
+        """Return ``(n,)`` what each network's value counts: `weight`; all the same for memory, which no noise moves."""
+        return np.ones(len(self.labelled)) if quantity == MEMORY else self.weight
+
+    def having(self, quantity: str) -> Self:
+        """Return the data set without the networks that have a latency but not this quantity; `left_out` counts them.
+
+        Raises:
+            UnknownNameError: it is none of `QUANTITIES`.
+        """
+        known = dict(zip(self.keys, np.isfinite(self.values(quantity)).tolist(), strict=True))
+        kept = tuple(row for row in self.rows if known.get(row.key, True))
+        gone = Counter({f"without {quantity}": len(self.rows) - len(kept)})
+        return replace(self, rows=kept, left_out=dict(Counter(self.left_out) + gone))
 
     @property
     def verdict(self) -> tuple[Verdict, ...]:
@@ -271,7 +302,12 @@ def _width(m: Measurement) -> float:
     return m.estimate.half_width if m.failure is None and m.estimate is not None else float("inf")
 
 
-def _row(m: Measurement, told: Statistics | None, doubtful: bool) -> Row:
+def _statistics(m: Measurement) -> dict[str, float]:
+    found = {} if m.statistics is None else asdict(m.statistics)
+    return {name: value for name, value in found.items() if name != "samples" and value is not None}
+
+
+def _row(m: Measurement, told: dict[str, float], doubtful: bool) -> Row:
     verdict: Verdict = "quarantined" if doubtful else m.verdict
     row = Row(
         m.key,
@@ -282,8 +318,7 @@ def _row(m: Measurement, told: Statistics | None, doubtful: bool) -> Row:
     if m.failure is not None:
         above = m.failure.elapsed_ms if m.failure.cause == "timeout" and m.failure.elapsed_ms else float("nan")
         return replace(row, cause=m.failure.cause, above_ms=above)
-    if told is not None:
-        row = replace(row, **{k: v for k, v in asdict(told).items() if k != "samples" and v is not None})
+    row = replace(row, **told)
     e = m.estimate
     if e is None:
         return row

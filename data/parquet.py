@@ -24,13 +24,15 @@ from ..spaces.space import SearchSpace
 from .card import card
 from .dataset import LatencyDataset, Row
 
-SCHEMA = 2
+SCHEMA = 3
 DATA, CARD, SUMS = "data.parquet", "README.md", "SHA256SUMS"
 GROUP_ROWS = 10_000
 
 _METADATA = b"tempograd"
 _MS = pa.float64()
-_STATISTICS = ("wall_median_ms", "wall_q05_ms", "wall_min_ms", "cpu_median_ms", "p90_ms", "p99_ms")  # not in schema 1
+_STATISTICS = ("wall_median_ms", "wall_q05_ms", "wall_min_ms", "cpu_median_ms", "p90_ms", "p99_ms")
+_BESIDE_TIME = ("energy_mj", "memory_bytes")
+_SINCE = dict.fromkeys(_STATISTICS, 2) | dict.fromkeys(_BESIDE_TIME, 3)  # the schema that brought a column
 _COLUMNS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -48,6 +50,7 @@ _COLUMNS = pa.schema(
         pa.field("above_ms", _MS),
     ]
     + [pa.field(name, _MS) for name in _STATISTICS]
+    + [pa.field(name, pa.float64()) for name in _BESIDE_TIME]
 )
 
 
@@ -116,7 +119,7 @@ def load(folder: Path | str) -> LatencyDataset:
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
         header = _header(table.schema.metadata or {}, path)
-        names = [name for name in _COLUMNS.names if header.schema_ >= 2 or name not in _STATISTICS]
+        names = [name for name in _COLUMNS.names if header.schema_ >= _SINCE.get(name, 1)]
         rows = _rows(table.select(names).to_pylist(), path)
         fingerprint = Fingerprint(**header.fingerprint)
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:

@@ -18,6 +18,7 @@ from ..spaces.space import SearchSpace
 
 LEAST = 20  # networks, below which a table can neither teach nor judge
 CONFLICT = 0.05  # relative difference above which two labels of one network contradict each other
+OTHER_UNITS = ("_j", "_mj", "_bytes", "_kb", "_mb")  # endings of columns that hold no time
 SLOWEST, FASTEST = 3e7, 3e12  # multiply-accumulates a second of a small network on any machine of today
 
 
@@ -49,7 +50,8 @@ def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
         path: the file; CSV if it ends so, else Parquet.
         space: what its architectures are of. They stand in the columns ``e0``, ``e1``, ...: one a site, in the space's
             order, each the index of the option taken; or in ``arch_str``, as ``space.parse`` reads it.
-        column: the latencies, in ms; empty or NaN is not measured.
+        column: the latencies, in ms; empty or NaN is not measured. Where its name ends in a unit of energy or memory,
+            such as ``_mj``, it holds that instead, and nothing is said of its unit.
 
     Raises:
         InputRefusedError: the file cannot be read, an architecture is not of this space, fewer than 20 networks have a
@@ -73,7 +75,8 @@ def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
             f"{path}: all {len(latencies)} networks have {column}={latencies[0]:g}: nothing can be learnt or judged"
         )
     rejected = tuple(f"row {row}: {y_ms[row]}" for row in np.flatnonzero(wrong))
-    remark = _unit_remark(space, architectures, latencies)
+    timed = not column.lower().endswith(OTHER_UNITS)
+    remark = _unit_remark(space, architectures, latencies) if timed else ""
     return Table(architectures, latencies, int(np.isnan(y_ms).sum()), rejected, conflicting, remark)
 
 

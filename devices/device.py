@@ -47,7 +47,8 @@ class Loaded:
         warm_up_capped: the cap was reached before times settled.
         providers: execution provider -> number of nodes that it executed.
         kernels: kernel -> number of nodes, after all optimisations; empty where that is not known.
-        peak_memory_bytes: resident set of the measuring process after loading, at its highest.
+        peak_memory_bytes: resident set of the measuring process while this network was loaded, at its highest.
+        memory_bytes: by how much that is above the resident set before; None where that is not known.
         failure: set if this network cannot be timed; then the numbers above are 0.
     """
 
@@ -60,6 +61,7 @@ class Loaded:
     providers: dict[str, int] = field(default_factory=dict[str, int])
     kernels: dict[str, int] = field(default_factory=dict[str, int])
     peak_memory_bytes: int = 0
+    memory_bytes: int | None = None
     failure: Failure | None = None
 
 

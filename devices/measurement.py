@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, t
 
 from ..errors import UsageError
+from .meters import ENERGY, MEMORY
 
 Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
 Path = Literal["gated", "ratio", "plain"]
@@ -361,6 +362,16 @@ class Measurement:
         noise = self.reference.noise if self.reference else 0.0
         valid = [r for r in self.rounds if r.invalid(self.clock, noise) is None]
         return Statistics.of(valid) if valid else None
+
+    @cached_property
+    def beside_time(self) -> dict[str, float]:
+        """Return energy of an inference (``energy_mj``) and memory (``memory_bytes``), those that the device told."""
+        noise = self.reference.noise if self.reference else 0.0
+        valid = [r for r in self.rounds if r.invalid(self.clock, noise) is None]
+        energies_mj = [r.state[ENERGY] for r in valid if ENERGY in r.state]
+        found = {ENERGY: float(np.median(energies_mj)) if energies_mj else 0.0}
+        found[MEMORY] = float(self.environment.get(MEMORY) or 0)
+        return {name: value for name, value in found.items() if value > 0}
 
     @property
     def latency_ms(self) -> float:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
 from .measurement import Cause, Failure, Round
+from .meters import ENERGY
 from .timing import MIN_SAMPLES, OTHERS_EVERY, SENTINEL_RUNS, block_of
 
 EPOCH_S = 1_700_000_000.0  # the virtual clock's zero
@@ -26,6 +27,7 @@ _HEAT_PERIOD_S = 60.0
 _HOT = 1.3
 _PREEMPTION_MS = 4.0
 _WARM_UP_RUNS = 10
+_WATTS = 15.0
 _OTHER_ELASTICITY = {"depthwise": 0.8, "overhead": 0.5}  # how the other sentinels follow the device's state
 _FAULTS: tuple[Cause, ...] = ("crashed", "timeout", "oom", "invalid_output")
 
@@ -138,6 +140,7 @@ class SimulatedSession:
         self._true_ms = true_ms
         self._occurrence = occurrence
         self._networks: dict[str, tuple[float, Failure | None]] = {}
+        self._energy_mj: dict[str, float] = {}
         self._open = True
         self._ready = False
 
@@ -223,6 +226,7 @@ class SimulatedSession:
             return Loaded(model.key, failure=failure)
         level_ms = true_ms * float(np.exp(self._behaviour.process_noise * self._rng.standard_normal()))
         self._networks[model.key] = level_ms, failure
+        self._energy_mj[model.key] = energy_mj(true_ms)
         return Loaded(
             model.key,
             load_ms=20.0,
@@ -230,6 +234,7 @@ class SimulatedSession:
             warm_up_runs=_WARM_UP_RUNS,
             providers={"simulated": 1},
             peak_memory_bytes=50 * 2**20,
+            memory_bytes=memory_bytes(true_ms),
         )
 
     def _round(self, key: str, level_ms: float, burst_ms: float) -> Round:
@@ -243,7 +248,8 @@ class SimulatedSession:
         events = ("thermal",) if any(hot) else ()
         others = self._other_sentinels() if self._rounds % OTHERS_EVERY == 0 else {}
         self._rounds += 1
-        return Round(key, started_s, before, after, wall, cpu, switches, waits, events, block, others)
+        state = {ENERGY: self._energy_mj[key]}
+        return Round(key, started_s, before, after, wall, cpu, switches, waits, events, block, others, state)
 
     def _other_sentinels(self) -> dict[str, float]:
         factor = float(self._weather.factor(np.array([self._now_s]))[0])
@@ -281,6 +287,16 @@ class SimulatedSession:
     def _check_open(self) -> None:
         if not self._open:
             raise DeviceError("this session is closed; open another")
+
+
+def energy_mj(true_ms: float) -> float:
+    """Return the energy of an inference: the simulated device always draws 15 W."""
+    return _WATTS * true_ms
+
+
+def memory_bytes(true_ms: float) -> int:
+    """Return the memory of a network: 1 MiB for one that takes 1 ms, growing with the square root."""
+    return round(2**20 * true_ms**0.5)
 
 
 def _fault(cause: Cause, early: bool, true_ms: float) -> Failure:

@@ -24,6 +24,7 @@ from typing import Any
 from ..errors import InputRefusedError, TempogradError
 from ..registry import create
 from . import foreign, isolation, nvml, sentinels, timing
+from .meters import ENERGY, EnergyMeter, MemoryMeter
 from .runtime import FallbackError, Program, Runtime
 from .wire import Board, from_text, pack, to_text, unpack
 
@@ -31,13 +32,17 @@ from .wire import Board, from_text, pack, to_text, unpack
 class Worker:
     """The networks resident in this process, and the sentinels: the one in every round, the others in every fourth."""
 
-    def __init__(self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: str, small: bool) -> None:
+    def __init__(
+        self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: str, precision: str
+    ) -> None:
         self._board = board
         self._runtime = runtime
         self._threads = threads
         self._batch = batch
         self._networks: dict[int, tuple[Program, timing.WarmUp]] = {}
         self._cores: list[int] = []
+        self._quantises = precision != "fp32"  # in this process: whose memory that was, nobody can tell
+        small = precision == "int8-dynamic"  # convolutions are some ten times slower
         # created first: the first session of a process decides on denormals for its main thread
         self._sentinel = runtime.load(sentinels.read(sentinel, small=small), Path.cwd())
         self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
@@ -47,7 +52,9 @@ class Worker:
         for kind, program in self._others.items():
             self._blocks[kind] = _block(program, timing.warm_up(program.run, _nothing))
         self._kind, self._rounds = sentinel, 0
-        self._watch = nvml.watch() if self._sentinel.gpu_time is not None else None
+        self._on_gpu = self._sentinel.gpu_time is not None  # whose memory and energy are not this process's
+        self._watch = nvml.watch() if self._on_gpu else None
+        self._energy = None if self._on_gpu else EnergyMeter()
 
     @property
     def sentinel_ms(self) -> float:
@@ -61,6 +68,7 @@ class Worker:
         try:
             content = foreign.read(Path(path), digest)
             foreign.check(content, Path(path).parent, self._batch)
+            memory = None if self._quantises or self._on_gpu else MemoryMeter()
             start = time.perf_counter_ns()
             program = self._runtime.load(content, Path(path).parent)
             load_ms = (time.perf_counter_ns() - start) / 1e6
@@ -68,6 +76,7 @@ class Worker:
             self._board.note(network, phase)
             warm = timing.warm_up(program.run, self._board.count)
             wrong = _wrong_output(program)
+            memory_bytes = memory and memory.peak_bytes()
         except InputRefusedError as error:
             return _failure("refused", phase, error)
         except FallbackError as error:
@@ -89,6 +98,7 @@ class Worker:
             "providers": program.providers,
             "kernels": program.kernels,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "memory_bytes": memory_bytes,
         }
 
     def outputs(self, network: int, shape: list[int], data: str) -> dict[str, Any]:
@@ -143,7 +153,9 @@ class Worker:
         before = self._sentinel_ms(self._kind, self._sentinel)
         inner = counters.read()
         block = _block(program, warm)
+        before_uj = self._energy.read_uj() if self._energy else None
         burst = timing.burst(program, self._board.count, burst_ms=burst_ms, block=block)
+        burst_mj = self._energy.since_mj(before_uj) if self._energy else None
         switches, wait_ms, _ = counters.read().since(inner)
         state = counters.state()
         events: list[str] = []
@@ -156,6 +168,7 @@ class Worker:
                 state["gpu_kilocycles"] = median(burst.gpu_ms) * state["gpu_sm_mhz"]
         after = self._sentinel_ms(self._kind, self._sentinel)
         now = counters.read()
+        energy = {} if burst_mj is None else {ENERGY: burst_mj / (1 + block * len(burst.wall_ms))}  # 1 run is discarded
         others = self._others if self._rounds % timing.OTHERS_EVERY == 0 else {}
         self._rounds += 1
         return {
@@ -170,7 +183,7 @@ class Worker:
             "events": [*now.since(start)[2], *events],
             "block": block,
             "other_sentinels_ms": {kind: min(self._sentinel_ms(kind, other)) for kind, other in others.items()},
-            "state": state,
+            "state": state | energy,
         }
 
     def _sentinel_ms(self, kind: str, program: Program) -> list[float]:
@@ -218,7 +231,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
             threads=threads,
             batch=first["batch"],
             sentinel=first["sentinel"],
-            small=first["options"].get("precision") == "int8-dynamic",  # convolutions are some ten times slower
+            precision=first["options"].get("precision", "fp32"),
         )
         isolation.move_to(idle)
     except (TempogradError, MemoryError) as error:

@@ -318,6 +318,7 @@ class _LoadReply(_Reply):
     providers: dict[str, int] = Field(default_factory=dict)
     kernels: dict[str, int] = Field(default_factory=dict)
     peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
+    memory_bytes: Annotated[int, Field(ge=0)] | None = None
     failure: _FailureReply | None = None
 
     @model_validator(mode="after")

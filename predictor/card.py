@@ -9,10 +9,7 @@ from typing import Any
 
 def model_card(document: Mapping[str, Any]) -> str:
     """Return a saved predictor's document as Markdown, under the header that model hubs read."""
-    binding, residuals = document["binding"], document["conformal_residuals"]
-    intervals = (
-        "none: saved without held-out networks" if residuals is None else f"from {len(residuals)} held-out networks"
-    )
+    binding = document["binding"]
     lines = [
         "---",
         "library_name: tempograd",
@@ -23,7 +20,7 @@ def model_card(document: Mapping[str, Any]) -> str:
         "",
         "# Latency predictor",
         "",
-        f"Predicts the latency in {binding['unit']} of networks of one search space on one device.",
+        f"Predicts `{binding['quantity']}`, in {binding['unit']}, of networks of one search space on one device.",
         "",
         "| | |",
         "|---|---|",
@@ -31,7 +28,7 @@ def model_card(document: Mapping[str, Any]) -> str:
         f"| search space | `{binding['space']}` |",
         f"| encoding | `{binding['encoding']}` |",
         f"| device | `{binding['fingerprint_id']}` |",
-        f"| intervals | {intervals} |",
+        f"| intervals | {_intervals(document)} |",
         f"| written by | {', '.join(f'{name} {number}' for name, number in document['created_by'].items())} |",
         "",
         "## Scores and remarks",
@@ -39,6 +36,7 @@ def model_card(document: Mapping[str, Any]) -> str:
         "```json",
         json.dumps(document["card"], indent=2, sort_keys=True),
         "```",
+        *(line for head in document["heads"] for line in _head(head)),
         "",
         "## Device",
         "",
@@ -54,3 +52,22 @@ def model_card(document: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _head(head: Mapping[str, Any]) -> list[str]:
+    binding = head["binding"]
+    return [
+        "",
+        f"## Also predicted: `{binding['quantity']}`, in {binding['unit']}",
+        "",
+        f"Model `{head['model']}`, encoding `{binding['encoding']}`, intervals {_intervals(head)}.",
+        "",
+        "```json",
+        json.dumps(head["card"], indent=2, sort_keys=True),
+        "```",
+    ]
+
+
+def _intervals(head: Mapping[str, Any]) -> str:
+    residuals = head["conformal_residuals"]
+    return "none: saved without held-out networks" if residuals is None else f"from {len(residuals)} held-out networks"

@@ -3,10 +3,11 @@
 ::
 
     predictor.safetensors   the model's arrays
-    predictor.json          schema, model, what it is bound to, card, residuals, digests of both files
+    predictor.json          schema, model, what it is bound to, card, residuals, other heads, digests of both files
     README.md               the model card
 
-Two digests tell a damaged file from a whole one before any number is made of it.
+Two digests tell a damaged file from a whole one before any number is made of it. A predictor of several quantities has
+a *head* for each, a model with scores and intervals of its own; the first is the main one, the only one to search with.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InputRefusedError, MismatchError, StoreError, TempogradError, UsageError
 from ..registry import load as load_entry
@@ -38,8 +39,10 @@ from .predictor import Array, DifferentiablePredictor, Predictor, SaveablePredic
 if TYPE_CHECKING:
     from torch import nn
 
-SCHEMA = 2  # 2: predictions beside the residuals. Files of 1 are read as well
+SCHEMA = 3  # 2: predictions beside the residuals; 3: quantities and heads. Files of 1 and 2 are read as well
 ARRAYS, DOCUMENT, CARD = "predictor.safetensors", "predictor.json", "README.md"
+Unit = Literal["ms", "mj", "bytes"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 MAX_DOCUMENT_BYTES, MAX_ARRAYS_BYTES = 16 << 20, 1 << 30
 SUPPORT_TOLERANCE = 1e-6  # share of a feature's range by which a relaxed encoding may overshoot by rounding
 PACKAGES = ("tempograd", "numpy", "scikit-learn", "safetensors", "torch")
@@ -63,16 +66,20 @@ class Binding:
         encoding: the name of the encoding that its features are.
         fingerprint_id: the device.
         fingerprint_json: the device's fingerprint as canonical JSON.
-        unit: always ``ms``.
+        quantity: what is predicted; its name ends in its unit.
     """
 
     space: str
     encoding: str
     fingerprint_id: str
     fingerprint_json: str
-    unit: Literal["ms"] = "ms"
+    quantity: str = "latency_ms"
 
     def __post_init__(self) -> None:
+        if not self.quantity.endswith(tuple(f"_{unit}" for unit in UNITS)):
+            raise UsageError(
+                f"quantity={self.quantity!r}; its name must end in one of {', '.join(UNITS)}, as energy_mj"
+            )
         try:
             tree = json.loads(self.fingerprint_json)
         except ValueError as error:
@@ -83,9 +90,28 @@ class Binding:
             raise UsageError("fingerprint_json must be a JSON object; give what the fingerprint's to_json wrote")
 
     @classmethod
-    def of(cls, *, space: str, encoding: str, fingerprint: FingerprintLike) -> Binding:
-        """Bind to a space, an encoding and a device."""
-        return cls(space, encoding, fingerprint.id, fingerprint.to_json())
+    def of(cls, *, space: str, encoding: str, fingerprint: FingerprintLike, quantity: str = "latency_ms") -> Binding:
+        """Bind to a space, an encoding, a device and a quantity."""
+        return cls(space, encoding, fingerprint.id, fingerprint.to_json(), quantity)
+
+    @property
+    def unit(self) -> Unit:
+        """Return the quantity's unit."""
+        return next(unit for unit in UNITS if self.quantity.endswith(f"_{unit}"))
+
+
+@dataclass(frozen=True)
+class Head:
+    """One quantity's predictor, as given to ``save``.
+
+    Attributes:
+        predictor, binding, card, conformal: as ``save`` takes them.
+    """
+
+    predictor: Predictor
+    binding: Binding
+    card: Mapping[str, Any]
+    conformal: Conformal | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +126,7 @@ class SavedPredictor:
         conformal: residuals of held-out networks; None if none were given.
         support: ``(2, d)``, smallest and largest value of every feature learnt from.
         created_by: versions of what wrote the file.
+        others: the heads beside this one, which is the main one.
     """
 
     model: str
@@ -109,6 +136,12 @@ class SavedPredictor:
     conformal: Conformal | None
     support: Array
     created_by: Mapping[str, str]
+    others: tuple[SavedPredictor, ...] = ()
+
+    @property
+    def heads(self) -> dict[str, SavedPredictor]:
+        """Return quantity -> head, the main one first."""
+        return {head.binding.quantity: head for head in (self, *self.others)}
 
     @overload
     def predict(self, X: npt.ArrayLike) -> Array: ...
@@ -121,7 +154,7 @@ class SavedPredictor:
     def predict(
         self, X: npt.ArrayLike, *, return_interval: bool = False, coverage: float = 0.9
     ) -> Array | tuple[Array, Array, Array]:
-        """Return the latencies ``(n,)`` in ms of the encodings ``X (n, d)``.
+        """Return the latencies ``(n,)`` in ms, or what the binding says, of the encodings ``X (n, d)``.
 
         With ``return_interval`` also the lower and upper bounds ``(n,)``; out of support these are 0 and infinity.
 
@@ -161,17 +194,27 @@ class SavedPredictor:
         return np.any(~((features >= low - margin) & (features <= high + margin)), axis=1)
 
     def check_binding(
-        self, *, space: str | None = None, encoding: str | None = None, fingerprint: FingerprintLike | None = None
+        self,
+        *,
+        space: str | None = None,
+        encoding: str | None = None,
+        fingerprint: FingerprintLike | None = None,
+        unit: str | None = None,
     ) -> None:
-        """Check that this predictor is of the space, encoding and device asked about; None is not checked.
+        """Check that this predictor is of the space, encoding, device and unit asked about; None is not checked.
 
         Raises:
             MismatchError: it is of another one; every difference is named.
         """
         wrong: list[str] = []
-        for name, mine, asked in (("space", self.binding.space, space), ("encoding", self.binding.encoding, encoding)):
-            if asked is not None and mine != asked:
-                wrong.append(f"{name}: saved {mine!r}, asked {asked!r}")
+        mine = self.binding
+        for name, saved, asked in (
+            ("space", mine.space, space),
+            ("encoding", mine.encoding, encoding),
+            (f"unit of {mine.quantity}", mine.unit, unit),
+        ):
+            if asked is not None and saved != asked:
+                wrong.append(f"{name}: saved {saved!r}, asked {asked!r}")
         if fingerprint is not None:
             wrong += _fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
         if wrong:
@@ -189,17 +232,28 @@ class _BindingDocument(_Strict):
     encoding: str
     fingerprint_id: str
     fingerprint_json: str
-    unit: Literal["ms"]
+    unit: Unit
+    quantity: str = "latency_ms"
+
+    @model_validator(mode="after")
+    def _unit_of_the_quantity(self) -> _BindingDocument:
+        if not self.quantity.endswith(f"_{self.unit}"):
+            raise ValueError(f"{self.quantity} is not in {self.unit}")
+        return self
 
 
-class _Document(_Strict):
-    schema_version: Literal[1, 2] = Field(alias="schema")
+class _HeadDocument(_Strict):
     model: str
     config: dict[str, Any]
     binding: _BindingDocument
     card: dict[str, Any]
     conformal_residuals: list[Annotated[float, Field(ge=0)]] | None
-    conformal_predictions_ms: list[Annotated[float, Field(gt=0)]] = []
+    conformal_predictions_ms: list[Annotated[float, Field(gt=0)]] = []  # in the head's unit; the name is of schema 2
+
+
+class _Document(_HeadDocument):
+    schema_version: Literal[1, 2, 3] = Field(alias="schema")
+    heads: list[_HeadDocument] = []
     created_by: dict[str, str]
     arrays_sha256: str
     document_sha256: str
@@ -212,6 +266,7 @@ def save(
     binding: Binding,
     card: Mapping[str, Any],
     conformal: Conformal | None = None,
+    others: Sequence[Head] = (),
 ) -> Path:
     """Write a fitted predictor as a folder, whole or not at all; an older predictor there is replaced.
 
@@ -221,25 +276,27 @@ def save(
         binding: what its numbers are of.
         card: scores and remarks, JSON values only.
         conformal: residuals of held-out networks, for intervals.
+        others: heads beside this one, the main one: of other quantities of the same space on the same device.
 
     Raises:
-        UsageError: it cannot be saved, the card is not JSON, or the path holds something else.
+        UsageError: it cannot be saved, a card is not JSON, the heads do not belong together, or the path holds
+            something else.
         StoreError: the disk refuses.
     """
     from safetensors.numpy import save as to_bytes
 
-    if not isinstance(predictor, SaveablePredictor):
-        raise UsageError(f"{type(predictor).__name__} has no get_state/from_state and cannot be saved without pickle")
-    arrays, config = predictor.get_state()
-    payload = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    document: dict[str, Any] = {
+    heads = (Head(predictor, binding, card, conformal), *others)
+    _check_together([head.binding for head in heads])
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    documents: list[dict[str, Any]] = []
+    for number, head in enumerate(heads):
+        found, document = _head_state(head)
+        arrays |= {_prefix(number) + name: np.ascontiguousarray(array) for name, array in found.items()}
+        documents.append(document)
+    payload = to_bytes(arrays)
+    document = documents[0] | {
         "schema": SCHEMA,
-        "model": _registered_name(predictor),
-        "config": config,
-        "binding": vars(binding),
-        "card": dict(card),
-        "conformal_residuals": None if conformal is None else list(conformal.residuals),
-        "conformal_predictions_ms": [] if conformal is None else list(conformal.predictions_ms),
+        "heads": documents[1:],
         "created_by": _versions(),
         "arrays_sha256": sha256(payload).hexdigest(),
     }
@@ -258,13 +315,62 @@ def load(path: Path | str) -> SavedPredictor:
     folder = Path(path)
     document = _read_document(folder / DOCUMENT)
     arrays = _read_arrays(folder / ARRAYS, document.arrays_sha256)
+    heads = [_head(folder, document, arrays, document.created_by)]
+    for number, other in enumerate(document.heads, 1):
+        own = {name.removeprefix(_prefix(number)): a for name, a in arrays.items() if name.startswith(_prefix(number))}
+        heads.append(_head(folder, other, own, document.created_by))
+    try:
+        _check_together([head.binding for head in heads])
+    except UsageError as error:
+        raise InputRefusedError(f"{folder}: {error}") from error
+    return replace(heads[0], others=tuple(heads[1:]))
+
+
+def _prefix(number: int) -> str:
+    """Return what the names of a head's arrays begin with: nothing for the main one, as before there were others."""
+    return f"head{number}." if number else ""
+
+
+def _check_together(bindings: Sequence[Binding]) -> None:
+    main, quantities = bindings[0], [binding.quantity for binding in bindings]
+    if len(set(quantities)) < len(quantities):
+        raise UsageError(f"heads of {', '.join(quantities)}; give each quantity once")
+    for other in bindings[1:]:
+        if (other.space, other.fingerprint_json) != (main.space, main.fingerprint_json):
+            raise UsageError(
+                f"the head of {other.quantity} is of {other.space!r} on {other.fingerprint_id}, that of "
+                f"{main.quantity} of {main.space!r} on {main.fingerprint_id}; save them apart"
+            )
+
+
+def _head_state(head: Head) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    if not isinstance(head.predictor, SaveablePredictor):
+        raise UsageError(
+            f"{type(head.predictor).__name__} has no get_state/from_state and cannot be saved without pickle"
+        )
+    arrays, config = head.predictor.get_state()
+    conformal = head.conformal
+    document: dict[str, Any] = {
+        "model": _registered_name(head.predictor),
+        "config": config,
+        "binding": asdict(head.binding) | {"unit": head.binding.unit},
+        "card": dict(head.card),
+        "conformal_residuals": None if conformal is None else list(conformal.residuals),
+        "conformal_predictions_ms": [] if conformal is None else list(conformal.predictions_ms),
+    }
+    return arrays, document
+
+
+def _head(
+    folder: Path, document: _HeadDocument, arrays: dict[str, npt.NDArray[Any]], created_by: Mapping[str, str]
+) -> SavedPredictor:
     if document.model not in names("model"):
         raise InputRefusedError(
             f"{folder / DOCUMENT} is of the model {document.model!r}, which is not installed; "
             f"known: {', '.join(names('model'))}"
         )
     try:
-        binding = Binding(**document.binding.model_dump())
+        binding = Binding(**document.binding.model_dump(exclude={"unit"}))
         predictor = load_entry("model", document.model).from_state(arrays, document.config)
     except InputRefusedError as error:
         raise InputRefusedError(f"{folder}: {error}") from error
@@ -277,11 +383,11 @@ def load(path: Path | str) -> SavedPredictor:
         card=document.card,
         conformal=_conformal(folder, document),
         support=predictor.support_,
-        created_by=document.created_by,
+        created_by=created_by,
     )
 
 
-def _conformal(folder: Path, document: _Document) -> Conformal | None:
+def _conformal(folder: Path, document: _HeadDocument) -> Conformal | None:
     residuals, predictions_ms = document.conformal_residuals, document.conformal_predictions_ms
     if residuals is None:
         return None

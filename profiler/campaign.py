@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import log
@@ -51,6 +52,7 @@ class CampaignSummary:
         networks: networks asked for, and ``duplicates`` of them asked for twice.
         measured: jobs closed by this run; ``found`` were in the store before.
         verdicts: verdict -> jobs in the store.
+        beside_time: energy or memory -> jobs closed by this run that it was read of.
         seconds: wall time of this run.
         networks_per_hour: of this run.
         timed_share: wall time inside recorded samples of networks.
@@ -72,6 +74,7 @@ class CampaignSummary:
     measured: int
     found: int
     verdicts: dict[str, int]
+    beside_time: dict[str, int]
     seconds: float
     networks_per_hour: float
     timed_share: float
@@ -162,6 +165,7 @@ class _StoreSink:
     progress: Callable[[Progress], None] | None
     calibration: Calibration | None = None
     verdicts: dict[str, int] = field(default_factory=dict[str, int])
+    beside_time: Counter[str] = field(default_factory=Counter[str])
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -173,6 +177,7 @@ class _StoreSink:
         self.store.append(self.campaign, *measurements)
         for m in measurements:
             self.verdicts[m.verdict] = self.verdicts.get(m.verdict, 0) + 1
+            self.beside_time.update(list(m.beside_time))
         if self.progress is not None:
             done, elapsed_s = self.found + self.measured, time.monotonic() - self.started_s
             remaining_s = elapsed_s / self.measured * (self.total - done) if self.measured else None
@@ -197,6 +202,7 @@ def _summary(
         measured=sink.measured,
         found=found,
         verdicts=sink.store.counts(sink.campaign),
+        beside_time=dict(sink.beside_time),
         seconds=seconds,
         networks_per_hour=sink.measured / seconds * 3600,
         timed_share=tally.burst_ms / wall_ms,

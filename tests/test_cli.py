@@ -16,6 +16,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.cli import _progress, app
+from tempograd.data.store import Store
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
@@ -128,6 +129,50 @@ def test_an_audit_refuses_bad_input(audited, arguments, code, message):
     assert done.returncode == code
     assert message in done.stderr
     assert not (audited.parent / "absent.db").exists()
+
+
+def test_several_heads_are_fitted_at_once_and_predicted_together(flow):
+    folder, done = flow
+    assert json.loads(done["collect"].stdout)["beside_time"] == {"energy_mj": 67, "memory_bytes": 67}
+    fit = ("fit", "--store", folder / "run.db", "--out", folder / "heads", "--quantity", "memory_bytes,energy_mj")
+    fitted = json.loads(tempograd(*fit, "--quantity", "latency_ms", "--json").stdout)
+    heads = {d["quantity"]: d for d in (fitted, *fitted["heads"])}
+    assert list(heads) == ["memory_bytes", "energy_mj", "latency_ms"]
+    assert "mae_bytes" in heads["memory_bytes"]["scores"]
+    assert "mae_ms" not in heads["energy_mj"]["scores"]
+    with Store(folder / "run.db") as store:
+        measured = next(store.measurements())
+    ask = ("predict", "--predictor", folder / "heads", "--arch", measured.key)
+    (row,) = json.loads(tempograd(*ask, "--json").stdout)["predictions"]
+    energy, latency = row["heads"]["energy_mj"], row["heads"]["latency_ms"]
+    assert row["memory_bytes"] == pytest.approx(measured.beside_time["memory_bytes"], rel=0.1)
+    assert energy["energy_mj"] == pytest.approx(measured.beside_time["energy_mj"], rel=0.1)
+    assert latency["latency_ms"] == pytest.approx(measured.latency_ms, rel=0.1)
+    assert row["low_bytes"] < row["memory_bytes"] < row["high_bytes"]
+    assert energy["low_mj"] < energy["energy_mj"] < energy["high_mj"]
+    text = tempograd(*ask).stdout
+    assert " bytes" in text
+    assert " mj" in text
+    search = ("search", "--space", SPACE, "--predictor", folder / "heads", "--device", DEVICE, "--target-ms", 1)
+    refused = tempograd(*search, "--out", folder / "other")
+    assert refused.returncode == 5
+    assert "unit of memory_bytes: saved 'bytes', asked 'ms'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("quantities", "message"),
+    [
+        ("latency_ms,latency", "Did you mean 'latency_ms'"),
+        ("latency_ms,latency_ms", "each once"),
+        ("p90_ms", "0 networks with verdict ok and p90_ms"),
+    ],
+)
+def test_a_quantity_that_cannot_be_learnt_is_refused(flow, quantities, message):
+    folder, _ = flow
+    done = tempograd("fit", "--store", folder / "run.db", "--out", folder / "unlearnt", "--quantity", quantities)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (folder / "unlearnt").exists()
 
 
 def test_a_lookup_adds_up_measured_operations(flow):

@@ -106,6 +106,9 @@ def _text(d: Mapping[str, Any]) -> str:
         f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}",
         f"this run: {d['measured']} in {d['seconds']:.0f} s ({d['networks_per_hour']:.0f} an hour)",
     ]
+    if d["measured"]:
+        read = ", ".join(f"{name} of {n}" for name, n in sorted(d["beside_time"].items()))
+        lines.append(f"read beside time: {read or 'nothing, this device tells neither energy nor memory'}")
     if d["repeatability"] is not None:
         lines.append(f"repeatability between processes: {d['repeatability']:.1%} from {d['pairs']} pairs")
     if d["timed_share"] is not None:

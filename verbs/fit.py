@@ -1,4 +1,4 @@
-"""``fit``: learn latency from what was measured."""
+"""``fit``: learn latency, and what else was measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from .. import registry
-from ..data.dataset import LatencyDataset
+from ..data.dataset import LATENCY, QUANTITIES, LatencyDataset
 from ..data.store import Store
 from ..errors import UsageError
 from ..predictor.choice import held_out_errors
@@ -20,7 +20,7 @@ from ..predictor.estimator import fit_held_out
 from ..predictor.interval import Conformal
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores, noise_floor_mape_pct
-from ..predictor.saved import Binding, save
+from ..predictor.saved import Binding, Head, save
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
@@ -37,6 +37,7 @@ def fit(
     store: Path,
     out: Path,
     *,
+    quantities: Sequence[str] = (LATENCY,),
     model: str | None = None,
     sources: Sequence[Path] = (),
     space: str | None = None,
@@ -45,66 +46,103 @@ def fit(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Outcome:
-    """Learn a predictor from a store and write it with its card.
+    """Learn a predictor from a store and write it with its card: one head for every quantity, the first the main one.
 
     Every network is predicted once without its own label: by leave-one-out where the model can, else in 5 folds. These
     predictions give the scores and the width of the intervals; the model that is written has seen all rows. The
     encoding is chosen before by leave-one-out of a small Gaussian process. Rows that are not ``ok`` take part with the
     small weight of their wide interval, and are not scored; censored ones where the model would put them too low.
+    Networks without a head's quantity are left out of it, and counted.
 
     The model is ``gp``, or ``transfer`` below 100 networks or with ``sources``: stores of the same space from other
     devices, each a line that the new device's latency may be made of.
     """
+    if not quantities or len(set(quantities)) < len(quantities):
+        raise UsageError(f"quantities={list(quantities)}; give one or more, each once: {', '.join(QUANTITIES)}")
     with Store(store) as opened:
         dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
         chosen = space_of(dataset.space)
         table_ms = _options_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
-    ok = np.array([verdict == "ok" for verdict in dataset.verdict])
-    model = model or default_model(len(ok), sources)
+    parts = [dataset.having(quantity) for quantity in quantities]
+    models = [_model_for(part, quantity, model, sources) for part, quantity in zip(parts, quantities, strict=True)]
+    files = {"predictor": str(out), "store": str(store.resolve())}
+    heads: list[Head] = []
+    for part, quantity, name in zip(parts, quantities, models, strict=True):
+        progress("fitting", len(heads), len(quantities))
+        about = {"quantity": quantity, "model": name, "seed": seed, **files}
+        lines = tuple(line for path in sources for line in _lines(path, chosen, quantity))
+        wanted = {"random_state": seed, "steps": steps, "table_ms": table_ms, "calibrate": True, "sources": lines}
+        heads.append(_fit_head(part, chosen, about, wanted))
+    main, *others = heads
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save(out, main.predictor, binding=main.binding, card=main.card, conformal=main.conformal, others=others)
+    progress("fitting", len(quantities), len(quantities))
+    document, *beside = [{key: value for key, value in head.card.items() if key != "parity"} for head in heads]
+    return Outcome(document | {"heads": beside}, "\n".join(map(_fit_text, (document, *beside))))
+
+
+def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, sources: Sequence[Path]) -> str:
+    """Return the model for a quantity of these networks, or say why none can be fitted."""
+    ok = sum(verdict == "ok" for verdict in dataset.verdict)
+    model = model or default_model(len(dataset.keys), sources)
     check_sources(model, sources)
-    lines = tuple(line for path in sources for line in _lines(path, chosen))
     least = FEW_ROWS if model == "transfer" else MIN_ROWS
-    if ok.sum() < least:
+    if ok < least:
         raise UsageError(
-            f"{ok.sum()} networks with verdict ok in {store}; allowed: {least} or more for {model}. Collect more of "
+            f"{ok} networks with verdict ok and {quantity}; allowed: {least} or more for {model}. Collect more of "
             f"them, or fit --model transfer, which needs {FEW_ROWS}"
         )
+    if model == "lookup" and quantity != LATENCY:
+        raise UsageError(f"a lookup adds up {LATENCY} of operations, not {quantity}; fit it with another model")
+    return model
+
+
+def _fit_head(
+    dataset: LatencyDataset, chosen: SearchSpace, about: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> Head:
+    """Return a model of one quantity with its card; what is called ms in it is the quantity's unit.
+
+    Args:
+        dataset: networks that have the quantity.
+        chosen: their space.
+        about: what the card begins with, ``quantity``, ``model`` and ``seed`` among it.
+        wanted: arguments of the model.
+    """
+    quantity, model, seed = about["quantity"], about["model"], about["seed"]
+    labels, weight = dataset.values(quantity), dataset.weights(quantity)
+    ok = np.array([verdict == "ok" for verdict in dataset.verdict], bool)
     names = encodings_of(chosen, model)
     encodings = {name: dataset.encode(chosen, name) for name in names}
-    progress("fitting", 0, 2)
-    errors = held_out_errors(encodings, dataset.y_ms, dataset.weight, seed=seed)
+    errors = held_out_errors(encodings, labels, weight, seed=seed)
     encoding = _preferred(errors, names)
-    progress("fitting", 1, 2)
     blocks = chosen.count_blocks if encoding == "counts" else ()
-    estimator = estimator_of(
-        model, random_state=seed, steps=steps, table_ms=table_ms, calibrate=True, stages=chosen.schedule, blocks=blocks,
-        sources=lines,
-    )  # fmt: skip
-    X, y_ms, weight = _with_censored(estimator, chosen, dataset, encodings[encoding], encoding)
-    found = fit_held_out(estimator, X, y_ms, weight, seed=seed)
+    estimator = estimator_of(model, stages=chosen.schedule, blocks=blocks, **wanted)
+    rows: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] = encodings[encoding], labels, weight
+    if quantity == LATENCY:
+        rows = _with_censored(estimator, chosen, dataset, encodings[encoding], encoding)
+    found = fit_held_out(estimator, *rows, seed=seed)
     assert found is not None
-    predicted = found[: len(dataset.y_ms)]
-    scores = Scores.of(dataset.y_ms[ok], predicted[ok])
-    conformal = Conformal.fit(dataset.y_ms[ok], predicted[ok])
+    predicted = found[: len(labels)]
+    scores = asdict(Scores.of(labels[ok], predicted[ok]))
+    conformal = Conformal.fit(labels[ok], predicted[ok])
     low, high = conformal.interval(predicted, COVERAGE)
+    binding = Binding.of(space=dataset.space, encoding=encoding, fingerprint=dataset.fingerprint, quantity=quantity)
+    unit = binding.unit
     document = {
-        "predictor": str(out), "model": model, "space": dataset.space, "encoding": encoding,
-        "device": dataset.fingerprint.id, "store": str(store.resolve()), "seed": seed, "networks": len(dataset.y_ms),
-        "verdicts": dataset.counts, "scored": int(ok.sum()), "scores": asdict(scores),
+        **about, "space": dataset.space, "encoding": encoding, "device": dataset.fingerprint.id,
+        "networks": len(labels), "verdicts": dataset.counts, "left_out": dataset.left_out, "scored": int(ok.sum()),
+        "scores": {(f"mae_{unit}" if name == "mae_ms" else name): value for name, value in scores.items()},
         "error_pct_by_encoding": {name: 100 * error for name, error in errors.items()},
-        "gradient": gradient_of(chosen, encoding, estimator), "censored": len(y_ms) - len(dataset.y_ms),
-        "noise_floor_mape_pct": noise_floor_mape_pct(dataset.half_width[ok] / 1.96),
-        "repeatability": dataset.repeatability, "coverage": COVERAGE,
+        "gradient": gradient_of(chosen, encoding, estimator), "censored": len(rows[1]) - len(labels),
+        "noise_floor_mape_pct": (
+            noise_floor_mape_pct(dataset.half_width[ok] / 1.96) if quantity == LATENCY else float("nan")
+        ),
+        "repeatability": dataset.repeatability if quantity == LATENCY else float("nan"), "coverage": COVERAGE,
         "interval_pct": 100 * (float(np.exp(conformal.log_half_width(COVERAGE))) - 1),
     }  # fmt: skip
-    document = plain(document)
-    columns = {"measured_ms": dataset.y_ms, "predicted_ms": predicted, "low_ms": low, "high_ms": high}
-    parity = {name: values[ok].tolist() for name, values in columns.items()}
-    binding = Binding.of(space=dataset.space, encoding=encoding, fingerprint=dataset.fingerprint)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save(out, estimator, binding=binding, card=document | {"parity": parity}, conformal=conformal)
-    progress("fitting", 2, 2)
-    return Outcome(document, _fit_text(document))
+    columns = {"measured": labels, "predicted": predicted, "low": low, "high": high}
+    parity = {f"{name}_{unit}": values[ok].tolist() for name, values in columns.items()}
+    return Head(estimator, binding, plain(document) | {"parity": parity}, conformal)
 
 
 def default_model(networks: int, sources: Sequence[object]) -> str:
@@ -118,17 +156,20 @@ def check_sources(model: str, sources: Sequence[object]) -> None:
         raise UsageError(f"{len(sources)} sources for the model {model}; only transfer takes them: leave one out")
 
 
-def _lines(path: Path, space: SearchSpace) -> list[Linear]:
-    """Return the latency on every device of another store, as a line over counts."""
+def _lines(path: Path, space: SearchSpace, quantity: str) -> list[Linear]:
+    """Return the quantity on every device of another store, as a line over counts."""
     with Store(path) as opened:
         devices = [device for found, device in opened.sets() if found == space.spec]
         if not devices:
             raise UsageError(f"no networks of {space.spec} in {path}; a source is a store of the same space")
         sets = [LatencyDataset.from_store(opened, space=space.spec, fingerprint_id=device) for device in devices]
-    blocks = space.count_blocks
+    sets = [found.having(quantity) for found in sets]
+    if bare := [found.fingerprint.id for found in sets if not found.keys]:
+        raise UsageError(f"no network with {quantity} on {', '.join(bare)} in {path}; leave this source out")
+    models = [estimator_of("transfer", blocks=space.count_blocks) for _ in sets]
     return [
-        estimator_of("transfer", blocks=blocks).fit(d.encode(space, "counts"), d.y_ms, sample_weight=d.weight).line_
-        for d in sets
+        model.fit(d.encode(space, "counts"), d.values(quantity), sample_weight=d.weights(quantity)).line_
+        for model, d in zip(models, sets, strict=True)
     ]
 
 
@@ -188,10 +229,13 @@ def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
 
 
 def _fit_text(d: Mapping[str, Any]) -> str:
-    s = d["scores"]
+    s, floor_pct = d["scores"], d["noise_floor_mape_pct"]
+    floor = "" if floor_pct is None else f" (noise floor {floor_pct:.2f} %)"
+    missing = "".join(f", {n} {what} left out" for what, n in d["left_out"].items())
     return "\n".join((
-        f"{d['model']} on {d['networks']} networks of {d['space']} (encoding {d['encoding']}), in {d['predictor']}",
-        f"held out: MAPE {s['mape_pct']:.2f} % (noise floor {d['noise_floor_mape_pct']:.2f} %), within 1/5/10 %: "
+        f"{d['quantity']}: {d['model']} on {d['networks']} networks of {d['space']} (encoding {d['encoding']}), in "
+        f"{d['predictor']}{missing}",
+        f"held out: MAPE {s['mape_pct']:.2f} %{floor}, within 1/5/10 %: "
         f"{s['within_1_pct']:.0f}/{s['within_5_pct']:.0f}/{s['within_10_pct']:.0f}, Spearman {s['spearman']:.3f}, "
         f"Kendall {s['kendall']:.3f}",
         f"{COVERAGE:.0%} of networks lie within {d['interval_pct']:.1f} % of their prediction",

@@ -1,41 +1,60 @@
-"""``predict``: latency of architectures, with an interval."""
+"""``predict``: latency of architectures, and what else was learnt, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..predictor.saved import load
+from ..predictor.saved import SavedPredictor, load
+from ..spaces.architecture import Architecture
+from ..spaces.space import SearchSpace
 from .fit import COVERAGE
 from .outcome import UNRELIABLE, Outcome, plain, space_of, table
 
 
 def predict(predictor: Path, architectures: Sequence[str]) -> Outcome:
-    """Predict the latency of architectures, given as strings, indices or keys."""
+    """Predict the latency of architectures, given as strings, indices or keys, and every other head's quantity."""
     kept = load(predictor)
     space = space_of(kept.binding.space)
     parsed = [space.parse(text) for text in architectures]
-    X = space.encode(parsed, kept.binding.encoding)
-    latency, low, high = kept.predict(X, return_interval=True, coverage=COVERAGE)
-    outside = kept.out_of_support(X)
+    names = [space.format(a) for a in parsed]
+    told = {quantity: _told(head, space, parsed) for quantity, head in kept.heads.items()}
+    main, *others = told
     rows = [
-        {
-            "architecture": space.format(a), "latency_ms": float(latency[i]), "low_ms": float(low[i]),
-            "high_ms": float(high[i]), "verdict": "out_of_support" if outside[i] else "predicted",
-        }
-        for i, a in enumerate(parsed)
-    ]  # fmt: skip
-    document = {
-        "space": space.spec, "device": kept.binding.fingerprint_id, "coverage": COVERAGE, "predictions": plain(rows),
-    }  # fmt: skip
-    cells = [
-        (
-            f"{r['latency_ms']:.4g} ms",
-            f"{r['low_ms']:.4g} .. {r['high_ms']:.4g}",
-            str(r["verdict"]),
-            str(r["architecture"]),
-        )
-        for r in rows
+        {"architecture": name, **told[main][i], "heads": {quantity: told[quantity][i] for quantity in others}}
+        for i, name in enumerate(names)
     ]
-    text = table(("latency", f"{COVERAGE:.0%} interval", "verdict", "architecture"), cells)
-    return Outcome(document, text, UNRELIABLE if outside.any() else 0)
+    document = {
+        "space": space.spec, "device": kept.binding.fingerprint_id, "coverage": COVERAGE, "quantities": list(told),
+        "predictions": plain(rows),
+    }  # fmt: skip
+    texts = [
+        table(
+            (quantity.removesuffix(f"_{head.binding.unit}"), f"{COVERAGE:.0%} interval", "verdict", "architecture"),
+            [_cells(told[quantity][i], quantity, head.binding.unit, name) for i, name in enumerate(names)],
+        )
+        for quantity, head in kept.heads.items()
+    ]
+    unsure = any(row["verdict"] != "predicted" for found in told.values() for row in found)
+    return Outcome(document, "\n\n".join(texts), UNRELIABLE if unsure else 0)
+
+
+def _told(head: SavedPredictor, space: SearchSpace, architectures: Sequence[Architecture]) -> list[dict[str, Any]]:
+    """Return what a head says of each architecture."""
+    unit = head.binding.unit
+    X = space.encode(architectures, head.binding.encoding)
+    value, low, high = head.predict(X, return_interval=True, coverage=COVERAGE)
+    outside = head.out_of_support(X)
+    return [
+        {
+            head.binding.quantity: float(value[i]), f"low_{unit}": float(low[i]), f"high_{unit}": float(high[i]),
+            "verdict": "out_of_support" if outside[i] else "predicted",
+        }
+        for i in range(len(architectures))
+    ]  # fmt: skip
+
+
+def _cells(row: dict[str, Any], quantity: str, unit: str, name: str) -> tuple[str, str, str, str]:
+    interval = f"{row[f'low_{unit}']:.4g} .. {row[f'high_{unit}']:.4g}"
+    return f"{row[quantity]:.4g} {unit}", interval, row["verdict"], name

@@ -116,7 +116,7 @@ def search(
     chosen, place, timing = space_of(space), device_of(device), named(plan)
     kept = None if predictor is None else load(predictor)
     if kept is not None:
-        kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint)
+        kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint, unit="ms")
     recipe = _recipe(method, epochs, queries)
     recipe.check(chosen, target_ms=target_ms, lam=lam)
     cost = cost or ("table" if kept is None or recipe.table_only else "predictor")

@@ -168,3 +168,34 @@ def test_a_key_of_no_architecture_is_an_error(fingerprint, space):
 def test_an_unknown_spread_has_no_weight(fingerprint):
     found = LatencyDataset("s", fingerprint, (Row("a", "noisy", 1.0, 0.0, float("inf"), "gated", 1, 1),))
     assert found.weight == pytest.approx([0.0])
+
+
+def test_quantities_beside_latency_and_what_has_none_is_counted(store, fingerprint):
+    told, silent, noisy, failed = keys(4)
+    rows = [
+        make(told, 2 * SPREAD, fingerprint),
+        make(silent, 3 * SPREAD, fingerprint),
+        make(noisy, SPREAD**20, fingerprint),
+        make(failed, [], fingerprint, failure=Failure("oom", "load")),
+    ]
+    energies_mj = iter([30.0, 31.0, 32.0, 31.0, 31.0, 31.0])
+    drawn = tuple(replace(r, state={"energy_mj": next(energies_mj)}) for r in rows[0].rounds)
+    rows[0] = replace(rows[0], rounds=drawn, environment={"memory_bytes": 2000})
+    rows[2] = replace(rows[2], environment={"memory_bytes": 1000})
+    keep(store, fingerprint, *rows)
+    found = LatencyDataset.from_store(store)
+    assert found.values("latency_ms") == pytest.approx(found.y_ms)
+    assert found.values("energy_mj") == pytest.approx([31.0, np.nan, np.nan], nan_ok=True)
+    assert found.values("wall_median_ms") == pytest.approx([2.0, 3.0, 1.0])
+    with_memory = found.having("memory_bytes")
+    assert with_memory.keys == (told, noisy)
+    assert with_memory.values("memory_bytes").tolist() == [2000.0, 1000.0]
+    assert with_memory.verdict == ("ok", "noisy")
+    assert with_memory.weights("memory_bytes").tolist() == [1.0, 1.0]
+    assert with_memory.weights("energy_mj").tolist() == with_memory.weight.tolist()
+    assert with_memory.left_out == {"without memory_bytes": 1}
+    assert with_memory.counts == {"failed": 1, "noisy": 1, "ok": 1}
+    assert "left out: 1 without memory_bytes" in with_memory.describe()
+    assert found.having("latency_ms") == found
+    with pytest.raises(UsageError, match="memory_bytes"):
+        found.having("memory")

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -171,7 +172,7 @@ def header(table, **changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: header(t, schema_=3, version="9.9"), r"schema 3, written by tempograd 9\.9.*pip install --upgrade"),
+        (lambda t: header(t, schema_=4, version="9.9"), r"schema 4, written by tempograd 9\.9.*pip install --upgrade"),
         (lambda t: header(t, pairs="many"), "metadata are not as written"),
         (lambda t: header(t, fingerprint={"unknown": 1}), "no data set of tempograd"),
         (lambda t: t.replace_schema_metadata({}), "no data set of tempograd"),
@@ -188,12 +189,22 @@ def test_foreign_content_is_refused(tmp_path, dataset, change, message):
         load(folder)
 
 
-def test_a_folder_of_the_first_schema_is_still_read(tmp_path, dataset):
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_folder_of_an_earlier_schema_is_still_read(tmp_path, dataset, schema):
     folder = export(dataset, tmp_path / "out")
-
-    def first(table):
-        names = ("wall_median_ms", "wall_q05_ms", "wall_min_ms", "cpu_median_ms", "p90_ms", "p99_ms")
-        return header(table, schema_=1).drop_columns(list(names))
-
-    rewrite(folder, first)
+    names = ["energy_mj", "memory_bytes"]
+    if schema == 1:
+        names += ["wall_median_ms", "wall_q05_ms", "wall_min_ms", "cpu_median_ms", "p90_ms", "p99_ms"]
+    rewrite(folder, lambda table: header(table, schema_=schema).drop_columns(names))
     assert same(load(folder), dataset)
+
+
+def test_energy_and_memory_are_columns(tmp_path, dataset):
+    first, *others = dataset.rows
+    dataset = replace(dataset, rows=(replace(first, energy_mj=3.5, memory_bytes=4096.0), *others))
+    folder = export(dataset, tmp_path / "out")
+    table = pq.read_table(folder / "data.parquet")
+    assert table.column("energy_mj").to_pylist()[:2] == [3.5, None]
+    assert table.column("memory_bytes").to_pylist()[:2] == [4096.0, None]
+    assert load(folder).having("memory_bytes").values("memory_bytes").tolist() == [4096.0]
+    assert "`memory_bytes`" in (folder / "README.md").read_text()

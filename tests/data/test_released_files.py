@@ -45,6 +45,8 @@ def test_a_released_store_is_read_with_the_values_beside_it(released, write):
         assert sum(sum(r.wall_ms) for r in m.rounds) == row["wall_ms"]
     assert {row["verdict"] for row in expected["rows"]} == {"ok", "noisy", "hot", "censored", "failed", "quarantined"}
     assert set(dataset.counts) >= {"ok", "hot", "censored", "failed", "quarantined"}
+    assert not dataset.having("energy_mj").keys  # nothing of what this version did not read is made up
+    assert not dataset.having("memory_bytes").keys
     assert len(dataset.rows) == len({row["key"] for row in expected["rows"]})
 
 

@@ -96,6 +96,15 @@ def test_another_unit_is_told(write, space, factor, unit):
     assert (f"look like {unit}" in remark) if unit else remark == ""
 
 
+@pytest.mark.parametrize("column", ["pi_energy_mj", "peak_bytes", "peak_MB", "board_j"])
+def test_nothing_is_said_of_a_unit_that_is_no_time(write, space, column):
+    macs = [space.raw_graph(space.architecture(row)).macs() for row in MANY]
+    labels = [m / 1e10 * 1e6 + n for n, m in enumerate(macs)]  # 10 G multiply-accumulates a second, in microseconds
+    path = write(edges(*MANY) | {column: labels, "ms": labels})
+    assert read_table(path, space, column).remark == ""
+    assert "look like" in read_table(path, space, "ms").remark
+
+
 def test_foreign_architectures_are_refused(write, space):
     with pytest.raises(InputRefusedError, match="e0=5: no option at site 'e0'"):
         read_table(write(edges((5, 0, 0, 0, 0, 0)) | {"y": [1.0]}), space, "y")

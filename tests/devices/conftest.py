@@ -15,6 +15,7 @@ from tempograd.devices.device import Model
 FAULTY = """
 import os, signal, stat, subprocess, sys, time
 from onnx import ModelProto
+from tempograd.devices.meters import EnergyMeter
 from tempograd.devices.runtime import FallbackError
 from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
 
@@ -77,6 +78,9 @@ class Faulty(OnnxRuntime):
             os.abort()
         if what == "hang_load":
             time.sleep(600)
+        if what == "metered":
+            EnergyMeter.read_uj = lambda meter: (0,)
+            EnergyMeter.since_mj = lambda meter, before: 1000.0
         if what == "fallback":
             raise FallbackError("nodes went elsewhere")
         return Program(super().load(model, folder), what)

@@ -4,6 +4,7 @@ DOCUMENT = {
     "model": "ridge",
     "binding": {
         "unit": "ms",
+        "quantity": "latency_ms",
         "space": "darts",
         "encoding": "pruned",
         "fingerprint_id": "0123456789ab",
@@ -12,6 +13,7 @@ DOCUMENT = {
     "card": {"mape_pct": 2.5},
     "conformal_residuals": [0.01] * 30,
     "created_by": {"tempograd": "0.1.0"},
+    "heads": [],
 }
 
 
@@ -25,7 +27,7 @@ def test_says_what_the_numbers_are_of():
         '"place": "local"',
         "30 held-out",
         "tempograd 0.1.0",
-        "in ms",
+        "`latency_ms`, in ms,",
     )
     assert [part for part in parts if part not in card] == []
     assert '"mape_pct": 2.5' in card
@@ -33,6 +35,15 @@ def test_says_what_the_numbers_are_of():
 
 def test_says_that_there_are_no_intervals():
     assert "saved without held-out networks" in model_card(DOCUMENT | {"conformal_residuals": None})
+
+
+def test_says_what_else_is_predicted():
+    binding = DOCUMENT["binding"] | {"unit": "bytes", "quantity": "memory_bytes", "encoding": "counts"}
+    other = {"model": "trees", "binding": binding, "card": {"mape_pct": 7.5}, "conformal_residuals": None}
+    card = model_card(DOCUMENT | {"heads": [other]})
+    section = card[card.index("## Also predicted: `memory_bytes`, in bytes") : card.index("## Device")]
+    for part in ("`trees`", "`counts`", "none: saved without", '"mape_pct": 7.5'):
+        assert part in section
 
 
 def test_opens_with_a_header_for_model_hubs():

@@ -20,6 +20,7 @@ def test_a_released_predictor_loads_and_predicts_what_it_did(folder, name):
     kept = load(folder / name)
     assert kept.model == name
     assert kept.card == {"note": "asset"}
+    assert (list(kept.heads), kept.binding.unit) == (["latency_ms"], "ms")
     p, low, high = kept.predict(np.array(expected["X"]), return_interval=True, coverage=0.9)
     for found, was in zip((p, low, high), expected["models"][name].values(), strict=True):
         np.testing.assert_allclose(found, [np.inf if v == np.inf else v for v in was], rtol=1e-6)

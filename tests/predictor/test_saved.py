@@ -11,7 +11,7 @@ from tempograd.devices.fingerprint import Fingerprint
 from tempograd.errors import InputRefusedError, MismatchError, StoreError, UsageError
 from tempograd.predictor.interval import Conformal
 from tempograd.predictor.models.ridge import RidgeLatency
-from tempograd.predictor.saved import ARRAYS, CARD, DOCUMENT, Binding, _document_digest, load, save
+from tempograd.predictor.saved import ARRAYS, CARD, DOCUMENT, Binding, Head, _document_digest, load, save
 from tempograd.registry import load as load_entry
 from tempograd.registry import names
 
@@ -226,7 +226,7 @@ def test_arrays_of_another_predictor_are_refused(folder, tmp_path, additive):
 
 
 def test_a_newer_schema_asks_for_an_upgrade(folder):
-    rewrite(folder, lambda document: document.update(schema=3))
+    rewrite(folder, lambda document: document.update(schema=4))
     with pytest.raises(InputRefusedError, match="upgrade tempograd"):
         load(folder)
 
@@ -298,3 +298,62 @@ class Described:
 
 def test_any_fingerprint_with_an_id_and_json_will_do():
     assert Binding.of(space="s", encoding="e", fingerprint=Described()).fingerprint_id == "abc"
+
+
+@pytest.fixture
+def memory(additive):
+    """A head of another quantity, model and encoding, in another range."""
+    y_bytes = 1e7 * additive.y_ms**2
+    model = load_entry("model", "trees")(trees=20).fit(additive.X[:400], y_bytes[:400])
+    binding = replace(BINDING, quantity="memory_bytes", encoding="counts")
+    conformal = Conformal.fit(y_bytes[400:], model.predict(additive.X[400:]))
+    return Head(model, binding, {"mape_pct": 4.5}, conformal)
+
+
+def test_several_heads_in_one_folder(tmp_path, ridge, memory, additive):
+    folder = save(tmp_path / "two", ridge, binding=BINDING, card={"mape_pct": 1.5}, others=[memory])
+    assert sorted(file.name for file in folder.iterdir()) == sorted([ARRAYS, DOCUMENT, CARD])
+    kept = load(folder)
+    assert list(kept.heads) == ["latency_ms", "memory_bytes"]
+    np.testing.assert_array_equal(kept.predict(additive.X), ridge.predict(additive.X))
+    other = kept.heads["memory_bytes"]
+    assert (other.model, other.binding, other.card) == ("trees", memory.binding, memory.card)
+    assert other.binding.unit == "bytes"
+    assert other.conformal == memory.conformal
+    np.testing.assert_array_equal(other.predict(additive.X), memory.predictor.predict(additive.X))
+    assert "## Also predicted: `memory_bytes`" in (folder / CARD).read_text()
+
+
+def test_heads_of_different_things_are_not_saved_together(tmp_path, ridge, memory):
+    with pytest.raises(UsageError, match="each quantity once"):
+        save(tmp_path / "two", ridge, binding=BINDING, card={}, others=[replace(memory, binding=BINDING)])
+    for changes in ({"space": "darts"}, {"fingerprint_json": '{"place": "elsewhere"}'}):
+        other = replace(memory, binding=replace(memory.binding, **changes))
+        with pytest.raises(UsageError, match="save them apart"):
+            save(tmp_path / "two", ridge, binding=BINDING, card={}, others=[other])
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_head_refuses_a_unit_that_is_not_its_own(tmp_path, ridge, memory):
+    kept = load(save(tmp_path / "two", ridge, binding=BINDING, card={}, others=[memory]))
+    kept.check_binding(unit="ms")
+    with pytest.raises(MismatchError, match="unit of memory_bytes: saved 'bytes', asked 'ms'"):
+        kept.heads["memory_bytes"].check_binding(unit="ms")
+    with pytest.raises(UsageError, match="must end in"):
+        replace(BINDING, quantity="energy_j")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["heads"][0]["binding"].update(unit="ms"), "memory_bytes is not in ms"),
+        (lambda d: d["heads"][0]["binding"].update(space="darts"), "save them apart"),
+        (lambda d: d["heads"][0].update(model="unheard_of"), "not installed"),
+        (lambda d: d["heads"].append(d["heads"][0]), "each quantity once|lacks the array"),
+    ],
+)
+def test_heads_that_somebody_changed_are_refused(tmp_path, ridge, memory, change, message):
+    folder = save(tmp_path / "two", ridge, binding=BINDING, card={}, others=[memory])
+    rewrite(folder, change)
+    with pytest.raises(InputRefusedError, match=message):
+        load(folder)

@@ -77,12 +77,14 @@ def test_what_is_measured_is_what_was_chosen_and_a_few_twice(device, space, stor
     twice = {(keys[place], 1) for place in duplicates(40)}
     assert store.done(summary.campaign) == {(key, 0) for key in keys} | twice
     assert summary.pairs == len(twice) == 6
+    assert summary.beside_time == {"energy_mj": 46, "memory_bytes": 46}
     for m in store.measurements():
         assert m.space == space.spec
         assert m.plan["seed"] == 5
         assert m.plan["name"] == "quick"
         assert m.environment["providers"] == {"simulated": 1}
         assert m.environment["load_ms"] == 20.0
+        assert m.beside_time.keys() == {"energy_mj", "memory_bytes"}
         assert len(m.onnx_digest) == 64
 
 

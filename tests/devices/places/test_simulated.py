@@ -42,6 +42,16 @@ def test_without_noise_it_tells_the_truth():
             assert len(round_.cpu_ms) >= 3
 
 
+def test_energy_and_memory_are_the_truth_whatever_the_noise():
+    device = SimulatedDevice(TABLE, seed=3)
+    with device.open() as session:
+        loaded = {one.key: one.memory_bytes for one in session.load([model(key) for key in TABLE])}
+        session.start_timing()
+        rounds = session.run_pass(list(TABLE), burst_ms=2.0).rounds
+    assert {r.key: r.state["energy_mj"] for r in rounds} == pytest.approx({k: 15 * ms for k, ms in TABLE.items()})
+    assert loaded == {key: round(2**20 * ms**0.5) for key, ms in TABLE.items()}
+
+
 def test_the_same_seed_gives_the_same_rounds_whatever_else_was_opened():
     first = rounds_of(SimulatedDevice(TABLE, seed=5))
     other = SimulatedDevice(TABLE, seed=5)
