@@ -41,15 +41,15 @@ def conditions(cores: list[int], root: Path = Path("/")) -> dict[str, Any]:
         root: where ``proc`` and ``sys`` are.
     """
     policies = [root / _CPU / f"cpu{core}/cpufreq" for core in cores]
-    load = _text(root / "proc/loadavg")
+    load = text_of(root / "proc/loadavg")
     return {
-        "governor": _common([_text(policy / "scaling_governor") for policy in policies]),
-        "frequency_khz": _common([_integer(policy / "scaling_cur_freq") for policy in policies]),
+        "governor": _common([text_of(policy / "scaling_governor") for policy in policies]),
+        "frequency_khz": _common([integer_of(policy / "scaling_cur_freq") for policy in policies]),
         "turbo": _turbo(root),
         "load_average_1min": float(load.split()[0]) if load else None,
         "steal_ticks": _steal_ticks(root),
-        "boot_id": _text(root / "proc/sys/kernel/random/boot_id"),
-        "isolated_cores": _text(root / _CPU / "isolated") or None,
+        "boot_id": text_of(root / "proc/sys/kernel/random/boot_id"),
+        "isolated_cores": text_of(root / _CPU / "isolated") or None,
         "memory_available_gib": _meminfo_gib(root, "MemAvailable"),
     }
 
@@ -58,14 +58,14 @@ def gpus(root: Path = Path("/")) -> list[str]:
     """Return the models of NVIDIA's GPUs, as their driver tells them; none where it is not loaded."""
     found: list[str] = []
     for file in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
-        lines = (_text(file) or "").splitlines()
+        lines = (text_of(file) or "").splitlines()
         found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
     return found
 
 
 def driver(root: Path = Path("/")) -> list[str]:
     """Return the version of NVIDIA's driver, or nothing."""
-    text = _text(root / "proc/driver/nvidia/version") or ""
+    text = text_of(root / "proc/driver/nvidia/version") or ""
     return [word for word in text.split() if word.count(".") >= 1 and word.replace(".", "").isdigit()][:1]
 
 
@@ -73,7 +73,7 @@ def core_groups(root: Path = Path("/")) -> list[tuple[int, ...]]:
     """Return the logical CPUs of each physical core, sorted; each on its own where the kernel does not say."""
     groups: set[tuple[int, ...]] = set()
     for folder in sorted((root / _CPU).glob("cpu[0-9]*")):
-        siblings = _text(folder / "topology/thread_siblings_list")
+        siblings = text_of(folder / "topology/thread_siblings_list")
         groups.add(tuple(parse_cores(siblings)) if siblings else (int(folder.name[3:]),))
     return sorted(groups)
 
@@ -101,7 +101,7 @@ def parse_cores(text: str) -> list[int]:
 
 def _cpu_info(root: Path) -> dict[str, str]:
     info: dict[str, str] = {}
-    for line in (_text(root / "proc/cpuinfo") or "").splitlines():
+    for line in (text_of(root / "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
         info.setdefault(key.strip(), value.strip())
     return info
@@ -111,7 +111,7 @@ def _caches(root: Path) -> list[str] | None:
     """Return the caches of CPU 0, such as ``L1d 32K``."""
     found: list[str] = []
     for folder in sorted((root / _CPU / "cpu0/cache").glob("index[0-9]*")):
-        level, kind, size = (_text(folder / name) for name in ("level", "type", "size"))
+        level, kind, size = (text_of(folder / name) for name in ("level", "type", "size"))
         if level and kind and size:
             found.append(f"L{level}{_CACHE_KINDS.get(kind, '')} {size}")
     return found or None
@@ -128,22 +128,22 @@ def _memory_gib(root: Path) -> int | None:
 
 
 def _meminfo_gib(root: Path, field: str) -> float | None:
-    for line in (_text(root / "proc/meminfo") or "").splitlines():
+    for line in (text_of(root / "proc/meminfo") or "").splitlines():
         if line.startswith(f"{field}:"):
             return round(int(line.split()[1]) / 2**20, 2)
     return None
 
 
 def _turbo(root: Path) -> bool | None:
-    off = _integer(root / _CPU / "intel_pstate/no_turbo")
+    off = integer_of(root / _CPU / "intel_pstate/no_turbo")
     if off is not None:
         return off == 0
-    boost = _integer(root / _CPU / "cpufreq/boost")
+    boost = integer_of(root / _CPU / "cpufreq/boost")
     return None if boost is None else boost == 1
 
 
 def _steal_ticks(root: Path) -> int | None:
-    fields = (_text(root / "proc/stat") or "").split("\n", 1)[0].split()
+    fields = (text_of(root / "proc/stat") or "").split("\n", 1)[0].split()
     return int(fields[8]) if len(fields) > 8 else None
 
 
@@ -152,12 +152,14 @@ def _common(values: list[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else values
 
 
-def _integer(path: Path) -> int | None:
-    text = _text(path)
+def integer_of(path: Path) -> int | None:
+    """Return the whole number in a file; None where there is none."""
+    text = text_of(path)
     return int(text) if text and text.isdigit() else None
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
+    """Return a file's text, stripped; None where it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

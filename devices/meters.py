@@ -6,6 +6,8 @@ import ctypes
 from contextlib import suppress
 from pathlib import Path
 
+from .host import integer_of, text_of
+
 ENERGY, MEMORY = "energy_mj", "memory_bytes"
 
 _RESET_PEAK = "5"  # written to clear_refs, sets VmHWM back to what is resident now (Linux 4.0)
@@ -23,13 +25,13 @@ class EnergyMeter:
 
     def __init__(self, root: Path = Path("/")) -> None:
         zones = sorted((root / "sys/class/powercap").glob("intel-rapl:*"))
-        packages = [zone for zone in zones if (_text(zone / "name") or "").startswith("package")]
+        packages = [zone for zone in zones if (text_of(zone / "name") or "").startswith("package")]
         self._counters = [zone / "energy_uj" for zone in packages]
-        self._ranges_uj = [_integer(zone / "max_energy_range_uj") for zone in packages]
+        self._ranges_uj = [integer_of(zone / "max_energy_range_uj") for zone in packages]
 
     def read_uj(self) -> tuple[int, ...] | None:
         """Return every package's counter, None if one cannot be read."""
-        found = tuple(value for counter in self._counters if (value := _integer(counter)) is not None)
+        found = tuple(value for counter in self._counters if (value := integer_of(counter)) is not None)
         return found if found and len(found) == len(self._counters) else None
 
     def since_mj(self, before_uj: tuple[int, ...] | None) -> float | None:
@@ -69,19 +71,7 @@ class MemoryMeter:
         return None if peak is None or self._before is None else max(peak - self._before, 0)
 
     def _bytes(self, field: str) -> int | None:
-        for line in (_text(self._status) or "").splitlines():
+        for line in (text_of(self._status) or "").splitlines():
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
-        return None
-
-
-def _integer(path: Path) -> int | None:
-    text = _text(path)
-    return int(text) if text and text.isdigit() else None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
         return None
