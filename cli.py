@@ -199,7 +199,10 @@ def predict(
     epilog="Example: tempograd evaluate table.parquet --space nasbench201 --column i7_ms --train 900 --valid 100"
 )
 def evaluate(
-    table: Annotated[Path, typer.Argument(help="Parquet table: e0..eK or arch_str, and latency columns in ms.")],
+    table: Annotated[
+        Path,
+        typer.Argument(help="Parquet or CSV: the space's columns (e0.., b0.., ks0..) or arch_str; latencies in ms."),
+    ],
     space: Space,
     column: Annotated[list[str], typer.Option("--column", "--target-columns", help="Latency column; repeatable.")],
     source_columns: Annotated[

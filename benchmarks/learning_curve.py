@@ -17,16 +17,17 @@ from matplotlib.figure import Figure
 from tempograd import registry
 from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
+from tempograd.predictor.choice import choose_encoding
 from tempograd.predictor.metrics import Scores, noise_floor_mape_pct
-from tempograd.verbs.fit import estimator_of
+from tempograd.verbs.fit import encodings_of, estimator_of
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--space", help="which, if the store holds several")
-    parser.add_argument("--model", default="mlp")
-    parser.add_argument("--encoding", help="default: the one with the lowest error on a tenth of the rows learnt from")
+    parser.add_argument("--model", default="gp")
+    parser.add_argument("--encoding", help="default: the one with the lowest error left out, as fit chooses it")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200, 500, 1000, 2000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="figure")
@@ -37,16 +38,18 @@ def main() -> None:
     ok = np.flatnonzero([verdict == "ok" for verdict in dataset.verdict])
     test = np.random.default_rng(0).choice(ok, len(ok) // 5, replace=False)
     rest = np.setdiff1d(np.arange(len(dataset.y_ms)), test)
-    names = [arguments.encoding] if arguments.encoding else list(space.encodings)
+    names = [arguments.encoding] if arguments.encoding else list(encodings_of(space, arguments.model))
     encoded = {name: dataset.encode(space, name) for name in names}
+    labels, weight = dataset.y_ms, dataset.weight
     rows: list[dict[str, object]] = []
     for size in (n for n in arguments.sizes if n <= len(rest)):
         scores: list[Scores] = []
         for seed in range(arguments.seeds):
             learn = np.random.default_rng([seed, size]).choice(rest, size, replace=False)
-            name = names[0] if len(names) == 1 else _chosen(arguments.model, encoded, dataset, learn, seed)
-            model = estimator_of(arguments.model, random_state=seed)
-            model.fit(encoded[name][learn], dataset.y_ms[learn], sample_weight=dataset.weight[learn])
+            name = choose_encoding({n: X[learn] for n, X in encoded.items()}, labels[learn], weight[learn], seed=seed)
+            blocks = space.count_blocks if name == "counts" else ()
+            model = estimator_of(arguments.model, random_state=seed, stages=space.schedule, blocks=blocks)
+            model.fit(encoded[name][learn], labels[learn], sample_weight=weight[learn])
             scores.append(Scores.of(dataset.y_ms[test], model.predict(encoded[name][test])))
         mape = [s.mape_pct for s in scores]
         rows.append({
@@ -62,17 +65,6 @@ def main() -> None:
     print(json.dumps(result, indent=1))
     if arguments.out:
         _draw(rows, floor).savefig(arguments.out)
-
-
-def _chosen(model: str, encoded: dict[str, np.ndarray], dataset: LatencyDataset, learn: np.ndarray, seed: int) -> str:
-    """Return the encoding that does best on a tenth of the rows when learnt from the others."""
-    cut = max(len(learn) // 10, 5)
-    errors: dict[str, float] = {}
-    for name, X in encoded.items():
-        fitted = estimator_of(model, random_state=seed)
-        fitted.fit(X[learn[cut:]], dataset.y_ms[learn[cut:]], sample_weight=dataset.weight[learn[cut:]])
-        errors[name] = Scores.of(dataset.y_ms[learn[:cut]], fitted.predict(X[learn[:cut]])).mape_pct
-    return min(errors, key=errors.__getitem__)
 
 
 def _draw(rows: list[dict[str, object]], floor: float) -> Figure:
