@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .graph import Choice, Graph, Node
-from .layers import Add, Concat, Identity, Relu, Zero
+from .layers import Add, BatchNorm, Concat, Identity, Relu, Zero
 
 if TYPE_CHECKING:
     from .architecture import Site
 
 SOURCE, JOIN, SKIP = "x", "+", "skip"
+CONSTANTS = ("constant joined to one", "constant joined to more")
 MOST_JOINED = 4  # joins of more count as joins of so many
 
 Dag = dict[int, tuple[str, tuple[int, ...]]]  # node -> its label and its inputs, in topological order
@@ -62,6 +63,7 @@ class Cell:
         steps: in topological order.
         outputs: names of the values that nothing inside takes.
         activated: labels of the operations that begin with a rectifier, which operations on one value share.
+        shifted: labels of the operations that make a constant of zeros: their normalisation adds its shift.
     """
 
     prefix: str
@@ -69,6 +71,7 @@ class Cell:
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
     activated: frozenset[str]
+    shifted: frozenset[str] = frozenset()
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
@@ -88,6 +91,7 @@ class Cell:
         return (
             *(f"live {name}" for name in _names((*self.labels, SKIP), depths)),
             *(f"shared {name}" for name in _names(self.labels, depths)),
+            *CONSTANTS,
         )
 
     def features(self, choices: Mapping[str, int]) -> NDArray[np.float32]:
@@ -97,7 +101,7 @@ class Cell:
         if key not in known:
             live = {f"live {k}": v for k, v in _features(self._live(choices), self.activated).items()}
             shared = {f"shared {k}": v for k, v in _features(self._shared(choices), self.activated).items()}
-            counted = live | shared
+            counted = live | shared | self._constants(choices)
             known[key] = np.array([counted.get(name, 0) for name in self.names], np.float32)
         return known[key]
 
@@ -114,6 +118,40 @@ class Cell:
             else:
                 values[step.name] = label, tuple(sorted(inputs, key=repr))
         return tuple(value for name in self.outputs if (value := values[name]) is not None)
+
+    def _constants(self, choices: Mapping[str, int]) -> dict[str, int]:
+        """Return how many joins that reach the output add a constant, by whether they join anything else.
+
+        Operations on zeros are folded, but what they leave is added to the rest, an element at a time.
+        """
+        alive, constant = set(self.sources), set[str]()
+        joins: dict[str, int] = {}
+        for step in self.steps:
+            label = JOIN if step.site is None else step.labels[choices[step.site]]
+            if label is None:
+                continue
+            live = sum(name in alive for name in step.inputs)
+            still = any(name in constant for name in step.inputs)
+            if live:
+                alive.add(step.name)
+                if still and label == JOIN:
+                    joins[step.name] = live
+            elif still or label in self.shifted:
+                constant.add(step.name)
+        needed = self._needed({step.name: step.inputs for step in self.steps if step.name in alive})
+        counted = [live for name, live in joins.items() if name in needed]
+        return dict(zip(CONSTANTS, (counted.count(1), sum(live > 1 for live in counted)), strict=True))
+
+    def _needed(self, made: Mapping[str, tuple[str, ...]]) -> set[str]:
+        """Return the names that the outputs rest on, of values made of inputs."""
+        needed: set[str] = set()
+        stack = [name for name in self.outputs if name in made]
+        while stack:
+            name = stack.pop()
+            if name not in needed:
+                needed.add(name)
+                stack += [i for i in made.get(name, ()) if i in made or i in self.sources]
+        return needed
 
     def _shared(self, choices: Mapping[str, int]) -> Dag:
         numbers: dict[Value, int] = {}
@@ -137,13 +175,7 @@ class Cell:
             label = JOIN if step.site is None else step.labels[choices[step.site]]
             if inputs and label is not None:
                 made[step.name] = label, inputs
-        needed: set[str] = set()
-        stack = [name for name in self.outputs if name in made]
-        while stack:
-            name = stack.pop()
-            if name not in needed:
-                needed.add(name)
-                stack += made[name][1]
+        needed = self._needed({name: inputs for name, (_, inputs) in made.items()})
         numbers = {name: n for n, name in enumerate(name for name in made if name in needed)}
         return {numbers[name]: (made[name][0], tuple(numbers[i] for i in made[name][1])) for name in numbers}
 
@@ -173,6 +205,7 @@ def _cell(graph: Graph, prefix: str) -> Cell:
     sources: dict[str, None] = {}
     known: dict[Graph, str] = {}
     activated: set[str] = set()
+    shifted: set[str] = set()
     for node in graph.nodes:
         operation = node.operation
         if isinstance(operation, Choice):
@@ -182,12 +215,14 @@ def _cell(graph: Graph, prefix: str) -> Cell:
                     _label(o, g, known, activated) for o, g in zip(operation.options, operation.graphs, strict=True)
                 )
                 steps[node.name] = Step(node.name, node.inputs, operation.site, labels)
+                normed = [any(isinstance(n.operation, BatchNorm) for n in g.nodes) for g in operation.graphs]
+                shifted |= {label for label, norm in zip(labels, normed, strict=True) if norm and label is not None}
                 sources |= {name: None for name in node.inputs if name not in steps}
         elif isinstance(operation, Add | Concat) and node.inputs and all(name in steps for name in node.inputs):
             steps[node.name] = Step(node.name, node.inputs)
     taken = {name for step in steps.values() for name in step.inputs}
     outputs = tuple(name for name in steps if name not in taken)
-    return Cell(prefix, tuple(sources), tuple(steps.values()), outputs, frozenset(activated))
+    return Cell(prefix, tuple(sources), tuple(steps.values()), outputs, frozenset(activated), frozenset(shifted))
 
 
 def _label(option: str, graph: Graph, known: dict[Graph, str], activated: set[str]) -> str | None:

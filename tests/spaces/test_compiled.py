@@ -57,6 +57,21 @@ def test_what_does_not_reach_the_output_is_not_counted(cell, space):
     assert found["shared size"] == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "alone", "more"),
+    [
+        ("|none~0|+|none~0|nor_conv_3x3~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|", 1, 0),  # a convolution of zeros
+        ("|none~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+|avg_pool_3x3~0|none~1|skip_connect~2|", 1, 0),
+        ("|none~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|skip_connect~2|", 0, 0),  # zeros stay zeros
+        ("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|nor_conv_1x1~2|", 0, 1),
+        ("|none~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|avg_pool_3x3~0|none~1|none~2|", 0, 0),  # reaches no output
+    ],
+)
+def test_what_is_left_of_zeros_is_added_where_it_reaches_the_output(cell, space, text, alone, more):
+    found, _ = named(cell, space, text)
+    assert (found["constant joined to one"], found["constant joined to more"]) == (alone, more)
+
+
 def test_isomorphic_cells_have_one_canonical_form_and_one_shared_encoding(cell, space):
     direct = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"
     around = "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|skip_connect~2|"
