@@ -97,6 +97,16 @@ def tempered(weight: Array) -> Array:
     return bounded / bounded.mean()
 
 
+def of_all_rows(left_out: Array, sample_weight: npt.ArrayLike | None) -> Array:
+    """Return ``left_out`` at the rows of weight above 0, those learnt from, and NaN at the others: ``(n,)``."""
+    if sample_weight is None:
+        return left_out
+    given = np.asarray(sample_weight, float) > 0
+    found = np.full(len(given), np.nan)
+    found[given] = left_out
+    return found
+
+
 def folds(rows: int, seed: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield rows to learn from and rows to predict: 5 times, or as often as there are rows; never for one row."""
     if rows > 1:

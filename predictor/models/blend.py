@@ -13,7 +13,7 @@ from torch import nn
 
 from ... import registry
 from ...errors import InputRefusedError, UsageError
-from ..estimator import LatencyModel, fit_held_out, params_of
+from ..estimator import LatencyModel, fit_held_out, of_all_rows, params_of
 from ..predictor import Array, State
 from ..schedule import Stages
 
@@ -86,9 +86,8 @@ class BlendLatency(LatencyModel):
         names = [name for name, keep in zip(held, kept, strict=True) if keep]
         self.weights_: dict[str, float] = dict(zip(names, share.tolist(), strict=True))
         self.members_: dict[str, Any] = {name: members[name] for name in names}
-        given = np.ones(len(np.asarray(y)), bool) if sample_weight is None else np.asarray(sample_weight, float) > 0
-        self.held_out_ms_: Array = np.full(len(given), np.nan)
-        self.held_out_ms_[given] = np.exp(np.log(np.stack([held[name] for name in names], axis=1)) @ share)
+        left_out = np.exp(np.log(np.stack([held[name] for name in names], axis=1)) @ share)
+        self.held_out_ms_: Array = of_all_rows(left_out, sample_weight)
         return self
 
     def predict(self, X: npt.ArrayLike) -> Array:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputRefusedError, UsageError
-from ..estimator import LatencyModel, array_of, folds, tempered
+from ..estimator import LatencyModel, array_of, folds, of_all_rows, tempered
 from ..linear import FLOOR_SHARE, moments
 from ..modules import KernelModule, matern, one_thread
 from ..predictor import Array, State
@@ -80,9 +80,7 @@ class GaussianProcessLatency(LatencyModel):
             schedule, found = self._learn(features, y_ms, weight, left_out=len(y_ms) >= MANY)
             held_out = found.held_out_ms if len(y_ms) >= MANY else self._by_folds(features, y_ms, weight)
         self._set(schedule, found.arrays, found.scalars)
-        given = np.ones(len(np.asarray(y)), bool) if sample_weight is None else np.asarray(sample_weight, float) > 0
-        self.held_out_ms_: Array = np.full(len(given), np.nan)
-        self.held_out_ms_[given] = np.maximum(held_out, found.scalars["floor_ms"])
+        self.held_out_ms_: Array = of_all_rows(np.maximum(held_out, found.scalars["floor_ms"]), sample_weight)
         return self
 
     def _learn(self, X: Array, y_ms: Array, weight: Array, *, left_out: bool) -> tuple[Schedule | None, _Fitted]:

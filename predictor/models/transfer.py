@@ -16,7 +16,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
-from ..estimator import LatencyModel, array_of, params_of
+from ..estimator import LatencyModel, array_of, of_all_rows, params_of
 from ..linear import FLOOR_SHARE, Linear, above_floor, moments
 from ..predictor import Array, State
 
@@ -89,10 +89,9 @@ class TransferLatency(LatencyModel):
             line[-1] += mine * f.intercept
         self.line_ = Linear(line[:-1], float(line[-1]))
         self.source_share_ = float(share[len(parts) :].sum())
-        given = np.ones(len(np.asarray(y)), bool) if sample_weight is None else np.asarray(sample_weight, float) > 0
         floor_ms = FLOOR_SHARE * float(y_ms.min())
-        self.held_out_ms_: Array = np.full(len(given), np.nan)
-        self.held_out_ms_[given] = np.maximum(share @ np.stack([f.left_out for f in found]), floor_ms)
+        left_out = np.maximum(share @ np.stack([f.left_out for f in found]), floor_ms)
+        self.held_out_ms_: Array = of_all_rows(left_out, sample_weight)
         self.floor_ms_ = floor_ms
         return self
 
