@@ -101,8 +101,11 @@ class TorchRuntime:
         Raises:
             UnusableError: it cannot be imported, there is no compiler, or no GPU where one is asked for.
         """
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path.cwd() / "inductor")
-        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        if self._mode == "inductor":  # told before torch is imported: afterwards nobody asks
+            if self._provider == "CPU" and not any(map(which, ("g++", "clang++"))):
+                raise UnusableError("mode=inductor needs a C++ compiler", "apt-get install g++")
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path.cwd() / "inductor")
+            os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         try:
             torch = _torch()
         except (ImportError, OSError) as error:
@@ -113,8 +116,6 @@ class TorchRuntime:
         torch.set_grad_enabled(False)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         if self._mode == "inductor":
-            if self._provider == "CPU" and not any(map(which, ("g++", "clang++"))):
-                raise UnusableError("mode=inductor needs a C++ compiler", "apt-get install g++")
             inductor: Any = import_module("torch._inductor.config")
             inductor.freezing = True
             inductor.cpp_cache_precompile_headers = False  # a file larger than a worker may write
