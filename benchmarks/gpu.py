@@ -1,12 +1,13 @@
 """Labels of nasbench201 and darts on one NVIDIA GPU, how well they repeat, and what a predictor learns from them.
 
-python benchmarks/gpu.py --out gpu/ [--minutes 8] [--counts 1000,500] [--ways SPEC ...]
+python benchmarks/gpu.py --out gpu/ [--minutes 8] [--counts 1000,500] [--ways SPEC ...] [--stages repeat,collect,...]
 
 torch is enough; ONNX Runtime's CUDA and TensorRT providers, TensorRT and TensorRT-RTX are taken where they start. Each
 way is measured in turn, as far as the minutes reach; the same command goes on where it stopped. The last line is JSON:
 
 * R1: the median over networks of the standard deviation of ln(label) between fresh measuring processes;
-* C1: the share of intervals that hold the median of all processes.
+* C1: the share of intervals that hold the median of all processes;
+* hold: measured latency over target of the network that LA-DARTS finds under the lower quartile of all labels.
 
 ``--rehearse`` runs the same steps, small, on the CPU: to see that the script works before a GPU is paid for.
 """
@@ -35,6 +36,7 @@ from tempograd.registry import create
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
 from tempograd.verbs.outcome import plain
+from tempograd.verbs.search import search
 
 SPACES = ("nasbench201", "darts")
 WAYS = (
@@ -47,19 +49,24 @@ WAYS = (
 )
 SMALL = ("nasbench201:cells=1,width=8,size=16", "darts:layers=3,width=4,size=16")
 PLAN = "quick"
+STAGES = ("repeat", "collect", "fit", "search")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("gpu"))
-    parser.add_argument("--counts", default="1000,500", help="networks of nasbench201 and of darts, the first way's")
+    parser.add_argument("--spaces", nargs="+", default=SPACES)
+    parser.add_argument("--counts", default="1000,500", help="networks of each space")
+    parser.add_argument("--stages", default="repeat,collect,fit", help=f"which of {', '.join(STAGES)}")
     parser.add_argument("--minutes", type=float, default=8.0, help="for everything; what is missing is said")
     parser.add_argument("--networks", type=int, default=12, help="of each space, timed again by every process")
     parser.add_argument("--processes", type=int, default=6, help="fresh ones")
     parser.add_argument("--ways", nargs="+", default=WAYS)
     parser.add_argument("--rehearse", action="store_true")
     arguments = parser.parse_args()
-    spaces, ways, counts = SPACES, arguments.ways, [int(n) for n in arguments.counts.split(",")]
+    spaces, ways, counts = arguments.spaces, arguments.ways, [int(n) for n in arguments.counts.split(",")]
+    if unknown := set(arguments.stages.split(",")) - set(STAGES):
+        parser.error(f"--stages holds {', '.join(sorted(unknown))}; allowed: {', '.join(STAGES)}")
     if arguments.rehearse:
         spaces, ways, counts = SMALL, ("local:runtime=torch",), [80, 80]
         arguments.networks, arguments.processes = 4, 3
@@ -104,27 +111,50 @@ def usable_ways(ways: tuple[str, ...]) -> tuple[dict[str, Device], dict[str, str
 def one(
     way: str, space: str, count: int, arguments: argparse.Namespace, deadline_s: float, path: Path
 ) -> dict[str, Any]:
-    """Time a few networks in every process, collect, and fit."""
-    store = path.with_suffix(".db")
-    found: dict[str, Any] = repeated(way, space, arguments.networks, arguments.processes, deadline_s)
+    """Go through the stages asked for: time a few networks in every process, collect, fit, search."""
+    store, predictor, stages = path.with_suffix(".db"), path.with_suffix(".predictor"), arguments.stages.split(",")
+    found: dict[str, Any] = {}
     stop = threading.Event()
     timer = threading.Timer(max(1.0, deadline_s - time.monotonic()), stop.set)
     timer.start()
     try:
-        summary = collect(space, store, device=way, count=count, plan=PLAN, stop=stop).document
-        keep = (
-            "networks", "measured", "verdicts", "seconds", "networks_per_hour", "timed_share", "sentinel_share",
-            "gated_share", "rejected", "repeatability", "pairs", "doubts", "interrupted",
-        )  # fmt: skip
-        found["collected"] = {key: summary[key] for key in keep}
-        found["rows"] = states(store)
-        card = fit(store, path.with_suffix(".predictor"), model="gp").document
-        found["predictor"] = {key: card[key] for key in ("scored", "scores", "noise_floor_mape_pct", "interval_pct")}
+        if "repeat" in stages:
+            found |= repeated(way, space, arguments.networks, arguments.processes, deadline_s)
+        if "collect" in stages:
+            found |= collected(way, space, count, store, stop)
+        if "fit" in stages:
+            card = fit(store, predictor, model="gp").document
+            keep = ("scored", "scores", "noise_floor_mape_pct", "interval_pct")
+            found["predictor"] = {key: card[key] for key in keep}
+        if "search" in stages:
+            found |= searched(way, space, store, predictor, path.with_suffix(".search"), stop)
     except TempogradError as error:
         found["error"] = f"{type(error).__name__}: {error}"
     finally:
         timer.cancel()
     return found
+
+
+def collected(way: str, space: str, count: int, store: Path, stop: threading.Event) -> dict[str, Any]:
+    """Collect, and return what the run and its rows say."""
+    summary = collect(space, store, device=way, count=count, plan=PLAN, stop=stop).document
+    keep = (
+        "networks", "measured", "verdicts", "seconds", "networks_per_hour", "timed_share", "sentinel_share",
+        "gated_share", "rejected", "repeatability", "pairs", "doubts", "interrupted",
+    )  # fmt: skip
+    return {"collected": {key: summary[key] for key in keep}, "rows": states(store)}
+
+
+def searched(way: str, space: str, store: Path, predictor: Path, out: Path, stop: threading.Event) -> dict[str, Any]:
+    """Search with LA-DARTS under the lower quartile of the labels, and return what was measured of the find."""
+    with Store(store) as opened:
+        labels = [m.latency_ms for m in opened.measurements() if m.verdict == "ok"]
+    target_ms = float(np.quantile(labels, 0.25))
+    result = search(
+        space, predictor, out, target_ms=target_ms, device=way, store=store, epochs=4, train_epochs=4,
+        train_threads=4, random=0, stop=stop,
+    ).document  # fmt: skip
+    return {"target_ms": target_ms, "search": result}
 
 
 def repeated(way: str, space: str, networks: int, processes: int, deadline_s: float) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import Distribution, PackageNotFoundError
+from importlib.util import find_spec
+from pathlib import Path
 
 from ..errors import DeviceError
 
@@ -34,13 +37,15 @@ class Package:
 
     Attributes:
         title: as people call it.
-        names: distributions that bring it; the first one that is installed counts.
+        names: distributions that bring it. Of several that are installed, that one counts whose files are imported.
         install: the command that installs it.
+        module: what is imported, where several distributions bring it.
     """
 
     title: str
     names: tuple[str, ...]
     install: str
+    module: str = ""
 
     @classmethod
     def extra(cls, title: str, *names: str, extra: str) -> Package:
@@ -53,9 +58,12 @@ class Package:
         Raises:
             NotInstalledError: no distribution of it is installed.
         """
+        found: list[Distribution] = []
         for name in self.names:
-            try:
-                return version(name)
-            except PackageNotFoundError:
-                continue
-        raise NotInstalledError(self.title, self.install)
+            with suppress(PackageNotFoundError):
+                found.append(Distribution.from_name(name))
+        if not found:
+            raise NotInstalledError(self.title, self.install)
+        spec = find_spec(self.module) if self.module and len(found) > 1 else None
+        place = Path(spec.origin).parents[1] if spec and spec.origin else None
+        return next((one for one in found if Path(str(one.locate_file(""))) == place), found[0]).version

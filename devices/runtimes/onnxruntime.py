@@ -51,6 +51,7 @@ PACKAGE = Package(
     "ONNX Runtime",
     ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-training"),
     "pip install onnxruntime",
+    module="onnxruntime",
 )
 _SESSION_ENTRIES = {
     "session.intra_op.allow_spinning": "0",
