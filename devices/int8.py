@@ -21,6 +21,7 @@ CALIBRATION_RUNS = 8
 _INTEGER = frozenset({
     "ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm",
 })  # fmt: skip
+_MULTIPLYING = frozenset({"Conv", "Gemm", "MatMul"})
 
 Draw = Callable[[Any, np.random.Generator], dict[str, NDArray[Any]]]
 """Return one set of seeded inputs that a session takes."""
@@ -32,7 +33,9 @@ class Open(Protocol):
     def __call__(self, model: bytes | Path, folder: Path, ran: Path | None = None, level: str = "") -> Any: ...
 
 
-def quantised(model: onnx.ModelProto, scratch: Path, precision: str, session: Open, draw: Draw) -> bytes:
+def quantised(
+    model: onnx.ModelProto, scratch: Path, precision: str, session: Open, draw: Draw, *, for_tensorrt: bool = False
+) -> bytes:
     """Return a network, its weights embedded, quantised.
 
     Args:
@@ -41,6 +44,8 @@ def quantised(model: onnx.ModelProto, scratch: Path, precision: str, session: Op
         precision: ``int8-static`` or ``int8-dynamic``.
         session: how sessions are opened.
         draw: inputs by which ranges are found.
+        for_tensorrt: of ``int8-static``, what TensorRT reads: signed, without zero points, biases in float32, and only
+            the inputs and weights of layers that multiply, so that what stands between them can be fused.
 
     Raises:
         InputRefusedError: it cannot be quantised.
@@ -53,7 +58,7 @@ def quantised(model: onnx.ModelProto, scratch: Path, precision: str, session: Op
         else:
             # constants and BatchNorm are folded now: later, what quantises a tensor would stand between them
             session(model.SerializeToString(), scratch, whole, level="basic")
-            _quantise(whole, target, scratch, session, draw)
+            _quantise(whole, target, scratch, session, draw, for_tensorrt)
         return target.read_bytes()
     except (FallbackError, InputRefusedError, MemoryError):
         raise
@@ -61,14 +66,15 @@ def quantised(model: onnx.ModelProto, scratch: Path, precision: str, session: Op
         raise InputRefusedError(f"cannot be quantised to {precision}: {line(error)}") from error
 
 
-def _quantise(source: Path, target: Path, scratch: Path, session: Open, draw: Draw) -> None:
+def _quantise(source: Path, target: Path, scratch: Path, session: Open, draw: Draw, for_tensorrt: bool) -> None:
     """Find every tensor's range on seeded inputs, then write the network with its tensors quantised.
 
     It does what ``quantize_static`` does, which would calibrate in a session of its own making: that starts threads on
-    every core, the timed ones too. Weights have a scale for each channel and seven bits: with eight, processors without
-    VNNI saturate; the time is the same.
+    every core, the timed ones too. Weights have a scale for each channel and, on a CPU, seven bits: with eight,
+    processors without VNNI saturate; the time is the same.
     """
     kinds, calibrate, registry = (_tools(part) for part in ("quant_utils", "calibrate", "registry"))
+    signed = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "AddQDQPairToWeight": True}
     augmented = scratch / "augmented.onnx"
     calibrator = calibrate.MinMaxCalibrater(source, None, str(augmented))
     calibrator.augment_graph()
@@ -77,14 +83,16 @@ def _quantise(source: Path, target: Path, scratch: Path, session: Open, draw: Dr
     quantizer = _tools("qdq_quantizer").QDQQuantizer(
         onnx.shape_inference.infer_shapes(onnx.load(str(source))),
         per_channel=True,
-        reduce_range=True,
+        reduce_range=not for_tensorrt,
         weight_qType=kinds.QuantType.QInt8,
-        activation_qType=kinds.QuantType.QUInt8,
+        activation_qType=kinds.QuantType.QInt8 if for_tensorrt else kinds.QuantType.QUInt8,
         tensors_range=calibrator.compute_data(),
         nodes_to_quantize=[],
         nodes_to_exclude=[],
-        op_types_to_quantize=sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry}),
-        extra_options={},
+        op_types_to_quantize=sorted(
+            _MULTIPLYING if for_tensorrt else {*registry.QLinearOpsRegistry, *registry.QDQRegistry}
+        ),
+        extra_options=signed if for_tensorrt else {},
     )
     quantizer.quantize_model()
     onnx.save(quantizer.model.model, str(target))

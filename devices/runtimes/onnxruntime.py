@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from ...errors import InputRefusedError, UsageError
 from .. import cuda
@@ -189,6 +190,19 @@ class OnnxRuntime:
                 f"nothing in this network can be quantised to {self._precision}: no kernel would compute with integers"
             )
         return program
+
+    def for_tensorrt(self, network: ModelProto) -> ModelProto:
+        """Return a network, its weights embedded, quantised to ``int8-static`` as TensorRT reads it.
+
+        Raises:
+            InputRefusedError: it cannot be quantised, or nothing in it multiplies.
+        """
+        with TemporaryDirectory() as scratch:
+            content = quantised(network, Path(scratch), "int8-static", self._session, _drawn, for_tensorrt=True)
+        found = ModelProto.FromString(content)
+        if not any(node.op_type == "QuantizeLinear" for node in found.graph.node):
+            raise InputRefusedError("nothing in this network can be quantised to int8: no layer multiplies")
+        return found
 
     def _prepared(self, session: Any, kernels: dict[str, int] | None = None) -> PreparedProgram:
         """Bind seeded inputs to a session.

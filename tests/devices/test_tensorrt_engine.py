@@ -68,6 +68,30 @@ def test_networks_are_parsed_and_built_ahead_of_time_for_other_gpus():
 
 
 @needs_rtx
+def test_int8_networks_are_built_from_ranges_of_seeded_inputs():
+    found = in_child("""
+        import onnxruntime
+        model = network("nasbench201:cells=1,width=16,size=16")
+        int8 = create("runtime", "onnxruntime").for_tensorrt(model)
+        parsed = builder._builder.create_network(builder._flags())
+        assert trt.OnnxParser(parsed, builder.logger).parse(int8.SerializeToString())
+        layers = [parsed.get_layer(i) for i in range(parsed.num_layers)]
+        x = np.random.default_rng(5).standard_normal((1, 3, 16, 16)).astype(np.float32)
+        sessions = [onnxruntime.InferenceSession(m.SerializeToString()) for m in (model, int8)]
+        whole_output, output = (s.run(None, {s.get_inputs()[0].name: x})[0] for s in sessions)
+        print(json.dumps({
+            "convolutions": sum(node.op_type == "Conv" for node in int8.graph.node),
+            "eight_bit": sum(layer.get_output(0).dtype == trt.DataType.INT8 for layer in layers),
+            "plan": len(builder.build(int8, capability="SM86")[0]),
+            "apart": float(np.abs(output - whole_output).max() / np.abs(whole_output).max()),
+        }))
+    """)
+    assert found["eight_bit"] >= 2 * found["convolutions"] > 6  # the input and the weight of each
+    assert found["plan"] > 10_000
+    assert 0 < found["apart"] < 0.1
+
+
+@needs_rtx
 def test_what_it_cannot_parse_is_a_refusal_with_the_librarys_reason():
     found = in_child("""
         info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy"]
@@ -105,4 +129,4 @@ def test_wrong_options_are_named(name):
     with pytest.raises(UsageError, match="level=9; allowed: 0 to 5"):
         load("runtime", name)(level=9)
     with pytest.raises(UsageError, match="int8"):
-        load("runtime", name)(precision="int8")
+        load("runtime", name)(precision="int8-dynamic")

@@ -292,3 +292,16 @@ def test_the_networks_that_run_in_float16_are_float16_throughout(tmp_path):
 def test_what_only_a_gpu_does_is_refused_elsewhere(wrong):
     with pytest.raises(UsageError, match="provider=cuda or tensorrt"):
         OnnxRuntime(**wrong)
+
+
+def test_for_tensorrt_only_what_multiplies_is_quantised_signed_and_without_zero_points(tmp_path):
+    space = create("space", "nasbench201:cells=1,width=4,size=8")
+    network = whole(space.write_onnx(space.from_key("3.3.3.3.3.3"), tmp_path)[0].read_bytes(), tmp_path)
+    found = create("runtime", "onnxruntime").for_tensorrt(network)
+    fed_by = {output: node.op_type for node in found.graph.node for output in node.output}
+    multiplying = [node for node in found.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert len(multiplying) > 5
+    assert {fed_by[name] for node in multiplying for name in node.input[:2]} == {"DequantizeLinear"}
+    points = [numpy_helper.to_array(t) for t in found.graph.initializer if "zero_point" in t.name]
+    assert points
+    assert all(point.dtype == np.int8 and not point.any() for point in points)
