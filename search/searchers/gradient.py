@@ -18,7 +18,7 @@ from math import exp, log
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -354,6 +354,8 @@ class GradientSearcher:
     distillation: Distillation | None = None
     warm_up: LawFactory | None = None
     deriver: Deriver = derive
+
+    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy"})
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -210,6 +210,8 @@ class OneShotSearcher:
 
     schedule: OneShotSchedule
     evolution: EvolutionSearcher
+
+    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
 
     def __call__(self, problem: Problem) -> Found:
         """Train the supernet, or take it from its file, and search its networks for this target."""
