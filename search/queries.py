@@ -14,6 +14,7 @@ from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
 from .deriver import is_connected
 from .evaluator import train
+from .front import pick
 from .method import Found, Problem
 from .moves import within
 from .task import TableTask
@@ -86,8 +87,8 @@ class Queries:
             raise TargetError("no network is predicted within the target; ask for a higher one")
         space = self.problem.space
         ranked = sorted(self.known.values(), key=self.merit, reverse=True)
-        limit_ms = self.limit_ms
-        first = next((query for query in ranked if query.predicted_ms <= limit_ms), ranked[0])
+        merits, predicted_ms = [self.merit(query) for query in ranked], [query.predicted_ms for query in ranked]
+        first = ranked[pick(merits, predicted_ms, self.limit_ms) if min(predicted_ms) <= self.limit_ms else 0]
         scores = np.zeros((len(space.sites), max(space.widths)))  # no law: repair only looks at savings
         return Found(
             first.architecture, scores, Trace(), self.passes, seconds,
