@@ -248,14 +248,18 @@ def search(
     task: Annotated[
         str, typer.Option(help="digits, synthetic, fashion_mnist:PATH, cifar10:PATH or table:FILE:COLUMN.")
     ] = "digits",
-    device: Device = "local",
+    device: Annotated[str | None, typer.Option(help="Device with its arguments; by default local.")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to measure into; by default the predictor's own.")] = None,
-    plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
+    plan: Annotated[str | None, typer.Option(help="quick, standard or precise; by default standard.")] = None,
     proxy: Annotated[str | None, typer.Option(help="Smaller space of the same sites for the supernet.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search.")] = None,
     train_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training what was found.")] = None,
-    train_threads: Annotated[int, typer.Option(min=1, help="Threads of torch; one is fastest for small nets.")] = 1,
-    random: Annotated[int, typer.Option(min=0, help="Networks of the random baseline, same budget each.")] = 4,
+    train_threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of torch; by default one, fastest for small nets.")
+    ] = None,
+    random: Annotated[
+        int | None, typer.Option(min=0, help="Networks of the random baseline, same budget each; by default 4.")
+    ] = None,
     queries: Annotated[
         int | None, typer.Option(help="Networks whose accuracy may be asked for, by methods that ask.")
     ] = None,

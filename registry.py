@@ -77,6 +77,8 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
     for key in () if forwards else arguments:
         if key not in allowed:
             raise UnknownNameError(f"argument of {kind} {name}", key, allowed)
+    for key in arguments.keys() & extra.keys():
+        raise UsageError(f"{key} is given twice, as {arguments[key]} in {spec!r} and as {extra[key]}; give it once")
     return factory(**arguments, **extra)
 
 

@@ -141,3 +141,27 @@ class Budget:
 def towards(rows: Rows, other: Rows, share: float) -> Rows:
     """Return the point at a share of the way from rows to others."""
     return [(1 - share) * a + share * b for a, b in zip(rows, other, strict=True)]
+
+
+def flows(space: SearchSpace, rows: Rows) -> Rows:
+    """Return the probability that a site decides something and takes an option, of rows given that it decides."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for site, row in zip(space.sites, rows, strict=True):
+        found[site.name] = row * (sum(found[name][option] for name, option in site.when) if site.when else 1.0)
+    return list(found.values())
+
+
+def advantages(space: SearchSpace, rows: Rows, gradient: Rows) -> Rows:
+    """Return what every option adds to a loss, against the distribution at which the gradient was taken.
+
+    Summed over what an architecture decides, it is what the architecture adds: exactly, where the loss adds up over
+    options, also along routes, and to first order elsewhere (Kakade and Langford, *Approximately optimal approximate
+    reinforcement learning*, ICML 2002: the difference of two policies).
+
+    Args:
+        space: of the sites.
+        rows: the distribution; every site is reached.
+        gradient: of the loss by the rows.
+    """
+    reached = (flow.sum() for flow in flows(space, rows))
+    return [(g - g @ row) / reach for g, row, reach in zip(gradient, rows, reached, strict=True)]

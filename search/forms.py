@@ -63,6 +63,11 @@ class Form(ABC):
         """Return what no network may cost, where the form says so."""
         return None
 
+    @property
+    def aim_ms(self) -> float | None:
+        """Return the target, where the form has one, whether as a budget or as what a penalty is about."""
+        return getattr(self, "target_ms", None)
+
     def allows(self, cost_ms: float) -> bool:
         """Return whether a network of this cost may be scored at all."""
         return self.budget_ms is None or cost_ms <= self.budget_ms

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -124,6 +125,21 @@ class Found:
     candidates: tuple[Architecture, ...] = ()
 
 
+class Searcher(Protocol):
+    """The loop that does a method's work.
+
+    Attributes:
+        hears: what of a search's settings it heeds, where not every method does: ``epochs``, ``proxy`` (it trains a
+            supernet), ``supernet`` (one that serves every target), ``queries`` (it asks for accuracies).
+    """
+
+    hears: ClassVar[frozenset[str]]
+
+    def __call__(self, problem: Problem) -> Found:
+        """Return what was found for a problem."""
+        ...
+
+
 @dataclass(frozen=True)
 class Need:
     """What a method asks of a space, in words and as a test."""
@@ -157,13 +173,18 @@ class Method:
     """
 
     name: str
-    find: Callable[[Problem], Found]
+    find: Searcher
     paper: str = ""
     needs: Need = ANY
     pieces: dict[str, str] = field(default_factory=dict[str, str])
     weighs: bool = True
     targets: bool = True
     table_only: bool = False
+
+    @property
+    def hears(self) -> frozenset[str]:
+        """Return which settings its searcher heeds."""
+        return self.find.hears
 
     def check(self, space: SearchSpace, *, target_ms: float | None, lam: float | None) -> None:
         """Raise UsageError, with what is allowed, unless the method can search this space in this mode."""

@@ -14,12 +14,14 @@ from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
 from .deriver import is_connected
 from .evaluator import train
+from .front import pick
 from .method import Found, Problem
 from .moves import within
 from .task import TableTask
 from .trace import Query, Trace
 
 ENUMERABLE = 20_000  # networks of a space that is gone through as a whole
+_DRAWN = 2000  # of a larger one, looked at for the fastest
 
 
 class Queries:
@@ -83,11 +85,14 @@ class Queries:
             TargetError: nothing was asked, because no network is predicted within the target.
         """
         if not self.known:
-            raise TargetError("no network is predicted within the target; ask for a higher one")
+            raise TargetError(
+                f"no network is predicted within {self.limit_ms:.4g} ms; the fastest found is predicted at "
+                f"{self._least_ms():.4g} ms, ask for at least that"
+            )
         space = self.problem.space
         ranked = sorted(self.known.values(), key=self.merit, reverse=True)
-        limit_ms = self.limit_ms
-        first = next((query for query in ranked if query.predicted_ms <= limit_ms), ranked[0])
+        merits, predicted_ms = [self.merit(query) for query in ranked], [query.predicted_ms for query in ranked]
+        first = ranked[pick(merits, predicted_ms, self.limit_ms) if min(predicted_ms) <= self.limit_ms else 0]
         scores = np.zeros((len(space.sites), max(space.widths)))  # no law: repair only looks at savings
         return Found(
             first.architecture, scores, Trace(), self.passes, seconds,
@@ -118,6 +123,12 @@ class Queries:
         else:
             for architecture, _ in within(space, self._predict, self.limit_ms, rng):
                 yield architecture
+
+    def _least_ms(self) -> float:
+        """Return the least predicted latency of a network that connects input and output."""
+        space = self.problem.space
+        drawn = self.members() or space.sample(_DRAWN, np.random.default_rng(self.problem.seed))
+        return float(min(self._predict([a for a in drawn if is_connected(space, a)]), default=inf))
 
     def may_ask(self, architecture: Architecture) -> bool:
         """Return whether a network is new, there, connected and predicted within the target."""

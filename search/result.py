@@ -27,6 +27,7 @@ from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, rebuild_lin
 from ..spaces.space import SearchSpace
 from .evaluator import Trained
 from .feasibility import Feasibility
+from .front import front
 from .repair import Step
 from .trace import Query, Trace
 
@@ -213,9 +214,13 @@ def versions() -> dict[str, str]:
 
 
 def asked(queries: Sequence[Query]) -> dict[str, Any]:
-    """Return queries as columns, JSON-ready, in the order they were asked."""
+    """Return queries as columns, JSON-ready, in the order they were asked; ``front`` are the places of the best ones.
+
+    Those are beaten by no other in accuracy and predicted latency at once, fastest first: the picks for other targets.
+    """
     columns = {name: [getattr(query, name) for query in queries] for name in ("accuracy", "predicted_ms")}
-    return {"used": len(queries), "key": [query.architecture.key for query in queries]} | columns
+    best = front(columns["accuracy"], columns["predicted_ms"]).tolist()
+    return {"used": len(queries), "key": [query.architecture.key for query in queries]} | columns | {"front": best}
 
 
 def named(space: SearchSpace, architecture: Architecture, predicted_ms: float) -> dict[str, Any]:

@@ -130,8 +130,8 @@ class TableTask:
             UsageError: always; the method trains networks.
         """
         raise UsageError(
-            f"{self.name} is a table without images, and this method trains networks of {space.name}; "
-            "use evolution, random_search, regularized_evolution or surrogate_search"
+            f"{self.name} is a table without images, and this method trains networks of {space.name}; use one that "
+            "asks for accuracies only, see tempograd methods"
         )
 
 

@@ -273,13 +273,15 @@ def test_predictor_refuses_another_space_and_device(flow):
 
 def test_a_flag_that_the_method_would_not_hear_is_refused(flow):
     folder, _ = flow
-    for flag, method in (("--queries", "la_darts"), ("--epochs", "random_search")):
+    for flag, method, lacks in (
+        ("--queries", "la_darts", "asks for no accuracies"), ("--epochs", "random_search", "has no epochs"),
+    ):  # fmt: skip
         done = tempograd(
             "search", "--space", SPACE, "--predictor", folder / "predictor", "--device", DEVICE, "--target-ms", 1,
             "--method", method, flag, 3, "--out", folder / "none",
         )  # fmt: skip
         assert done.returncode == 2
-        assert f"{flag} 3: {method} has none" in done.stderr
+        assert f"{flag} 3: {method} {lacks}" in done.stderr
 
 
 def test_a_target_that_no_network_meets_is_refused_before_training(flow):
@@ -295,7 +297,9 @@ def test_a_target_that_no_network_meets_is_refused_before_training(flow):
 def test_methods_are_listed_with_their_papers_and_what_they_need():
     every = json.loads(tempograd("methods", "--json").stdout)["methods"]
     assert [row["method"] for row in every] == registry.names("method")
-    assert all("arXiv:" in row["paper"] and row["needs"] and row["law"] and row["modes"] for row in every)
+    assert all(
+        "arXiv:" in row["paper"] and row["needs"] and row["law"] and row["modes"] and row["hears"] for row in every
+    )
     fitting = tempograd("methods", "--space", "darts").stdout
     assert "toponas" in fitting
     assert "densenas" not in fitting

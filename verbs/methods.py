@@ -15,12 +15,12 @@ def methods(space: str | None = None) -> Outcome:
         if chosen is None or method.needs.holds(chosen):
             modes = [word for word, able in (("target", method.targets), ("weight", method.weighs)) if able]
             rows.append({
-                "method": name, "paper": method.paper, "needs": method.needs.text, **method.pieces,
-                "modes": modes, "cost": "table, flops or parameters" if method.table_only else "any",
+                "method": name, "paper": method.paper, "needs": method.needs.text, **method.pieces, "modes": modes,
+                "hears": sorted(f"--{flag}" for flag in method.hears),
+                "cost": "table, flops or parameters" if method.table_only else "any",
             })  # fmt: skip
     columns = ("method", "paper", "law", "objective", "deriver")
     shown = [[str(row.get(column, "")) for column in columns] + [" or ".join(row["modes"])] for row in rows]
-    text = (
-        table((*columns, "modes"), shown) + "\n\n" + "\n".join(f"{row['method']} needs {row['needs']}" for row in rows)
-    )
+    needs = (f"{row['method']} needs {row['needs']}; hears {', '.join(row['hears'])}" for row in rows)
+    text = table((*columns, "modes"), shown) + "\n\n" + "\n".join(needs)
     return Outcome({"space": chosen and chosen.spec, "methods": rows}, text)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
-from inspect import signature
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,25 @@ from torch import nn
 
 from .. import registry
 from ..data.store import Store
+from ..devices.device import Device
 from ..devices.measurement import Measurement
-from ..errors import UsageError
-from ..predictor.saved import load
-from ..profiler.plan import Items, named
+from ..predictor.saved import SavedPredictor, load
+from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import measure as verify
 from ..search.evaluator import Training
 from ..search.method import Method
 from ..search.result import SearchResult, verdict_of
-from ..search.run import Options
+from ..search.run import Interval, Options
 from ..search.run import search as run
 from ..search.task import load_task
 from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
-from .costs import priced
+from ..spaces.space import SearchSpace
+from .costs import parse, priced
 from .fit import COVERAGE
+from .flags import check
 from .outcome import MISSED, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
-from .tabular import tabular
+from .tabular import columns_of, tabular
 
 SUPERNET = "supernet.safetensors"
 TRIES = 4  # measurements of the final network before a noisy one is taken for an answer
@@ -51,14 +52,14 @@ def search(
     upper_bound: bool = False,
     method: str = "la_darts",
     task: str = "digits",
-    device: str = "local",
+    device: str | None = None,
     store: Path | None = None,
-    plan: str = "standard",
+    plan: str | None = None,
     proxy: str | None = None,
     epochs: int | None = None,
     train_epochs: int | None = None,
-    train_threads: int = 1,
-    random: int = 4,
+    train_threads: int | None = None,
+    random: int | None = None,
     queries: int | None = None,
     supernet: Path | None = None,
     latency: str | None = None,
@@ -72,110 +73,107 @@ def search(
 
     ``cost`` is what prices networks, see :func:`.costs.parse`: by default the predictor, or without one the table of
     measured operations. With ``upper_bound`` the search follows the upper end of the predictor's interval: fewer
-    networks that look fast enough turn out not to be. Networks are timed into ``store``: by default the one that the
-    predictor was learnt from, whose sentinel readings tell the device's states apart. Torch runs on ``train_threads``
-    threads: the layers of a small supernet are so short that more of them spend their time waiting for each other, for
-    seconds where another process wants a core.
+    networks that look fast enough turn out not to be. Networks are timed on ``device`` (local) by ``plan`` (standard)
+    into ``store``: by default the one that the predictor was learnt from, whose sentinel readings tell the device's
+    states apart; ``random`` ones (4) stand beside what was found. Torch runs on ``train_threads`` threads (1): the
+    layers of a small supernet are so short that more of them spend their time waiting for each other, for seconds where
+    another process wants a core.
 
     Several targets are searched for one after the other, each into a folder of its own under ``out``. Weights that
     serve every target (method ``ofa``) are trained once and kept in ``supernet``, by default a file in ``out``.
 
     With ``task`` and ``latency`` as ``table:FILE:COLUMN`` a table that others published is searched, latency learnt
     from ``latency_rows`` of its rows (900), ``queries`` of its accuracies asked for (100).
+
+    Raises:
+        UsageError: among much else, something is given that this search would not heed, see :mod:`.flags`.
     """
-    if isinstance(target_ms, Sequence) and len(target_ms) == 1:
-        target_ms = target_ms[0]
     on_table = latency is not None or task.startswith("table:")
-    if isinstance(target_ms, Sequence):
-        shared = supernet if supernet or on_table else out / SUPERNET
-        each = partial(
-            search, space, predictor, cost=cost, lam=lam, upper_bound=upper_bound, method=method, task=task,
-            device=device, store=store, plan=plan, proxy=proxy, epochs=epochs, train_epochs=train_epochs,
-            train_threads=train_threads, random=random, queries=queries, supernet=shared,
-            latency=latency, latency_rows=latency_rows, seed=seed, command=command, progress=progress, stop=stop,
-        )  # fmt: skip
-        return _together(
-            [(target, each(out / f"{target:g}-ms", target_ms=target)) for target in sorted(set(target_ms))]
-        )
     if on_table:
-        given = {"predictor": predictor, "cost": cost, "lam": lam, "proxy": proxy, "epochs": epochs, "store": store,
-                 "train-epochs": train_epochs, "supernet": supernet}  # fmt: skip
-        odd = [f"--{name}" for name, value in given.items() if value is not None]
-        if odd or target_ms is None:
-            what = f"takes no {', '.join(odd)}" if odd else "needs --target-ms"
-            raise UsageError(f"a search on a table {what}: latency is learnt from its rows, and nothing is trained")
-        return tabular(
-            space, out, task=task, latency=latency or "", target_ms=target_ms, method=method,
-            queries=100 if queries is None else queries, rows=900 if latency_rows is None else latency_rows,
-            upper_bound=upper_bound, seed=seed, command=command, progress=progress, stop=stop,
+        columns_of(task, latency or "")
+    recipe = registry.create("method", method)
+    cost = cost or ("table" if predictor is None or recipe.table_only else "predictor")
+    given = {
+        "predictor": predictor, "target-ms": target_ms, "lam": lam, "upper-bound": upper_bound or None,
+        "device": device, "store": store, "plan": plan, "proxy": proxy, "epochs": epochs,
+        "train-epochs": train_epochs, "train-threads": train_threads, "random": random, "queries": queries,
+        "supernet": supernet, "latency-rows": latency_rows,
+    }  # fmt: skip
+    check(given, recipe, on_table=on_table, costs=() if on_table else parse(cost))
+    common = {"task": task, "upper_bound": upper_bound, "seed": seed, "command": command, "progress": progress,
+              "stop": stop}  # fmt: skip
+    if on_table:
+        one = partial(
+            tabular, space, method=recipe, latency=latency or "", queries=100 if queries is None else queries,
+            rows=900 if latency_rows is None else latency_rows, **common,
         )  # fmt: skip
-    if latency_rows is not None:
-        raise UsageError(
-            f"--latency-rows {latency_rows} is for a table; write --task and --latency as table:FILE:COLUMN"
-        )
-    chosen, place, timing = space_of(space), device_of(device), named(plan)
+    else:
+        training = Training() if train_epochs is None else Training(epochs=train_epochs)
+        options = Options(
+            training, random_networks=4 if random is None else random, seed=seed, supernet=supernet or out / SUPERNET,
+            queries=queries,
+        )  # fmt: skip
+        if epochs is not None:
+            recipe = registry.create("method", method, epochs=epochs)
+        one = partial(
+            _on_device, space, predictor=predictor, cost=cost, lam=lam, method=recipe, device=device or "local",
+            store=store, plan=plan or "standard", proxy=proxy, threads=train_threads or 1, options=options, **common,
+        )  # fmt: skip
+    if not isinstance(target_ms, Sequence):
+        return one(out, target_ms=target_ms)
+    targets = sorted(set(target_ms))
+    if len(targets) == 1:
+        return one(out, target_ms=targets[0])
+    return _together([(target, one(out / f"{target:g}-ms", target_ms=target)) for target in targets])
+
+
+def _on_device(
+    space: str,
+    out: Path,
+    *,
+    predictor: Path | None,
+    cost: str,
+    target_ms: float | None,
+    lam: float | None,
+    upper_bound: bool,
+    method: Method,
+    task: str,
+    device: str,
+    store: Path | None,
+    plan: str,
+    proxy: str | None,
+    threads: int,
+    options: Options,
+    seed: int,
+    command: str,
+    progress: Progress,
+    stop: threading.Event | None,
+) -> Outcome:
+    """Search for one target and write the result into ``out``."""
+    chosen, place = space_of(space), device_of(device)
     kept = None if predictor is None else load(predictor)
     if kept is not None:
         kept.check_binding(space=chosen.spec, fingerprint=place.fingerprint, unit="ms")
-    recipe = _recipe(method, epochs, queries)
-    recipe.check(chosen, target_ms=target_ms, lam=lam)
-    cost = cost or ("table" if kept is None or recipe.table_only else "predictor")
+    method.check(chosen, target_ms=target_ms, lam=lam)
     images = load_task(task, seed=seed)
-    torch.set_num_threads(train_threads)
+    torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
+    unfinished = {name: out / name for name in ("search.safetensors", "cost.json")}
     with Store(store or _store_of({} if kept is None else kept.card, out), write=True) as opened:
-
-        def measure(items: Items) -> list[Measurement]:
-            found = verify(place, items, timing, opened, seed=seed, stop=stop)
-            go_on(stop)
-            return found
-
-        def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-            go_on(stop)
-            if stage == "feasibility":  # before any training, so that a person may think again
-                stage = "predicted " + ", ".join(
-                    f"{key.removesuffix('_ms')} {ms:.3g} ms" for key, ms in numbers.items()
-                )
-            progress(stage, done, total)
-
-        def networks(architectures: Sequence[Architecture]) -> list[Measurement]:
-            return measure(Items.of(chosen, architectures, batch=place.batch))
-
+        bench = _Bench(chosen, place, named(plan), opened, seed, stop)
         price = priced(
-            cost, chosen, kept, opened, place.fingerprint.id, networks,
-            upper=COVERAGE if upper_bound else None, inputs=out / "cost.json",
+            cost, chosen, kept, opened, place.fingerprint.id, bench.networks,
+            upper=COVERAGE if upper_bound else None, inputs=unfinished["cost.json"],
         )  # fmt: skip
-
-        def interval(architectures: Sequence[Architecture]) -> tuple[Any, Any]:
-            assert kept is not None
-            rows = chosen.encode(architectures, price.encoding)
-            _, low, high = kept.predict(rows, return_interval=True, coverage=COVERAGE)
-            return low, high
-
-        learnt = isinstance(price.price, nn.Module)
+        learnt = kept if isinstance(price.price, nn.Module) else None
         result = run(
-            chosen,
-            recipe,
-            price.price,
-            price.encoding,
-            images,
-            measure=networks,
-            target_ms=target_ms,
-            lam=lam,
-            predict_interval=interval if learnt else None,
-            conformal=kept.conformal if kept is not None and learnt and not upper_bound else None,
+            chosen, method, price.price, price.encoding, images, measure=bench.networks, target_ms=target_ms, lam=lam,
+            predict_interval=None if learnt is None else _interval(learnt, chosen, price.encoding),
+            conformal=None if learnt is None or upper_bound else learnt.conformal,
             proxy=space_of(proxy) if proxy else None,
-            options=Options(
-                training=Training() if train_epochs is None else Training(epochs=train_epochs),
-                random_networks=random,
-                seed=seed,
-                checkpoint=out / "search.safetensors",
-                supernet=supernet or out / SUPERNET,
-                queries=queries,
-            ),
-            progress=told,
-        )
-        trained = _settled(measure, _trained_network(result, place.batch))
+            options=replace(options, checkpoint=unfinished["search.safetensors"]), progress=_told(progress, stop),
+        )  # fmt: skip
+        trained = bench.settled(_trained_network(result, place.batch))
     final = replace(result.found, measurement=trained)
     result = replace(result, found=final, steps=[*result.steps, final], verdict=verdict_of(trained, target_ms))
     provenance = plain({
@@ -185,21 +183,62 @@ def search(
         "command": command,
     })  # fmt: skip
     result.save(out, provenance)
-    for unfinished in ("search.safetensors", "cost.json"):
-        (out / unfinished).unlink(missing_ok=True)
+    for path in unfinished.values():
+        path.unlink(missing_ok=True)
     document = json.loads((out / "result.json").read_text())
     code = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}[result.verdict]
     return Outcome(document, _search_text(document), code)
 
 
-def _recipe(method: str, epochs: int | None, queries: int | None) -> Method:
-    """Return the method that a spec names; a flag that it would not hear is refused."""
-    takes = signature(registry.load("method", registry.parse_spec(method)[0])).parameters
-    given = {"--epochs": (epochs, {"epochs"}), "--queries": (queries, {"queries", "networks"})}
-    for flag, (value, names) in given.items():
-        if value is not None and names.isdisjoint(takes):
-            raise UsageError(f"{flag} {value}: {method} has none; its arguments are {', '.join(takes)}")
-    return registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
+@dataclass(frozen=True)
+class _Bench:
+    """Times networks of one search into its store."""
+
+    space: SearchSpace
+    device: Device
+    plan: Plan
+    store: Store
+    seed: int
+    stop: threading.Event | None
+
+    def __call__(self, items: Items) -> list[Measurement]:
+        found = verify(self.device, items, self.plan, self.store, seed=self.seed, stop=self.stop)
+        go_on(self.stop)
+        return found
+
+    def networks(self, architectures: Sequence[Architecture]) -> list[Measurement]:
+        """Return one measurement each, in order."""
+        return self(Items.of(self.space, architectures, batch=self.device.batch))
+
+    def settled(self, item: Items) -> Measurement:
+        """Measure once more while the device does not hold still; return what has the narrowest interval."""
+        found: list[Measurement] = []
+        while len(found) < TRIES and not any(m.verdict == "ok" for m in found):
+            found += self(item)
+        return min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
+
+
+def _interval(kept: SavedPredictor, space: SearchSpace, encoding: str | None) -> Interval:
+    """Return the predictor's interval as a function of architectures."""
+
+    def interval(architectures: Sequence[Architecture]) -> tuple[Any, Any]:
+        rows = space.encode(architectures, encoding)
+        _, low, high = kept.predict(rows, return_interval=True, coverage=COVERAGE)
+        return low, high
+
+    return interval
+
+
+def _told(progress: Progress, stop: threading.Event | None) -> Callable[[str, int, int, Mapping[str, float]], None]:
+    """Return what a search tells its stages to; it ends here if it was asked to stop."""
+
+    def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        go_on(stop)
+        if stage == "feasibility":  # before any training, so that a person may think again
+            stage = "predicted " + ", ".join(f"{key.removesuffix('_ms')} {ms:.3g} ms" for key, ms in numbers.items())
+        progress(stage, done, total)
+
+    return told
 
 
 def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
@@ -238,14 +277,6 @@ def _ms(measured: Mapping[str, Any]) -> str:
     high = "inf" if measured["high_ms"] is None else f"{measured['high_ms']:.4g}"
     interval = f"[{measured['low_ms']:.4g}, {high}]"
     return f"{measured['latency_ms']:.4g} ms {interval} {measured['verdict']}"
-
-
-def _settled(measure: Callable[[Items], list[Measurement]], item: Items) -> Measurement:
-    """Measure once more while the device does not hold still; return the measurement with the narrowest interval."""
-    found: list[Measurement] = []
-    while len(found) < TRIES and not any(m.verdict == "ok" for m in found):
-        found += measure(item)
-    return min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
 
 
 def _trained_network(result: SearchResult, batch: int) -> Items:

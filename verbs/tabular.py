@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from .. import registry
 from ..data.table import Table, read_accuracies, read_table
 from ..errors import UsageError
 from ..predictor.choice import choose_encoding
 from ..predictor.design import d_optimal
 from ..predictor.interval import Conformal
 from ..predictor.modules import ScaledModule
-from ..search.method import predict_with
+from ..search.method import Method, predict_with
 from ..search.tabular import search_table
 from ..search.task import TableTask, table_column
 from ..spaces.space import SearchSpace
@@ -60,7 +59,7 @@ def tabular(
     task: str,
     latency: str,
     target_ms: float,
-    method: str,
+    method: Method,
     queries: int,
     rows: int,
     upper_bound: bool,
@@ -74,15 +73,10 @@ def tabular(
     Raises:
         UsageError: one of task and latency is no table, or a number is out of range.
     """
-    accuracy_column, latency_column = table_column(task), table_column(latency)
-    if accuracy_column is None or latency_column is None:
-        raise UsageError(
-            f"task {task!r}, latency {latency!r}; a table needs the other: write both as table:FILE:COLUMN, or "
-            "neither, with --predictor for a device"
-        )
+    accuracy_column, latency_column = columns_of(task, latency)
     if queries < 1:
         raise UsageError(f"--queries {queries}; allowed: from 1, the accuracies that may be asked for")
-    chosen, recipe = space_of(space), registry.create("method", method)
+    chosen = space_of(space)
     accuracies = read_accuracies(accuracy_column[0], chosen, accuracy_column[1])
     table = read_table(latency_column[0], chosen, latency_column[1])
     latencies_ms = dict(zip(table.architectures, table.y_ms.tolist(), strict=True))
@@ -98,7 +92,7 @@ def tabular(
         progress(stage, done, total)
 
     result = search_table(
-        chosen, recipe, TableTask(task, known), latencies_ms, learnt.upper_bound() if upper_bound else learnt.module,
+        chosen, method, TableTask(task, known), latencies_ms, learnt.upper_bound() if upper_bound else learnt.module,
         learnt.encoding, None if upper_bound else learnt.conformal, target_ms=target_ms, queries=queries, seed=seed,
         progress=told,
     )  # fmt: skip
@@ -113,6 +107,21 @@ def tabular(
     result.save(out, provenance)
     document = plain(json.loads((out / "result.json").read_text()))
     return Outcome(document, _text(document), 0 if result.verdict == "pass" else MISSED)
+
+
+def columns_of(task: str, latency: str) -> tuple[tuple[Path, str], tuple[Path, str]]:
+    """Return file and column of accuracies and of latencies.
+
+    Raises:
+        UsageError: one of the two is no table.
+    """
+    accuracy_column, latency_column = table_column(task), table_column(latency)
+    if accuracy_column is None or latency_column is None:
+        raise UsageError(
+            f"task {task!r}, latency {latency!r}; a table needs the other: write both as table:FILE:COLUMN, or "
+            "neither, with --predictor for a device"
+        )
+    return accuracy_column, latency_column
 
 
 def _text(d: Mapping[str, Any]) -> str:

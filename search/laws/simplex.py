@@ -6,7 +6,11 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import UsageError
@@ -51,19 +55,39 @@ class Simplex(Softmax):
         first = torch.softmax(super()._masked().detach(), dim=-1)
         del self.logits
         self.probabilities = nn.Parameter(first)
+        self.register_buffer("added", torch.zeros_like(first))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.added: Tensor
+        self.steps: Tensor
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
+        return self._gates(self.mixture())
+
+    def mixture(self) -> Tensor:
+        """Return ``(sites, K)``, the probabilities that the supernet runs."""
         there = (~self._absent).to(self.probabilities)
         uniform = there / there.sum(dim=-1, keepdim=True)
-        return self._gates((1 - self.explore) * self.probabilities + self.explore * uniform)
+        return (1 - self.explore) * self.probabilities + self.explore * uniform
 
     def marginals(self) -> Gates:
         return self._gates(self.probabilities)
 
+    def learn(self, added: Sequence[NDArray[np.float64]]) -> None:
+        """Take note of what each option of each site adds to the loss: a mean over the steps, late ones foremost."""
+        share = 2 / (float(self.steps) + 2)
+        for row, own in zip(self.added, added, strict=True):
+            row[: len(own)] += share * (torch.from_numpy(own).to(row) - row[: len(own)])
+        self.steps += 1
+
     def scores(self) -> Tensor:
+        """Return what each option takes off the loss as far as it is learnt, before that its log-probability.
+
+        A law within a budget ends between two networks, and what lies within the budget near both is not told by how
+        much it has of either.
+        """
         log_p = self._masked().detach()
         log_p = torch.where(self._relative[:, None], log_p - log_p.amax(dim=-1, keepdim=True), log_p)
-        return log_p.masked_fill(self._absent, -torch.inf)
+        return torch.where(self.steps > 0, -self.added, log_p).masked_fill(self._absent, -torch.inf)
 
     def _masked(self) -> Tensor:
         return self.probabilities.clamp_min(_LEAST).log().masked_fill(self._absent, -1e9)

@@ -21,8 +21,9 @@ def la_darts(
     warm_up: int = 3,
     batch: int = 64,
     eta: float = 0.3,
+    second_order: bool = False,
 ) -> Method:
-    """LA-DARTS (Xu et al., arXiv:2001.06392), first order; a target's weight is learnt as LightNAS does (2208.14446).
+    """LA-DARTS (Xu et al., arXiv:2001.06392); a target's weight is learnt as LightNAS does (2208.14446).
 
     Args:
         draws: architectures sampled for the predictor, per law step.
@@ -32,13 +33,14 @@ def la_darts(
         warm_up: epochs of weight steps only, among them.
         batch: images a step.
         eta: step of the multiplier.
+        second_order: law steps look one weight step ahead, as DARTS does (1806.09055).
     """
     searcher = GradientSearcher(
         law=Gumbel if one_path else Softmax,
         cost=partial(PredictorCost, feed=feed, draws=draws),
         weighted=Linear,
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
-        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, second_order=second_order),
     )
     return Method(
         "la_darts",

@@ -12,7 +12,7 @@ def ofa(
     epochs: int = 15,
     largest: int = 5,
     draws: int = 2,
-    batch: int = 64,
+    batch: int = 16,
     queries: int = 200,
     population: int = 40,
     rate: float = 0.1,
@@ -23,7 +23,7 @@ def ofa(
         epochs: of sub-networks of all sizes.
         largest: epochs of the largest network before them.
         draws: random sub-networks a step, beside the largest and the smallest (BigNAS' sandwich, 2003.11142).
-        batch: images a step.
+        batch: images a step; small, since an option is trained in those steps only that happen to draw it.
         queries: networks scored with inherited weights, unless the search says how many.
         population: of the evolution; the best quarter are parents.
         rate: of mutation, a site.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class EvolutionSearcher:
     population: int = 20
     tournament: int = 2
     rate: float | None = 0.1
+
+    hears: ClassVar[frozenset[str]] = frozenset({"queries"})
 
     def __post_init__(self) -> None:
         if self.survival not in SURVIVALS:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import UsageError
 from ...spaces.space import SearchSpace
-from ..budget import Budget, Rows, towards
+from ..budget import Budget, Rows, advantages, towards
 from ..cost import CostModel
 from ..laws.simplex import Simplex
 
@@ -50,8 +50,9 @@ class FrankWolfe(torch.optim.Optimizer):
         parameter = self.law.probabilities
         assert parameter.grad is not None
         number, count = int(self.state[parameter]["step"]), len(self.budget.blocks)
-        rows = self._rows(parameter)
-        best = self.budget.vertex(rows, self._rows(parameter.grad), self.budget.blocks[number % count])
+        rows, ran, gradient = (self._rows(value) for value in (parameter, self.law.mixture(), parameter.grad))
+        self.law.learn(advantages(self.budget.space, ran, gradient))
+        best = self.budget.vertex(rows, gradient, self.budget.blocks[number % count])
         if best is not None:
             self._write(towards(rows, best, 2 * count / (number + 2 * count)))
         self.state[parameter]["step"] += 1

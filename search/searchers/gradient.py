@@ -1,16 +1,19 @@
-"""Gradient search: weight steps and law steps in turn, first order.
+"""Gradient search: weight steps and law steps in turn, first or second order.
 
 A weight step moves the supernet's weights on the ``weights`` part and leaves the law bit-identical; a law step moves
 the law on the ``law`` part and leaves every weight and BatchNorm statistic bit-identical. Where a law draws several
 paths they run one after the other and their gradients add up, so that a step needs the memory of one.
 
+Of second order a law step looks one weight step ahead: it takes the loss at the weights that a step on training images
+would lead to, and counts in how the law moves these (``unrolled.py``).
+
 References:
-    Liu et al., *DARTS*, arXiv:1806.09055 (first-order alternation).
+    Liu et al., *DARTS*, arXiv:1806.09055.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +21,7 @@ from math import exp, log
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +45,7 @@ from ..task import Task
 from ..trace import Epoch, Trace
 from .checkpoint import load_state, save_state
 from .frank_wolfe import FrankWolfe
+from .unrolled import Slopes, unrolled
 
 _GAP_DRAWS = 64  # architectures behind an epoch's cost_sampled_ms
 
@@ -82,6 +86,7 @@ class Schedule:
     law_only: int = 0
     paths: Literal["draw", "sample", "uniform"] = "draw"
     drop_skips: float = 0.0
+    second_order: bool = False
 
     def tau(self, epoch: int) -> float:
         """Return the temperature of an epoch."""
@@ -183,7 +188,8 @@ class Alternation:
         ):
             self.where = f"step {index + 1} of {steps}, epoch {number + 1} of {schedule.epochs}"
             if searching and index % schedule.law_every == 0:
-                law_losses.append(self.step_law(*next(law_batches), tau=tau))
+                ahead = (images, labels) if schedule.second_order else None
+                law_losses.append(self.step_law(*next(law_batches), tau=tau, ahead=ahead))
             if weighing:
                 done = (number * steps + index) / (schedule.epochs * steps)
                 set_rate(self.weights_optimizer, cosine(schedule.weights_rate, schedule.weights_rate_last, done))
@@ -221,11 +227,13 @@ class Alternation:
         move(self.weights_optimizer, self.schedule.clip)
         return total
 
-    def step_law(self, images: Tensor, labels: Tensor, *, tau: float) -> float:
-        """Take one law step and return its loss, the cost left out."""
+    def step_law(
+        self, images: Tensor, labels: Tensor, *, tau: float, ahead: tuple[Tensor, Tensor] | None = None
+    ) -> float:
+        """Take one law step and return its loss, the cost left out; ``ahead`` is a weight step's batch, to unroll."""
         drawn = self.law.draws(self.generator, tau=tau)
         with frozen_statistics(self.supernet):
-            loss = self._law_loss(images, labels, drawn)
+            loss = self._law_loss(images, labels, drawn, ahead)
         gradients = self.objective.gradients(loss, self.law, self.generator, drawn[0])
         for parameter, gradient in zip(self.law.parameters(), gradients, strict=True):
             parameter.grad = check_finite(gradient, f"law {self.where}")
@@ -279,24 +287,40 @@ class Alternation:
         law = self.uniform if warm or self.schedule.paths == "uniform" else self.law
         return ({name: row[0] for name, row in law.sample(1, self.generator).items()},)
 
-    def _law_loss(self, images: Tensor, labels: Tensor, drawn: tuple[Gates, ...]) -> Tensor:
+    def _law_loss(
+        self, images: Tensor, labels: Tensor, drawn: tuple[Gates, ...], ahead: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Return the mean loss of all paths, with its gradient by the gates but without the passes that gave it."""
-        teacher = self._teacher(images, drawn)
-        value, slope = torch.zeros(()), torch.zeros(())
-        for gates in drawn:
-            loss, found = self._by_gates(images, labels, gates, teacher)
-            value = value + loss / len(drawn)
+        law_batch = partial(self._slopes, images, labels, drawn)
+        if ahead is None:
+            value, slopes, _ = law_batch()
+        else:
+            value, slopes = unrolled(law_batch, partial(self._slopes, *ahead, drawn), self.weights_optimizer)
+        slope = torch.zeros(())
+        for gates, found in zip(drawn, slopes, strict=True):
             for gate, gradient in zip(gates.values(), found, strict=True):
-                slope = slope + (gate * gradient).sum() / len(drawn)
+                slope = slope + (gate * gradient).sum()
         return value + (slope - slope.detach())
 
-    def _by_gates(
-        self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return a path's loss and its gradient by every gate, 0 where an option is off; the pass itself is let go."""
-        leaves = {name: gate.detach().requires_grad_() for name, gate in gates.items()}
-        loss = check_finite(self._loss(images, labels, leaves, teacher), f"law {self.where}")
-        return loss.detach(), torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+    def _slopes(
+        self, images: Tensor, labels: Tensor, drawn: tuple[Gates, ...], weights: Sequence[Tensor] = ()
+    ) -> Slopes:
+        """Return the mean loss of all paths and its gradients, by every path's gates and by weights.
+
+        Gradients are 0 where an option is off; the passes themselves are let go.
+        """
+        teacher = self._teacher(images, drawn)
+        value, slopes = torch.zeros(()), list[tuple[Tensor, ...]]()
+        by_weights = [torch.zeros_like(weight) for weight in weights]
+        for gates in drawn:
+            leaves = [gate.detach().requires_grad_() for gate in gates.values()]
+            loss = self._loss(images, labels, dict(zip(gates, leaves, strict=True)), teacher) / len(drawn)
+            check_finite(loss, f"law {self.where}")
+            found = torch.autograd.grad(loss, [*leaves, *weights], materialize_grads=True)
+            value = value + loss.detach()
+            slopes.append(found[: len(leaves)])
+            by_weights = [total + own for total, own in zip(by_weights, found[len(leaves) :], strict=True)]
+        return value, slopes, by_weights
 
     def _loss(self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None) -> Tensor:
         self.passes += len(labels)
@@ -354,6 +378,8 @@ class GradientSearcher:
     distillation: Distillation | None = None
     warm_up: LawFactory | None = None
     deriver: Deriver = derive
+
+    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy"})
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""

@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputRefusedError, MismatchError, UnreliableError, UsageError
+from ...errors import InputRefusedError, MismatchError, UsageError
 from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
 from ..deriver import is_connected
-from ..evaluator import cosine, inherited_accuracy, seeded, set_rate
+from ..evaluator import check_finite, cosine, inherited_accuracy, seeded, set_rate
 from ..law import Gates
 from ..laws.uniform import Uniform
 from ..method import Found, Problem
@@ -90,6 +89,7 @@ class OneShot:
         )
         self.smallest, self.largest = (_one_hot(space, end) for end in ends(space, seed))
         self.done, self.passes = 0, 0
+        self.where = "the supernet"  # for errors
 
     @property
     def total(self) -> int:
@@ -101,17 +101,12 @@ class OneShot:
 
         Raises:
             MismatchError: the file is of another supernet.
-            UnreliableError: the loss is no number any more; the file of the epoch before is kept.
+            DivergedError: a loss is no number any more; the message names the step, the epoch before is kept.
         """
         if path is not None and path.exists():
             self.load(path)
         while self.done < self.total:
             loss = self.epoch()
-            if not isfinite(loss):
-                raise UnreliableError(
-                    f"the loss is {loss} in epoch {self.done} of {self.total}; the epochs before are kept, but they "
-                    "lead here: start anew with a smaller rate or another seed"
-                )
             if path is not None:
                 self.save(path)
             problem.progress("supernet", self.done, self.total, {"loss": loss})
@@ -125,6 +120,7 @@ class OneShot:
         self.supernet.train()
         batches = self.task.weights.batches(schedule.batch, self.generator, augment=True)
         for index, (images, labels) in enumerate(batches):
+            self.where = f"the supernet's step {index + 1} of {steps}, epoch {self.done + 1} of {self.total}"
             set_rate(self.optimizer, cosine(schedule.rate, 0.0, (self.done - first + index / steps) / length))
             total += self.step(images.to(self.compute), labels.to(self.compute), alone=alone) / steps
         self.done += 1
@@ -135,12 +131,12 @@ class OneShot:
         self.optimizer.zero_grad()
         logits = self._forward(images, self.largest)
         loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
+        check_finite(loss, self.where).backward()
         if not alone:
             told = logits.detach().softmax(dim=1)
             drawn = [self.law.draw(self.generator, tau=1.0) for _ in range(self.schedule.draws)]
             for gates in (self.smallest, *drawn):
-                nn.functional.cross_entropy(self._forward(images, gates), told).backward()
+                check_finite(nn.functional.cross_entropy(self._forward(images, gates), told), self.where).backward()
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self.schedule.clip)
         self.optimizer.step()
         return float(loss.detach())
@@ -210,6 +206,8 @@ class OneShotSearcher:
 
     schedule: OneShotSchedule
     evolution: EvolutionSearcher
+
+    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
 
     def __call__(self, problem: Problem) -> Found:
         """Train the supernet, or take it from its file, and search its networks for this target."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter
+from typing import ClassVar
 
 import numpy as np
 
@@ -83,6 +84,8 @@ class RandomSearcher:
     """
 
     networks: int = 8
+
+    hears: ClassVar[frozenset[str]] = frozenset({"queries"})
 
     def __call__(self, problem: Problem) -> Found:
         """Return the best random network by validation accuracy; its scores are 0, so repair only looks at savings."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import ceil
 from time import perf_counter
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class SurrogateSearcher:
     queries: int = 100
     first: float = 0.2
     rounds: int = 8
+
+    hears: ClassVar[frozenset[str]] = frozenset({"queries"})
 
     def __post_init__(self) -> None:
         if not 0 < self.first < 1 or self.rounds < 1:

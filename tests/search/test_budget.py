@@ -8,7 +8,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError, UsageError
-from tempograd.search.budget import Budget, blocks, towards
+from tempograd.search.budget import Budget, advantages, blocks, flows, towards
 from tempograd.search.cost import PredictorCost, TableCost, WeightedSum
 from tempograd.search.deriver import as_scores, score
 from tempograd.search.forms import Hard, Linear
@@ -128,6 +128,50 @@ def test_a_hard_search_of_a_linear_loss_ends_near_the_optimum():
         assert costs(space, [found])[0] <= budget.budget_ms
         reached = values[np.arange(6), np.array(found.choices)].sum()
         assert reached > 0.95 * total[price <= budget.budget_ms].max()
+
+
+def test_flows_are_the_shares_of_sampled_networks_that_take_an_option(space):
+    law = law_of(space)
+    rows = [row.detach().double().numpy() for row in law.marginals().values()]
+    sample = space.relax(law.sample(20_000, torch.Generator().manual_seed(1)), "raw").mean(dim=0).numpy()
+    assert np.abs(np.concatenate(flows(space, rows)) - sample).max() < 5 * 0.5 / 20_000**0.5
+
+
+def test_what_options_add_to_a_loss_sums_up_to_what_an_architecture_adds(space):
+    """Routes and depths too, from any distribution."""
+    architectures = space.sample(50, np.random.default_rng(0))
+    encoded = space.encode(architectures, "raw")
+    for seed in range(5):
+        value, ran = np.random.default_rng(seed).normal(size=encoded.shape[1]), random_rows(space, seed)
+        gates = {s.name: torch.from_numpy(row).requires_grad_() for s, row in zip(space.sites, ran, strict=True)}
+        loss = space.relax(gates, "raw") @ torch.from_numpy(value)
+        gradient = [g.numpy() for g in torch.autograd.grad(loss, list(gates.values()))]
+        added = encoded @ np.concatenate(advantages(space, ran, gradient))
+        assert np.allclose(added, encoded @ value - float(loss.detach()), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "routed"])
+def test_a_hard_search_of_a_loss_that_adds_up_derives_the_best_of_all_within_the_budget(name):
+    """The law itself ends where no single block can be better; what its steps told of every option is exact."""
+    space = registry.create("space", SPECS[name])
+    every = [a for a in space.enumerate() if name == "routed" or joined(*map(bool, a.choices))]
+    price, encoded = costs(space, every), space.encode(every, "raw")
+    for seed in range(6):
+        value, budget_ms = (
+            np.random.default_rng(seed).random(encoded.shape[1]),
+            float(np.quantile(price, 0.1 + 0.1 * seed)),
+        )
+        law = law_of(space, seed)
+        optimiser = FrankWolfe(law, space, cost_of(space), budget_ms)
+        for _ in range(10):
+            gates = law.draw(torch.Generator(), tau=1.0)
+            loss = -(space.relax(gates, "raw") @ torch.from_numpy(value).float())
+            (law.probabilities.grad,) = torch.autograd.grad(loss, [law.probabilities])
+            optimiser.step()
+        found = within_target(law, space, CostTerm(cost_of(space), Hard(budget_ms)))
+        (row,) = space.encode([found], "raw")
+        assert costs(space, [found])[0] <= budget_ms + 1e-5
+        assert row @ value >= (encoded @ value)[price <= budget_ms - 1e-6].max() - 1e-4
 
 
 def test_rounding_stays_within_the_budget_and_comes_near_the_best_of_all(space):

@@ -13,7 +13,7 @@ from tempograd.search.evaluator import Training, train
 from tempograd.search.queries import Queries
 from tempograd.search.task import load_task
 
-from .tables import SPACE, latencies, problem
+from .tables import SPACE, latencies, linear, problem
 
 
 def test_a_known_network_is_free_and_one_more_than_the_budget_is_an_error():
@@ -60,7 +60,7 @@ def test_only_a_tables_networks_are_there():
 def test_the_best_within_the_target_is_found_and_candidates_fall_in_accuracy():
     asked = problem(target_ms=3.5, queries=30)
     queries = Queries(asked, 1)
-    with pytest.raises(TargetError, match="no network is predicted"):
+    with pytest.raises(TargetError, match=r"no network is predicted within 3\.5 ms; the fastest found is predicted at"):
         queries.found(0.0)
     queries.ask(SPACE.sample(30, np.random.default_rng(3)))
     found = queries.found(1.0)
@@ -89,3 +89,17 @@ def test_images_are_answered_by_training():
         expected = train(architecture, space, task.fitted(space), training, seed=0)
     assert queries(architecture).accuracy == expected.validation_accuracy
     assert queries.passes == expected.passes > 0
+
+
+def test_a_target_below_every_network_of_a_table_is_refused_with_the_fastest_that_connects():
+    members = SPACE.sample(60, np.random.default_rng(0))
+    least = min(ms for a, ms in zip(members, latencies(SPACE, linear(SPACE), members), strict=True) if has_path(a))
+    asked = problem(members=members, target_ms=0.99 * least)
+    for name in ("random_search", "evolution", "surrogate_search"):
+        with pytest.raises(TargetError, match=f"predicted at {least:.4g} ms, ask for at least that"):
+            registry.create("method", name).find(asked)
+
+
+def has_path(architecture):
+    a, b, c, d, e, f = (choice != 0 for choice in architecture.choices)
+    return d or (a and e) or ((b or (a and c)) and f)

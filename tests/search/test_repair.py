@@ -199,3 +199,44 @@ def test_a_target_far_above_the_network_found_is_used_too(space):
     kept = state.run(start)
     assert (1 - ROOM) * target_ms <= kept.measurement.latency_ms <= target_ms
     assert len(state.steps) <= 20
+
+
+class Stepped(FakeDevice):
+    """Latencies come in few levels, far apart: every option costs nothing, half a millisecond or one."""
+
+    def __init__(self, space, **kwargs):
+        super().__init__(space, **kwargs)
+        self.values = np.round(2 * self.values) / 2
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.7])
+@pytest.mark.parametrize("above", [1.0, 1.015, 1.05])
+def test_where_latencies_come_in_levels_the_one_below_the_target_is_found(share, above):
+    """Levels are 10 % and more apart: what leaves a margin leaves all of that."""
+    device = Stepped(NB201)
+    every = [a for a in NB201.enumerate() if has_path(a)]
+    levels = np.unique([device.truth_ms(a) for a in every])
+    target_ms = above * float(levels[round(share * (len(levels) - 1))])
+    for start in (dear(device), min(every, key=device.truth_ms)):
+        state = repair(device, target_ms, predict=lambda many: 0.2 + 0.8 * device.predict(many))
+        kept = state.run(start)
+        assert 0.93 * target_ms <= kept.measurement.latency_ms <= target_ms
+        assert len(state.steps) <= 24
+
+
+def test_a_network_just_below_the_target_is_given_up_if_a_third_process_finds_it_above():
+    device = Stepped(NB201)
+    level = 1.0 * device.truth_ms(dear(device))
+    target_ms, seen = 1.005 * level, {}
+
+    def measure(architectures):
+        found = []
+        for a in architectures:
+            seen[a] = seen.get(a, 0) + 1
+            late = device.truth_ms(a) == level and seen[a] == 3
+            found.append(device.one(a, (1.01 if late else 1.0) * device.truth_ms(a)))
+        return found
+
+    kept = repair(device, target_ms, measure=measure).run(dear(device))
+    assert max(seen.values()) == 3
+    assert kept.measurement.latency_ms < (1 - MARGIN) * target_ms

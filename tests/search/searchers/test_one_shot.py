@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.errors import InputRefusedError, MismatchError, UnreliableError, UsageError
+from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
 from tempograd.search.evaluator import Training, inherited_accuracy
 from tempograd.search.method import Problem
 from tempograd.search.searchers.evolution import EvolutionSearcher
@@ -104,17 +104,21 @@ def test_another_supernet_or_another_file_is_refused(task, tmp_path):
         shot(task).load(path)
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_file(task, tmp_path):
+def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_file(task, tmp_path):
     path = tmp_path / "supernet.safetensors"
     run = shot(task)
     run.epoch()
     run.save(path)
-    content = path.read_bytes()
-    broken = shot(task)
-    broken.step = lambda *_, **__: float("nan")
-    with pytest.raises(UnreliableError, match="nan in epoch 2 of 2"):
+    content, broken, steps = path.read_bytes(), shot(task), run.task.weights.steps(32)
+    forward = broken._forward
+    broken._forward = lambda images, gates: forward(images, gates) * (float("nan") if " step 2 " in broken.where else 1)
+    with pytest.raises(DivergedError, match=f"the supernet's step 2 of {steps}, epoch 2 of 2"):
         broken.run(path, problem(task))
     assert path.read_bytes() == content
+    again, whole = shot(task), shot(task)
+    again.run(path, problem(task))
+    whole.run(None, problem(task))
+    assert same(again.supernet, whole.supernet)
 
 
 def test_the_parts_learn_what_the_largest_says(task):

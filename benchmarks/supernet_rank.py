@@ -1,0 +1,75 @@
+"""Do accuracies with a supernet's weights rank networks as training each from scratch does?
+
+    python benchmarks/supernet_rank.py --networks 10 [--space SPEC] [--method ofa:epochs=15]
+
+Random networks of one space, spread over its sizes, are scored with inherited weights and trained from scratch (the
+mean of ``--repeats``). Told are Spearman's and Kendall's correlation, and beside them that of multiply-accumulates,
+than which a supernet should rank better, and that of one training with the others, than which nothing can. As JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from time import perf_counter
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau, spearmanr
+
+from tempograd import registry
+from tempograd.search.cost import TableCost
+from tempograd.search.deriver import is_connected
+from tempograd.search.evaluator import Training, inherited_accuracy, train
+from tempograd.search.method import Problem
+from tempograd.search.searchers.one_shot import OneShot
+from tempograd.search.task import load_task
+from tempograd.spaces.circuit import counts
+
+SPACE = "mbconv:family=ofa,size=8,width=0.25,stages=2,layers=3,classes=10,channels=1"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default=SPACE)
+    parser.add_argument("--method", default="ofa")
+    parser.add_argument("--task", default="digits")
+    parser.add_argument("--networks", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--train-epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    space = registry.create("space", a.space)
+    task = load_task(a.task, seed=a.seed).fitted(space)
+    searcher = registry.create("method", a.method).find
+    cost = TableCost(space.circuit, counts(space.graph, space.operations, "macs"))
+    training = Training(epochs=a.train_epochs)
+    problem = Problem(space, space, cost, None, task, 1e12, None, 1.0, training)
+    start = perf_counter()
+    shot = OneShot(space, task, searcher.schedule, seed=a.seed, compute="cpu")
+    supernet = shot.run(None, problem)
+    supernet_s = perf_counter() - start
+    pool = [n for n in space.sample(2000, np.random.default_rng(a.seed)) if is_connected(space, n)]
+    macs = np.array([space.raw_graph(n).macs() for n in pool])
+    places = np.argsort(macs)[np.linspace(0, len(pool) - 1, a.networks).round().astype(int)]
+    networks = [pool[i] for i in places]
+    shared = [inherited_accuracy(n, space, supernet, task, seed=a.seed) for n in networks]
+    start = perf_counter()
+    alone = np.array([[train(n, space, task, training, seed=100 + r).validation_accuracy for r in range(a.repeats)]
+                      for n in networks])  # fmt: skip
+    mean = alone.mean(axis=1)
+    told = {
+        "space": space.spec, "method": a.method, "task": a.task, "networks": a.networks, "inherited": shared,
+        "from_scratch": mean.tolist(), "macs": macs[places].tolist(), "spearman": float(spearmanr(shared, mean)[0]),
+        "kendall": float(kendalltau(shared, mean)[0]), "spearman_of_macs": float(spearmanr(macs[places], mean)[0]),
+        "supernet_s": supernet_s, "from_scratch_s": perf_counter() - start,
+    }  # fmt: skip
+    if a.repeats > 1:  # what two trainings of the same network agree on: no score can rank better
+        told["repeat_sd"] = float(alone.std(axis=1, ddof=1).mean())
+        told["spearman_of_repeats"] = float(spearmanr(alone[:, 0], alone[:, 1:].mean(axis=1))[0])
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Flags that a search would not heed: each is refused with the reason, and what is heeded is not."""
+
+import itertools
+from inspect import signature
+
+import pytest
+
+from tempograd import registry
+from tempograd.errors import UsageError
+from tempograd.verbs.flags import FLAGS, check
+from tempograd.verbs.search import search
+
+METHODS = registry.names("method")
+SOME = ("epochs", "proxy", "queries", "supernet")
+ON_TABLE = {"latency-rows", "queries", "target-ms", "upper-bound"}
+FREE = {"space", "out", "method", "task", "latency", "seed", "command", "progress", "stop"}  # heeded everywhere
+
+
+def method(name):
+    return registry.create("method", name)
+
+
+def test_every_argument_of_a_search_is_in_the_table_or_heeded_everywhere():
+    names = {name.replace("_", "-") for name in signature(search).parameters}
+    assert names == FLAGS.keys() | FREE
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_says_it_hears_is_what_its_recipe_takes(name):
+    taken = signature(registry.load("method", name)).parameters
+    hears = method(name).hears
+    assert ("epochs" in hears) == ("epochs" in taken)
+    assert ("queries" in hears) == bool({"queries", "networks"} & taken.keys())
+
+
+@pytest.mark.parametrize(("name", "flag"), list(itertools.product(METHODS, SOME)))
+def test_a_flag_is_refused_by_the_methods_that_ignore_it_and_those_that_do_not_are_named(name, flag):
+    if flag in method(name).hears:
+        check({flag: 3}, method(name), on_table=False, costs=["table"])
+        return
+    with pytest.raises(UsageError, match=f"--{flag} 3: {name} ") as caught:
+        check({flag: 3}, method(name), on_table=False, costs=["table"])
+    able = str(caught.value).split("or use ")[1].split(", ")
+    assert able == [other for other in METHODS if flag in method(other).hears]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_search_on_a_table_refuses_what_only_a_device_hears(flag):
+    given = {"target-ms": 1.0} | {flag: 3}
+    if flag in ON_TABLE:
+        check(given, method("random_search"), on_table=True)
+        return
+    with pytest.raises(UsageError, match=rf"takes no --{flag}: .*nothing timed; it takes .*--queries"):
+        check(given, method("random_search"), on_table=True)
+
+
+def test_a_flag_that_was_not_given_is_not_refused():
+    check(dict.fromkeys(FLAGS), method("la_darts"), on_table=False, costs=["table"])
+    check(dict.fromkeys(FLAGS) | {"target-ms": 1.0}, method("evolution"), on_table=True)
+
+
+@pytest.mark.parametrize("flag", ["predictor", "upper-bound"])
+def test_a_predictor_that_prices_nothing_is_refused(flag):
+    check({flag: True}, method("la_darts"), on_table=False, costs=["predictor", "flops"])
+    with pytest.raises(
+        UsageError, match=rf"--{flag}: no predictor prices networks here, but table; .* --cost predictor"
+    ):
+        check({flag: True}, method("la_darts"), on_table=False, costs=["table"])
+    with pytest.raises(UsageError, match=r"but table; leave it out$"):
+        check({flag: True}, method("hardcorenas"), on_table=False, costs=["table"])
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "proxy" in method(name).hears])
+def test_a_method_that_trains_networks_is_refused_on_a_table(name):
+    with pytest.raises(UsageError, match=rf"{name} trains networks.*surrogate_search"):
+        check({"target-ms": 1.0}, method(name), on_table=True)
+
+
+def test_rows_of_a_table_are_refused_on_a_device():
+    with pytest.raises(UsageError, match="--latency-rows 20 is for a table; write --task"):
+        check({"latency-rows": 20}, method("la_darts"), on_table=False, costs=["table"])
+
+
+def test_the_verb_refuses_before_it_touches_anything(tmp_path):
+    with pytest.raises(UsageError, match=r"--supernet .*: densenas trains no supernet that serves every target.* ofa"):
+        search("routed", None, tmp_path / "out", method="densenas", target_ms=1.0, supernet=tmp_path / "file")
+    with pytest.raises(UsageError, match="takes no --device, --plan, --train-threads, --random"):
+        search("nasbench201", None, tmp_path / "out", method="random_search", target_ms=1.0, task="table:a.csv:b",
+               latency="table:a.csv:c", device="local", plan="quick", random=0, train_threads=2)  # fmt: skip
+    with pytest.raises(UsageError, match=r"epochs is given twice, as 3 .* as 4"):
+        search("routed", None, tmp_path / "out", method="densenas:epochs=3", target_ms=1.0, epochs=4)
+    assert not (tmp_path / "out").exists()

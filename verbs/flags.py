@@ -1,0 +1,91 @@
+"""Who hears which flag of ``search``: one table, by which a flag that would be ignored is refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from .. import registry
+from ..errors import UsageError
+from ..search.method import Method
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Who hears a flag.
+
+    Attributes:
+        device, table: whether a search on a device hears it, and one on a table.
+        lacks: what a method lacks that does not hear it; empty where all hear it.
+        predicted: whether on a device it is heard only where a predictor prices networks.
+    """
+
+    device: bool = True
+    table: bool = False
+    lacks: str = ""
+    predicted: bool = False
+
+
+FLAGS = {
+    "cost": Flag(),
+    "device": Flag(),
+    "epochs": Flag(lacks="has no epochs"),
+    "lam": Flag(),
+    "latency-rows": Flag(device=False, table=True),
+    "plan": Flag(),
+    "predictor": Flag(predicted=True),
+    "proxy": Flag(lacks="trains no supernet"),
+    "queries": Flag(table=True, lacks="asks for no accuracies"),
+    "random": Flag(),
+    "store": Flag(),
+    "supernet": Flag(lacks="trains no supernet that serves every target"),
+    "target-ms": Flag(table=True),
+    "train-epochs": Flag(),
+    "train-threads": Flag(),
+    "upper-bound": Flag(table=True, predicted=True),
+}
+
+
+def check(given: Mapping[str, object], method: Method, *, on_table: bool, costs: Collection[str] = ()) -> None:
+    """Refuse what is given and would not be heard.
+
+    Args:
+        given: values by flag without its dashes; None where a flag was not given.
+        method: that searches.
+        on_table: whether it searches a table.
+        costs: what prices networks on a device, see :mod:`.costs`.
+
+    Raises:
+        UsageError: a flag is not heard, the method cannot search a table, or a table has no target.
+    """
+    there = [name for name, value in given.items() if value is not None]
+    if on_table:
+        heard = ", ".join(f"--{name}" for name, flag in FLAGS.items() if flag.table)
+        odd = [f"--{name}" for name in there if not FLAGS[name].table]
+        if odd or "target-ms" not in there:
+            what = f"takes no {', '.join(odd)}" if odd else "needs --target-ms"
+            raise UsageError(
+                f"a search on a table {what}: latency is learnt from its rows, nothing is trained and nothing timed; "
+                f"it takes {heard}"
+            )
+        if "proxy" in method.hears:
+            able = ", ".join(_methods(hear="queries", deaf="proxy"))
+            raise UsageError(f"{method.name} trains networks, and a table has no images; use {able}")
+    for name in there:
+        flag, shown = FLAGS[name], f"--{name}" + ("" if given[name] is True else f" {given[name]}")
+        if not on_table and not flag.device:
+            raise UsageError(f"{shown} is for a table; write --task and --latency as table:FILE:COLUMN")
+        if flag.lacks and name not in method.hears:
+            able = ", ".join(_methods(hear=name))
+            raise UsageError(f"{shown}: {method.name} {flag.lacks}; leave it out, or use {able}")
+        if not on_table and flag.predicted and "predictor" not in costs:
+            raise UsageError(
+                f"{shown}: no predictor prices networks here, but {' and '.join(costs)}; leave it out"
+                + ("" if method.table_only else ", or say --cost predictor")
+            )
+
+
+def _methods(*, hear: str, deaf: str = "") -> list[str]:
+    """Return the methods that hear one flag and not another."""
+    every = ((name, registry.create("method", name).hears) for name in registry.names("method"))
+    return [name for name, hears in every if hear in hears and deaf not in hears]
