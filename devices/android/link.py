@@ -24,6 +24,8 @@ ADBUTILS = Package.extra("adbutils", "adbutils", extra="android")
 SERVER = "127.0.0.1:5037"
 STUBBORN = 5  # failures in a row of a phone that adb says is there
 _PART_BYTES = 64 * 1024  # the largest that adb takes
+_PRINTED_BYTES = 256 * 2**20
+_OUT, _ERRORS, _EXIT = 1, 2, 3  # kinds of packets of adb's shell protocol
 _NEXT_STEP = {
     "unauthorized": "unlock it and accept the question whether this computer may debug it",
     "no permissions": "adb's server may not open its USB port; on Linux, install android-sdk-platform-tools-common "
@@ -118,7 +120,6 @@ class Phone:
     def __init__(self, server: Server, serial: str, *, patience_s: float = 180.0, pause_s: float = 0.5) -> None:
         self.serial = serial
         self._server, self._patience_s, self._pause_s = server, patience_s, pause_s
-        self._device: Any = server.client.device(serial)
 
     def persist(self, what: Callable[[], T]) -> T:
         """Do something, again after each time that the link broke and came back.
@@ -140,29 +141,34 @@ class Phone:
                 time.sleep(self._pause_s * failures)
         raise AssertionError
 
-    def run(self, words: Sequence[str], *, answer_s: float = 15.0) -> bytes:
+    def run(self, words: Sequence[str], *, answer_s: float | None = None) -> bytes:
         """Run a command on the phone and return what it printed.
 
         Args:
             words: the command and its arguments; each arrives as it stands.
-            answer_s: how long nothing at all may come.
+            answer_s: how long nothing at all may come; by default as the server.
 
         Raises:
             LinkError: the link broke.
             CommandError: it ended with another status than 0.
         """
-        self._server.reach()
-        with broken_off(f"phone {self.serial}"):
-            done = self._device.shell2(shlex.join(words), timeout=answer_s, encoding=None, v2=True)
-        if done.returncode:
-            text = (done.stderr or done.output).decode(errors="replace").strip()[-500:]
-            raise CommandError(f"{words[0]} on phone {self.serial}: {text}{_hint(text)}", done.returncode, text)
-        return done.stdout or done.output
+        printed: dict[int, bytearray] = {_OUT: bytearray(), _ERRORS: bytearray()}
+        with self._connected(f"shell,v2:{shlex.join(words)}", answer_s) as connection:
+            while True:
+                kind, length = struct.unpack("<BI", connection.read_exact(5))
+                if length > _PRINTED_BYTES or sum(map(len, printed.values())) > _PRINTED_BYTES:
+                    raise DeviceError(f"{words[0]} on phone {self.serial} printed more than {_PRINTED_BYTES} bytes")
+                content = connection.read_exact(length)
+                if kind == _EXIT:
+                    break
+                printed.setdefault(kind, bytearray()).extend(content)
+        if content[:1] != b"\0":
+            text = bytes(printed[_ERRORS] or printed[_OUT]).decode(errors="replace").strip()[-500:]
+            raise CommandError(f"{words[0]} on phone {self.serial}: {text}{_hint(text)}", content[0], text)
+        return bytes(printed[_OUT])
 
     def push(self, files: Sequence[tuple[bytes | Path, str, int]]) -> None:
         """Copy files to the phone, all over one connection; folders are made as they are needed.
-
-        Not adbutils' own ``push``: it ignores how much a socket took, and so corrupts files once it has a time-out.
 
         Args:
             files: content or path, where to, and permissions.
@@ -171,10 +177,7 @@ class Phone:
             LinkError: the link broke.
             DeviceError: the phone does not take one, for instance because its storage is full.
         """
-        self._server.reach()
-        with broken_off(f"phone {self.serial}"), self._device.open_transport() as connection:
-            connection.send_command("sync:")
-            connection.check_okay()
+        with self._connected("sync:") as connection:
             for source, target, mode in files:
                 self._push(connection, source, target, mode)
 
@@ -184,9 +187,32 @@ class Phone:
         Raises:
             LinkError: the link broke, or there is no such file.
         """
+        found = bytearray()
+        with self._connected("sync:") as connection:
+            connection.conn.sendall(b"RECV" + struct.pack("<I", len(path.encode())) + path.encode())
+            while True:
+                status, length = struct.unpack("<4sI", connection.read_exact(8))
+                if status == b"DONE":
+                    return bytes(found)
+                content = connection.read_exact(min(length, _PART_BYTES))
+                if status != b"DATA":
+                    raise LinkError(f"phone {self.serial} does not give {path}: {content.decode(errors='replace')}")
+                found += content
+
+    @contextmanager
+    def _connected(self, service: str, answer_s: float | None = None) -> Generator[Any]:
+        """Open a service of the phone.
+
+        Not through adbutils' own device: it leaves sockets open when it is refused, waits ten minutes whatever it is
+        told, and ignores how much of a file a socket took.
+        """
         self._server.reach()
-        with broken_off(f"phone {self.serial}"):
-            return self._device.sync.read_bytes(path)
+        connect = self._server.client.make_connection
+        with broken_off(f"phone {self.serial}"), connect(answer_s or self._server.answer_s) as connection:
+            for request in (f"host:transport:{self.serial}", service):
+                connection.send_command(request)
+                connection.check_okay()
+            yield connection
 
     def _push(self, connection: Any, source: bytes | Path, target: str, mode: int) -> None:
         name = f"{target},{stat.S_IFREG | mode}".encode()

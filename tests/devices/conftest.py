@@ -214,6 +214,10 @@ def phone_tools(tmp_path_factory) -> Path:
 def hung(phone_tools: Path, tmp_path_factory):
     """A phone whose loops really run, in a folder; what it calls cool is wide, for the machine below is shared."""
     phone = FakePhone(tmp_path_factory.mktemp("phone"))
+    (phone.tmp / "bin").mkdir(parents=True)
+    for tool in phone_tools.iterdir():  # already there, to save time
+        digest = sha256(tool.read_bytes()).hexdigest()
+        (phone.tmp / "bin" / f"{digest[:16]}-{tool.name}").hardlink_to(tool)
     server = FakeServer(phone)
     spec = f"android:serial={phone.serial},server={server.address},tools={phone_tools},rest_s=0.01,cool_within=20"
     yield Hung(phone, server, spec)

@@ -1,7 +1,7 @@
 """An adb server with one phone: the real protocol over TCP, and shell commands that are really run, in a folder.
 
-It proves the driver, not a phone. The folder stands for the phone's root; what a test does to the phone (pull its cable,
-deny, reboot, heat, fill, cut and stretch answers, say nothing) is a method or an attribute.
+It proves the driver, not a phone. The folder stands for the phone's root; what a test does to the phone (pull its
+cable, deny, reboot, heat, fill, cut and stretch answers, say nothing) is a method or an attribute.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class FakeServer:
         self.asked: list[str] = []
         self.piece = 0  # bytes of an answer that go out at a time; 0: all
         self.cut: list[int] = []  # of the next transports, bytes after which the connection breaks
-        self.silent = False
+        self.silent, self.closed = False, False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
@@ -154,6 +154,9 @@ class FakeServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        self.closed = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not end a call that waits in it
         self._listener.close()
         for connection in list(self._open):
             with suppress(OSError):
@@ -203,7 +206,7 @@ class _Link:
     def serve(self) -> None:
         while (request := self._request()) is not None:
             self._server.asked.append(request)
-            while self._server.silent:
+            while self._server.silent and not self._server.closed:
                 time.sleep(0.02)
             if not self._answer(request):
                 return
