@@ -17,6 +17,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from ...errors import DeviceError, InputRefusedError, TempogradError, UsageError
+from ..packages import UnusableError
 
 SOURCE = Path(__file__).parent / "runner" / "runner.cpp"
 FLAGS = ("-O2", "-std=c++17", "-static-libstdc++", "-fPIE", "-pie")
@@ -36,15 +37,15 @@ class Tools:
         """Return those for an ABI.
 
         Raises:
-            DeviceError: they are not built.
+            UnusableError: they are not built.
         """
         folder = folder or user_data_path("tempograd") / "android" / abi
         found = cls(folder / "tempograd-runner", folder / "libonnxruntime.so")
         missing = [path.name for path in (found.runner, found.library) if not path.is_file()]
         if missing:
-            raise DeviceError(
-                f"{' and '.join(missing)} for {abi} not in {folder}; build them once, as docs/phones.md says: "
-                f"python -m {__name__} {abi} COMPILER onnxruntime-android.aar"
+            raise UnusableError(
+                f"{' and '.join(missing)} for {abi} not in {folder}",
+                f"build them once (docs/phones.md): python -m {__name__} {abi} COMPILER onnxruntime-android.aar",
             )
         return found
 

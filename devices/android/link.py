@@ -6,6 +6,7 @@ what was asked is asked again, so everything asked through `Phone.persist` must 
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
 import stat
@@ -21,7 +22,7 @@ from ...errors import DeviceError, InputRefusedError, UsageError
 from ..packages import Package, UnusableError
 
 ADBUTILS = Package.extra("adbutils", "adbutils", extra="android")
-SERVER = "127.0.0.1:5037"
+EXAMPLE = "127.0.0.1:5037"
 STUBBORN = 5  # failures in a row of a phone that adb says is there
 _PART_BYTES = 64 * 1024  # the largest that adb takes
 _PRINTED_BYTES = 256 * 2**20
@@ -35,6 +36,7 @@ _NEXT_STEP = {
     "sideload": "boot it into Android",
     "offline": "unplug it and plug it in again; if that does not help, reboot it",
     "absent": "plug it in, and look at its USB debugging",
+    "silent": "adb's server does not answer; restart it if no other phone is using it",
 }
 
 T = TypeVar("T")
@@ -61,7 +63,8 @@ class Server:
     """The adb server of this machine, or of another one.
 
     Args:
-        address: ``host:port``.
+        address: ``host:port``; by default what adb's own variables ``ANDROID_ADB_SERVER_ADDRESS`` and
+            ``ANDROID_ADB_SERVER_PORT`` say, or this machine's 5037.
         answer_s: how long it may take to answer anything.
 
     Raises:
@@ -69,11 +72,14 @@ class Server:
         UsageError: the address is none.
     """
 
-    def __init__(self, address: str = SERVER, *, answer_s: float = 15.0) -> None:
+    def __init__(self, address: str | None = None, *, answer_s: float = 15.0) -> None:
         ADBUTILS.version()
+        if address is None:
+            host, port = (os.environ.get(f"ANDROID_ADB_SERVER_{name}") for name in ("ADDRESS", "PORT"))
+            address = f"{host or '127.0.0.1'}:{port or 5037}"
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
-            raise UsageError(f"server={address!r}; write it as host:port, such as {SERVER}")
+            raise UsageError(f"server={address!r}; write it as host:port, such as {EXAMPLE}")
         self.address, self.answer_s = address, answer_s
         self._place = host, int(port)
         self.client: Any = import_module("adbutils").AdbClient(host=host, port=int(port), socket_timeout=answer_s)
@@ -247,19 +253,17 @@ class Phone:
             if state == "device":
                 return
             if time.monotonic() > end or state in ("unauthorized", "no permissions"):
-                raise DeviceError(not_usable(self.serial, state, broken)) from broken
+                raise DeviceError(
+                    f"phone {self.serial} is {state} ({broken}): {next_step(state)}. "
+                    "Nothing is lost: the same command goes on"
+                ) from broken
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 5.0)
 
 
-def not_usable(serial: str, state: str, broken: Exception | None = None) -> str:
-    """Return what is wrong with a phone in this state, and the next step."""
-    if state == "silent":
-        step = "adb's server does not answer; restart it if no other phone is using it"
-    else:
-        step = _NEXT_STEP.get(state, "look at it")
-    why = f" ({broken})" if broken is not None else ""
-    return f"phone {serial} is {state}{why}: {step}. Nothing is lost: the same command goes on"
+def next_step(state: str) -> str:
+    """Return what helps a phone that is in this state."""
+    return _NEXT_STEP.get(state, "look at it")
 
 
 @contextmanager

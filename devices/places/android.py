@@ -10,7 +10,7 @@ from ...errors import DeviceError, UsageError
 from ...registry import parse_spec
 from ..android import facts
 from ..android.build import ABIS, Tools
-from ..android.link import SERVER, Phone, Server, not_usable
+from ..android.link import Phone, Server, next_step
 from ..android.session import OPTIMISATION, AndroidSession, PhoneSettings, install
 from ..fingerprint import Fingerprint
 from ..packages import UnusableError
@@ -38,7 +38,7 @@ class AndroidDevice:
         patience_s: how long a phone that is gone is waited for.
         load_s: time that loading, and then warming up, one network may take.
         tools: folder with the runner and ONNX Runtime; by default where ``devices.android.build`` puts them.
-        server: of adb, ``host:port``.
+        server: of adb, ``host:port``; by default as adb's own variables say.
 
     Raises:
         NotInstalledError: adbutils is not installed.
@@ -61,7 +61,7 @@ class AndroidDevice:
         patience_s: float = 180.0,
         load_s: float = 60.0,
         tools: str | Path | None = None,
-        server: str = SERVER,
+        server: str | None = None,
     ) -> None:
         at_least_one_thread(threads)
         one_of("optimisation", optimisation, OPTIMISATION)
@@ -172,7 +172,7 @@ class AndroidDevice:
         if phones[serial] == "offline":
             self._server.reconnect_offline()
         elif phones[serial] != "device":
-            raise DeviceError(not_usable(serial, phones[serial]))
+            raise UnusableError(f"phone {serial} is {phones[serial]}", next_step(phones[serial]))
         return Phone(self._server, serial, patience_s=self._patience_s)
 
     @cached_property

@@ -104,8 +104,8 @@ class Zoo:
         path.write_bytes(content)
         return Model(key, path, sha256(content).hexdigest())
 
-    def conv(self, key: str, *, channels: int = 8, batch: int = 1, graph: str = "net", scale: float = 0.1) -> Model:
-        return self.file(key, conv(channels=channels, batch=batch, graph=graph, scale=scale))
+    def conv(self, key: str, **shape) -> Model:
+        return self.file(key, conv(**shape))
 
     def endless(self, key: str) -> Model:
         """A Loop of some 10^18 rounds."""

@@ -192,6 +192,10 @@ class FakeServer:
         try:
             with connection:
                 _Link(self, connection).serve()
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(1.0)
+                while connection.recv(65536):  # what the client still says: closing before would cut our answer off
+                    pass
         except (OSError, EOFError):
             pass
         finally:

@@ -106,7 +106,7 @@ def test_a_phone_that_does_not_come_back_is_named_with_what_to_do(hung, zoo):
 
 def test_a_phone_that_denies_is_not_waited_for(hung):
     hung.phone.state = "unauthorized"
-    with pytest.raises(DeviceError, match="0123FAKE is unauthorized: unlock it and accept"):
+    with pytest.raises(DeviceError, match="0123FAKE is unauthorized; unlock it and accept"):
         create("device", hung.spec).open()
 
 
