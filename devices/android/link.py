@@ -25,7 +25,7 @@ ADBUTILS = Package.extra("adbutils", "adbutils", extra="android")
 EXAMPLE = "127.0.0.1:5037"
 STUBBORN = 5  # failures in a row of a phone that adb says is there
 _PART_BYTES = 64 * 1024  # the largest that adb takes
-_PRINTED_BYTES = 256 * 2**20
+_MOST_BYTES = 256 * 2**20
 _OUT, _ERRORS, _EXIT = 1, 2, 3  # kinds of packets of adb's shell protocol
 _NEXT_STEP = {
     "unauthorized": "unlock it and accept the question whether this computer may debug it",
@@ -136,7 +136,7 @@ class Phone:
         for failures in range(STUBBORN):
             try:
                 return what()
-            except LinkError as error:
+            except (LinkError, UnusableError) as error:  # the server may be on its way up again
                 self._wait_until_back(error)
                 if failures == STUBBORN - 1:
                     raise DeviceError(
@@ -162,8 +162,8 @@ class Phone:
         with self._connected(f"shell,v2:{shlex.join(words)}", answer_s) as connection:
             while True:
                 kind, length = struct.unpack("<BI", connection.read_exact(5))
-                if length > _PRINTED_BYTES or sum(map(len, printed.values())) > _PRINTED_BYTES:
-                    raise DeviceError(f"{words[0]} on phone {self.serial} printed more than {_PRINTED_BYTES} bytes")
+                if length > _MOST_BYTES or sum(map(len, printed.values())) > _MOST_BYTES:
+                    raise DeviceError(f"{words[0]} on phone {self.serial} printed more than {_MOST_BYTES} bytes")
                 content = connection.read_exact(length)
                 if kind == _EXIT:
                     break
@@ -204,6 +204,8 @@ class Phone:
                 if status != b"DATA":
                     raise LinkError(f"phone {self.serial} does not give {path}: {content.decode(errors='replace')}")
                 found += content
+                if len(found) > _MOST_BYTES:
+                    raise DeviceError(f"{path} on phone {self.serial} has more than {_MOST_BYTES} bytes")
 
     @contextmanager
     def _connected(self, service: str, answer_s: float | None = None) -> Generator[Any]:
@@ -236,7 +238,7 @@ class Phone:
         if status != b"OKAY":
             raise LinkError(f"phone {self.serial} answered {status!r} to a file")
 
-    def _wait_until_back(self, broken: LinkError) -> None:
+    def _wait_until_back(self, broken: DeviceError) -> None:
         """Return when the phone is connected again.
 
         Raises:
@@ -248,7 +250,7 @@ class Phone:
                 state = self._server.phones().get(self.serial, "absent")
                 if state == "offline":
                     self._server.reconnect_offline()
-            except LinkError as error:
+            except (LinkError, UnusableError) as error:
                 state, broken = "silent", error
             if state == "device":
                 return

@@ -312,7 +312,7 @@ class AndroidSession:
         try:
             parsed = [dict[str, Any](json.loads(line)) for line in (*lines, status)]
             found = str(parsed.pop()["status"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             self.close()
             raise DeviceError(f"the loop on phone {self._phone.serial} wrote what is no reply: {error}") from error
         self._offset += sum(map(len, lines))

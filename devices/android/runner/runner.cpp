@@ -18,7 +18,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-#include <chrono>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>

@@ -141,13 +141,13 @@ class FakePhone:
 class FakeServer:
     """Serves one phone to adb clients, one thread a connection."""
 
-    def __init__(self, phone: FakePhone) -> None:
+    def __init__(self, phone: FakePhone, port: int = 0) -> None:
         self.phone = phone
         self.asked: list[str] = []
         self.piece = 0  # bytes of an answer that go out at a time; 0: all
         self.cut: list[int] = []  # of the next transports, bytes after which the connection breaks
         self.silent, self.closed = False, False
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()

@@ -19,6 +19,8 @@ from tempograd.devices.packages import UnusableError
 from tempograd.errors import DeviceError, UsageError
 from tempograd.registry import create
 
+from .fake_adb import FakeServer
+
 
 @contextmanager
 def later(seconds, *steps):
@@ -219,6 +221,15 @@ def test_without_a_server_none_is_started(hung, monkeypatch):
 def test_a_wrong_address_is_named(address):
     with pytest.raises(UsageError, match="host:port"):
         Server(address)
+
+
+def test_a_server_that_others_restart_is_waited_for(hung, link):
+    hung.server.close()
+    again = []
+    port = int(hung.server.address.split(":")[1])
+    with later(0.3, lambda: again.append(FakeServer(hung.phone, port))):
+        assert link.persist(lambda: link.run(["echo", "there"])) == b"there\n"
+    again[0].close()
 
 
 def test_words_arrive_as_they_stand(link):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
+import zipfile
 from hashlib import sha256
 
 import numpy as np
@@ -12,7 +15,7 @@ import psutil
 import pytest
 
 from tempograd.devices import sentinels
-from tempograd.devices.android.build import ABIS, Tools, build
+from tempograd.devices.android.build import ABIS, SOURCE, Tools, build
 from tempograd.devices.device import Model
 from tempograd.errors import DeviceError, InputRefusedError, UsageError
 from tempograd.registry import create
@@ -164,6 +167,35 @@ def test_the_sentinels_are_the_same_files_as_elsewhere(hung, session):
     assert {f.name: f.read_bytes() for f in folder.glob("*.onnx")} == {
         f"{kind}.onnx": sentinels.read(kind) for kind in sentinels.KINDS
     }
+
+
+def test_the_library_comes_out_of_an_archive_too(tmp_path):
+    archive = tmp_path / "onnxruntime-android.aar"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("jni/arm64-v8a/libonnxruntime.so", b"for a phone")
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; echo program > "$2"\n')
+    compiler.chmod(0o755)
+    tools = build("arm64-v8a", str(compiler), archive, tmp_path / "tools")
+    assert tools.library.read_bytes() == b"for a phone"
+    with pytest.raises(InputRefusedError, match="x86_64"):
+        build("x86_64", str(compiler), archive, tmp_path / "tools")
+
+
+def test_a_header_with_another_order_does_not_compile(phone_tools, tmp_path):
+    places = [(int(n), name) for n, name in re.findall(r"X\((\d+), (\w+),", (SOURCE.parent / "ort_api.h").read_text())]
+    assert len(places) > 30
+    names = dict(places) | {n: f"unused{n}" for n in range(500) if n not in dict(places)}
+
+    def checked():
+        members = "".join(f"void* {names[n]};\n" for n in range(500))
+        (tmp_path / "onnxruntime_c_api.h").write_text(f"struct OrtApi {{\n{members}}};\n")
+        command = [str(shutil.which("g++") or "clang++"), "-fsyntax-only", "-std=c++17", "-x", "c++", f"-I{tmp_path}"]
+        return subprocess.run([*command, str(SOURCE.parent / "ort_api.h")], capture_output=True, text=True, check=False)
+
+    assert checked().returncode == 0
+    names[130], names[131] = names[131], names[130]
+    assert "AddSessionConfigEntry has another place" in checked().stderr
 
 
 def test_building_refuses_what_it_cannot_do(tmp_path):
