@@ -11,7 +11,8 @@ from ...registry import parse_spec
 from ..android import facts
 from ..android.build import ABIS, Tools
 from ..android.link import Phone, Server, next_step
-from ..android.session import OPTIMISATION, AndroidSession, PhoneSettings, install
+from ..android.loop import OPTIMISATION, PhoneSettings, Program
+from ..android.session import AndroidSession
 from ..fingerprint import Fingerprint
 from ..packages import UnusableError
 from ..program import at_least_one_thread, one_of
@@ -99,13 +100,11 @@ class AndroidDevice:
         Raises:
             DeviceError: the phone cannot be reached, or the runner is not built.
         """
-        runner, library = install(self._phone, self._tools)
-        version = self._phone.persist(lambda: self._phone.run([runner, "version", library])).decode().strip()
         cluster, cores = self._chosen
         return Fingerprint(
             place="android",
             hardware=self._facts.hardware,
-            runtime={"name": "onnxruntime", "onnxruntime": version, **self._digests(runner, library)},
+            runtime={"name": "onnxruntime", **self._program.versions(self._phone)},
             options={
                 "threads": self._threads,
                 "batch": self._batch,
@@ -153,7 +152,7 @@ class AndroidDevice:
                 f"phone {self._phone.serial} has {percent} % battery; it throttles when low: charge it above "
                 f"{MIN_BATTERY_PERCENT} %. Nothing is lost: the same command goes on"
             )
-        return AndroidSession(self._phone, self._tools, self._settings)
+        return AndroidSession(self._phone, self._program, self._settings)
 
     @cached_property
     def _phone(self) -> Phone:
@@ -187,11 +186,11 @@ class AndroidDevice:
         return cluster, cores
 
     @cached_property
-    def _tools(self) -> Tools:
+    def _program(self) -> Program:
         abi = self._facts.abi
         if abi not in ABIS:
             raise DeviceError(f"phone {self._phone.serial} is {abi or 'of no known ABI'}; supported: {', '.join(ABIS)}")
-        return Tools.of(abi, self._folder)
+        return Program.installed(self._phone, Tools.of(abi, self._folder))
 
     @cached_property
     def _settings(self) -> PhoneSettings:
@@ -215,11 +214,6 @@ class AndroidDevice:
             max_pause_s=self._max_pause_s,
             load_s=self._load_s,
         )
-
-    @staticmethod
-    def _digests(runner: str, library: str) -> dict[str, str]:
-        """Return what names the two files: the binary that times is part of a device."""
-        return {"runner": Path(runner).name.partition("-")[0], "library": Path(library).name.partition("-")[0]}
 
 
 DEVICE = AndroidDevice

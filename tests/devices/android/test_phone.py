@@ -13,7 +13,7 @@ from itertools import pairwise
 import psutil
 import pytest
 
-from tempograd.devices.android import session as sessions
+from tempograd.devices.android import loop as loops
 from tempograd.devices.android.link import Phone, Server
 from tempograd.devices.packages import UnusableError
 from tempograd.errors import DeviceError, UsageError
@@ -97,6 +97,17 @@ def test_a_reboot_ends_the_session_and_the_next_one_goes_on(hung, zoo):
         assert len(list(hung.phone.tmp.glob("sessions/*"))) == 1
 
 
+def test_a_reboot_while_it_loads_costs_loading_again(hung, zoo):
+    with create("device", hung.spec).open() as session:
+        session.load([zoo.conv("a")])
+        (loop,) = hung.phone.loops()
+        hung.server.reboot()
+        with later(0.3, hung.phone.plug):
+            assert session.load([zoo.conv("b")])[0].failure is None
+        assert loop not in hung.phone.loops()
+        assert [r.key for r in session.run_pass(["b", "a"], burst_ms=1.0).rounds] == ["b", "a"]
+
+
 def test_a_phone_that_does_not_come_back_is_named_with_what_to_do(hung, zoo):
     with create("device", hung.spec + ",patience_s=0.3").open() as session:
         session.load([zoo.conv("a")])
@@ -175,8 +186,8 @@ def test_work_comes_in_stretches(hung, zoo):
         session.start_timing()
         starts = [r.started_s for r in session.run_pass(["a"] * 9, burst_ms=20.0).rounds]
         gaps = [later - earlier for earlier, later in pairwise(starts)]
-        assert 2 <= sum(gap > 0.3 for gap in gaps) <= 5
-        assert sum(gap < 0.25 for gap in gaps) >= 2
+        assert sum(gap >= 0.3 for gap in gaps) >= 2
+        assert min(gaps) < 0.3
 
 
 def test_answers_in_pieces_are_put_together(hung, zoo):
@@ -301,11 +312,11 @@ def test_lines_that_are_no_replies_end_the_session(hung, zoo):
 
 def test_what_a_dead_owner_left_is_ended_and_a_living_one_is_left_alone(hung, zoo, monkeypatch):
     device = create("device", hung.spec)
-    mine = sessions._OWNER
+    mine = loops._OWNER
     session = device.open()
     (loop,) = hung.phone.loops()
-    monkeypatch.setattr(sessions, "_OWNER", mine + "other")
-    monkeypatch.setattr(sessions, "_BUSY_S", 0.0)
+    monkeypatch.setattr(loops, "_OWNER", mine + "other")
+    monkeypatch.setattr(loops, "_BUSY_S", 0.0)
     with pytest.raises(DeviceError, match="another process measures"):
         device.open()
     assert hung.phone.loops() == [loop]
@@ -320,16 +331,15 @@ def test_what_a_dead_owner_left_is_ended_and_a_living_one_is_left_alone(hung, zo
 
 def test_the_runner_is_sent_once_and_again_when_it_is_damaged(hung):
     shutil.rmtree(hung.phone.tmp)
-    device = create("device", hung.spec)
-    device.open().close()
+    create("device", hung.spec).open().close()
     (runner,) = hung.phone.tmp.glob("bin/*-tempograd-runner")
     (library,) = hung.phone.tmp.glob("bin/*-libonnxruntime.so")
     before = library.stat().st_mtime_ns
-    device.open().close()
+    create("device", hung.spec).open().close()
     assert library.stat().st_mtime_ns == before
     good = library.read_bytes()
     library.write_bytes(good[:-1])
-    device.open().close()
+    create("device", hung.spec).open().close()
     assert library.read_bytes() == good
     assert runner.stat().st_mode & 0o777 == 0o755
 

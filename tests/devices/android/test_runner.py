@@ -63,11 +63,11 @@ def test_another_digest_is_refused_on_the_phone(hung, session, zoo):
     session.load([zoo.conv("b")])
     (folder,) = hung.phone.tmp.glob("sessions/*")
     (folder / "models" / "evil.onnx").write_bytes(model.path.read_bytes() + b"\0")
-    number = str(session._number + 1)
-    session._number += 1
-    answer = session._phone.run([
-        session._runner, "ask", session._folder, number, str(session._offset), "5000",
-        "load", "7", model.digest, f"{session._folder}/models/evil.onnx",
+    loop = session._loop
+    number = str(loop._number + 1)
+    answer = loop.phone.run([
+        loop._program.runner, "ask", loop.folder, number, str(loop._offset), "5000",
+        "load", "7", model.digest, f"{loop.folder}/models/evil.onnx",
     ])  # fmt: skip
     (loaded,) = (json.loads(line)["loaded"] for line in answer.splitlines() if b"loaded" in line)
     assert loaded["failure"]["cause"] == "refused"
