@@ -125,6 +125,21 @@ class PhoneSettings:
         return ["init", *(f"{name}={value}" for name, value in told.items())]
 
 
+@dataclass
+class Cool:
+    """What is known of a phone that is cool, from one loop to the next.
+
+    Attributes:
+        sentinel_ms: the shortest cool time of the sentinel that a loop found; 0 before the first.
+    """
+
+    sentinel_ms: float = 0.0
+
+    def learn(self, sentinel_ms: float) -> None:
+        """Take in what another loop found: it may have begun on a phone that was warm already."""
+        self.sentinel_ms = min(self.sentinel_ms or sentinel_ms, sentinel_ms)
+
+
 class GoneError(DeviceError):
     """The loop is gone without a word, with everything that was loaded."""
 
@@ -144,14 +159,15 @@ class Loop:
         phone: where.
         program: what it runs.
         settings: what it is told first.
+        cool: what earlier loops learnt; ``start_timing`` adds to it.
 
     Raises:
         DeviceError: the phone cannot be reached, its storage is full, another process measures there, or the loop does
             not start.
     """
 
-    def __init__(self, phone: Phone, program: Program, settings: PhoneSettings) -> None:
-        self.phone, self._program, self._settings = phone, program, settings
+    def __init__(self, phone: Phone, program: Program, settings: PhoneSettings, cool: Cool) -> None:
+        self.phone, self._program, self._settings, self._cool = phone, program, settings, cool
         self.folder = ""
         self.living = True
         try:
@@ -210,6 +226,18 @@ class Loop:
                 case _:
                     continue
 
+    def start_timing(self) -> None:
+        """Move to the cores that are timed, and take the sentinel's cool time there.
+
+        Raises:
+            DeviceError: see `ask`.
+        """
+        reply = self.ask(["start_timing"], limit_s=60.0)[-1]
+        try:
+            self._cool.learn(_Timing.model_validate(reply).baseline_ms)
+        except ValidationError as error:
+            raise DeviceError(f"the loop on the phone did not time its sentinel: {first_fault(error)}") from error
+
     def check(self) -> None:
         """Refuse to be used any more once it is closed, or ended.
 
@@ -239,7 +267,8 @@ class Loop:
             self.phone.persist(lambda: self.phone.push(files))
         self.phone.persist(self._serve)
         try:
-            reply = self.ask(self._settings.words(self.folder), limit_s=2 * self._settings.load_s)[-1]
+            words = [*self._settings.words(self.folder), f"cool_ms={self._cool.sentinel_ms}"]
+            reply = self.ask(words, limit_s=2 * self._settings.load_s)[-1]
             self.sentinel_ms = _Greeting.model_validate(reply).sentinel_ms
         except ValidationError as error:
             raise DeviceError(f"the loop on the phone did not introduce itself: {first_fault(error)}") from error
@@ -278,6 +307,11 @@ class _Greeting(Reply):
     done: int
     version: str
     sentinel_ms: Ms
+
+
+class _Timing(Reply):
+    done: int
+    baseline_ms: Ms
 
 
 class _Ended(Reply):

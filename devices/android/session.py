@@ -22,7 +22,7 @@ from ..measurement import Failure
 from ..replies import FailureReply, LoadReply, PassReply, first_fault
 from .admit import admit
 from .link import Phone
-from .loop import TRIES, EndedError, GoneError, Loop, PhoneSettings, Program
+from .loop import TRIES, Cool, EndedError, GoneError, Loop, PhoneSettings, Program
 
 _AT_A_TIME = 100  # networks in one command: adb takes 64 KB
 
@@ -34,12 +34,13 @@ class AndroidSession:
         phone: where.
         program: the runner and ONNX Runtime on it.
         settings: what the loop is told first.
+        cool: what earlier loops on this phone learnt.
 
     Raises:
         DeviceError: the phone cannot be reached, its storage is full, or the loop does not start.
     """
 
-    def __init__(self, phone: Phone, program: Program, settings: PhoneSettings) -> None:
+    def __init__(self, phone: Phone, program: Program, settings: PhoneSettings, cool: Cool) -> None:
         self._settings = settings
         self._models: dict[str, Model] = {}
         self._numbers: dict[str, int] = {}
@@ -48,7 +49,7 @@ class AndroidSession:
         self._typical_ms: dict[str, float] = {}  # of the networks resident in the present loop
         self._timing = False
         self._phone = phone
-        self._loop = Loop(phone, program, settings)
+        self._loop = Loop(phone, program, settings, cool)
 
     def load(self, models: Sequence[Model]) -> list[Loaded]:
         """Check, send, load and warm up; a network that fails is reported, the others stay.
@@ -97,7 +98,7 @@ class AndroidSession:
         Raises:
             DeviceError: the session is closed, or the cores are not allowed.
         """
-        self._loop.ask(["start_timing"], limit_s=60.0)
+        self._loop.start_timing()
         self._timing = True
 
     def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:

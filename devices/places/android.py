@@ -11,7 +11,7 @@ from ...registry import parse_spec
 from ..android import facts
 from ..android.build import ABIS, Tools
 from ..android.link import Phone, Server, next_step
-from ..android.loop import OPTIMISATION, PhoneSettings, Program
+from ..android.loop import OPTIMISATION, Cool, PhoneSettings, Program
 from ..android.session import AndroidSession
 from ..fingerprint import Fingerprint
 from ..packages import UnusableError
@@ -78,6 +78,7 @@ class AndroidDevice:
         self._optimisation, self._sentinel = optimisation, sentinel
         self._duty = {"duty_s": duty_s, "rest_s": rest_s, "cool_within": cool_within}
         self._max_pause_s, self._patience_s, self._load_s = max_pause_s, patience_s, load_s
+        self._cool = Cool()
         self._folder = None if tools is None else Path(tools)
 
     @classmethod
@@ -152,7 +153,7 @@ class AndroidDevice:
                 f"phone {self._phone.serial} has {percent} % battery; it throttles when low: charge it above "
                 f"{MIN_BATTERY_PERCENT} %. Nothing is lost: the same command goes on"
             )
-        return AndroidSession(self._phone, self._program, self._settings)
+        return AndroidSession(self._phone, self._program, self._settings, self._cool)
 
     @cached_property
     def _phone(self) -> Phone:

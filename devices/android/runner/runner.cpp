@@ -369,7 +369,8 @@ class Worker {
     readings_.push_back(reading());
     std::vector<double> ordered = readings_;
     std::sort(ordered.begin(), ordered.end());
-    double baseline = ordered[ordered.size() / 10];
+    double baseline = ordered[ordered.size() / 10], known = number("cool_ms");  // by earlier loops; 0 if none was
+    if (known > 0) baseline = std::min(baseline, known);
     return readings_.back() <= (1 + number("cool_within")) * baseline;
   }
 

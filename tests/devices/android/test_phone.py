@@ -180,6 +180,19 @@ def test_a_slow_sentinel_is_heat_too(hung, zoo):
         assert ("thermal",) in events  # one in ten readings is the cool one, by its definition
 
 
+def test_a_phone_that_is_warm_from_the_start_is_told_by_an_earlier_loop(hung, zoo):
+    device = create("device", hung.spec.replace("cool_within=20", "cool_within=0.5") + ",max_pause_s=0")
+    with device.open() as session:
+        session.start_timing()
+    assert 0.1 < device._cool.sentinel_ms < 100
+    device._cool.learn(1e-3)  # as if that loop had found the phone much cooler
+    with device.open() as session:
+        session.load([zoo.conv("a")])
+        session.start_timing()
+        assert session.run_pass(["a"], burst_ms=1.0).rounds[0].events == ("thermal",)
+    assert device._cool.sentinel_ms == 1e-3
+
+
 def test_work_comes_in_stretches(hung, zoo):
     with create("device", hung.spec.replace("rest_s=0.01", "rest_s=0.3") + ",duty_s=0.05").open() as session:
         session.load([zoo.conv("a")])
