@@ -80,7 +80,7 @@ def read(path: Path, digest: str, limits: Limits | None = None) -> bytes:
     return content
 
 
-def check(content: bytes, folder: Path, batch: int, limits: Limits | None = None) -> None:
+def check(content: bytes, folder: Path, batch: int, limits: Limits | None = None) -> list[str]:
     """Refuse a network that is malformed, too large, of no fixed shape, or that reaches outside ``folder``.
 
     Args:
@@ -88,6 +88,9 @@ def check(content: bytes, folder: Path, batch: int, limits: Limits | None = None
         folder: the model's directory, in which external weights must lie.
         batch: what the first dimension of the first input must be.
         limits: defaults to `Limits()`.
+
+    Returns:
+        The files with external weights, relative to ``folder``.
 
     Raises:
         InputRefusedError: with the reason.
@@ -104,8 +107,10 @@ def check(content: bytes, folder: Path, batch: int, limits: Limits | None = None
     metadata = sum(len(entry.key) + len(entry.value) for entry in model.metadata_props) + len(model.doc_string)
     _at_most("metadata bytes", metadata, limits.metadata_bytes)
     _at_most("functions", len(model.functions), limits.functions)
-    _Walk(folder, limits).model(model)
+    walk = _Walk(folder, limits)
+    walk.model(model)
     _check_inputs(model, batch)
+    return sorted(walk.locations)
 
 
 class _Walk:
@@ -116,6 +121,7 @@ class _Walk:
         self._limits = limits
         self._nodes = 0
         self._generated = 0
+        self.locations: set[str] = set()
 
     def model(self, model: ModelProto) -> None:
         self._graph(model.graph, 1)
@@ -193,6 +199,7 @@ class _Walk:
         except ValueError as error:
             raise InputRefusedError(f"tensor {tensor.name!r}: {error}") from error
         size = _external_size(self._folder, entries.get("location", ""))
+        self.locations.add(entries["location"])
         if offset < 0 or length != declared or offset + length > size:
             raise InputRefusedError(
                 f"tensor {tensor.name!r} needs {declared} bytes; its external data are bytes {offset} to "

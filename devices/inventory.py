@@ -44,17 +44,25 @@ class Entry:
 def inventory() -> Iterator[Entry]:
     """Yield every place, then every runtime of the local one in every way that it knows of."""
     for place in names("device"):
-        yield _place(place)
+        yield from _places(place)
     for runtime in names("runtime"):
         yield from _runtime(runtime)
 
 
-def _place(name: str) -> Entry:
+def _places(name: str) -> Iterator[Entry]:
+    """Yield one place, or all devices that it knows of, if it can tell."""
     try:
-        hardware = create("device", name).fingerprint.hardware
+        specs: list[str] = getattr(load("device", name), "specs", lambda: [name])()
     except TempogradError as error:
-        return _wrong(name, "", error)
-    return Entry(name, "here", found=str(hardware.get("cpu") or ""))
+        yield _wrong(name, "", error)
+        return
+    for spec in specs:
+        try:
+            hardware = create("device", spec).fingerprint.hardware
+        except TempogradError as error:
+            yield _wrong(spec, "", error)
+        else:
+            yield Entry(spec, "here", found=str(hardware.get("cpu") or ""))
 
 
 def _runtime(name: str) -> list[Entry]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
 from .isolation import CPU_SECONDS
-from .measurement import Cause, Failure, Round
+from .measurement import Failure
+from .replies import LoadReply, Ms, OutputReply, PassReply, Reply, first_fault
 from .timing import MIN_SAMPLES, SENTINEL_RUNS
-from .wire import Note, from_text, to_text
+from .wire import Note, to_text
 from .worker_process import WorkerEndedError, WorkerProcess
 
 _MIN_PATIENCE_S = 2.0
@@ -167,9 +168,9 @@ class WorkerSession:
             text = to_text(values)
             reply = self._ask({"verb": "outputs", "arguments": [self._numbers[key], text["shape"], text["data"]]})
             try:
-                found.append(_OutputReply.model_validate(reply).value())
+                found.append(OutputReply.model_validate(reply).value())
             except ValidationError as error:
-                raise InputRefusedError(f"the measuring process sent no outputs: {_first(error)}") from error
+                raise InputRefusedError(f"the measuring process sent no outputs: {first_fault(error)}") from error
         return found
 
     def hold_inputs(self, held: bool) -> None:
@@ -201,7 +202,7 @@ class WorkerSession:
             greeting = _Greeting.model_validate(self._process.greeting)
         except ValidationError as error:
             self.close()
-            raise DeviceError(f"the measuring process did not introduce itself: {_first(error)}") from error
+            raise DeviceError(f"the measuring process did not introduce itself: {first_fault(error)}") from error
         self._isolation = greeting.isolation
         self._sentinel_ms = greeting.sentinel_ms
         self._typical_ms.clear()
@@ -217,13 +218,13 @@ class WorkerSession:
         limit_s = self._settings.load_s
         try:
             raw = self._living().ask(request, patience_s=lambda _: limit_s, total_s=2 * limit_s + 1)
-            reply = _LoadReply.model_validate(raw)
+            reply = LoadReply.model_validate(raw)
         except WorkerEndedError as ended:
             self._start()
             return Loaded(model.key, failure=ended.failure)
         except ValidationError as error:
             self._start()
-            return Loaded(model.key, failure=Failure("crashed", "load", detail=f"reply refused: {_first(error)}"))
+            return Loaded(model.key, failure=Failure("crashed", "load", detail=f"reply refused: {first_fault(error)}"))
         if reply.failure:
             return Loaded(model.key, failure=reply.failure.value())
         self._typical_ms[model.key] = reply.typical_ms
@@ -236,7 +237,7 @@ class WorkerSession:
 
     def _read(self, raw: dict[str, Any], keys: Sequence[str]) -> PassResult:
         try:
-            reply = _PassReply.model_validate(raw)
+            reply = PassReply.model_validate(raw)
         except ValidationError as error:
             return self._refused(error, keys)
         if reply.failure:
@@ -252,10 +253,10 @@ class WorkerSession:
         self.close()
         match error.errors()[0]["loc"]:
             case ("rounds", int(index), *_) if index < len(keys):
-                failure = Failure("invalid_output", "run", detail=f"row refused: {_first(error)}")
+                failure = Failure("invalid_output", "run", detail=f"row refused: {first_fault(error)}")
                 return PassResult((), {keys[index]: failure})
             case _:
-                raise DeviceError(f"the measuring process sent no rounds: {_first(error)}") from error
+                raise DeviceError(f"the measuring process sent no rounds: {first_fault(error)}") from error
 
     def _failed(self, keys: Sequence[str], note: Note, failure: Failure) -> PassResult:
         self.close()
@@ -284,103 +285,6 @@ class WorkerSession:
         return self._process
 
 
-class _Reply(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-_Ms = Annotated[float, Field(gt=0)]
-_Sentinel = Annotated[list[_Ms], Field(min_length=1, max_length=16)]
-_Samples = Annotated[list[_Ms], Field(min_length=MIN_SAMPLES)]
-_Text = Annotated[str, Field(max_length=4096)]
-
-
-class _Greeting(_Reply):
+class _Greeting(Reply):
     isolation: dict[str, Any]
-    sentinel_ms: _Ms
-
-
-class _FailureReply(_Reply):
-    cause: Cause
-    phase: Literal["load", "warm_up", "run"]
-    detail: _Text
-
-    def value(self) -> Failure:
-        return Failure(self.cause, self.phase, detail="".join(filter(str.isprintable, self.detail)))
-
-
-class _LoadReply(_Reply):
-    load_ms: Annotated[float, Field(ge=0)] = 0.0
-    build_ms: Annotated[float, Field(ge=0)] = 0.0
-    first_run_ms: Annotated[float, Field(ge=0)] = 0.0
-    warm_up_runs: Annotated[int, Field(ge=0)] = 0
-    warm_up_capped: bool = False
-    typical_ms: Annotated[float, Field(ge=0)] = 0.0
-    providers: dict[str, int] = Field(default_factory=dict)
-    kernels: dict[str, int] = Field(default_factory=dict)
-    peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
-    memory_bytes: Annotated[int, Field(ge=0)] | None = None
-    failure: _FailureReply | None = None
-
-    @model_validator(mode="after")
-    def _timed_or_failed(self) -> _LoadReply:
-        if self.failure is None and not (self.typical_ms > 0 and self.warm_up_runs > 0):
-            raise ValueError("neither times nor a failure")
-        return self
-
-
-class _OutputReply(_Reply):
-    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
-    data: str
-
-    def value(self) -> NDArray[np.float32]:
-        return from_text(self.shape, self.data)
-
-
-class _RoundReply(_Reply):
-    network: int
-    started_s: _Ms
-    sentinel_before_ms: _Sentinel
-    sentinel_after_ms: _Sentinel
-    wall_ms: _Samples
-    cpu_ms: _Samples
-    gpu_ms: list[_Ms]
-    involuntary_switches: Annotated[int, Field(ge=0)]
-    run_queue_wait_ms: Annotated[float, Field(ge=0)]
-    events: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
-    block: Annotated[int, Field(ge=1)]
-    other_sentinels_ms: Annotated[dict[Annotated[str, Field(max_length=64)], _Ms], Field(max_length=16)]
-    state: Annotated[dict[Annotated[str, Field(max_length=64)], float], Field(max_length=16)]
-
-    @model_validator(mode="after")
-    def _paired(self) -> _RoundReply:
-        if len(self.wall_ms) != len(self.cpu_ms) or len(self.gpu_ms) not in (0, len(self.wall_ms)):
-            raise ValueError("as many CPU times, and GPU times, as wall times are needed")
-        return self
-
-    def value(self, key: str) -> Round:
-        return Round(
-            key=key,
-            started_s=self.started_s,
-            sentinel_before_ms=tuple(self.sentinel_before_ms),
-            sentinel_after_ms=tuple(self.sentinel_after_ms),
-            wall_ms=tuple(self.wall_ms),
-            cpu_ms=tuple(self.cpu_ms),
-            gpu_ms=tuple(self.gpu_ms),
-            involuntary_switches=self.involuntary_switches,
-            run_queue_wait_ms=self.run_queue_wait_ms,
-            events=tuple(self.events),
-            block=self.block,
-            other_sentinels_ms=self.other_sentinels_ms,
-            state=self.state,
-        )
-
-
-class _PassReply(_Reply):
-    rounds: list[_RoundReply] = Field(default_factory=list)
-    failure: _FailureReply | None = None
-    network: int | None = None
-
-
-def _first(error: ValidationError) -> str:
-    detail = error.errors()[0]
-    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    sentinel_ms: Ms

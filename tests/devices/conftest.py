@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tempograd.devices.android.build import build
 from tempograd.devices.device import Model
+
+from .android.fake_adb import FakePhone, FakeServer
 
 FAULTY = """
 import os, signal, stat, subprocess, sys, time
@@ -98,8 +104,8 @@ class Zoo:
         path.write_bytes(content)
         return Model(key, path, sha256(content).hexdigest())
 
-    def conv(self, key: str, *, channels: int = 8, batch: int = 1, graph: str = "net", scale: float = 0.1) -> Model:
-        return self.file(key, conv(channels=channels, batch=batch, graph=graph, scale=scale))
+    def conv(self, key: str, **shape) -> Model:
+        return self.file(key, conv(**shape))
 
     def endless(self, key: str) -> Model:
         """A Loop of some 10^18 rounds."""
@@ -178,3 +184,43 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.delitem(__import__("sys").modules, "faulty_runtime", raising=False)
     return "faulty"
+
+
+@dataclass
+class Hung:
+    """A phone on its server, and what ``--device`` takes for it."""
+
+    phone: FakePhone
+    server: FakeServer
+    spec: str
+
+
+@pytest.fixture(scope="session")
+def phone_tools(tmp_path_factory) -> Path:
+    """The runner, built here for here, and an ONNX Runtime that it can open."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("the phone's runner is not built: there is no C++ compiler")
+    try:
+        (library,) = (f for f in files("sherpa-onnx-core") or () if f.name == "libonnxruntime.so")
+    except (PackageNotFoundError, ValueError):
+        pytest.skip("sherpa-onnx-core, which brings a libonnxruntime.so, is not installed")
+    folder = tmp_path_factory.mktemp("tools")
+    build("x86_64", compiler, Path(str(library.locate())), folder)
+    return folder
+
+
+@pytest.fixture
+def hung(phone_tools: Path, tmp_path_factory):
+    """A phone whose loops really run, in a folder; what it calls cool is wide, for the machine below is shared."""
+    phone = FakePhone(tmp_path_factory.mktemp("phone"))
+    (phone.tmp / "bin").mkdir(parents=True)
+    for tool in phone_tools.iterdir():  # already there, to save time
+        digest = sha256(tool.read_bytes()).hexdigest()
+        (phone.tmp / "bin" / f"{digest[:16]}-{tool.name}").hardlink_to(tool)
+    server = FakeServer(phone)
+    spec = f"android:serial={phone.serial},server={server.address},tools={phone_tools},rest_s=0.01,cool_within=20"
+    yield Hung(phone, server, spec)
+    phone.kill_loops()
+    server.close()
+    shutil.rmtree(phone.root)
