@@ -154,7 +154,7 @@ def _better_sentinel(calibration: Mapping[str, Any] | None) -> str | None:
         return None
     return (
         f"the {kind} sentinel explains {share:.0%} of this device's drift, the one in use "
-        f"{calibration['common_share']:.0%}: --device local:sentinel={kind} would give better numbers"
+        f"{calibration['common_share']:.0%}: sentinel={kind} in --device would give better numbers"
     )
 
 
