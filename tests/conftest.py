@@ -66,13 +66,13 @@ class NatsServer:
         shutil.rmtree(self.folder / "jetstream", ignore_errors=True)
 
 
-@pytest.fixture(params=sorted(PROGRAMS) or [NONE])
+@pytest.fixture(scope="session", params=sorted(PROGRAMS) or [NONE])
 def nats_program(request) -> Path:
     """Each server's program that is here, in turn."""
     return PROGRAMS[request.param]
 
 
-@pytest.fixture(params=[NEWEST] if NEWEST else [NONE])
+@pytest.fixture(scope="session", params=[NEWEST] if NEWEST else [NONE])
 def newest_nats_program(request) -> Path:
     """The newest server's program that is here."""
     return PROGRAMS[request.param]

@@ -1,23 +1,17 @@
-"""How one reaches the farm's server: its address, the authority that is pinned, the credential, and what is refused.
-
-Off loopback the connection is TLS from its first byte: a client that let the server announce encryption first, as the
-protocol of NATS does by default, could be talked out of it by anybody between the two.
-"""
+"""How one reaches the farm's server, as the files of a farm and of its agents say it."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
 import stat
 import tomllib
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ...errors import DeviceError, InputRefusedError, UsageError
 from .queue import Access
-from .subjects import ID, inbox
+from .subjects import ID
 
 PORT = 4222
 _NAME = re.compile(ID)
@@ -44,25 +38,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_url(url: str, *, ca: Path | None = None) -> None:
-    """Refuse an address that would send anything in the clear to another machine, or that holds a secret.
-
-    Raises:
-        UsageError: it is such an address, or none.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("tls", "nats") or not parts.hostname or parts.path.strip("/"):
-        raise UsageError(f"queue address {url!r}: allowed is tls://HOST:{PORT}, or nats://127.0.0.1:{PORT}")
-    if parts.username or parts.password:
-        raise UsageError(
-            "queue address: a credential does not belong into it; put it into a file, and name that as key"
-        )
-    if parts.scheme == "nats" and not is_loopback(parts.hostname):
-        raise UsageError(f"queue address {url!r}: plain text would leave this machine; use tls://{parts.netloc}")
-    if parts.scheme == "nats" and ca is not None:
-        raise UsageError(f"queue address {url!r}: with a ca it has to be tls://{parts.netloc}")
-
-
 def read_access(path: Path) -> tuple[str, Access]:
     """Read the table ``[queue]`` of a farm's or an agent's file: the address, and how one logs in.
 
@@ -70,7 +45,8 @@ def read_access(path: Path) -> tuple[str, Access]:
 
     Raises:
         InputRefusedError: the file cannot be read or says something else, or others may read the key.
-        UsageError: the address is not allowed.
+        UsageError: the agent's name is not allowed.
+        DeviceError: the key cannot be read.
     """
     try:
         tree = tomllib.loads(path.read_text("utf-8"))
@@ -83,40 +59,8 @@ def read_access(path: Path) -> tuple[str, Access]:
     if "url" not in queue:
         raise InputRefusedError(f'{path}: [queue] has no url, such as "tls://farm.lan:{PORT}"')
     files = {name: path.parent / queue[name] for name in ("ca", "key") if name in queue}
-    check_url(queue["url"], ca=files.get("ca"))
     agent = None if "name" not in tree else check_name("agent", str(tree["name"]))
     return queue["url"], Access(ca=files.get("ca"), agent=agent, **(_login(files["key"]) if "key" in files else {}))
-
-
-def connect_options(url: str, access: Access) -> dict[str, Any]:
-    """Return the arguments of ``nats.connect`` that say where to, to whom, and as whom.
-
-    Raises:
-        UsageError: the address is not allowed.
-        InputRefusedError: others may read the nkey, or it is none.
-        DeviceError: the ca or the nkey cannot be read.
-    """
-    check_url(url, ca=access.ca)
-    options: dict[str, Any] = {"servers": [url]}
-    if access.agent is not None:
-        options["inbox_prefix"] = inbox(access.agent)
-    if url.startswith("tls:"):
-        options |= {"tls": _context(access.ca), "tls_handshake_first": True}
-    if access.nkey is not None:
-        options["nkeys_seed_str"] = _read_seed(access.nkey)
-    elif access.user:
-        options |= {"user": access.user, "password": access.password}
-    return options
-
-
-def _context(ca: Path | None) -> ssl.SSLContext:
-    """Return a context that believes ``ca`` and nobody else; those of the system only if there is none."""
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except OSError as error:
-        raise DeviceError(f"{ca}: not a readable PEM file of an authority ({error})") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
 
 
 def _login(path: Path) -> dict[str, Any]:
@@ -127,13 +71,6 @@ def _login(path: Path) -> dict[str, Any]:
             return {"user": user, "password": password}
         case _:
             raise InputRefusedError(f"{path}: neither an nkey's seed (SU...) nor a name and a password")
-
-
-def _read_seed(path: Path) -> str:
-    words = _read_private(path)
-    if len(words) != 1 or not words[0].startswith("SU"):
-        raise InputRefusedError(f"{path}: no nkey's seed (SU...)")
-    return words[0]
 
 
 def _read_private(path: Path) -> list[str]:

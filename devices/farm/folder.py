@@ -3,8 +3,8 @@
 ::
 
     farm/
-      nats-server.conf   what the server reads; includes agents.conf
-      agents.conf        users and their permissions, written from agents.json by every command here
+      nats-server.conf   what the server reads; includes accounts.conf
+      accounts.conf      who may connect and do what, written from agents.json by every command here
       agents.json        the agents: name, classes, public key or hash of a password
       ca.pem, ca.key     the authority; ca.pem goes to every agent, ca.key to nobody
       server.pem, .key   the server's certificate
@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -31,7 +30,7 @@ from ...errors import InputRefusedError, StoreError, UnknownNameError, UsageErro
 from . import credentials, server
 from .connection import PORT, check_name, is_loopback, read_access
 from .credentials import write_private
-from .permissions import agent_permissions
+from .permissions import accounts, agent_permissions
 from .queue import Access
 from .subjects import EVERY_AGENT
 
@@ -58,10 +57,10 @@ class Agent:
     password_hash: str = ""
     added: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def as_user(self) -> dict[str, Any]:
-        """Return it as the server's configuration has it."""
-        who = {"nkey": self.key} if self.key else {"user": self.name, "password": self.password_hash}
-        return who | agent_permissions(self.name, self.device_classes).as_user()
+    @property
+    def login(self) -> dict[str, str]:
+        """How the server's configuration knows it."""
+        return {"nkey": self.key} if self.key else {"user": self.name, "password": self.password_hash}
 
 
 class Farm:
@@ -242,9 +241,9 @@ class Farm:
         """Write the record, then what the server makes of it."""
         record = {"schema": SCHEMA, "agents": [asdict(agent) for agent in agents]}
         write_private(self._record, json.dumps(record, indent=1) + "\n", replace=True)
-        users = [{"nkey": self.campaign_key}, *(agent.as_user() for agent in agents)]
-        lines = ",\n".join(json.dumps(user) for user in users)
-        write_private(self.folder / "agents.conf", f'{{"users": [\n{lines}\n]}}\n', replace=True)
+        users = [(agent.login, agent_permissions(agent.name, agent.device_classes)) for agent in agents]
+        text = json.dumps(accounts({"nkey": self.campaign_key}, users), indent=1)
+        write_private(self.folder / "accounts.conf", text + "\n", replace=True)
 
     def _write_carried(self, agent: Agent, secret: str | None) -> Path:
         folder = self.folder / "agents" / agent.name
@@ -309,16 +308,14 @@ def _configuration(folder: Path, listen: str, port: int, plain: bool, version: s
     syncs = version is None or server.knows_sync_interval(version)
     sync = "sync_interval: always" if syncs else "# no sync_interval: always, which this server is too old for"
     tls = f"""
-# TLS from the first byte: a client that waits for the server to announce it can be talked out of it.
 tls {{
   cert_file: {json.dumps(str(folder / "server.pem"))}
   key_file: {json.dumps(str(folder / "server.key"))}
   min_version: "1.3"
-  handshake_first: true
   timeout: 10
 }}
 """
-    return f"""# Written by tempograd farm init; agents.conf by tempograd farm add-agent. Read again on SIGHUP.
+    return f"""# Written by tempograd farm init; accounts.conf by tempograd farm add-agent. Read again on SIGHUP.
 server_name: tempograd
 listen: "{listen}:{port}"
 pid_file: {json.dumps(str(folder / "nats-server.pid"))}
@@ -327,8 +324,10 @@ max_payload: {MAX_PAYLOAD_BYTES}
 
 # Nobody connects without a credential, and only by the client's protocol: no MQTT, no WebSocket, no monitoring page.
 authorization {{
-  include "agents.conf"
   timeout: 10
+}}
+accounts {{
+  include "accounts.conf"
 }}
 {"" if plain else tls}
 jetstream {{
