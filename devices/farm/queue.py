@@ -12,13 +12,14 @@ what was asked for, and the same call may be made again: all of them are repeata
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
-from ...errors import DeviceError, UsageError
-from .messages import AgentState, Environment, Job, Result
+from ...errors import DeviceError, InputRefusedError, UsageError
+from .messages import AgentState, Blob, Environment, Job, Result, decode
 from .subjects import Command
 
 Standing = Literal["queued", "leased", "exhausted", "absent"]
@@ -39,18 +40,16 @@ class Terms:
     Attributes:
         ack_wait_s: a lease not renewed for so long is given to someone else.
         max_deliver: how often a job is given out before it is ``exhausted``.
-        ahead: jobs that may be out at once, in one class.
     """
 
     ack_wait_s: float = 60.0
     max_deliver: int = 10
-    ahead: int = 20_000
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.ack_wait_s <= 3600 or not 1 <= self.max_deliver <= 1000 or self.ahead < 1:
+        if not 0.1 <= self.ack_wait_s <= 3600 or not 1 <= self.max_deliver <= 1000:
             raise UsageError(
-                f"ack_wait_s={self.ack_wait_s}, max_deliver={self.max_deliver}, ahead={self.ahead}; allowed: a wait "
-                "of 0.1 to 3600 s, 1 to 1000 deliveries, at least one job ahead"
+                f"ack_wait_s={self.ack_wait_s}, max_deliver={self.max_deliver}; allowed: a wait of 0.1 to 3600 s and "
+                "1 to 1000 deliveries"
             )
 
     @property
@@ -114,15 +113,28 @@ class Delivery:
         agent: who sent it, as the queue vouches for.
         raw: the bytes.
         result: what they say; None if they were refused.
-        refusal: why; a message of a newer version begins with ``newer:`` and should be kept raw.
+        refusal: why; if it is a `NewerSchemaError`, the bytes are worth keeping.
         handle: what the queue knows it by.
     """
 
     agent: str
     raw: bytes
     result: Result | None
-    refusal: str
+    refusal: InputRefusedError | None
     handle: str
+
+    @classmethod
+    def of(cls, campaign: str, agent: str, raw: bytes, handle: str) -> Delivery:
+        """Read what came for a campaign from an agent; whoever signs as somebody else is refused."""
+        try:
+            result = decode(raw, Result)
+            if (result.campaign, result.agent) != (campaign, agent):
+                raise InputRefusedError(
+                    f"a result of {result.agent!r} for {result.campaign!r}, sent by {agent!r} to {campaign!r}"
+                )
+        except InputRefusedError as error:
+            return cls(agent, raw, None, error, handle)
+        return cls(agent, raw, result, None, handle)
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,15 @@ class Seen:
 
     state: AgentState
     age_s: float
+
+    @classmethod
+    def readable(cls, found: Iterable[tuple[bytes, float]]) -> list[Seen]:
+        """Return those of these states, each with its age in s, that this version can read, sorted by agent."""
+        seen: list[Seen] = []
+        for body, age_s in found:
+            with suppress(InputRefusedError):
+                seen.append(cls(decode(body, AgentState), max(0.0, age_s)))
+        return sorted(seen, key=lambda s: s.state.agent)
 
 
 class CampaignSide(Protocol):
@@ -166,8 +187,8 @@ class CampaignSide(Protocol):
     def standing(self, jobs: Sequence[Job]) -> list[Standing]:
         """Return where each job is.
 
-        ``queued``: nobody has it, or who had it gave it back; ``leased``: someone has it, or had it and did not say
-        that he stopped; ``exhausted``: it was given out as often as allowed; ``absent``: done, withdrawn or forgotten.
+        ``queued``: it was never given out; ``leased``: it was, and may wait to be given out again; ``exhausted``: that
+        was as often as allowed, which shows once somebody wants it again; ``absent``: done, withdrawn or forgotten.
         """
         ...
 
@@ -210,8 +231,8 @@ class AgentSide(Protocol):
         """
         ...
 
-    def get_models(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Return those of these bytes that are there, each checked against its SHA-256."""
+    def get_models(self, blobs: Sequence[Blob]) -> dict[str, bytes]:
+        """Return SHA-256 -> bytes of those that are there, each checked against its size and its SHA-256."""
         ...
 
     def deliver(self, results: Sequence[Result]) -> None:
