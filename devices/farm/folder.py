@@ -35,7 +35,7 @@ from .queue import Access
 from .subjects import EVERY_AGENT
 
 MAX_PAYLOAD_BYTES = 2**20 + 2**16  # a message, and the headers that count as part of it
-MAX_FILE_STORE_BYTES = 30 * 10**9  # jobs 2 GB, results 20 GB, models 5 GB, and states
+MAX_FILE_STORE_BYTES = 32 * 10**9  # jobs 2 GB, results 20 GB, models 5 GB, the rest 3 GB, and some room
 SCHEMA = "tempograd.farm/1"
 
 
@@ -226,6 +226,11 @@ class Farm:
             revoked = agents.pop(name)
             self._write(tuple(agents.values()))
         return revoked
+
+    def refresh(self) -> None:
+        """Write what the server reads anew, should a command have been stopped halfway."""
+        with self._lock():
+            self._write(tuple(self.agents.values()))
 
     def reload(self) -> bool:
         """Let a server that runs here read its configuration again; return whether there is one."""

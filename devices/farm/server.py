@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...errors import DeviceError
 from ..packages import NotInstalledError
+from .connection import PORT
 
 Version = tuple[int, int, int]
 
@@ -63,6 +65,17 @@ def parse_version(text: str) -> Version:
         raise ValueError(f"no version in {text[:80]!r}")
     major, minor, patch = map(int, found.groups())
     return major, minor, patch
+
+
+def shown(version: Version) -> str:
+    """Return a version as people write it."""
+    return ".".join(map(str, version))
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port in a server's address."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or PORT
 
 
 def has_known_fixes(version: Version) -> bool:
