@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..devices.farm import server
 from ..devices.farm.connection import PORT, is_loopback
 from ..devices.farm.folder import Farm
+from ..devices.farm.overview import Overlook, Overview
+from ..devices.farm.queue import Seen
 from ..devices.packages import NotInstalledError, UnusableError
-from .outcome import Outcome
+from .outcome import Outcome, table
 
 UNREACHABLE = 4
+OFFLINE_S = 60.0  # without a word from an agent, which speaks every 15 s
 
 
 def init(folder: Path, *, hosts: Sequence[str] = (), port: int = PORT, plain: bool = False) -> Outcome:
@@ -28,7 +34,7 @@ def init(folder: Path, *, hosts: Sequence[str] = (), port: int = PORT, plain: bo
     """
     version = None
     with suppress(NotInstalledError):  # the server may run elsewhere, and then it is a current one
-        version = server.server_version(server.find_server())
+        _, version = server.find_server()
     farm = Farm.create(folder, hosts=hosts, port=port, plain=plain, version=version)
     url, access = farm.access
     document = {
@@ -84,8 +90,7 @@ def up(folder: Path) -> tuple[Outcome, subprocess.Popen[bytes]]:
         DeviceError: it does not start.
     """
     farm = Farm(folder)
-    program = server.find_server()
-    version = server.server_version(program)
+    program, version = server.find_server()
     host, port = farm.listen
     if not is_loopback(host) and not server.has_known_fixes(version):
         raise UnusableError(
@@ -106,6 +111,24 @@ def up(folder: Path) -> tuple[Outcome, subprocess.Popen[bytes]]:
     if not server.knows_sync_interval(version):
         text += "\nit acknowledges before it writes to the disk: a power cut may cost repeated work, never a result"
     return Outcome(document, text), process
+
+
+def watch(folder: Path, every_s: float = 2.0) -> Generator[Outcome]:
+    """Yield how the farm is, again and again; the server is asked when the next one is taken."""
+    farm = Farm(folder)
+    with Overlook(*farm.access) as overlook:
+        while True:
+            yield _shown(overlook.look(), farm)
+            time.sleep(every_s)
+
+
+def status(folder: Path) -> Outcome:
+    """Return how the farm is: agents, jobs by class, the server."""
+    watching = watch(folder)
+    try:
+        return next(watching)
+    finally:
+        watching.close()
 
 
 def next_after_up(folder: Path) -> str:
@@ -133,3 +156,67 @@ def _tell(farm: Farm) -> str:
     url, _ = farm.access
     host, port = server.address_of(url)
     return "elsewhere" if server.answers((host, port)) else "off"
+
+
+def _shown(overview: Overview, farm: Farm) -> Outcome:
+    synced = farm.syncs
+    rows: list[dict[str, Any]] = [_agent(seen) for seen in overview.agents]
+    heard = {row["agent"] for row in rows}
+    for name, agent in sorted(farm.agents.items()):
+        if name not in heard:
+            rows.append(_NEVER | {"agent": name, "device_classes": list(agent.device_classes)})
+    document = asdict(overview) | {"agents": rows, "sync_every_write": synced}
+    head = ("agent", "class", "state", "rate/h", "good", "in hand", "spooled", "seen", "")
+    text = table(head, [_cells(row) for row in rows]) if rows else "no agents yet"
+    jobs = [f"{j.device_class}: {j.queued:,} queued, {j.leased:,} leased" for j in overview.jobs]
+    text += "\njobs: " + ("; ".join(jobs) or "none") + f"; {overview.results:,} results to be stored"
+    if overview.exhausted:
+        text += f"; {overview.exhausted:,} given out too often"
+    text += f"\nserver: {overview.server}, {'TLS' if overview.encrypted else 'this machine only, not encrypted'}, "
+    text += (
+        f"{'synced every write' if synced else 'not synced every write'}, {overview.stored_bytes / 1e6:,.0f} MB on disk"
+    )
+    return Outcome(document, text)
+
+
+_NEVER: dict[str, Any] = {
+    "state": "never seen", "reason": "", "rate_per_hour": None, "good": None, "in_hand": None, "spooled": None,
+    "seen_s": None,
+}  # fmt: skip
+
+
+def _agent(seen: Seen) -> dict[str, Any]:
+    """Return an agent's state as a row; its rate is that since it started, by its own clock."""
+    state, offline = seen.state, seen.age_s > OFFLINE_S
+    running_s = time.time() - seen.age_s - state.started_unix_ms / 1e3
+    reason = state.reason
+    if offline and state.in_hand:
+        reason = f"{state.in_hand} jobs go back to the queue"
+    return {
+        "agent": state.agent, "device_classes": [device.device_class for device in state.devices],
+        "state": "offline" if offline else state.state, "reason": reason,
+        "rate_per_hour": state.delivered / running_s * 3600 if running_s >= 1 and not offline else None,
+        "good": 1 - state.failed / state.delivered if state.delivered else None,
+        "in_hand": state.in_hand, "spooled": state.spooled, "seen_s": seen.age_s,
+    }  # fmt: skip
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    rate, good, seen_s = row["rate_per_hour"], row["good"], row["seen_s"]
+    return (
+        row["agent"], ",".join(row["device_classes"]), row["state"], "-" if rate is None else f"{rate:,.0f}",
+        "-" if good is None else f"{good:.0%}",
+        *("-" if row[name] is None else f"{row[name]:,}" for name in ("in_hand", "spooled")),
+        "-" if seen_s is None else _ago(seen_s), _printable(row["reason"]),
+    )  # fmt: skip
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s ago"
+    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"
+
+
+def _printable(text: str) -> str:
+    """Return what an agent wrote without what would move a terminal's cursor."""
+    return "".join(filter(str.isprintable, text))[:80]

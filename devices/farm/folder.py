@@ -112,6 +112,11 @@ class Farm:
         return found[1], int(found[2])
 
     @property
+    def syncs(self) -> bool:
+        """Whether the server is told to write through to the disk before it acknowledges."""
+        return re.search(r"^\s*sync_interval: always$", self.configuration.read_text("utf-8"), re.MULTILINE) is not None
+
+    @property
     def agents(self) -> dict[str, Agent]:
         """Who may connect, by name.
 
@@ -312,12 +317,12 @@ def _configuration(folder: Path, listen: str, port: int, plain: bool, version: s
     """Return the server's configuration; nobody connects without a credential, and only by the client's protocol."""
     syncs = version is None or server.knows_sync_interval(version)
     sync = "sync_interval: always" if syncs else "# no sync_interval: always, which this server is too old for"
+    oldest = '\n  min_version: "1.3"' if version is None or server.knows_min_version(version) else ""
     tls = f"""
 tls {{
   cert_file: {json.dumps(str(folder / "server.pem"))}
   key_file: {json.dumps(str(folder / "server.key"))}
-  min_version: "1.3"
-  timeout: 10
+  timeout: 10{oldest}
 }}
 """
     return f"""# Written by tempograd farm init; accounts.conf by tempograd farm add-agent. Read again on SIGHUP.
