@@ -119,8 +119,9 @@ class EmbeddedQueue:
         rows = [(job.job_id, job.issue, job.device_class, encode(job)) for job in jobs]
         with self._transaction() as run:
             for job, row in zip(jobs, rows, strict=True):
-                if self._is_new(job.message_id):
-                    run("INSERT OR IGNORE INTO jobs (job_id, issue, device_class, body) VALUES (?, ?, ?, ?)", *row)
+                there = run("SELECT 1 FROM jobs WHERE job_id = ?", job.job_id).fetchone()
+                if not there and self._is_new(job.message_id):
+                    run("INSERT INTO jobs (job_id, issue, device_class, body) VALUES (?, ?, ?, ?)", *row)
 
     def withdraw(self, jobs: Sequence[Job]) -> None:
         with self._transaction() as run:
