@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from ...errors import InputRefusedError, StoreError
 from ..host import text_of
-from .messages import AgentState, Environment, Job, Result, decode, digest, encode
+from .messages import AgentState, Blob, Environment, Job, Result, decode, digest, encode
 from .queue import Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, now_s
 from .subjects import COMMANDS, EVERY_AGENT, Command
 
@@ -195,10 +195,11 @@ class EmbeddedQueue:
             return held
         return renewed
 
-    def get_models(self, digests: Sequence[str]) -> dict[str, bytes]:
+    def get_models(self, blobs: Sequence[Blob]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        for name in digests:
-            found |= dict(self._read("SELECT sha256, content FROM models WHERE sha256 = ?", name))
+        for blob in blobs:
+            query = "SELECT sha256, content FROM models WHERE sha256 = ? AND length(content) = ?"
+            found |= dict(self._read(query, blob.sha256, blob.size_bytes))
         return {name: content for name, content in found.items() if digest(content) == name}
 
     def deliver(self, results: Sequence[Result]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from ...errors import DeviceError, InputRefusedError, UsageError
-from .messages import AgentState, Environment, Job, Result, decode
+from .messages import AgentState, Blob, Environment, Job, Result, decode
 from .subjects import Command
 
 Standing = Literal["queued", "leased", "exhausted", "absent"]
@@ -231,8 +231,8 @@ class AgentSide(Protocol):
         """
         ...
 
-    def get_models(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Return those of these bytes that are there, each checked against its SHA-256."""
+    def get_models(self, blobs: Sequence[Blob]) -> dict[str, bytes]:
+        """Return SHA-256 -> bytes of those that are there, each checked against its size and its SHA-256."""
         ...
 
     def deliver(self, results: Sequence[Result]) -> None:
