@@ -125,12 +125,17 @@ class SentinelHistory:
     be slow must not become a reference of their own.
     """
 
-    def __init__(self, rounds: Iterable[Round] = ()) -> None:
-        self._readings: deque[tuple[float, float]] = deque()
+    def __init__(self, rounds: Iterable[Round] = (), readings: Iterable[tuple[float, float]] = ()) -> None:
+        self._readings = deque(readings)
         self.extend(rounds)
 
     def __len__(self) -> int:
         return len(self._readings)
+
+    @property
+    def readings(self) -> list[tuple[float, float]]:
+        """Return (seconds since the epoch, ms) of every reading in force, the oldest first."""
+        return list(self._readings)
 
     def extend(self, rounds: Iterable[Round]) -> None:
         """Add the readings of rounds, in the order in which they were taken."""
