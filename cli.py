@@ -385,7 +385,7 @@ def farm_up(
 @farm.command("add-agent", epilog="Example: tempograd farm add-agent pi5-07 --class pi5-ort-cpu4 --farm farm")
 def farm_add_agent(
     name: Annotated[str, typer.Argument(help="Its name: a-z, 0-9 and '-'.")],
-    device_class: Annotated[list[str], typer.Option("--class", help="Class of the jobs that it takes; repeatable.")],
+    device_class: Annotated[str, typer.Option("--class", help="Class of the jobs that it takes.")],
     folder: FarmOption = Path("farm"),
     key: Annotated[str | None, typer.Option(help="Public key made on the device, U...; by default made here.")] = None,
     password: Annotated[
@@ -393,7 +393,7 @@ def farm_add_agent(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Let an agent in: it may take jobs of its classes, and write its own results and state, and nothing else.
+    """Let an agent in: it may take jobs of its class, and write its own results and state, and nothing else.
 
     A running server hears of it at once. Ends with 4 if a server answers that could not be told.
     """

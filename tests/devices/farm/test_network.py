@@ -229,14 +229,14 @@ class Field:
 
     def start_agent(self, name, **environment):
         if name not in self.farm.agents:
-            self.farm.add(name, [CLASS])
+            self.farm.add(name, CLASS)
             self.farm.reload()
         before, path = [], self.farm.folder / "agents" / name / "agent.toml"
         if name == "far":
             before, path = self.network.agent_command(path)
         command = [*before, sys.executable, str(LOOP), str(path), CLASS, str(ACK_WAIT_S), str(WORK_MS)]
-        log = (self.folder / f"{name}.log").open("ab")
-        self.agents[name] = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.agents[name] = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
 
     def store(self, until, limit_s=60.0):
         """Store results, as a campaign does, until something is true."""
