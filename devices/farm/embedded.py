@@ -14,8 +14,8 @@ from typing import Any, Self, TypeVar
 
 from ...errors import InputRefusedError, StoreError
 from ..host import text_of
-from .messages import AgentState, Blob, Environment, Job, Result, decode, digest, encode
-from .queue import Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, now_s
+from .messages import AgentState, Blob, Environment, Job, NewerSchemaError, Result, decode, digest, encode
+from .queue import Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, environment_of, now_s
 from .subjects import COMMANDS, EVERY_AGENT, Command
 
 _T = TypeVar("_T")
@@ -119,8 +119,9 @@ class EmbeddedQueue:
         rows = [(job.job_id, job.issue, job.device_class, encode(job)) for job in jobs]
         with self._transaction() as run:
             for job, row in zip(jobs, rows, strict=True):
-                if self._is_new(job.message_id):
-                    run("INSERT OR IGNORE INTO jobs (job_id, issue, device_class, body) VALUES (?, ?, ?, ?)", *row)
+                there = run("SELECT 1 FROM jobs WHERE job_id = ?", job.job_id).fetchone()
+                if not there and self._is_new(job.message_id):
+                    run("INSERT INTO jobs (job_id, issue, device_class, body) VALUES (?, ?, ?, ?)", *row)
 
     def withdraw(self, jobs: Sequence[Job]) -> None:
         with self._transaction() as run:
@@ -149,11 +150,12 @@ class EmbeddedQueue:
                 run("DELETE FROM results WHERE number = ?", int(delivery.handle))
 
     def agents(self) -> list[Seen]:
-        return Seen.readable((body, now_s() - at_s) for body, at_s in self._read("SELECT body, at_s FROM agents"))
+        rows = self._read("SELECT agent, body, at_s FROM agents")
+        return Seen.readable((agent, body, now_s() - at_s) for agent, body, at_s in rows)
 
     def environment(self, agent: str, sha256: str) -> Environment | None:
         rows = self._read("SELECT body FROM environments WHERE agent = ? AND sha256 = ?", agent, sha256)
-        return decode(rows[0][0], Environment) if rows else None
+        return environment_of(rows[0][0], agent, sha256) if rows else None
 
     def command(self, agent: str, word: Command) -> None:
         with self._transaction() as run:
@@ -173,10 +175,17 @@ class EmbeddedQueue:
                 now = now_s()
                 leases: list[Lease] = []
                 for number, delivery, body in run(query, device_class, now, most, n).fetchall():
+                    try:
+                        job = decode(body, Job)
+                    except NewerSchemaError:
+                        raise
+                    except InputRefusedError:
+                        run("DELETE FROM jobs WHERE number = ?", number)
+                        continue
                     until_s = now + self.terms.ack_wait_s
                     run("UPDATE jobs SET delivery = ?, free_s = ? WHERE number = ?", delivery, until_s, number)
-                    job, attempt = decode(body, Job), secrets.token_hex(8)
-                    leases.append(Lease(job, delivery, attempt, now + self.terms.hold_s, f"{number}:{delivery}"))
+                    handle, deadline_s = f"{number}:{delivery}", now + self.terms.hold_s
+                    leases.append(Lease(job, delivery, secrets.token_hex(8), deadline_s, handle))
             return leases
 
         return self._wait(lambda: bool(self._read(query, device_class, now_s(), most, 1)), once, wait_ms)

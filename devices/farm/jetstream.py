@@ -20,7 +20,7 @@ from ...errors import DeviceError, InputRefusedError
 from . import subjects
 from .link import ANSWER_S, NOBODY, Link, Reply, Request
 from .messages import AgentState, Blob, Environment, Job, NewerSchemaError, Result, decode, digest, encode
-from .queue import Access, Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, now_s
+from .queue import Access, Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, environment_of, now_s
 from .subjects import COMMANDS, EVERY_AGENT, Command
 
 API = "$JS.API"
@@ -35,7 +35,7 @@ RETRY_S = (0.1, 2.0)
 
 _FULL = (10047, 10077)  # no room for a stream; a stream's limit
 _EXISTS = 10058
-_GONE = (10014, 10059)  # consumer, stream not found
+_GONE = (10014, 10037, 10057, 10059)  # consumer, message, message to delete, stream not found
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,11 @@ class JetStreamQueue:
 
     def withdraw(self, jobs: Sequence[Job]) -> None:
         async def withdraw() -> None:
-            for job in jobs:
-                subject = subjects.job(job.device_class, job.job_id)
-                await self._api(f"STREAM.PURGE.{subjects.JOBS}", {"filter": subject})
+            found = await self._last(subjects.JOBS, [subjects.job(job.device_class, job.job_id) for job in jobs])
+            for reply in found:
+                if reply is not None:  # one by one: a purge leaves servers of 2.9 with a wrong count of what is left
+                    place = int(reply.headers["Nats-Sequence"])
+                    await self._api(f"STREAM.MSG.DELETE.{subjects.JOBS}", {"seq": place, "no_erase": True})
 
         self._link.run(withdraw())
 
@@ -153,15 +155,19 @@ class JetStreamQueue:
             info = await self._api(f"STREAM.INFO.{subjects.AGENTS_STREAM}", {"subjects_filter": subjects.agent("*")})
             now = _time(info["ts"]) if "ts" in info else datetime.now(UTC).timestamp()  # 2.9 does not say its time
             names = list((info.get("state", {}).get("subjects") or {}).keys())
-            replies = [reply for reply in await self._last(subjects.AGENTS_STREAM, names) if reply is not None]
-            return Seen.readable((reply.body, now - _time(reply.headers["Nats-Time-Stamp"])) for reply in replies)
+            replies = await self._last(subjects.AGENTS_STREAM, names)
+            return Seen.readable(
+                (name.rpartition(".")[2], reply.body, now - _time(reply.headers["Nats-Time-Stamp"]))
+                for name, reply in zip(names, replies, strict=True)
+                if reply is not None
+            )
 
         return self._link.run(look())
 
     def environment(self, agent: str, sha256: str) -> Environment | None:
         subject = subjects.environment(agent, sha256)
         reply = self._link.run(self._last(subjects.ENVIRONMENTS_STREAM, [subject]))[0]
-        return decode(reply.body, Environment) if reply else None
+        return environment_of(reply.body, agent, sha256) if reply else None
 
     def command(self, agent: str, word: Command) -> None:
         self._tell([(subjects.control(agent), word.encode())])

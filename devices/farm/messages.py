@@ -346,11 +346,12 @@ def decode(data: bytes, kind: type[_M]) -> _M:
         InputRefusedError: anything else that is not exactly such a message.
     """
     try:
-        tree = json.loads(_inflate(data).decode(), object_pairs_hook=_object, parse_constant=_no_number)
+        text = _inflate(data).decode()
+        tree = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
         if not isinstance(tree, dict):
             raise _refused("message", tree, "an object")
         _check_schema(tree.pop("schema", None), kind.SCHEMA)
-        if b"\\" in data or len(data) > PLAIN_BYTES:
+        if "\\u" in text:
             json.dumps(tree, ensure_ascii=False).encode()  # half a surrogate pair could not be written again
         return _reader(kind)(tree, "message")
     except InputRefusedError as error:

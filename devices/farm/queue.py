@@ -145,12 +145,14 @@ class Seen:
     age_s: float
 
     @classmethod
-    def readable(cls, found: Iterable[tuple[bytes, float]]) -> list[Seen]:
-        """Return those of these states, each with its age in s, that this version can read, sorted by agent."""
+    def readable(cls, found: Iterable[tuple[str, bytes, float]]) -> list[Seen]:
+        """Return those of these (agent, state, age in s) that can be read and are of who sent them, sorted by agent."""
         seen: list[Seen] = []
-        for body, age_s in found:
+        for agent, body, age_s in found:
             with suppress(InputRefusedError):
-                seen.append(cls(decode(body, AgentState), max(0.0, age_s)))
+                state = decode(body, AgentState)
+                if state.agent == agent:
+                    seen.append(cls(state, max(0.0, age_s)))
         return sorted(seen, key=lambda s: s.state.agent)
 
 
@@ -205,7 +207,7 @@ class CampaignSide(Protocol):
         ...
 
     def environment(self, agent: str, sha256: str) -> Environment | None:
-        """Return an environment, None if it has not come."""
+        """Return an environment, None if it has not come or is not what its name says."""
         ...
 
     def command(self, agent: str, word: Command) -> None:
@@ -311,6 +313,14 @@ def open_queue(
 
         return JetStreamQueue(url, access=access or Access(), terms=terms or Terms(), patience_s=patience_s)
     raise UsageError(f"queue {url!r}; allowed: embedded:PATH, tls://HOST:4222, or nats://127.0.0.1:4222 on loopback")
+
+
+def environment_of(body: bytes, agent: str, sha256: str) -> Environment | None:
+    """Read an agent's environment, None if it cannot be read, or is another one's or another one."""
+    with suppress(InputRefusedError):
+        found = decode(body, Environment)
+        return found if (found.agent, found.sha256) == (agent, sha256) else None
+    return None
 
 
 def now_s() -> float:
