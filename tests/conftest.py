@@ -1,10 +1,9 @@
-"""A real NATS server for the tests that need one; they skip, with the reason, where there is none."""
+"""Real servers of NATS for the tests that need one; they skip, with the reason, where there is none."""
 
 import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,42 +29,6 @@ NEWEST = max(PROGRAMS, key=server.parse_version, default=None)
 NONE = pytest.param("none", marks=pytest.mark.skip(reason=f"no nats-server is here: {server.INSTALL}"))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-class NatsServer:
-    """A server that tests may kill, start again and rob of its disk; on loopback, open to all."""
-
-    def __init__(self, program: Path, folder: Path) -> None:
-        self.program, self.folder, self.port = program, folder, free_port()
-        self.version = server.server_version(program)
-        self.url = f"nats://127.0.0.1:{self.port}"
-        self.configuration = folder / "nats-server.conf"
-        self.configuration.write_text(
-            f'listen: "127.0.0.1:{self.port}"\nmax_payload: 1114112\n'
-            f'jetstream {{ store_dir: "{folder / "jetstream"}", max_memory_store: 64MB, max_file_store: 30GB }}\n'
-        )
-        self.process = None
-
-    def start(self) -> None:
-        address = ("127.0.0.1", self.port)
-        self.process = server.start(self.program, self.configuration, address, log=self.folder / "nats-server.log")
-
-    def kill(self) -> None:
-        """SIGKILL, as by a power cut."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def wipe(self) -> None:
-        """Kill it and forget everything it stored."""
-        self.kill()
-        shutil.rmtree(self.folder / "jetstream", ignore_errors=True)
-
-
 @pytest.fixture(scope="session", params=sorted(PROGRAMS) or [NONE])
 def nats_program(request) -> Path:
     """Each server's program that is here, in turn."""
@@ -79,11 +42,7 @@ def newest_nats_program(request) -> Path:
 
 
 @pytest.fixture
-def nats_server(nats_program, tmp_path) -> Iterator[NatsServer]:
-    """A running server of each version."""
-    folder = tmp_path / "nats-server"
-    folder.mkdir()
-    running = NatsServer(nats_program, folder)
-    running.start()
-    yield running
-    running.kill()
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

@@ -35,7 +35,7 @@ from .queue import Access
 from .subjects import EVERY_AGENT
 
 MAX_PAYLOAD_BYTES = 2**20 + 2**16  # a message, and the headers that count as part of it
-MAX_FILE_STORE_BYTES = 30 * 10**9  # jobs 2 GB, results 20 GB, models 5 GB, and states
+MAX_FILE_STORE_BYTES = 32 * 10**9  # jobs 2 GB, results 20 GB, models 5 GB, the rest 3 GB, and some room
 SCHEMA = "tempograd.farm/1"
 
 
@@ -110,6 +110,11 @@ class Farm:
         if found is None:
             raise InputRefusedError(f'{self.configuration}: no line listen: "HOST:PORT"')
         return found[1], int(found[2])
+
+    @property
+    def syncs(self) -> bool:
+        """Whether the server is told to write through to the disk before it acknowledges."""
+        return re.search(r"^\s*sync_interval: always$", self.configuration.read_text("utf-8"), re.MULTILINE) is not None
 
     @property
     def agents(self) -> dict[str, Agent]:
@@ -227,6 +232,11 @@ class Farm:
             self._write(tuple(agents.values()))
         return revoked
 
+    def refresh(self) -> None:
+        """Write what the server reads anew, should a command have been stopped halfway."""
+        with self._lock():
+            self._write(tuple(self.agents.values()))
+
     def reload(self) -> bool:
         """Let a server that runs here read its configuration again; return whether there is one."""
         pid = server.running(self.pid_file)
@@ -307,12 +317,12 @@ def _configuration(folder: Path, listen: str, port: int, plain: bool, version: s
     """Return the server's configuration; nobody connects without a credential, and only by the client's protocol."""
     syncs = version is None or server.knows_sync_interval(version)
     sync = "sync_interval: always" if syncs else "# no sync_interval: always, which this server is too old for"
+    oldest = '\n  min_version: "1.3"' if version is None or server.knows_min_version(version) else ""
     tls = f"""
 tls {{
   cert_file: {json.dumps(str(folder / "server.pem"))}
   key_file: {json.dumps(str(folder / "server.key"))}
-  min_version: "1.3"
-  timeout: 10
+  timeout: 10{oldest}
 }}
 """
     return f"""# Written by tempograd farm init; accounts.conf by tempograd farm add-agent. Read again on SIGHUP.

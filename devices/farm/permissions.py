@@ -16,6 +16,7 @@ from typing import Any
 from . import subjects
 
 CAMPAIGNS, AGENTS = "CAMPAIGNS", "AGENTS"  # the two accounts
+MAX_WAIT_S = 300  # for how long an agent may wait for jobs with one request
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def accounts(campaign: dict[str, Any], agents: Sequence[tuple[dict[str, Any], Pe
         agents: how each agent is known, and what it may do.
     """
     exports: list[dict[str, str]] = [{"service": subject} for subject in _services()]
-    exports[0]["response_type"] = "stream"  # one request brings many jobs
+    # One request brings many jobs. The server remembers where they go for so long, some 0.7 kB a request.
+    exports[0] |= {"response_type": "stream", "response_threshold": f"{MAX_WAIT_S}s"}
     exports.append({"stream": subjects.control("*")})
     imports = [
         {kind: {"account": CAMPAIGNS, "subject": e[kind]}}

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...errors import DeviceError
 from ..packages import NotInstalledError
+from .connection import PORT
 
 Version = tuple[int, int, int]
 
@@ -25,16 +27,20 @@ INSTALL = (
 START_S = 20.0
 
 
-def find_server() -> Path:
-    """Return the program: the first on the path, then the one beside this interpreter.
+def find_server() -> tuple[Path, Version]:
+    """Return the program and its version: of the one on the path and the one beside this interpreter, the newer.
 
     Raises:
         NotInstalledError: there is none.
+        DeviceError: one of them does not run.
     """
-    for folder in (None, str(Path(sys.executable).parent)):
-        if found := shutil.which("nats-server", path=folder):
-            return Path(found)
-    raise NotInstalledError("nats-server", INSTALL)
+    beside = str(Path(sys.executable).parent)
+    found = {Path(path) for path in (shutil.which("nats-server"), shutil.which("nats-server", path=beside)) if path}
+    if not found:
+        raise NotInstalledError("nats-server", INSTALL)
+    versions = {program: server_version(program) for program in found}
+    newest = max(versions, key=lambda program: versions[program])
+    return newest, versions[newest]
 
 
 def server_version(program: Path) -> Version:
@@ -65,6 +71,17 @@ def parse_version(text: str) -> Version:
     return major, minor, patch
 
 
+def shown(version: Version) -> str:
+    """Return a version as people write it."""
+    return ".".join(map(str, version))
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port in a server's address."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or PORT
+
+
 def has_known_fixes(version: Version) -> bool:
     """Return whether a server is new enough to be reached by other machines: `FLOOR`."""
     return version >= (2, 14, 3) or (2, 12, 12) <= version < (2, 13, 0)
@@ -73,6 +90,11 @@ def has_known_fixes(version: Version) -> bool:
 def knows_sync_interval(version: Version) -> bool:
     """Return whether a server can be told to write through to the disk before it acknowledges."""
     return version >= (2, 10, 0)
+
+
+def knows_min_version(version: Version) -> bool:
+    """Return whether a server can be told the oldest TLS that it takes; others take 1.2."""
+    return version >= (2, 12, 0)
 
 
 def check_configuration(program: Path, configuration: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager
 
 import nats
@@ -10,6 +11,7 @@ from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
 from tempograd.devices.farm import server, subjects
 from tempograd.devices.farm.connection import read_access
+from tempograd.devices.farm.credentials import new_seed
 from tempograd.devices.farm.folder import Farm
 from tempograd.devices.farm.permissions import AGENTS, CAMPAIGNS, accounts, agent_permissions
 
@@ -28,8 +30,10 @@ NEXT, GET = "$JS.API.CONSUMER.MSG.NEXT", f"$JS.API.DIRECT.GET.{subjects.MODELS_S
 @pytest.fixture(scope="module")
 def farm(nats_program, tmp_path_factory):
     """A running farm with two agents, of two classes; jobs, a model, a result and states are in it."""
-    farm = Farm.create(tmp_path_factory.mktemp("farm") / "farm", port=_free_port(), plain=True,
-                       version=server.server_version(nats_program))  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    folder, version = tmp_path_factory.mktemp("farm") / "farm", server.server_version(nats_program)
+    farm = Farm.create(folder, port=port, plain=True, version=version)
     farm.add(ME, [MINE])
     farm.add(OTHER, [THEIRS], password=True)
     process = server.start(nats_program, farm.configuration, farm.listen, log=farm.log)
@@ -37,13 +41,6 @@ def farm(nats_program, tmp_path_factory):
     yield farm
     process.kill()
     process.wait()
-
-
-def _free_port():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @asynccontextmanager
@@ -115,6 +112,7 @@ def test_an_agent_can_do_its_work(farm):
             await js.publish(subjects.environment(ME, DIGEST), b"{}")
             heard = await campaign.subscribe(subjects.event("*"))
             await campaign.flush()
+            await asyncio.sleep(0.1)  # the client's flush may return before the server listens
             await client.publish(subjects.event(ME), b"progress")
             for name in (ME, subjects.EVERY_AGENT):
                 await campaign.publish(subjects.control(name), b"drain")
@@ -239,7 +237,7 @@ def test_a_reply_cannot_be_sent_where_one_may_not_publish(farm, allowed):
 def test_nobody_connects_without_a_credential(farm):
     url, access = read_access(farm.folder / f"agents/{OTHER}/agent.toml")
     logins = [{}, {"user": OTHER, "password": "wrong"}, {"user": ME, "password": access.password},
-              {"nkeys_seed_str": server_seed()}, {"token": "x"}]  # fmt: skip
+              {"nkeys_seed_str": new_seed()}, {"token": "x"}]  # fmt: skip
 
     async def knock(login):
         async def ignore(_):
@@ -252,12 +250,6 @@ def test_nobody_connects_without_a_credential(farm):
 
     for login in logins:
         asyncio.run(knock(login))
-
-
-def server_seed():
-    from tempograd.devices.farm.credentials import new_seed
-
-    return new_seed()
 
 
 def test_services_are_those_of_any_agent_and_no_more():
