@@ -475,6 +475,18 @@ def _hold(process: Any) -> None:
         raise DeviceError(f"nats-server ended by itself, with {code}; see its log")
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog="Example: tempograd agent --class laptop --device local:threads=2",
+)
+def agent(context: typer.Context) -> None:
+    """Lend this machine's device to a farm: take networks from its queue, time them, deliver results."""
+    from .__main__ import agent as run  # it starts without this module, where there is no torch
+
+    raise typer.Exit(run(context.args))
+
+
 def main() -> None:
     """Run the command line; every expected error is one message and its documented exit code."""
     as_json = "--json" in sys.argv

@@ -83,6 +83,7 @@ class FarmDevice:
         while True:
             try:
                 with self.connect() as queue:
+                    queue.declare(f"class-{self.kind}"[:40], [self.kind])  # a new server has no room for agents' states
                     found = self._announced(queue)
             except QueueAwayError as error:
                 if time.monotonic() >= until_s:
