@@ -333,6 +333,8 @@ class EmbeddedQueue:
         """Turn what SQLite raises into errors that say what to do."""
         try:
             yield
+        except sqlite3.ProgrammingError as error:
+            raise QueueAwayError(f"{self.path} is closed; open it again. ({error})") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -94,16 +94,8 @@ class JetStreamQueue:
         names = [digest(content) for content in contents]
 
         async def put() -> None:
-            there = await self._metas(names)
-            fresh = {n: c for n, c in zip(names, contents, strict=True) if n not in there}
-            for name, content in fresh.items():
-                nuid = secrets.token_hex(11)
-                parts = [content[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES)]
-                chunks = [(subjects.model(nuid), part, {"Nats-Msg-Id": f"{nuid}:{n}"}) for n, part in enumerate(parts)]
-                await self._publish(chunks)
-                await self._publish(
-                    [(subjects.model_meta(_name(name)), _meta(name, nuid, content, len(parts)), _ROLLUP)]
-                )
+            for start in range(0, len(names), AT_ONCE):
+                await self._put(dict(zip(names[start : start + AT_ONCE], contents[start:], strict=False)))
 
         self._link.run(put())
         return names
@@ -350,6 +342,27 @@ class JetStreamQueue:
         trees = {name: reply.tree for name, reply in zip(names, replies, strict=True) if reply is not None}
         return {name: tree for name, tree in trees.items() if tree.get("nuid") and not tree.get("deleted")}
 
+    async def _put(self, contents: dict[str, bytes]) -> None:
+        """Keep those of these contents that are not there: all chunks, then what says that they are whole."""
+        fresh = contents.keys() - (await self._metas(list(contents))).keys()
+        nuids = {name: secrets.token_hex(11) for name in fresh}
+        parts = {
+            name: [contents[name][start : start + CHUNK_BYTES] for start in range(0, len(contents[name]), CHUNK_BYTES)]
+            for name in fresh
+        }
+        await self._publish(
+            [
+                (subjects.model(nuids[name]), part, {"Nats-Msg-Id": f"{nuids[name]}:{n}"})
+                for name in fresh
+                for n, part in enumerate(parts[name])
+            ]
+        )
+        metas = [
+            (subjects.model_meta(_name(name)), _meta(name, nuids[name], len(contents[name]), len(parts[name])), _ROLLUP)
+            for name in fresh
+        ]
+        await self._publish(metas)
+
     async def _read_models(self, blobs: Sequence[Blob]) -> dict[str, bytes]:
         """Read models together, a chunk of each at a time; nothing is read past the size that a job named."""
         sizes = {blob.sha256: blob.size_bytes for blob in blobs}
@@ -486,11 +499,11 @@ def _name(digest: str) -> str:
     return urlsafe_b64encode(digest.encode()).decode()
 
 
-def _meta(name: str, nuid: str, content: bytes, chunks: int) -> bytes:
+def _meta(name: str, nuid: str, size: int, chunks: int) -> bytes:
     """Return what the object store of NATS says of an object, so that its own tools can read ours."""
     sha = urlsafe_b64encode(bytes.fromhex(name)).decode()
     return json.dumps({
-        "name": name, "bucket": subjects.MODELS, "nuid": nuid, "size": len(content), "chunks": chunks,
+        "name": name, "bucket": subjects.MODELS, "nuid": nuid, "size": size, "chunks": chunks,
         "digest": f"SHA-256={sha}", "mtime": datetime.now(UTC).isoformat(),
         "options": {"max_chunk_size": CHUNK_BYTES},
     }).encode()  # fmt: skip
