@@ -50,6 +50,11 @@ def inventory() -> Iterator[Entry]:
 
 
 def _place(name: str) -> Entry:
+    bare = getattr(load("device", name), "bare", None)
+    if bare is not None:  # what is there is not of this machine
+        what = bare.upper()
+        found = f"devices of other machines: {name}:{what}, lent there with: tempograd agent --class {what}"
+        return Entry(name, "here", found=found)
     try:
         hardware = create("device", name).fingerprint.hardware
     except TempogradError as error:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from msgspec import Meta, Struct, ValidationError, convert, field
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
@@ -167,9 +167,9 @@ class WorkerSession:
             text = to_text(values)
             reply = self._ask({"verb": "outputs", "arguments": [self._numbers[key], text["shape"], text["data"]]})
             try:
-                found.append(_OutputReply.model_validate(reply).value())
+                found.append(convert(reply, _OutputReply).value())
             except ValidationError as error:
-                raise InputRefusedError(f"the measuring process sent no outputs: {_first(error)}") from error
+                raise InputRefusedError(f"the measuring process sent no outputs: {error}") from error
         return found
 
     def hold_inputs(self, held: bool) -> None:
@@ -198,10 +198,10 @@ class WorkerSession:
         self.close()
         self._process = WorkerProcess(self._settings.message(), start_s=self._settings.start_s)
         try:
-            greeting = _Greeting.model_validate(self._process.greeting)
+            greeting = convert(self._process.greeting, _Greeting)
         except ValidationError as error:
             self.close()
-            raise DeviceError(f"the measuring process did not introduce itself: {_first(error)}") from error
+            raise DeviceError(f"the measuring process did not introduce itself: {error}") from error
         self._isolation = greeting.isolation
         self._sentinel_ms = greeting.sentinel_ms
         self._typical_ms.clear()
@@ -217,17 +217,17 @@ class WorkerSession:
         limit_s = self._settings.load_s
         try:
             raw = self._living().ask(request, patience_s=lambda _: limit_s, total_s=2 * limit_s + 1)
-            reply = _LoadReply.model_validate(raw)
+            reply = convert(raw, _LoadReply)
         except WorkerEndedError as ended:
             self._start()
             return Loaded(model.key, failure=ended.failure)
         except ValidationError as error:
             self._start()
-            return Loaded(model.key, failure=Failure("crashed", "load", detail=f"reply refused: {_first(error)}"))
+            return Loaded(model.key, failure=Failure("crashed", "load", detail=f"reply refused: {error}"))
         if reply.failure:
             return Loaded(model.key, failure=reply.failure.value())
         self._typical_ms[model.key] = reply.typical_ms
-        return Loaded(model.key, **reply.model_dump(exclude={"failure", "typical_ms"}))
+        return reply.value(model.key)
 
     def _patience_s(self, key: str, burst_ms: float) -> float:
         run_ms = self._typical_ms[key]
@@ -236,26 +236,25 @@ class WorkerSession:
 
     def _read(self, raw: dict[str, Any], keys: Sequence[str]) -> PassResult:
         try:
-            reply = _PassReply.model_validate(raw)
+            reply = convert(raw, _PassReply)
         except ValidationError as error:
-            return self._refused(error, keys)
+            self.close()
+            raise DeviceError(f"the measuring process sent no rounds: {error}") from error
         if reply.failure:
             note = Note(-1 if reply.network is None else reply.network, "run", 0, 0)
             return self._failed(keys, note, reply.failure.value())
-        if [round_.network for round_ in reply.rounds] != [self._numbers[key] for key in keys]:
+        if [row.get("network") for row in reply.rounds] != [self._numbers[key] for key in keys]:
             self.close()
             raise DeviceError("the measuring process timed other networks than it was asked for")
-        return PassResult(tuple(row.value(key) for row, key in zip(reply.rounds, keys, strict=True)))
-
-    def _refused(self, error: ValidationError, keys: Sequence[str]) -> PassResult:
-        """Blame the network whose row is no measurement: a time that is zero, negative or not finite."""
-        self.close()
-        match error.errors()[0]["loc"]:
-            case ("rounds", int(index), *_) if index < len(keys):
-                failure = Failure("invalid_output", "run", detail=f"row refused: {_first(error)}")
-                return PassResult((), {keys[index]: failure})
-            case _:
-                raise DeviceError(f"the measuring process sent no rounds: {_first(error)}") from error
+        rounds: list[Round] = []
+        for row, key in zip(reply.rounds, keys, strict=True):
+            try:
+                rounds.append(convert(row, _RoundReply).value(key))
+            except ValidationError as error:  # a time that is zero, negative or not finite: its network is to blame
+                self.close()
+                failure = Failure("invalid_output", "run", detail=f"row refused: {error}")
+                return PassResult((), {key: failure})
+        return PassResult(tuple(rounds))
 
     def _failed(self, keys: Sequence[str], note: Note, failure: Failure) -> PassResult:
         self.close()
@@ -284,14 +283,20 @@ class WorkerSession:
         return self._process
 
 
-class _Reply(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+class _Reply(Struct, forbid_unknown_fields=True):
+    """What the measuring process sent, field by field; what does not fit is no message."""
 
 
-_Ms = Annotated[float, Field(gt=0)]
-_Sentinel = Annotated[list[_Ms], Field(min_length=1, max_length=16)]
-_Samples = Annotated[list[_Ms], Field(min_length=MIN_SAMPLES)]
-_Text = Annotated[str, Field(max_length=4096)]
+_HUGE = 1e300  # no number of ours comes near it; NaN and infinities do not pass
+_COUNT = 2**62
+
+_Ms = Annotated[float, Meta(gt=0, lt=_HUGE)]
+_MsOrZero = Annotated[float, Meta(ge=0, lt=_HUGE)]
+_Count = Annotated[int, Meta(ge=0, le=_COUNT)]
+_Sentinel = Annotated[list[_Ms], Meta(min_length=1, max_length=16)]
+_Samples = Annotated[list[_Ms], Meta(min_length=MIN_SAMPLES)]
+_Text = Annotated[str, Meta(max_length=4096)]
+_Name = Annotated[str, Meta(max_length=64)]
 
 
 class _Greeting(_Reply):
@@ -309,27 +314,29 @@ class _FailureReply(_Reply):
 
 
 class _LoadReply(_Reply):
-    load_ms: Annotated[float, Field(ge=0)] = 0.0
-    build_ms: Annotated[float, Field(ge=0)] = 0.0
-    first_run_ms: Annotated[float, Field(ge=0)] = 0.0
-    warm_up_runs: Annotated[int, Field(ge=0)] = 0
+    load_ms: _MsOrZero = 0.0
+    build_ms: _MsOrZero = 0.0
+    first_run_ms: _MsOrZero = 0.0
+    warm_up_runs: _Count = 0
     warm_up_capped: bool = False
-    typical_ms: Annotated[float, Field(ge=0)] = 0.0
-    providers: dict[str, int] = Field(default_factory=dict)
-    kernels: dict[str, int] = Field(default_factory=dict)
-    peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
-    memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    typical_ms: _MsOrZero = 0.0
+    providers: dict[str, int] = field(default_factory=dict[str, int])
+    kernels: dict[str, int] = field(default_factory=dict[str, int])
+    peak_memory_bytes: _Count = 0
+    memory_bytes: _Count | None = None
     failure: _FailureReply | None = None
 
-    @model_validator(mode="after")
-    def _timed_or_failed(self) -> _LoadReply:
+    def __post_init__(self) -> None:
         if self.failure is None and not (self.typical_ms > 0 and self.warm_up_runs > 0):
             raise ValueError("neither times nor a failure")
-        return self
+
+    def value(self, key: str) -> Loaded:
+        names = set(self.__struct_fields__) - {"failure", "typical_ms"}
+        return Loaded(key, **{name: getattr(self, name) for name in names})
 
 
 class _OutputReply(_Reply):
-    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
+    shape: Annotated[list[_Count], Meta(max_length=8)]
     data: str
 
     def value(self) -> NDArray[np.float32]:
@@ -344,18 +351,16 @@ class _RoundReply(_Reply):
     wall_ms: _Samples
     cpu_ms: _Samples
     gpu_ms: list[_Ms]
-    involuntary_switches: Annotated[int, Field(ge=0)]
-    run_queue_wait_ms: Annotated[float, Field(ge=0)]
-    events: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
-    block: Annotated[int, Field(ge=1)]
-    other_sentinels_ms: Annotated[dict[Annotated[str, Field(max_length=64)], _Ms], Field(max_length=16)]
-    state: Annotated[dict[Annotated[str, Field(max_length=64)], float], Field(max_length=16)]
+    involuntary_switches: _Count
+    run_queue_wait_ms: _MsOrZero
+    events: Annotated[list[_Name], Meta(max_length=16)]
+    block: Annotated[int, Meta(ge=1, le=_COUNT)]
+    other_sentinels_ms: Annotated[dict[_Name, _Ms], Meta(max_length=16)]
+    state: Annotated[dict[_Name, Annotated[float, Meta(gt=-_HUGE, lt=_HUGE)]], Meta(max_length=16)]
 
-    @model_validator(mode="after")
-    def _paired(self) -> _RoundReply:
+    def __post_init__(self) -> None:
         if len(self.wall_ms) != len(self.cpu_ms) or len(self.gpu_ms) not in (0, len(self.wall_ms)):
             raise ValueError("as many CPU times, and GPU times, as wall times are needed")
-        return self
 
     def value(self, key: str) -> Round:
         return Round(
@@ -376,11 +381,6 @@ class _RoundReply(_Reply):
 
 
 class _PassReply(_Reply):
-    rounds: list[_RoundReply] = Field(default_factory=list)
+    rounds: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     failure: _FailureReply | None = None
     network: int | None = None
-
-
-def _first(error: ValidationError) -> str:
-    detail = error.errors()[0]
-    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
