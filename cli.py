@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -376,16 +377,19 @@ def farm_up(
     from .verbs import farm as verb
 
     result, process = verb.up(folder)
-    following = f"kill {process.pid} stops it; {verb.next_after_up(folder)}" if detach else verb.next_after_up(folder)
-    _show(as_json, result.document, result.text, following)
-    if not detach:
-        _hold(process)
+    if detach:
+        following = f"kill {process.pid} stops it; {verb.next_after_up(folder)}"
+        _show(as_json, result.document, result.text, following)
+        return
+    with _held(process):
+        _show(as_json, result.document, result.text, verb.next_after_up(folder))
+        sys.stdout.flush()
 
 
 @farm.command("add-agent", epilog="Example: tempograd farm add-agent pi5-07 --class pi5-ort-cpu4 --farm farm")
 def farm_add_agent(
     name: Annotated[str, typer.Argument(help="Its name: a-z, 0-9 and '-'.")],
-    device_class: Annotated[list[str], typer.Option("--class", help="Class of the jobs that it takes; repeatable.")],
+    device_class: Annotated[str, typer.Option("--class", help="Class of the jobs that it takes.")],
     folder: FarmOption = Path("farm"),
     key: Annotated[str | None, typer.Option(help="Public key made on the device, U...; by default made here.")] = None,
     password: Annotated[
@@ -393,7 +397,7 @@ def farm_add_agent(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Let an agent in: it may take jobs of its classes, and write its own results and state, and nothing else.
+    """Let an agent in: it may take jobs of its class, and write its own results and state, and nothing else.
 
     A running server hears of it at once. Ends with 4 if a server answers that could not be told.
     """
@@ -457,8 +461,9 @@ def farm_status(
                 live.update(Text(result.text, no_wrap=True), refresh=True)
 
 
-def _hold(process: Any) -> None:
-    """Wait for a server that was started here; Ctrl-C and SIGTERM end it, and that is no error."""
+@contextmanager
+def _held(process: subprocess.Popen[bytes]) -> Generator[None]:
+    """Wait at the end for a server that was started here; Ctrl-C and SIGTERM end it, and that is no error."""
     asked = threading.Event()
 
     def end(*_: object) -> None:
@@ -467,8 +472,10 @@ def _hold(process: Any) -> None:
 
     previous = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
+        yield
         code = process.wait()
     finally:
+        process.terminate()
         for number, handler in previous.items():
             signal.signal(number, handler)
     if not asked.is_set():

@@ -48,27 +48,26 @@ def init(folder: Path, *, hosts: Sequence[str] = (), port: int = PORT, plain: bo
     return Outcome(document, text)
 
 
-def add_agent(
-    folder: Path, name: str, device_classes: Sequence[str], *, key: str | None = None, password: bool = False
-) -> Outcome:
+def add_agent(folder: Path, name: str, device_class: str, *, key: str | None = None, password: bool = False) -> Outcome:
     """Let an agent in; a server that runs here hears of it at once, and nobody is cut off.
 
     Args:
         folder: of the farm.
         name: of the agent.
-        device_classes: of the jobs that it may take.
+        device_class: of the jobs that it may take.
         key: its public key, made on the device; None makes one here.
         password: a password in place of a key.
     """
     farm = Farm(folder)
-    carried = farm.add(name, device_classes, key=key, password=password)
+    carried = farm.add(name, device_class, key=key, password=password)
     told = _tell(farm)
     document = {
-        "agent": name, "device_classes": list(device_classes), "folder": str(carried), "reloaded": told == "told",
+        "agent": name, "device_class": device_class, "folder": str(carried), "reloaded": told == "told",
         "key": farm.agents[name].key or None,
     }  # fmt: skip
     secret = "" if key is not None else "; it holds the agent's secret, delete it here once it is there"
-    text = f"agent {name} may take jobs of {', '.join(device_classes)}\ncarry {carried} to it{secret}\n{_SAID[told]}"
+    text = f"agent {name} may take jobs of {device_class}; {_SAID[told]}\ncarry {carried} to it{secret}"
+    text += f"\nand run there: tempograd agent --config {name}/agent.toml"
     return Outcome(document, text, UNREACHABLE if told == "elsewhere" else 0)
 
 
@@ -78,7 +77,7 @@ def revoke(folder: Path, name: str) -> Outcome:
     agent = farm.revoke(name)
     told = _tell(farm)
     document = {"agent": agent.name, "key": agent.key or None, "reloaded": told == "told"}
-    return Outcome(document, f"agent {name} is shut out\n{_SAID[told]}", UNREACHABLE if told == "elsewhere" else 0)
+    return Outcome(document, f"agent {name} is shut out; {_SAID[told]}", UNREACHABLE if told == "elsewhere" else 0)
 
 
 def up(folder: Path) -> tuple[Outcome, subprocess.Popen[bytes]]:
@@ -164,7 +163,7 @@ def _shown(overview: Overview, farm: Farm) -> Outcome:
     heard = {row["agent"] for row in rows}
     for name, agent in sorted(farm.agents.items()):
         if name not in heard:
-            rows.append(_NEVER | {"agent": name, "device_classes": list(agent.device_classes)})
+            rows.append(_NEVER | {"agent": name, "device_classes": [agent.device_class]})
     document = asdict(overview) | {"agents": rows, "sync_every_write": synced}
     head = ("agent", "class", "state", "rate/h", "good", "in hand", "spooled", "seen", "")
     text = table(head, [_cells(row) for row in rows]) if rows else "no agents yet"

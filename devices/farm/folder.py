@@ -35,7 +35,9 @@ from .queue import Access
 from .subjects import EVERY_AGENT
 
 MAX_PAYLOAD_BYTES = 2**20 + 2**16  # a message, and the headers that count as part of it
-MAX_FILE_STORE_BYTES = 32 * 10**9  # jobs 2 GB, results 20 GB, models 5 GB, the rest 3 GB, and some room
+# The streams limit themselves: jobs to 2 GB, results 20 GB, models 5 GB, three more 1 GB each. This limit is above
+# their sum, for the server counts a stream that is declared again twice.
+MAX_FILE_STORE_BYTES = 60 * 10**9
 SCHEMA = "tempograd.farm/1"
 
 
@@ -45,14 +47,14 @@ class Agent:
 
     Attributes:
         name: unique in the farm.
-        device_classes: of the jobs that it may take.
+        device_class: of the jobs that it may take.
         key: public nkey, ``U...``.
         password_hash: bcrypt.
         added: when, in UTC.
     """
 
     name: str
-    device_classes: tuple[str, ...]
+    device_class: str
     key: str = ""
     password_hash: str = ""
     added: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -127,7 +129,7 @@ class Farm:
             tree = json.loads(self._record.read_text("utf-8"))
             if tree["schema"] != SCHEMA:
                 raise InputRefusedError(f"{self._record}: schema {tree['schema']!r}; this version reads {SCHEMA!r}")
-            rows = [Agent(**row | {"device_classes": tuple(row["device_classes"])}) for row in tree["agents"]]
+            rows = [Agent(**row) for row in tree["agents"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputRefusedError(f"{self._record}: no readable record of agents ({error})") from error
         return {row.name: row for row in rows}
@@ -185,12 +187,12 @@ class Farm:
         farm._write(())
         return farm
 
-    def add(self, name: str, device_classes: Sequence[str], *, key: str | None = None, password: bool = False) -> Path:
+    def add(self, name: str, device_class: str, *, key: str | None = None, password: bool = False) -> Path:
         """Let an agent in, once the server has read its configuration again.
 
         Args:
             name: of the agent.
-            device_classes: of the jobs that it may take.
+            device_class: of the jobs that it may take.
             key: its public key, made on the device; None makes one here.
             password: a password in place of a key.
 
@@ -203,15 +205,12 @@ class Farm:
         check_name("agent", name)
         if name == EVERY_AGENT:
             raise UsageError(f"agent {name!r}: this name means every agent; choose another")
-        if not device_classes:
-            raise UsageError("an agent needs a class: --class pi5-ort-cpu4")
-        for device_class in device_classes:
-            check_name("class", device_class)
+        check_name("class", device_class)
         with self._lock():
             agents = self.agents
             if name in agents:
                 raise UsageError(f"agent {name!r} is there already; tempograd farm revoke {name} first")
-            secret, agent = _credential(name, tuple(device_classes), key, password)
+            secret, agent = _credential(name, device_class, key, password)
             if agent.key and agent.key in {a.key for a in agents.values()} | {self.campaign_key}:
                 raise UsageError(f"key {agent.key}: somebody else has it; every agent needs one of its own")
             carried = self._write_carried(agent, secret)
@@ -251,7 +250,7 @@ class Farm:
         """Write the record, then what the server makes of it."""
         record = {"schema": SCHEMA, "agents": [asdict(agent) for agent in agents]}
         write_private(self._record, json.dumps(record, indent=1) + "\n", replace=True)
-        users = [(agent.login, agent_permissions(agent.name, agent.device_classes)) for agent in agents]
+        users = [(agent.login, agent_permissions(agent.name, agent.device_class)) for agent in agents]
         text = json.dumps(accounts({"nkey": self.campaign_key}, users), indent=1)
         write_private(self.folder / "accounts.conf", text + "\n", replace=True)
 
@@ -260,9 +259,9 @@ class Farm:
         folder.mkdir(mode=0o700, exist_ok=True)
         url, access = self.access
         ca = (self.folder / "ca.pem").read_text("ascii") if access.ca else None
-        devices = "".join(f'\n[[device]]\nclass = "{c}"\ndriver = "local"\n' for c in agent.device_classes)
+        device = f'[[device]]\nclass = "{agent.device_class}"\ndriver = "local"\n'
         files = {
-            "agent.toml": f'name = "{agent.name}"\n\n{_queue_table(url, "agent.nk", ca is None)}{devices}',
+            "agent.toml": f'name = "{agent.name}"\n\n{_queue_table(url, "agent.nk", ca is None)}\n{device}',
             "ca.pem": ca,
             "agent.nk": secret,
         }
@@ -273,17 +272,17 @@ class Farm:
         return folder
 
 
-def _credential(name: str, classes: tuple[str, ...], key: str | None, password: bool) -> tuple[str | None, Agent]:
+def _credential(name: str, device_class: str, key: str | None, password: bool) -> tuple[str | None, Agent]:
     """Return the secret to carry, if it was made here, and the agent."""
     if key is not None:
         if password:
             raise UsageError("--key and --password: an agent has one credential")
-        return None, Agent(name, classes, key=credentials.check_public_key(key))
+        return None, Agent(name, device_class, key=credentials.check_public_key(key))
     if password:
         secret, hashed = credentials.new_password()
-        return f"{name} {secret}\n", Agent(name, classes, password_hash=hashed)
+        return f"{name} {secret}\n", Agent(name, device_class, password_hash=hashed)
     seed = credentials.new_seed()
-    return seed + "\n", Agent(name, classes, key=credentials.public_key(seed))
+    return seed + "\n", Agent(name, device_class, key=credentials.public_key(seed))
 
 
 def _write_certificates(folder: Path, names: Sequence[str]) -> None:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import ssl
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import UsageError
 from . import subjects
+from .connection import is_loopback
 from .queue import Access, QueueAwayError, now_s
 
 try:
@@ -36,6 +37,14 @@ PING_S = 10.0  # a connection that leaves three of these unanswered is gone
 ALIVE, NOBODY, LOST = 100, 503, 599  # statuses: a sign of life; nobody listens there; the connection went (our own)
 
 _T = TypeVar("_T")
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """Return False for what asyncio says whenever the client closes an encrypted connection."""
+    return "eof_received() has no effect" not in str(record.msg)
+
+
+logging.getLogger("asyncio").addFilter(_is_worth_saying)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,12 @@ class _Client(Client):
         if self.encrypted and not self._server_info.get("tls_required"):
             raise nats.errors.Error("the server does not offer TLS")
         return super()._connect_command()
+
+    async def _process_pong(self) -> None:
+        """Take an answer to a flush that was given up, too: the library's own would end the reading for good."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
 
 class Link:
@@ -316,7 +331,7 @@ def _options(url: str, access: Access) -> dict[str, Any]:
     host = parts.hostname or ""
     if parts.username or parts.password:
         raise UsageError("a login in the queue's address would stand in every log; give it apart from the address")
-    if not host or (parts.scheme == "nats" and not _is_loopback(host)):
+    if not host or (parts.scheme == "nats" and not is_loopback(host)):
         raise UsageError(
             f"queue {url!r}; allowed: tls://HOST:4222, or nats:// on loopback: nothing crosses in plain text"
         )
@@ -343,10 +358,3 @@ def _options(url: str, access: Access) -> dict[str, Any]:
     elif access.user:
         options |= {"user": access.user, "password": access.password}
     return options
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -27,17 +27,19 @@ class Permissions:
     subscribe: tuple[str, ...]
 
 
-def agent_permissions(agent: str, device_classes: Sequence[str]) -> Permissions:
-    """Return the permissions of an agent that takes the jobs of these classes.
+def agent_permissions(agent: str, device_class: str) -> Permissions:
+    """Return the permissions of an agent that takes the jobs of a class.
 
-    It may ask for jobs of its classes and say what became of them, read models, and write its own results, state,
+    It may ask for jobs of its class and say what became of them, read models, and write its own results, state,
     environments and progress. It can offer nothing, read no results, and neither create, change, purge nor delete.
     """
-    publish = [subject for c in device_classes for subject in (_next(c), _ack(c))]
-    publish += [*_READ_MODELS, subjects.result("*", agent), subjects.event(agent), subjects.agent(agent)]
-    publish.append(subjects.environment(agent, "*"))
+    publish = (
+        f"$JS.API.CONSUMER.MSG.NEXT.{subjects.JOBS}.{device_class}", f"$JS.ACK.{subjects.JOBS}.{device_class}.>",
+        f"$JS.API.DIRECT.GET.{subjects.MODELS_STREAM}", f"$JS.API.DIRECT.GET.{subjects.MODELS_STREAM}.>",
+        subjects.result("*", agent), subjects.event(agent), subjects.agent(agent), subjects.environment(agent, "*"),
+    )  # fmt: skip
     subscribe = (f"{subjects.inbox(agent)}.>", subjects.control(agent), subjects.control(subjects.EVERY_AGENT))
-    return Permissions(tuple(publish), subscribe)
+    return Permissions(publish, subscribe)
 
 
 def accounts(campaign: dict[str, Any], agents: Sequence[tuple[dict[str, Any], Permissions]]) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def accounts(campaign: dict[str, Any], agents: Sequence[tuple[dict[str, Any], Pe
         campaign: how the campaign's user is known: ``nkey``, or ``user`` and ``password``.
         agents: how each agent is known, and what it may do.
     """
-    exports: list[dict[str, str]] = [{"service": subject} for subject in _services()]
+    exports: list[dict[str, str]] = [{"service": subject} for subject in agent_permissions("*", "*").publish]
     # One request brings many jobs. The server remembers where they go for so long, some 0.7 kB a request.
     exports[0] |= {"response_type": "stream", "response_threshold": f"{MAX_WAIT_S}s"}
     exports.append({"stream": subjects.control("*")})
@@ -65,21 +67,3 @@ def accounts(campaign: dict[str, Any], agents: Sequence[tuple[dict[str, Any], Pe
         CAMPAIGNS: {"jetstream": "enabled", "users": [campaign], "exports": exports},
         AGENTS: {"users": users, "imports": imports},
     }
-
-
-_READ_MODELS = (f"$JS.API.DIRECT.GET.{subjects.MODELS_STREAM}", f"$JS.API.DIRECT.GET.{subjects.MODELS_STREAM}.>")
-
-
-def _next(device_class: str) -> str:
-    return f"$JS.API.CONSUMER.MSG.NEXT.{subjects.JOBS}.{device_class}"
-
-
-def _ack(device_class: str) -> str:
-    return f"$JS.ACK.{subjects.JOBS}.{device_class}.>"
-
-
-def _services() -> list[str]:
-    """Return what any agent may ask of the campaign's account; the request for jobs first."""
-    every = agent_permissions("*", ("*",)).publish
-    assert every[0] == _next("*")
-    return list(every)

@@ -3,8 +3,8 @@
 Usage: agent_loop.py AGENT.TOML CLASS ACK_WAIT_S WORK_MS
 """
 
+import select
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,13 +16,18 @@ from tempograd.devices.farm.connection import read_access
 from tempograd.devices.farm.queue import QueueAwayError, Terms, open_queue
 
 
+def rest(seconds):
+    """Sleep, also where libfaketime is loaded: under it ``time.sleep`` fails."""
+    select.select([], [], [], seconds)
+
+
 def persist(call, *arguments):
     """Do something that may be repeated until the queue is there."""
     while True:
         try:
             return call(*arguments)
         except QueueAwayError:
-            time.sleep(0.1)
+            rest(0.1)
 
 
 def main(path, device_class, ack_wait_s, work_ms):
@@ -33,7 +38,7 @@ def main(path, device_class, ack_wait_s, work_ms):
             leases = persist(queue.take, device_class, 8, 1000)
             done = []
             for lease in leases:
-                time.sleep(float(work_ms) / 1e3)
+                rest(float(work_ms) / 1e3)
                 leases = queue.renew(leases)
                 done.append(_result(lease, agent=access.agent))
             persist(queue.deliver, done)

@@ -229,14 +229,14 @@ class Field:
 
     def start_agent(self, name, **environment):
         if name not in self.farm.agents:
-            self.farm.add(name, [CLASS])
+            self.farm.add(name, CLASS)
             self.farm.reload()
         before, path = [], self.farm.folder / "agents" / name / "agent.toml"
         if name == "far":
             before, path = self.network.agent_command(path)
         command = [*before, sys.executable, str(LOOP), str(path), CLASS, str(ACK_WAIT_S), str(WORK_MS)]
-        log = (self.folder / f"{name}.log").open("ab")
-        self.agents[name] = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.agents[name] = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
 
     def store(self, until, limit_s=60.0):
         """Store results, as a campaign does, until something is true."""
@@ -304,3 +304,42 @@ def test_a_network_that_fails_for_a_while_loses_and_doubles_nothing(field, harm)
     field.network.heal()
     field.store(lambda: field.by("far") > before)
     field.finish()
+
+
+@pytest.mark.slow
+def test_a_server_and_an_agent_that_are_killed_lose_and_double_nothing(field):
+    field.begin()
+    for name in ("near", "far"):
+        field.start_agent(name)
+    for _ in range(3):
+        stored = len(field.accepted)
+        field.store(lambda stored=stored: len(field.accepted) > min(stored + 80, JOBS - 1))
+        field.kill_server()
+        field.agents["far"].kill()
+        field.agents["far"].wait()
+        field.start_server()
+        field.start_agent("far")
+    field.finish()
+    assert field.by("far")
+
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(FAKETIME is None, reason="no libfaketime: apt-get install faketime")
+@pytest.mark.parametrize("network", ["proxy"], indirect=True)
+def test_a_clock_that_jumps_loses_and_doubles_nothing(field):
+    """The wall clock of an agent jumps by hours, ahead and back, as when a board without a battery hears the time."""
+    clock = field.folder / "clock"
+    clock.write_text("+0h")
+    fake = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+    field.begin()
+    field.start_agent("far", **fake)
+    for number, jump in enumerate(("+26h", "-26h", "+0h"), 1):
+        field.store(lambda number=number: field.by("far") >= 16 * number)
+        clock.write_text(jump)
+    field.start_agent("near")
+    field.finish()
+    assert not field.others, "a lease depends on the wall clock"

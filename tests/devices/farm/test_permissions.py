@@ -34,8 +34,8 @@ def farm(nats_program, tmp_path_factory):
         port = probe.getsockname()[1]
     folder, version = tmp_path_factory.mktemp("farm") / "farm", server.server_version(nats_program)
     farm = Farm.create(folder, port=port, plain=True, version=version)
-    farm.add(ME, [MINE])
-    farm.add(OTHER, [THEIRS], password=True)
+    farm.add(ME, MINE)
+    farm.add(OTHER, THEIRS, password=True)
     process = server.start(nats_program, farm.configuration, farm.listen, log=farm.log)
     asyncio.run(fill(farm))
     yield farm
@@ -253,12 +253,10 @@ def test_nobody_connects_without_a_credential(farm):
 
 
 def test_services_are_those_of_any_agent_and_no_more():
-    tree = accounts({"nkey": "U"}, [({"nkey": "V"}, agent_permissions(ME, [MINE, THEIRS]))])
+    tree = accounts({"nkey": "U"}, [({"nkey": "V"}, agent_permissions(ME, MINE))])
     (user,) = tree[AGENTS]["users"]
     exported = {export["service"] for export in tree[CAMPAIGNS]["exports"] if "service" in export}
     for name in (ME, MINE, THEIRS):
         assert not [subject for subject in exported if name in subject]
-    assert {
-        s.replace(ME, "*").replace(MINE, "*").replace(THEIRS, "*") for s in user["permissions"]["publish"]["allow"]
-    } == exported
+    assert {s.replace(ME, "*").replace(MINE, "*") for s in user["permissions"]["publish"]["allow"]} == exported
     assert "jetstream" not in tree[AGENTS]
