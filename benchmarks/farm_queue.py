@@ -11,6 +11,7 @@ time for each job is told beside the rate: on a machine that does other things t
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing as mp
 import random
 import resource
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -102,16 +103,15 @@ def agent(url: str, name: str, batch: int, rounds: int, spent: Any, go: Any) -> 
 class Found:
     jobs: int
     seconds: float
-    campaign_us: float
-    agents_us: float
-    server_us: float
+    campaign_cpu_us: float  # for each job, as the next two
+    agents_cpu_us: float
+    server_cpu_us: float
     models_per_s: float
 
-    def line(self, name: str) -> str:
-        return (
-            f"{name:<22} {self.jobs / self.seconds:8.0f} {self.campaign_us:9.0f} {self.agents_us:8.0f} "
-            f"{self.server_us:8.0f} {self.models_per_s:10.0f}"
-        )
+    def rounded(self) -> dict[str, int]:
+        return {"jobs_per_s": round(self.jobs / self.seconds)} | {
+            name: round(value) for name, value in asdict(self).items() if name not in ("jobs", "seconds")
+        }
 
 
 def models(queue: Queue, count: int = 500) -> float:
@@ -192,26 +192,19 @@ def main() -> None:
     chosen = parser.parse_args()
     beside = shutil.which("nats-server", path=str(Path(sys.executable).parent))
     servers = chosen.server if chosen.server is not None else [s for s in (beside, "/usr/sbin/nats-server") if s]
-    print(
-        f"job {len(encode(jobs_of(1)[0]))} bytes; result {len(encode(_sample(chosen.rounds)))} bytes; {chosen.agents} agents"
-    )
-    print(
-        f"{'queue':<22} {'jobs/s':>8} {'campaign':>9} {'agents':>8} {'server':>8} {'models/s':>10}   (us of CPU a job)"
-    )
-    for executable in servers:
-        if not Path(executable).exists():
-            continue
-        version = (
-            subprocess.run([executable, "--version"], capture_output=True, text=True, check=True)
-            .stdout.split("v")[-1]
-            .strip()
-        )
-        for sync in ("", "always") if not version.startswith("2.9") else ("",):
-            found = on_server(executable, chosen.jobs, chosen.agents, chosen.batch, chosen.rounds, sync)
-            print(found.line(f"{version} {'sync every write' if sync else ''}"), flush=True)
+    found = {"job_bytes": len(encode(jobs_of(1)[0])), "result_bytes": len(encode(_sample(chosen.rounds)))}
+    asked = (chosen.jobs, chosen.agents, chosen.batch, chosen.rounds)
+    queues: dict[str, Found] = {}
+    for executable in filter(Path.is_file, map(Path, servers)):
+        version = subprocess.run([executable, "--version"], capture_output=True, text=True, check=True).stdout.split()[
+            -1
+        ]
+        queues[version] = on_server(str(executable), *asked, "")
+        if not version.startswith("v2.9"):  # which does not know it
+            queues[f"{version}, every write synced"] = on_server(str(executable), *asked, "always")
     with tempfile.TemporaryDirectory() as folder:
-        found = live(f"embedded:{folder}/queue.sqlite", chosen.jobs, chosen.agents, chosen.batch, chosen.rounds, None)
-        print(found.line("embedded"), flush=True)
+        queues["embedded"] = live(f"embedded:{folder}/queue.sqlite", *asked, None)
+    print(json.dumps(vars(chosen) | found | {name: q.rounded() for name, q in queues.items()}, indent=2))
 
 
 def _sample(rounds: int) -> Result:

@@ -1,11 +1,17 @@
-import json
-import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from tempograd.__main__ import agent
+from tempograd.errors import UsageError
+from tempograd.verbs import agent as verb
+from tempograd.verbs.audit import audit
+from tempograd.verbs.collect import collect
+from tempograd.verbs.fit import fit
+from tempograd.verbs.search import search
 
 HEAVY = ("torch", "scipy", "sklearn", "pandas", "pyarrow", "matplotlib", "pydantic", "typer", "rich", "jinja2")
 
@@ -59,34 +65,25 @@ def test_help_lists_it_and_it_has_examples():
 
 
 def test_collect_and_search_over_a_farm(tmp_path):
-    """The two verbs that time networks, with ``farm:KIND`` in the place of a device."""
-    space, device = "nasbench201:cells=1,width=4,size=8,channels=1", "farm:sim"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def tempograd(*arguments):
-        command = [sys.executable, "-m", "tempograd", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path, env=environment)
-
-    lent = subprocess.Popen(
-        [sys.executable, "-m", "tempograd", "agent", "--class", "sim", "--device", "simulated:seed=1,slow=1.0"],
-        cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    """The verbs that time networks, with ``farm:KIND`` in the place of a device."""
+    space, store = "nasbench201:cells=1,width=4,size=8,channels=1", Path("run.db")
+    stop = threading.Event()
+    settings = verb.settings_of(config=None, device_class="sim", device="simulated:seed=1,slow=1.0")
+    lent = threading.Thread(target=verb.agent, args=[settings], kwargs={"stop": stop})
+    lent.start()
     try:
-        common = ("--space", space, "--device", device, "--plan", "quick", "--json")
-        collected = tempograd("collect", *common, "--count", 40, "--store", "run.db")
-        assert collected.returncode == 0, collected.stderr
-        assert json.loads(collected.stdout)["verdicts"] == {"ok": 46}
-        fitted = tempograd("fit", "--store", "run.db", "--out", "predictor", "--model", "ridge", "--json")
-        assert fitted.returncode == 0, fitted.stderr
-        sought = tempograd(
-            "search", *common, "--predictor", "predictor", "--store", "run.db", "--task", "synthetic", "--out", "result",
-            "--method", "random_search:networks=2", "--target-ms", 100, "--train-epochs", 1, "--random", 0,
+        collected = collect(space, store, device="farm:sim", count=40, plan="quick")
+        assert (collected.exit_code, collected.document["verdicts"]) == (0, {"ok": 46})
+        fit(store, Path("predictor"), model="ridge")
+        sought = search(
+            space, Path("predictor"), Path("result"), device="farm:sim", store=store, plan="quick", task="synthetic",
+            method="random_search:networks=2", target_ms=100, train_epochs=1, random=0,
         )  # fmt: skip
-        assert sought.returncode == 0, sought.stderr + sought.stdout
-        assert json.loads(sought.stdout)["found"]["measured"]["verdict"] == "ok"
-        audited = tempograd("audit", "--store", "run.db", "--device", device)
-        assert audited.returncode == 2
-        assert "audit it there" in audited.stderr
+        assert sought.document["found"]["measured"]["verdict"] == "ok"
+        assert sought.exit_code == 0
+        with pytest.raises(UsageError, match="audit it there"):
+            audit(store, device="farm:sim")
     finally:
-        lent.terminate()
-        assert lent.wait(30) == 0
+        stop.set()
+        lent.join(30)
+    assert not lent.is_alive()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -292,6 +294,18 @@ def test_nothing_crosses_a_network_in_plain_text() -> None:
         open_queue("tls://127.0.0.1:4222", access=Access(ca=Path("/nowhere/ca.pem")))
     with pytest.raises(UsageError, match="seed"):
         open_queue("nats://127.0.0.1:4222", access=Access(nkey=Path("/nowhere/agent.nk")))
+
+
+def test_without_the_client_one_is_told_how_to_get_it() -> None:
+    code = (
+        "import sys; sys.modules['nats'] = None\n"
+        "from tempograd.devices.farm.queue import open_queue\n"
+        "try: open_queue('nats://127.0.0.1:4222')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("UsageError")
+    assert "pip install 'tempograd[farm]'" in said
 
 
 def test_a_server_without_tls_learns_no_password() -> None:
