@@ -1,13 +1,15 @@
 """A campaign over networks that fail: nothing is lost, nothing counts twice, and who was away comes back."""
 
+import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -343,3 +345,56 @@ def test_a_clock_that_jumps_loses_and_doubles_nothing(field):
     field.start_agent("near")
     field.finish()
     assert not field.others, "a lease depends on the wall clock"
+
+
+@pytest.mark.slow
+def test_a_real_campaign_and_a_real_agent_on_another_host_outlive_a_cut(
+    newest_nats_program, tmp_path, free_port, network
+):
+    host = network.server_host
+    farm = Farm.create(tmp_path / "farm", hosts=[host] if host != "127.0.0.1" else [], port=free_port)
+    path = farm.add("far", "sim") / "agent.toml"
+    path.write_text(path.read_text().replace('"local"', '"simulated"'))
+    before, path = network.agent_command(path)
+    tempograd = [sys.executable, "-m", "tempograd"]
+    collect = [*tempograd, "collect", "--space", "nasbench201:cells=1,width=4,size=8,channels=1", "--count", "240",
+               "--device", f"farm:sim,config={farm.folder / 'farm.toml'}", "--plan", "quick", "--json",
+               "--store", str(tmp_path / "run.db")]  # fmt: skip
+    running = [server.start(network.server_program(newest_nats_program, tmp_path), farm.configuration,
+                            (host, free_port), log=farm.log)]  # fmt: skip
+    try:
+        running.append(
+            subprocess.Popen([*before, *tempograd, "agent", "--config", str(path)], stderr=subprocess.DEVNULL)
+        )
+        campaign = subprocess.Popen(collect, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running.append(campaign)
+        _wait_for(lambda: _stored(tmp_path / "run.db") > 20)
+        network.cut()
+        time.sleep(4)
+        stored = _stored(tmp_path / "run.db")
+        network.heal()
+        out, said = campaign.communicate(timeout=120)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    assert campaign.returncode in (0, 3), said
+    assert stored < 240, "the cut came too late to matter"
+    document = json.loads(out)
+    assert document["verdicts"] == {"ok": document["networks"] + document["duplicates"]}
+    assert document["networks"] == 240
+
+
+def _stored(path):
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store, suppress(sqlite3.OperationalError):
+        return store.execute("SELECT count(*) FROM measurements").fetchone()[0]
+    return 0
+
+
+def _wait_for(fact, limit_s=60.0):
+    end = time.monotonic() + limit_s
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.1)
