@@ -74,7 +74,7 @@ async def fill(farm):
             await js.add_consumer(subjects.JOBS, ConsumerConfig(
                 durable_name=device_class, filter_subject=subjects.job(device_class, "*"), ack_policy="explicit",
             ))  # fmt: skip
-            for n in range(8):
+            for n in range(64):  # more than all tests here take, in any order
                 await js.publish(subjects.job(device_class, f"{n}"), b"{}")
         await js.add_consumer(subjects.RESULTS, ConsumerConfig(durable_name=CAMPAIGN, ack_policy="explicit"))
         await js.publish(subjects.model(DIGEST), b"bytes of a model")
@@ -101,7 +101,7 @@ def test_an_agent_can_do_its_work(farm):
             told = [await client.subscribe(subjects.control(name)) for name in (ME, subjects.EVERY_AGENT)]
             await client.flush()
             pulled = await js.pull_subscribe_bind(MINE, stream=subjects.JOBS)
-            first, second = [(await pulled.fetch(1, timeout=5))[0] for _ in range(2)]  # two at once may be one at first
+            first, second = await pulled.fetch(2, timeout=5)
             await first.in_progress()
             await first.ack_sync()
             await second.nak()
