@@ -31,7 +31,7 @@ except ImportError as error:
     raise UsageError("a queue on a server needs nats-py; install it with: pip install 'tempograd[farm]'") from error
 
 WINDOW = 512  # requests under way at once
-ANSWER_S = 5.0  # time that an answer is waited for
+ANSWER_S = 10.0  # time that an answer, or the next of several, is waited for
 BACK_OFF_S = (0.1, 60.0)  # between attempts to connect: the first, and the longest
 PING_S = 10.0  # a connection that leaves three of these unanswered is gone
 ALIVE, NOBODY, LOST = 100, 503, 599  # statuses: a sign of life; nobody listens there; the connection went (our own)
@@ -227,10 +227,11 @@ class Link:
                 futures.append(future)
                 if not await self._publish(request, str(token)):
                     return replies
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(wait_s) as limit:
                 for n, future in enumerate(futures):
                     reply = await future
                     replies[n] = None if reply.status == LOST else reply
+                    limit.reschedule(self._loop.time() + wait_s)  # on a slow line, each answer is a sign of life
         except TimeoutError:
             pass
         finally:
