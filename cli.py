@@ -461,6 +461,18 @@ def farm_status(
                 live.update(Text(result.text, no_wrap=True), refresh=True)
 
 
+@farm.command("doctor", epilog="Example: tempograd farm doctor farm. Exit code 3 if something is a problem.")
+def farm_doctor(folder: Farm = Path("farm"), as_json: Json = False) -> None:
+    """Check files, certificate, the server's version, encryption, disk, and that an agent is denied what it must be.
+
+    For that an agent is let in for a moment, if the server runs on this machine.
+    """
+    from .verbs import farm as verb
+
+    result = verb.doctor(folder)
+    _show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+
+
 @contextmanager
 def _held(process: subprocess.Popen[bytes]) -> Generator[None]:
     """Wait at the end for a server that was started here; Ctrl-C and SIGTERM end it, and that is no error."""

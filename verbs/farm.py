@@ -13,11 +13,12 @@ from typing import Any
 
 from ..devices.farm import server
 from ..devices.farm.connection import PORT, is_loopback
+from ..devices.farm.doctor import examine
 from ..devices.farm.folder import Farm
 from ..devices.farm.overview import Overlook, Overview
 from ..devices.farm.queue import Seen
 from ..devices.packages import NotInstalledError, UnusableError
-from .outcome import Outcome, table
+from .outcome import UNRELIABLE, Outcome, table
 
 UNREACHABLE = 4
 OFFLINE_S = 60.0  # without a word from an agent, which speaks every 15 s
@@ -128,6 +129,14 @@ def status(folder: Path) -> Outcome:
         return next(watching)
     finally:
         watching.close()
+
+
+def doctor(folder: Path) -> Outcome:
+    """Return what would make the farm safer or surer; unreliable if something is a problem."""
+    findings = examine(Farm(folder))
+    rows = [(f.level, f.topic, f.found, f.remedy) for f in findings]
+    code = UNRELIABLE if any(f.level == "problem" for f in findings) else 0
+    return Outcome({"findings": [vars(f) for f in findings]}, table(("", "topic", "found", "to do"), rows), code)
 
 
 def next_after_up(folder: Path) -> str:
