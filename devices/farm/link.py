@@ -163,7 +163,8 @@ class Link:
     async def pull(self, request: Request, most: int, wait_s: float) -> list[Reply]:
         """Send a request for up to ``most`` messages; return what came, a reply with a status, if any, last.
 
-        Messages that come after the wait are returned by the next pull under the same subject.
+        ``wait_s`` is for the first, and then for each next one. What comes later is returned by the next pull under the
+        same subject.
         """
         replies: list[Reply] = []
         if self._client is None:
@@ -171,9 +172,10 @@ class Link:
         try:
             sink = self._pulls.get(request.subject) or await self._begin_pulling(self._client, request.subject)
             await self._client.publish(request.subject, request.body, f"{self._inbox}.pull.{request.subject}")
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(wait_s) as limit:
                 while len(replies) < most:
                     reply = await sink.get()
+                    limit.reschedule(self._loop.time() + wait_s)
                     if reply.status != ALIVE:
                         replies.append(reply)
                     if reply.status not in (0, ALIVE):
