@@ -16,7 +16,7 @@ from ..devices.farm.connection import PORT, is_loopback
 from ..devices.farm.doctor import examine
 from ..devices.farm.folder import Farm
 from ..devices.farm.overview import Overlook, Overview
-from ..devices.farm.queue import Seen
+from ..devices.farm.queue import QueueAwayError, Seen
 from ..devices.packages import NotInstalledError, UnusableError
 from .outcome import UNRELIABLE, Outcome, table
 
@@ -114,12 +114,22 @@ def up(folder: Path) -> tuple[Outcome, subprocess.Popen[bytes]]:
 
 
 def watch(folder: Path, every_s: float = 2.0) -> Generator[Outcome]:
-    """Yield how the farm is, again and again; the server is asked when the next one is taken."""
+    """Yield how the farm is, again and again; the server is asked when the next one is taken.
+
+    Raises:
+        QueueAwayError: the server does not answer the first time; later it is waited for.
+    """
     farm = Farm(folder)
     with Overlook(*farm.access) as overlook:
+        last = _shown(overlook.look(), farm)
         while True:
-            yield _shown(overlook.look(), farm)
+            yield last
             time.sleep(every_s)
+            try:
+                last = _shown(overlook.look(), farm)
+            except QueueAwayError as error:
+                document = last.document | {"error": str(error)}
+                last = Outcome(document, f"{last.text.partition(_AWAY)[0]}{_AWAY}{error}; trying again")
 
 
 def status(folder: Path) -> Outcome:
@@ -149,6 +159,7 @@ def next_after_up(folder: Path) -> str:
     )
 
 
+_AWAY = "\n\nas it was before the server went away: "
 _SAID = {
     "told": "the running server knows it already",
     "off": "no server runs yet; it will know when it starts",

@@ -142,6 +142,27 @@ def test_status_tells_how_agents_are(newest_nats_program, tmp_path, free_port):
         process.wait()
 
 
+def test_a_watch_outlives_the_server(newest_nats_program, tmp_path, free_port):
+    folder = tmp_path / "farm"
+    verb.init(folder, port=free_port, plain=True)
+    _, process = verb.up(folder)
+    watching = verb.watch(folder, every_s=0.01)
+    try:
+        assert "error" not in next(watching).document
+        process.kill()
+        process.wait()
+        for _ in range(2):
+            away = next(watching)
+        assert "no server at" in away.document["error"]
+        assert away.text.count("before the server went away") == 1
+        _, process = verb.up(folder)
+        assert "error" not in next(watching).document
+    finally:
+        watching.close()
+        process.kill()
+        process.wait()
+
+
 def levels(folder):
     outcome = verb.doctor(folder)
     return {f["topic"]: f["level"] for f in outcome.document["findings"]}, outcome
