@@ -182,7 +182,7 @@ def test_who_is_added_comes_in_and_who_is_revoked_is_cut_while_others_stay(farm)
         try:
             await client.connect(url, **who, tls=context, allow_reconnect=False, closed_cb=cut, error_cb=ignore)
         except nats.errors.Error:
-            client._transport.close()  # the library leaves it open
+            client._transport._io_writer.transport.abort()  # the library leaves it open
             raise
         return client
 
@@ -208,6 +208,7 @@ def test_who_is_added_comes_in_and_who_is_revoked_is_cut_while_others_stay(farm)
         for client in (stays, comes, goes):
             await client.close()
             client._transport.close()
+        await asyncio.sleep(0.2)  # for TLS to say goodbye, while the loop is there
         return alive, cut
 
     alive, cut = asyncio.run(story())
