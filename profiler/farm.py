@@ -35,7 +35,7 @@ SILENT_S = 300.0  # before a job is one of them
 DOUBTED_S = 10.0  # the same, after the queue was away
 AGENTS_S = 15.0
 COLLECTED = 64  # results stored in one transaction
-OFFERED = 64
+OFFERED = 32  # built and put at a time: the first agent need not wait for more than a batch
 FEWEST_AHEAD, MOST_AHEAD = 128, 50_000  # jobs offered and not done
 LIMITS = Limits(memory_bytes=8 * 2**30, load_ms=600_000.0, wall_ms=3_600_000.0)
 
