@@ -18,6 +18,7 @@ examples:
   tempograd agent --class laptop                          # queue in a file of the working directory, no server
   tempograd agent --class laptop --queue nats://127.0.0.1:4222 --device local:threads=2
   tempograd agent --config agent.toml                     # as written by tempograd farm add-agent
+  tempograd agent --new-key agent.nk                      # a key made here; then: tempograd farm add-agent --key U...
 
 exit codes: 0 stopped or drained, 2 usage, 4 device or key not there, 5 file refused or jobs of a newer version,
   7 spool unusable, 130 stopped twice. What it holds and has not delivered is kept in the spool.
@@ -39,6 +40,8 @@ def agent(arguments: Sequence[str]) -> int:
     from .verbs import agent as verb
 
     given = _parser().parse_args(arguments)
+    if given.new_key is not None:
+        return _new_key(given.new_key)
     stop = threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -64,6 +67,21 @@ def agent(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _new_key(path: Path) -> int:
+    """Write a new key, say its public half, and return the exit code."""
+    from .devices.farm.credentials import new_seed, public_key, write_private
+    from .errors import TempogradError
+
+    try:
+        seed = new_seed()
+        write_private(path, seed + "\n")
+    except TempogradError as error:
+        tell(str(error))
+        return error.exit_code
+    sys.stdout.write(public_key(seed) + "\n")
+    return 0
+
+
 def tell(line: str) -> None:
     """Write a line for a person to standard error."""
     sys.stderr.write(f"tempograd agent: {line}\n")
@@ -84,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="id within the farm; by default that in the file, or agent-CLASS")
     parser.add_argument("--spool", type=Path, help="folder for what must survive; by default NAME-spool")
     parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="end after so long without work")
+    parser.add_argument("--new-key", type=Path, metavar="FILE", help="make a key, print its public half, and end")
     parser.add_argument("--release", action="store_true", help="forget that the device was quarantined")
     return parser
 

@@ -12,14 +12,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import DeviceError, TempogradError
+
+if TYPE_CHECKING:
+    from .verbs.outcome import Outcome
 
 app = typer.Typer(
     name="tempograd",
@@ -443,22 +446,37 @@ def farm_status(
             as_json, result.document, result.text, verb.next_after_up(folder) if not result.document["agents"] else None
         )
         return
+    with suppress(KeyboardInterrupt):
+        _watch(verb.watch(folder), as_json)
+
+
+@farm.command("doctor", epilog="Example: tempograd farm doctor farm. Exit code 3 if something is a problem.")
+def farm_doctor(folder: Farm = Path("farm"), as_json: Json = False) -> None:
+    """Check files, certificate, the server's version, encryption, disk, and that an agent is denied what it must be.
+
+    For that an agent is let in for a moment, if the server runs on this machine.
+    """
+    from .verbs import farm as verb
+
+    result = verb.doctor(folder)
+    _show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+
+
+def _watch(results: Iterable[Outcome], as_json: bool) -> None:
+    """Show results in place of each other on a terminal, one after the other elsewhere."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     console = Console()
-    with (
-        Live(console=console, auto_refresh=False, screen=False)
-        if not as_json and console.is_terminal
-        else nullcontext() as live
-    ):
-        for result in verb.watch(folder):
-            if live is None:
-                _show(as_json, result.document, result.text, None)
-                sys.stdout.flush()
-            else:
-                live.update(Text(result.text, no_wrap=True), refresh=True)
+    if as_json or not console.is_terminal:
+        for result in results:
+            _show(as_json, result.document, result.text, None)
+            sys.stdout.flush()
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for result in results:
+            live.update(Text(result.text, overflow="ellipsis", no_wrap=True), refresh=True)
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from typing import Any
 
 from ..devices.farm import server
 from ..devices.farm.connection import PORT, is_loopback
+from ..devices.farm.doctor import examine
 from ..devices.farm.folder import Farm
 from ..devices.farm.overview import Overlook, Overview
-from ..devices.farm.queue import Seen
+from ..devices.farm.queue import QueueAwayError, Seen
 from ..devices.packages import NotInstalledError, UnusableError
-from .outcome import Outcome, table
+from .outcome import UNRELIABLE, Outcome, table
 
 UNREACHABLE = 4
 OFFLINE_S = 60.0  # without a word from an agent, which speaks every 15 s
@@ -113,12 +114,22 @@ def up(folder: Path) -> tuple[Outcome, subprocess.Popen[bytes]]:
 
 
 def watch(folder: Path, every_s: float = 2.0) -> Generator[Outcome]:
-    """Yield how the farm is, again and again; the server is asked when the next one is taken."""
+    """Yield how the farm is, again and again; the server is asked when the next one is taken.
+
+    Raises:
+        QueueAwayError: the server does not answer the first time; later it is waited for.
+    """
     farm = Farm(folder)
     with Overlook(*farm.access) as overlook:
+        last = _shown(overlook.look(), farm)
         while True:
-            yield _shown(overlook.look(), farm)
+            yield last
             time.sleep(every_s)
+            try:
+                last = _shown(overlook.look(), farm)
+            except QueueAwayError as error:
+                document = last.document | {"error": str(error)}
+                last = Outcome(document, f"{last.text.partition(_AWAY)[0]}{_AWAY}{error}; trying again")
 
 
 def status(folder: Path) -> Outcome:
@@ -128,6 +139,14 @@ def status(folder: Path) -> Outcome:
         return next(watching)
     finally:
         watching.close()
+
+
+def doctor(folder: Path) -> Outcome:
+    """Return what would make the farm safer or surer; unreliable if something is a problem."""
+    findings = examine(Farm(folder))
+    rows = [(f.level, f.topic, f.found, f.remedy) for f in findings]
+    code = UNRELIABLE if any(f.level == "problem" for f in findings) else 0
+    return Outcome({"findings": [vars(f) for f in findings]}, table(("", "topic", "found", "to do"), rows), code)
 
 
 def next_after_up(folder: Path) -> str:
@@ -140,6 +159,7 @@ def next_after_up(folder: Path) -> str:
     )
 
 
+_AWAY = "\n\nas it was before the server went away: "
 _SAID = {
     "told": "the running server knows it already",
     "off": "no server runs yet; it will know when it starts",

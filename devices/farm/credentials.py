@@ -7,26 +7,30 @@ import binascii
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from ...errors import StoreError, UsageError
-from ..packages import Package
-
-PACKAGE = Package.extra("The farm's library", "nkeys", extra="farm")
+from ..packages import NotInstalledError
 
 
 def new_seed() -> str:
     """Return the seed of a new nkey, ``SU...``: secret."""
-    import nkeys
-
+    nkeys = _nkeys()
     return nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER).decode()
 
 
 def public_key(seed: str) -> str:
     """Return the public key, ``U...``, of a seed."""
-    import nkeys
+    return _nkeys().from_seed(bytearray(seed.encode())).public_key.decode()
 
-    key: bytes = nkeys.from_seed(bytearray(seed.encode())).public_key  # pyright: ignore[reportAssignmentType]
-    return key.decode()
+
+def _nkeys() -> Any:
+    """Return the library, which needs PyNaCl: not every board has that."""
+    try:
+        import nkeys
+    except ImportError as error:
+        raise NotInstalledError("the library of keys, nkeys", "pip install 'tempograd[farm]'") from error
+    return nkeys
 
 
 def check_public_key(key: str) -> str:
@@ -41,15 +45,17 @@ def check_public_key(key: str) -> str:
         raw = b""
     if len(raw) != 35 or not key.startswith("U") or binascii.crc_hqx(raw[:33], 0) != int.from_bytes(raw[33:], "little"):
         raise UsageError(
-            f"key {key[:60]!r}: allowed is the public key of a user, U and 55 more; see: tempograd agent init"
+            f"key {key[:60]!r}: allowed is the public key of a user, U and 55 more; see: tempograd agent --new-key FILE"
         )
     return key
 
 
 def new_password() -> tuple[str, str]:
     """Return a random password of 256 bits, and its bcrypt hash for the server."""
-    import bcrypt
-
+    try:
+        import bcrypt
+    except ImportError as error:
+        raise NotInstalledError("the library of password hashes, bcrypt", "pip install 'tempograd[farm]'") from error
     password = secrets.token_urlsafe(32)
     # The password is random: a costly hash would protect nothing, and every reconnect of the farm would pay for it.
     return password, bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4, prefix=b"2a")).decode()

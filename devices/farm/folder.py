@@ -27,6 +27,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ...errors import InputRefusedError, StoreError, UnknownNameError, UsageError
+from ..packages import NotInstalledError
 from . import credentials, server
 from .connection import PORT, check_name, is_loopback, read_access
 from .credentials import write_private
@@ -286,8 +287,10 @@ def _credential(name: str, device_class: str, key: str | None, password: bool) -
 
 
 def _write_certificates(folder: Path, names: Sequence[str]) -> None:
-    from .certificates import new_authority, new_server_certificate
-
+    try:
+        from .certificates import new_authority, new_server_certificate
+    except ImportError as error:
+        raise NotInstalledError("the library of certificates, cryptography", "pip install 'tempograd[farm]'") from error
     authority, authority_key = new_authority()
     certificate, key = new_server_certificate(authority, authority_key, names)
     for name, text in (

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from ...errors import DeviceError, InputRefusedError
 from . import subjects
-from .link import ANSWER_S, NOBODY, Link, Reply, Request
+from .link import NOBODY, Link, Reply, Request
 from .messages import AgentState, Blob, Environment, Job, NewerSchemaError, Result, decode, digest, encode
 from .queue import Access, Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, environment_of, now_s
 from .subjects import COMMANDS, EVERY_AGENT, Command
@@ -32,6 +32,7 @@ CHUNK_BYTES = 128 * 1024
 DUPLICATES_S = 120
 AT_ONCE = 64  # models under way together
 RETRY_S = (0.1, 2.0)
+SILENCE_S = 3.0  # after which whoever pulls is taken not to exist: servers of 2.9 do not say so
 
 _FULL = (10047, 10077)  # no room for a stream; a stream's limit
 _EXISTS = 10058
@@ -305,17 +306,17 @@ class JetStreamQueue:
             raise QueueAwayError(f"the queue at {self._url} does not answer ({self._link.problem})")
         subject = f"CONSUMER.MSG.NEXT.{stream}.{consumer}"
         at_once = _request(subject, {"batch": n, "no_wait": True})
-        found = await self._link.pull(at_once, n, ANSWER_S)
+        found = await self._link.pull(at_once, n, SILENCE_S)
         left_s = until_s - now_s()
-        if found and found[-1].status == NOBODY:
+        if not found or found[-1].status == NOBODY:
             if (stream, consumer) in self._declared:
                 await self._declare()
             await asyncio.sleep(max(0.0, min(left_s, RETRY_S[1])))
         elif not _messages(found) and left_s > 0.002:
             waiting = _request(subject, {"batch": 1, "expires": int(left_s * 1e9)})
-            found = await self._link.pull(waiting, 1, left_s + ANSWER_S)
+            found = await self._link.pull(waiting, 1, left_s + SILENCE_S)
             if n > 1 and _messages(found):
-                found += await self._link.pull(_request(subject, {"batch": n - 1, "no_wait": True}), n - 1, ANSWER_S)
+                found += await self._link.pull(_request(subject, {"batch": n - 1, "no_wait": True}), n - 1, SILENCE_S)
         return _messages(found)
 
     def _settle(self, leases: Sequence[Lease], body: bytes) -> None:

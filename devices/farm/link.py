@@ -31,7 +31,7 @@ except ImportError as error:
     raise UsageError("a queue on a server needs nats-py; install it with: pip install 'tempograd[farm]'") from error
 
 WINDOW = 512  # requests under way at once
-ANSWER_S = 5.0  # time that an answer is waited for
+ANSWER_S = 10.0  # time that an answer, or the next of several, is waited for
 BACK_OFF_S = (0.1, 60.0)  # between attempts to connect: the first, and the longest
 PING_S = 10.0  # a connection that leaves three of these unanswered is gone
 ALIVE, NOBODY, LOST = 100, 503, 599  # statuses: a sign of life; nobody listens there; the connection went (our own)
@@ -163,7 +163,8 @@ class Link:
     async def pull(self, request: Request, most: int, wait_s: float) -> list[Reply]:
         """Send a request for up to ``most`` messages; return what came, a reply with a status, if any, last.
 
-        Messages that come after the wait are returned by the next pull under the same subject.
+        ``wait_s`` is for the first, and then for each next one. What comes later is returned by the next pull under the
+        same subject.
         """
         replies: list[Reply] = []
         if self._client is None:
@@ -171,9 +172,10 @@ class Link:
         try:
             sink = self._pulls.get(request.subject) or await self._begin_pulling(self._client, request.subject)
             await self._client.publish(request.subject, request.body, f"{self._inbox}.pull.{request.subject}")
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(wait_s) as limit:
                 while len(replies) < most:
                     reply = await sink.get()
+                    limit.reschedule(self._loop.time() + wait_s)
                     if reply.status != ALIVE:
                         replies.append(reply)
                     if reply.status not in (0, ALIVE):
@@ -227,10 +229,11 @@ class Link:
                 futures.append(future)
                 if not await self._publish(request, str(token)):
                     return replies
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(wait_s) as limit:
                 for n, future in enumerate(futures):
                     reply = await future
                     replies[n] = None if reply.status == LOST else reply
+                    limit.reschedule(self._loop.time() + wait_s)  # on a slow line, each answer is a sign of life
         except TimeoutError:
             pass
         finally:

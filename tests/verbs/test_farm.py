@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tempograd.devices.farm import folder as folder_module
 from tempograd.devices.farm import server
 from tempograd.devices.farm.connection import read_access
 from tempograd.devices.farm.messages import AgentDevice, AgentState
@@ -22,7 +23,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("command", ["init", "up", "add-agent", "revoke", "status"])
+@pytest.mark.parametrize("command", ["init", "up", "add-agent", "revoke", "status", "doctor"])
 def test_help_has_an_example(command):
     done = run(command, "--help")
     assert done.returncode == 0
@@ -136,6 +137,69 @@ def test_status_tells_how_agents_are(newest_nats_program, tmp_path, free_port):
         assert outcome.document["jobs"] == [{"device_class": "pi5", "queued": 0, "leased": 0}]
         assert "\x1b" not in outcome.text
         assert "90%" in outcome.text
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_watch_outlives_the_server(newest_nats_program, tmp_path, free_port):
+    folder = tmp_path / "farm"
+    verb.init(folder, port=free_port, plain=True)
+    _, process = verb.up(folder)
+    watching = verb.watch(folder, every_s=0.01)
+    try:
+        assert "error" not in next(watching).document
+        process.kill()
+        process.wait()
+        for _ in range(2):
+            away = next(watching)
+        assert "no server at" in away.document["error"]
+        assert away.text.count("before the server went away") == 1
+        _, process = verb.up(folder)
+        assert "error" not in next(watching).document
+    finally:
+        watching.close()
+        process.kill()
+        process.wait()
+
+
+def levels(folder):
+    outcome = verb.doctor(folder)
+    return {f["topic"]: f["level"] for f in outcome.document["findings"]}, outcome
+
+
+def test_a_doctor_finds_a_farm_well_and_leaves_it_as_it_was(newest_nats_program, tmp_path, free_port):
+    folder = tmp_path / "farm"
+    verb.init(folder, port=free_port)
+    found, outcome = levels(folder)
+    assert (found["server"], outcome.exit_code) == ("problem", 3)
+    _, process = verb.up(folder)
+    try:
+        before = (folder / "accounts.conf").read_bytes()
+        found, outcome = levels(folder)
+        assert set(found) == {"files", "certificate", "disk", "server", "encryption", "permissions"}
+        assert (set(found.values()), outcome.exit_code) == ({"good"}, 0), outcome.text
+        assert (folder / "accounts.conf").read_bytes() == before
+        assert list((folder / "agents").iterdir()) == []
+        (folder / "campaign.nk").chmod(0o644)
+        assert levels(folder)[0]["files"] == "problem"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_doctor_notices_agents_that_may_too_much(newest_nats_program, tmp_path, free_port, monkeypatch):
+    verb.init(tmp_path / "farm", port=free_port)
+
+    def careless(campaign, agents):
+        return {"ONE": {"jetstream": "enabled", "users": [campaign, *(who for who, _ in agents)]}}
+
+    monkeypatch.setattr(folder_module, "accounts", careless)
+    _, process = verb.up(tmp_path / "farm")
+    try:
+        found, outcome = levels(tmp_path / "farm")
+        assert (found["permissions"], outcome.exit_code) == ("problem", 3)
+        assert "$JS.API.STREAM.NAMES" in outcome.text
     finally:
         process.kill()
         process.wait()

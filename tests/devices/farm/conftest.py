@@ -92,6 +92,14 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
     server.kill()
 
 
+@pytest.fixture(params=["wheel", "system"])
+def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NatsServer]:
+    """Each server that is installed, to be killed and wiped."""
+    server = _server(request.param, tmp_path / "nats")
+    yield server
+    server.kill()
+
+
 def _server(which: str, folder: Path) -> NatsServer:
     found = _executables()
     if which not in found:

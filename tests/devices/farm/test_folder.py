@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
+from tempograd.__main__ import agent
 from tempograd.devices.farm import server
 from tempograd.devices.farm.connection import read_access
 from tempograd.devices.farm.credentials import new_seed, public_key
@@ -66,6 +67,17 @@ def test_an_agent_with_a_key_of_its_own_is_given_no_secret(farm):
         farm.add("two", "pi5", key=key)
     with pytest.raises(UsageError, match="somebody else"):
         farm.add("two", "pi5", key=farm.campaign_key)
+
+
+def test_a_device_makes_a_key_that_it_keeps(farm, capsys):
+    path = farm.folder / "agent.nk"
+    assert agent(["--new-key", str(path)]) == 0
+    key = capsys.readouterr().out.strip()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert key == public_key(path.read_text().strip())
+    farm.add("one", "pi5", key=key)
+    assert agent(["--new-key", str(path)]) == 2
+    assert "not overwritten" in capsys.readouterr().err
 
 
 def test_a_password_is_kept_as_a_hash(farm):

@@ -96,10 +96,10 @@ class Agent(Worker):
 
 
 @pytest.mark.parametrize("wiped", [False, True])
-def test_the_server_dies_in_mid_run(server: Any, wiped: bool, job: Make, result: Make) -> None:
+def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result: Make) -> None:
     jobs = [job(f"n{n}") for n in range(300)]
     with contextlib.ExitStack() as stack:
-        queues = [stack.enter_context(open_queue(server.url, terms=TERMS, patience_s=2)) for _ in range(3)]
+        queues = [stack.enter_context(open_queue(mortal.url, terms=TERMS, patience_s=2)) for _ in range(3)]
         campaign = Campaign(queues[0], jobs)
         threads: list[Any] = [campaign, Agent(queues[1], "a1", result), Agent(queues[2], "a2", result)]
         for thread in threads:
@@ -108,11 +108,11 @@ def test_the_server_dies_in_mid_run(server: Any, wiped: bool, job: Make, result:
         while len(campaign.stored) < 60 and time.monotonic() < deadline:
             time.sleep(0.01)
         before = dict(campaign.stored)
-        server.kill()
+        mortal.kill()
         if wiped:
-            server.wipe()
+            mortal.wipe()
         time.sleep(0.5)
-        server.start()
+        mortal.start()
         campaign.join(60)
         for thread in threads:
             thread.stop.set()

@@ -30,7 +30,7 @@ from tempograd.devices.farm.messages import (
     encode,
     job_id,
 )
-from tempograd.devices.farm.queue import Lease, Terms, open_queue
+from tempograd.devices.farm.queue import Delivery, Lease, Terms, open_queue
 from tempograd.devices.measurement import Measurement
 from tempograd.errors import InputRefusedError
 
@@ -211,6 +211,19 @@ def test_a_result_answers_its_job(job: Make, result: Make) -> None:
     for lie in lies:
         assert "the job's is" in str(replace(found, measurement=lie).misfit(asked))
     assert "job_id" in str(found.misfit(job("other")))
+
+
+def test_a_result_is_its_senders(job: Make, result: Make) -> None:
+    """Whoever signs as somebody else, or for another campaign, is refused; the bytes of a newer version are kept."""
+    raw = encode(result(_lease(job("net"))))
+    assert Delivery.of("c1", "a1", raw, "h").result == decode(raw, Result)
+    for campaign, agent in (("c1", "evil"), ("c2", "a1")):
+        refused = Delivery.of(campaign, agent, raw, "h")
+        assert refused.result is None
+        assert "sent by" in str(refused.refusal)
+    newer = Delivery.of("c1", "a1", b'{"schema": "tempograd.result/2"}', "h")
+    assert isinstance(newer.refusal, NewerSchemaError)
+    assert newer.raw == b'{"schema": "tempograd.result/2"}'
 
 
 def test_labels_can_be_derived_from_whatever_is_let_in(job: Make, result: Make) -> None:

@@ -74,7 +74,7 @@ async def fill(farm):
             await js.add_consumer(subjects.JOBS, ConsumerConfig(
                 durable_name=device_class, filter_subject=subjects.job(device_class, "*"), ack_policy="explicit",
             ))  # fmt: skip
-            for n in range(8):
+            for n in range(64):  # more than all tests here take, in any order
                 await js.publish(subjects.job(device_class, f"{n}"), b"{}")
         await js.add_consumer(subjects.RESULTS, ConsumerConfig(durable_name=CAMPAIGN, ack_policy="explicit"))
         await js.publish(subjects.model(DIGEST), b"bytes of a model")

@@ -486,4 +486,4 @@ def test_embedded(
 @pytest.mark.slow
 def test_jetstream(each_server: Any, job: Callable[..., Job], result: Callable[..., Result]) -> None:
     with open_queue(each_server.url, terms=TERMS) as near, open_queue(each_server.url, terms=TERMS) as far:
-        _run(lambda: QueueMachine(near, far, RealTime(), job, result), 4, 14, phases=[Phase.generate])
+        _run(lambda: QueueMachine(near, far, RealTime(), job, result), 3, 12, phases=[Phase.generate])
