@@ -170,7 +170,7 @@ class FarmEngine:
 
     def _collect(self, queue: Queue) -> bool:
         """Store what has come, then confirm it; return whether anything had."""
-        deliveries = queue.results(self._campaign, COLLECTED, 200.0)
+        deliveries = queue.results(self._campaign, COLLECTED, 1.0 if self._next_batch() else 200.0)
         if not deliveries:
             return False
         accepted: list[Measurement] = []
@@ -259,18 +259,23 @@ class FarmEngine:
 
     def _offer(self, queue: Queue, folder: Path) -> None:
         """Keep the queue as far ahead as its agents work in the device's ``ahead_s``."""
-        rate = self._done / (time.monotonic() - self._began_s)
-        ahead = min(max(FEWEST_AHEAD, rate * self._device.ahead_s), MOST_AHEAD)
-        while len(self._built) < OFFERED and self._waiting and len(self._open) + len(self._built) < ahead:
+        for _ in range(self._next_batch()):
             wanted = self._waiting.pop(next(iter(self._waiting)))
             self._built.append(self._build(wanted, folder))
-        if self._built and (len(self._built) >= min(OFFERED, ahead - len(self._open)) or not self._waiting):
+        if self._built:
             self._put(queue, list(self._built))
             for offer in self._built:
                 self._open[offer.job.job_id] = offer
                 self._models[offer.job.model.sha256] += 1
                 offer.content, offer.heard_s = b"", time.monotonic()
             self._built.clear()
+
+    def _next_batch(self) -> int:
+        """Return how many jobs to build now: a batch, as soon as there is room for one."""
+        rate = self._done / (time.monotonic() - self._began_s)
+        ahead = min(max(FEWEST_AHEAD, int(rate * self._device.ahead_s)), MOST_AHEAD)
+        batch = min(OFFERED, len(self._waiting))
+        return batch if ahead - len(self._open) - len(self._built) >= batch else 0
 
     def _put(self, queue: Queue, offers: Sequence[_Offer]) -> None:
         shared = {blob.sha256 for offer in offers for blob in offer.job.weights}
