@@ -35,7 +35,7 @@ SILENT_S = 300.0  # before a job is one of them
 DOUBTED_S = 10.0  # the same, after the queue was away
 AGENTS_S = 15.0
 COLLECTED = 64  # results stored in one transaction
-OFFERED = 64
+OFFERED = 32  # built and put at a time: the first agent need not wait for more than a batch
 FEWEST_AHEAD, MOST_AHEAD = 128, 50_000  # jobs offered and not done
 LIMITS = Limits(memory_bytes=8 * 2**30, load_ms=600_000.0, wall_ms=3_600_000.0)
 
@@ -170,7 +170,7 @@ class FarmEngine:
 
     def _collect(self, queue: Queue) -> bool:
         """Store what has come, then confirm it; return whether anything had."""
-        deliveries = queue.results(self._campaign, COLLECTED, 200.0)
+        deliveries = queue.results(self._campaign, COLLECTED, 1.0 if self._next_batch() else 200.0)
         if not deliveries:
             return False
         accepted: list[Measurement] = []
@@ -259,18 +259,23 @@ class FarmEngine:
 
     def _offer(self, queue: Queue, folder: Path) -> None:
         """Keep the queue as far ahead as its agents work in the device's ``ahead_s``."""
-        rate = self._done / (time.monotonic() - self._began_s)
-        ahead = min(max(FEWEST_AHEAD, rate * self._device.ahead_s), MOST_AHEAD)
-        while len(self._built) < OFFERED and self._waiting and len(self._open) + len(self._built) < ahead:
+        for _ in range(self._next_batch()):
             wanted = self._waiting.pop(next(iter(self._waiting)))
             self._built.append(self._build(wanted, folder))
-        if self._built and (len(self._built) >= min(OFFERED, ahead - len(self._open)) or not self._waiting):
+        if self._built:
             self._put(queue, list(self._built))
             for offer in self._built:
                 self._open[offer.job.job_id] = offer
                 self._models[offer.job.model.sha256] += 1
                 offer.content, offer.heard_s = b"", time.monotonic()
             self._built.clear()
+
+    def _next_batch(self) -> int:
+        """Return how many jobs to build now: a batch, as soon as there is room for one."""
+        rate = self._done / (time.monotonic() - self._began_s)
+        ahead = min(max(FEWEST_AHEAD, int(rate * self._device.ahead_s)), MOST_AHEAD)
+        batch = min(OFFERED, len(self._waiting))
+        return batch if ahead - len(self._open) - len(self._built) >= batch else 0
 
     def _put(self, queue: Queue, offers: Sequence[_Offer]) -> None:
         shared = {blob.sha256 for offer in offers for blob in offer.job.weights}

@@ -41,6 +41,7 @@ COMMANDS_S = 2.0
 UPLOAD_S = 5.0  # a result waits no longer for others to be sent with
 EMPTY_S = 2.0  # between questions to an empty queue while something is timed
 LONG_POLL_MS = 500.0
+GATHER_MS = 200.0
 BACK_OFF_S = (1.0, 60.0)
 RETURN_DELAY_MS = 30_000.0  # before others get what could not be done here
 MIN_DISK_BYTES = 256 * 2**20
@@ -370,6 +371,8 @@ class Agent:
         room, idle = self._settings.batch_size - len(self._reserve), not self._busy and not self._reserve
         try:
             leases = self._queue.take(self._settings.device_class, room, LONG_POLL_MS if idle else 20.0)
+            if idle and 0 < len(leases) < room:  # the first of many that are being offered: a batch is better
+                leases += self._queue.take(self._settings.device_class, room - len(leases), GATHER_MS)
         except NewerSchemaError as error:
             self._error = error
             self.stop.set()

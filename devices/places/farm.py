@@ -96,7 +96,7 @@ class FarmDevice:
                     f"no agent of class {self.kind!r} has announced itself at {self.url}; start one: tempograd agent "
                     f"--class {self.kind} --queue {self.url}"
                 )
-            time.sleep(1.0)
+            time.sleep(0.25)
 
     @property
     def batch(self) -> int:
