@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import TempogradError
+from .errors import DeviceError, TempogradError
+
+if TYPE_CHECKING:
+    from .verbs.outcome import Outcome
 
 app = typer.Typer(
     name="tempograd",
@@ -33,6 +37,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Space = Annotated[str, typer.Option(help="Search space with its arguments, e.g. darts:layers=5,width=8.")]
 Device = Annotated[str, typer.Option(help="Device with its arguments, e.g. local:threads=2 or simulated:seed=1.")]
 Store = Annotated[Path, typer.Option(help="The file that measurements are kept in.")]
+Farm = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the farm.")]
+FarmOption = Annotated[Path, typer.Option("--farm", help="Folder of the farm.")]
 Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
@@ -326,6 +332,188 @@ def quickstart(
     with _progress() as (progress, stop):
         result = verb.quickstart(out, device=device, seed=seed, command=_command(), progress=progress, stop=stop)
     _show(as_json, result.document, result.text, f"open {out / 'report.html'}", result.exit_code)
+
+
+farm = typer.Typer(
+    help="Run a farm: other machines time the networks of a campaign here.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(farm, name="farm")
+
+
+@farm.command(
+    "init", epilog="Examples: tempograd farm init farm --host farm.lan; on one machine: tempograd farm init farm"
+)
+def farm_init(
+    folder: Farm = Path("farm"),
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name or address under which other machines reach the server; repeatable. None: they do not."
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 4222,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Without TLS; only where no other machine reaches it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the server's configuration, a private authority and certificate, and the campaign's credential.
+
+    Everything is of mode 0600, and nothing is overwritten.
+    """
+    from .verbs import farm as verb
+
+    result = verb.init(folder, hosts=host or [], port=port, plain=plain)
+    _show(as_json, result.document, result.text, f"tempograd farm up {folder}")
+
+
+@farm.command(
+    "up", epilog="Example: tempograd farm up farm. Exit code 4 if the server is missing, too old or does not start."
+)
+def farm_up(
+    folder: Farm = Path("farm"),
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the server on this machine, and stop it with Ctrl-C.
+
+    A server that other machines reach must have the fixes that are known here; an older one is refused.
+    """
+    from .verbs import farm as verb
+
+    result, process = verb.up(folder)
+    if detach:
+        following = f"kill {process.pid} stops it; {verb.next_after_up(folder)}"
+        _show(as_json, result.document, result.text, following)
+        return
+    with _held(process):
+        _show(as_json, result.document, result.text, verb.next_after_up(folder))
+        sys.stdout.flush()
+
+
+@farm.command("add-agent", epilog="Example: tempograd farm add-agent pi5-07 --class pi5-ort-cpu4 --farm farm")
+def farm_add_agent(
+    name: Annotated[str, typer.Argument(help="Its name: a-z, 0-9 and '-'.")],
+    device_class: Annotated[str, typer.Option("--class", help="Class of the jobs that it takes.")],
+    folder: FarmOption = Path("farm"),
+    key: Annotated[str | None, typer.Option(help="Public key made on the device, U...; by default made here.")] = None,
+    password: Annotated[
+        bool, typer.Option("--password", help="A random password in place of a key: for devices without PyNaCl.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let an agent in: it may take jobs of its class, and write its own results and state, and nothing else.
+
+    A running server hears of it at once. Ends with 4 if a server answers that could not be told.
+    """
+    from .verbs import farm as verb
+
+    result = verb.add_agent(folder, name, device_class, key=key, password=password)
+    following = f"scp -r {result.document['folder']} {name}:"
+    _show(as_json, result.document, result.text, following, result.exit_code)
+
+
+@farm.command("revoke", epilog="Example: tempograd farm revoke pi5-07 --farm farm")
+def farm_revoke(
+    name: Annotated[str, typer.Argument(help="Name of the agent.")],
+    folder: FarmOption = Path("farm"),
+    as_json: Json = False,
+) -> None:
+    """Shut an agent out: a running server cuts it off at once, and nobody else.
+
+    Its results that are stored stay. Ends with 4 if a server answers that could not be told.
+    """
+    from .verbs import farm as verb
+
+    result = verb.revoke(folder, name)
+    _show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+
+
+@farm.command(
+    "status", epilog="Example: tempograd farm status farm --watch. Exit code 4 if the server does not answer."
+)
+def farm_status(
+    folder: Farm = Path("farm"),
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until Ctrl-C; with --json one document a line.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show agents with state, rate and when they were last seen by the server, jobs by class, and the server."""
+    from .verbs import farm as verb
+
+    if not watch:
+        result = verb.status(folder)
+        _show(
+            as_json, result.document, result.text, verb.next_after_up(folder) if not result.document["agents"] else None
+        )
+        return
+    with suppress(KeyboardInterrupt):
+        _watch(verb.watch(folder), as_json)
+
+
+@farm.command("doctor", epilog="Example: tempograd farm doctor farm. Exit code 3 if something is a problem.")
+def farm_doctor(folder: Farm = Path("farm"), as_json: Json = False) -> None:
+    """Check files, certificate, the server's version, encryption, disk, and that an agent is denied what it must be.
+
+    For that an agent is let in for a moment, if the server runs on this machine.
+    """
+    from .verbs import farm as verb
+
+    result = verb.doctor(folder)
+    _show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+
+
+def _watch(results: Iterable[Outcome], as_json: bool) -> None:
+    """Show results in place of each other on a terminal, one after the other elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    if as_json or not console.is_terminal:
+        for result in results:
+            _show(as_json, result.document, result.text, None)
+            sys.stdout.flush()
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for result in results:
+            live.update(Text(result.text, overflow="ellipsis", no_wrap=True), refresh=True)
+
+
+@contextmanager
+def _held(process: subprocess.Popen[bytes]) -> Generator[None]:
+    """Wait at the end for a server that was started here; Ctrl-C and SIGTERM end it, and that is no error."""
+    asked = threading.Event()
+
+    def end(*_: object) -> None:
+        asked.set()
+        process.terminate()
+
+    previous = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+        code = process.wait()
+    finally:
+        process.terminate()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if not asked.is_set():
+        raise DeviceError(f"nats-server ended by itself, with {code}; see its log")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog="Example: tempograd agent --class laptop --device local:threads=2",
+)
+def agent(context: typer.Context) -> None:
+    """Lend this machine's device to a farm: take networks from its queue, time them, deliver results."""
+    from .__main__ import agent as run  # it starts without this module, where there is no torch
+
+    raise typer.Exit(run(context.args))
 
 
 def main() -> None:

@@ -47,15 +47,20 @@ def load(kind: str, name: str) -> Any:
     return getattr(import_module(f".{folder}.{name}", package=__package__), attribute)
 
 
-def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split ``name:key=value,key=value`` into a name and typed arguments.
+def parse_spec(spec: str, bare: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Split ``name:key=value,key=value`` into a name and typed arguments; ``bare`` is a key that may be left out.
 
     >>> parse_spec("darts:layers=5,width=8")
     ('darts', {'layers': 5, 'width': 8})
+    >>> parse_spec("farm:pi5,patience_s=60", bare="kind")
+    ('farm', {'kind': 'pi5', 'patience_s': 60})
     """
     name, _, rest = spec.partition(":")
     arguments: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
+    for number, part in enumerate(filter(None, rest.split(","))):
+        if bare is not None and number == 0 and "=" not in part:
+            arguments[bare] = part
+            continue
         key, equals, text = part.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(f"cannot read {part!r} in {spec!r}; write name:key=value,key=value")
@@ -70,8 +75,8 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
         UnknownNameError: no such entry.
         UsageError: an argument that the entry does not take, or a value that it refuses.
     """
-    name, arguments = parse_spec(spec)
-    factory = load(kind, name)
+    factory = load(kind, spec.partition(":")[0])
+    name, arguments = parse_spec(spec, getattr(factory, "bare", None))
     allowed = signature(factory).parameters
     forwards = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
     for key in () if forwards else arguments:

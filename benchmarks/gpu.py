@@ -29,8 +29,9 @@ from tempograd.data.store import Store
 from tempograd.devices.device import Device
 from tempograd.devices.measurement import Measurement
 from tempograd.errors import DeviceError, TempogradError
+from tempograd.profiler.choose import choose
 from tempograd.profiler.engine import clock_of
-from tempograd.profiler.plan import Items, choose, named
+from tempograd.profiler.plan import Items, named
 from tempograd.profiler.verify import measure
 from tempograd.registry import create
 from tempograd.verbs.collect import collect

@@ -10,14 +10,14 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import filelock
 
@@ -67,6 +67,20 @@ CREATE TABLE measurements (
 ) STRICT;
 CREATE INDEX measurements_by_device ON measurements (fingerprint_id, space);
 """
+_DELIVERIES = """
+CREATE TABLE IF NOT EXISTS deliveries (
+    key TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    campaign TEXT NOT NULL REFERENCES campaigns (id),
+    agent TEXT NOT NULL,
+    fate TEXT NOT NULL,
+    body BLOB,
+    created_s REAL NOT NULL,
+    PRIMARY KEY (key, sha256)
+) STRICT
+"""  # made by the first campaign that is timed on other machines
+
+Fate = Literal["accepted", "evidence", "contradiction", "other_device", "newer"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,25 @@ class CampaignRow:
     seed: int
     purpose: str
     created_s: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a campaign did with a result that came from another machine.
+
+    Attributes:
+        key: names the attempt; ``sha256`` is of the bytes that came.
+        agent: who sent it.
+        fate: ``accepted`` (its measurement is a row), ``evidence`` (its job was done before), ``contradiction`` (of the
+            same attempt, with other bytes), ``other_device`` or ``newer`` (of a version not known here).
+        body: the bytes that came; None if they were accepted.
+    """
+
+    key: str
+    sha256: str
+    agent: str
+    fate: Fate
+    body: bytes | None = None
 
 
 class Store:
@@ -145,8 +178,8 @@ class Store:
             run("INSERT OR IGNORE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
         return id_
 
-    def append(self, campaign: str, *measurements: Measurement) -> None:
-        """Keep measurements, all or none; they are on the disk when this returns.
+    def append(self, campaign: str, *measurements: Measurement, receipts: Sequence[Receipt] = ()) -> None:
+        """Keep measurements, and what became of results from other machines, all or none; on the disk on return.
 
         Raises:
             StoreError: a row of the same key and replicate is there already, or the disk does not obey.
@@ -160,6 +193,11 @@ class Store:
         with self._transaction() as run:
             for row in rows:
                 run(f"INSERT INTO measurements ({columns}) VALUES ({marks})", *row)
+            if receipts:
+                run(_DELIVERIES)
+            for r in receipts:
+                row = (r.key, r.sha256, campaign, r.agent, r.fate, r.body, time.time())
+                run("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
 
     def add_calibration(self, campaign: str, calibration: dict[str, Any]) -> None:
         """Keep a calibration of the device as it was found."""
@@ -253,6 +291,13 @@ class Store:
         """Return (key, replicate) -> (verdict, latency_ms or None) as they were written beside the raw rows."""
         query = "SELECT key, replicate, verdict, latency_ms FROM measurements WHERE campaign = ?"
         return {(row[0], row[1]): (row[2], row[3]) for row in self._read(query, campaign)}
+
+    def receipts(self, campaign: str) -> list[Receipt]:
+        """Return what became of this campaign's results from other machines, in the order in which they came."""
+        if not self._read("SELECT 1 FROM sqlite_schema WHERE name = 'deliveries'"):
+            return []
+        query = "SELECT key, sha256, agent, fate, body FROM deliveries WHERE campaign = ? ORDER BY rowid"
+        return [Receipt(*row) for row in self._read(query, campaign)]
 
     def check(self, *, thorough: bool = False) -> None:
         """Check the whole file; thoroughly, that its indexes agree with its tables, too.

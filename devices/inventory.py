@@ -51,6 +51,12 @@ def inventory() -> Iterator[Entry]:
 
 def _places(name: str) -> Iterator[Entry]:
     """Yield one place, or all devices that it knows of, if it can tell."""
+    bare = getattr(load("device", name), "bare", None)
+    if bare is not None:  # what is there is not of this machine
+        what = bare.upper()
+        found = f"devices of other machines: {name}:{what}, lent there with: tempograd agent --class {what}"
+        yield Entry(name, "here", found=found)
+        return
     try:
         specs: list[str] = getattr(load("device", name), "specs", lambda: [name])()
     except TempogradError as error:

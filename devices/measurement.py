@@ -26,10 +26,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, t
 
 from ..errors import UsageError
 from .meters import ENERGY, MEMORY
+from .quantiles import binomial_cdf, binomial_quantile, median_rank, t_quantile
 
 Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
 Path = Literal["gated", "ratio", "plain"]
@@ -224,8 +224,8 @@ class Statistics:
 
 def _tail_ms(ordered: NDArray[np.float64], quantile: float) -> float | None:
     """Return the sample that a quantile is below with 99 % confidence, by MLPerf's early stopping."""
-    beyond = int(binom.ppf(0.01, len(ordered), 1 - quantile))
-    beyond -= binom.cdf(beyond, len(ordered), 1 - quantile) > 0.01
+    beyond = binomial_quantile(0.01, len(ordered), 1 - quantile)
+    beyond -= binomial_cdf(beyond, len(ordered), 1 - quantile) > 0.01
     return float(ordered[-1 - beyond]) if beyond >= 1 else None
 
 
@@ -254,16 +254,12 @@ def order_interval(values: Sequence[float], coverage: float = 0.95) -> tuple[flo
     return min(ordered[0], float(np.exp(level - half))), max(ordered[-1], float(np.exp(level + half)))
 
 
-@lru_cache(maxsize=1024)
-def _rank(n: int, coverage: float) -> int:
-    """Return the largest rank whose order statistics cover the median often enough, 0 if there is none."""
-    miss = 2 * binom.cdf(np.arange(n // 2), n, 0.5)  # of the interval from rank r to n + 1 - r, at index r - 1
-    return int(np.count_nonzero(miss <= 1 - coverage))
+_rank = lru_cache(maxsize=1024)(median_rank)
 
 
 @lru_cache(maxsize=64)
 def _quantile_of_t(n: int, coverage: float) -> float:
-    return float(t.ppf((1 + coverage) / 2, n - 1))
+    return t_quantile(coverage, n - 1)
 
 
 def estimate(

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, Struct, ValidationError, convert, field
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .device import Loaded, PassResult
 from .measurement import Cause, Failure, Round
 from .timing import MIN_SAMPLES
 from .wire import from_text
 
 
-class Reply(BaseModel):
-    """Whatever a worker says: unknown fields and numbers that are none are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+class Reply(Struct, forbid_unknown_fields=True):
+    """What the measuring process sent, field by field; what does not fit is no message."""
 
 
-Ms = Annotated[float, Field(gt=0)]
-Sentinel = Annotated[list[Ms], Field(min_length=1, max_length=16)]
-Samples = Annotated[list[Ms], Field(min_length=MIN_SAMPLES)]
-Text = Annotated[str, Field(max_length=4096)]
+_HUGE = 1e300  # no number of ours comes near it; NaN and infinities do not pass
+_COUNT = 2**62
+
+Ms = Annotated[float, Meta(gt=0, lt=_HUGE)]
+_MsOrZero = Annotated[float, Meta(ge=0, lt=_HUGE)]
+_Count = Annotated[int, Meta(ge=0, le=_COUNT)]
+_Sentinel = Annotated[list[Ms], Meta(min_length=1, max_length=16)]
+_Samples = Annotated[list[Ms], Meta(min_length=MIN_SAMPLES)]
+_Text = Annotated[str, Meta(max_length=4096)]
+_Name = Annotated[str, Meta(max_length=64)]
 
 
 class FailureReply(Reply):
@@ -30,7 +36,7 @@ class FailureReply(Reply):
 
     cause: Cause
     phase: Literal["load", "warm_up", "run"]
-    detail: Text
+    detail: _Text
 
     def value(self) -> Failure:
         """Return it without control characters."""
@@ -40,29 +46,32 @@ class FailureReply(Reply):
 class LoadReply(Reply):
     """What loading and warming up a network told."""
 
-    load_ms: Annotated[float, Field(ge=0)] = 0.0
-    build_ms: Annotated[float, Field(ge=0)] = 0.0
-    first_run_ms: Annotated[float, Field(ge=0)] = 0.0
-    warm_up_runs: Annotated[int, Field(ge=0)] = 0
+    load_ms: _MsOrZero = 0.0
+    build_ms: _MsOrZero = 0.0
+    first_run_ms: _MsOrZero = 0.0
+    warm_up_runs: _Count = 0
     warm_up_capped: bool = False
-    typical_ms: Annotated[float, Field(ge=0)] = 0.0
-    providers: dict[str, int] = Field(default_factory=dict)
-    kernels: dict[str, int] = Field(default_factory=dict)
-    peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
-    memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    typical_ms: _MsOrZero = 0.0
+    providers: dict[str, int] = field(default_factory=dict[str, int])
+    kernels: dict[str, int] = field(default_factory=dict[str, int])
+    peak_memory_bytes: _Count = 0
+    memory_bytes: _Count | None = None
     failure: FailureReply | None = None
 
-    @model_validator(mode="after")
-    def _timed_or_failed(self) -> LoadReply:
+    def __post_init__(self) -> None:
         if self.failure is None and not (self.typical_ms > 0 and self.warm_up_runs > 0):
             raise ValueError("neither times nor a failure")
-        return self
+
+    def value(self, key: str) -> Loaded:
+        """Return what this network told."""
+        names = set(self.__struct_fields__) - {"failure", "typical_ms"}
+        return Loaded(key, **{name: getattr(self, name) for name in names})
 
 
 class OutputReply(Reply):
     """What a network computes."""
 
-    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=8)]
+    shape: Annotated[list[_Count], Meta(max_length=8)]
     data: str
 
     def value(self) -> NDArray[np.float32]:
@@ -75,23 +84,21 @@ class RoundReply(Reply):
 
     network: int
     started_s: Ms
-    sentinel_before_ms: Sentinel
-    sentinel_after_ms: Sentinel
-    wall_ms: Samples
-    cpu_ms: Samples
+    sentinel_before_ms: _Sentinel
+    sentinel_after_ms: _Sentinel
+    wall_ms: _Samples
+    cpu_ms: _Samples
     gpu_ms: list[Ms]
-    involuntary_switches: Annotated[int, Field(ge=0)]
-    run_queue_wait_ms: Annotated[float, Field(ge=0)]
-    events: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
-    block: Annotated[int, Field(ge=1)]
-    other_sentinels_ms: Annotated[dict[Annotated[str, Field(max_length=64)], Ms], Field(max_length=16)]
-    state: Annotated[dict[Annotated[str, Field(max_length=64)], float], Field(max_length=16)]
+    involuntary_switches: _Count
+    run_queue_wait_ms: _MsOrZero
+    events: Annotated[list[_Name], Meta(max_length=16)]
+    block: Annotated[int, Meta(ge=1, le=_COUNT)]
+    other_sentinels_ms: Annotated[dict[_Name, Ms], Meta(max_length=16)]
+    state: Annotated[dict[_Name, Annotated[float, Meta(gt=-_HUGE, lt=_HUGE)]], Meta(max_length=16)]
 
-    @model_validator(mode="after")
-    def _paired(self) -> RoundReply:
+    def __post_init__(self) -> None:
         if len(self.wall_ms) != len(self.cpu_ms) or len(self.gpu_ms) not in (0, len(self.wall_ms)):
             raise ValueError("as many CPU times, and GPU times, as wall times are needed")
-        return self
 
     def value(self, key: str) -> Round:
         """Return the round of this network."""
@@ -113,14 +120,18 @@ class RoundReply(Reply):
 
 
 class PassReply(Reply):
-    """The rounds of a pass, or the failure that ended it."""
+    """The rounds of a pass, still to be read one by one, or the failure that ended it."""
 
-    rounds: list[RoundReply] = Field(default_factory=list)
+    rounds: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     failure: FailureReply | None = None
     network: int | None = None
 
-
-def first_fault(error: ValidationError) -> str:
-    """Return the first thing that is wrong, as one line."""
-    detail = error.errors()[0]
-    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    def result(self, keys: Sequence[str]) -> PassResult:
+        """Return the rounds of these networks; a row that is no measurement is the failure of its network."""
+        rounds: list[Round] = []
+        for row, key in zip(self.rounds, keys, strict=True):
+            try:
+                rounds.append(convert(row, RoundReply).value(key))
+            except ValidationError as error:  # a time that is zero, negative or not finite
+                return PassResult((), {key: Failure("invalid_output", "run", detail=f"row refused: {error}")})
+        return PassResult(tuple(rounds))

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from msgspec import ValidationError, convert
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from ..errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from .device import Loaded, Model, PassResult
 from .isolation import CPU_SECONDS
 from .measurement import Failure
-from .replies import LoadReply, Ms, OutputReply, PassReply, Reply, first_fault
+from .replies import LoadReply, Ms, OutputReply, PassReply, Reply
 from .timing import MIN_SAMPLES, SENTINEL_RUNS
 from .wire import Note, to_text
 from .worker_process import WorkerEndedError, WorkerProcess
@@ -168,9 +168,9 @@ class WorkerSession:
             text = to_text(values)
             reply = self._ask({"verb": "outputs", "arguments": [self._numbers[key], text["shape"], text["data"]]})
             try:
-                found.append(OutputReply.model_validate(reply).value())
+                found.append(convert(reply, OutputReply).value())
             except ValidationError as error:
-                raise InputRefusedError(f"the measuring process sent no outputs: {first_fault(error)}") from error
+                raise InputRefusedError(f"the measuring process sent no outputs: {error}") from error
         return found
 
     def hold_inputs(self, held: bool) -> None:
@@ -199,10 +199,10 @@ class WorkerSession:
         self.close()
         self._process = WorkerProcess(self._settings.message(), start_s=self._settings.start_s)
         try:
-            greeting = _Greeting.model_validate(self._process.greeting)
+            greeting = convert(self._process.greeting, _Greeting)
         except ValidationError as error:
             self.close()
-            raise DeviceError(f"the measuring process did not introduce itself: {first_fault(error)}") from error
+            raise DeviceError(f"the measuring process did not introduce itself: {error}") from error
         self._isolation = greeting.isolation
         self._sentinel_ms = greeting.sentinel_ms
         self._typical_ms.clear()
@@ -218,17 +218,17 @@ class WorkerSession:
         limit_s = self._settings.load_s
         try:
             raw = self._living().ask(request, patience_s=lambda _: limit_s, total_s=2 * limit_s + 1)
-            reply = LoadReply.model_validate(raw)
+            reply = convert(raw, LoadReply)
         except WorkerEndedError as ended:
             self._start()
             return Loaded(model.key, failure=ended.failure)
         except ValidationError as error:
             self._start()
-            return Loaded(model.key, failure=Failure("crashed", "load", detail=f"reply refused: {first_fault(error)}"))
+            return Loaded(model.key, failure=Failure("crashed", "load", detail=f"reply refused: {error}"))
         if reply.failure:
             return Loaded(model.key, failure=reply.failure.value())
         self._typical_ms[model.key] = reply.typical_ms
-        return Loaded(model.key, **reply.model_dump(exclude={"failure", "typical_ms"}))
+        return reply.value(model.key)
 
     def _patience_s(self, key: str, burst_ms: float) -> float:
         run_ms = self._typical_ms[key]
@@ -237,26 +237,20 @@ class WorkerSession:
 
     def _read(self, raw: dict[str, Any], keys: Sequence[str]) -> PassResult:
         try:
-            reply = PassReply.model_validate(raw)
+            reply = convert(raw, PassReply)
         except ValidationError as error:
-            return self._refused(error, keys)
+            self.close()
+            raise DeviceError(f"the measuring process sent no rounds: {error}") from error
         if reply.failure:
             note = Note(-1 if reply.network is None else reply.network, "run", 0, 0)
             return self._failed(keys, note, reply.failure.value())
-        if [round_.network for round_ in reply.rounds] != [self._numbers[key] for key in keys]:
+        if [row.get("network") for row in reply.rounds] != [self._numbers[key] for key in keys]:
             self.close()
             raise DeviceError("the measuring process timed other networks than it was asked for")
-        return PassResult(tuple(row.value(key) for row, key in zip(reply.rounds, keys, strict=True)))
-
-    def _refused(self, error: ValidationError, keys: Sequence[str]) -> PassResult:
-        """Blame the network whose row is no measurement: a time that is zero, negative or not finite."""
-        self.close()
-        match error.errors()[0]["loc"]:
-            case ("rounds", int(index), *_) if index < len(keys):
-                failure = Failure("invalid_output", "run", detail=f"row refused: {first_fault(error)}")
-                return PassResult((), {keys[index]: failure})
-            case _:
-                raise DeviceError(f"the measuring process sent no rounds: {first_fault(error)}") from error
+        result = reply.result(keys)
+        if result.failures:
+            self.close()
+        return result
 
     def _failed(self, keys: Sequence[str], note: Note, failure: Failure) -> PassResult:
         self.close()

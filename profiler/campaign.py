@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from math import log
 
 from ..data.repeatability import ENOUGH, pair_up, representative, spread
-from ..data.store import Store
+from ..data.store import Receipt, Store
 from ..devices.device import Device
 from ..devices.measurement import GATE, MIN_COMMON_SHARE, Measurement
 from ..errors import UsageError
 from .drift import Drift
-from .engine import Engine, Job, Tally, clock_of
+from .engine import Job, Tally, clock_of
+from .farm import engine_of
 from .plan import Items, Plan, duplicates
 from .protocol import Calibration, SentinelHistory
 
@@ -132,12 +133,12 @@ def run(
     sink = _StoreSink(store, campaign, found, found + len(jobs), progress)
     history, calibration = recall(store, device)
     sink.calibration = calibration
-    engine = Engine(
+    engine = engine_of(
         device, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,
         batch_size=batch_size, stop=stop,
     )  # fmt: skip
     engine.run(jobs)
-    real = not device.environment().get("simulated", False)
+    real = not {"simulated", "farm"} & device.environment().keys()  # one device, timed by this machine's clock
     return _summary(sink, engine.tally, items, plan, duplicates=len(twice), found=found, real=real)
 
 
@@ -176,8 +177,8 @@ class _StoreSink:
         """Return how many jobs this run closed."""
         return sum(self.verdicts.values())
 
-    def keep(self, measurements: Sequence[Measurement]) -> None:
-        self.store.append(self.campaign, *measurements)
+    def keep(self, measurements: Sequence[Measurement], receipts: Sequence[Receipt] = ()) -> None:
+        self.store.append(self.campaign, *measurements, receipts=receipts)
         for m in measurements:
             self.verdicts[m.verdict] = self.verdicts.get(m.verdict, 0) + 1
             self.beside_time.update(list(m.beside_time))
@@ -220,7 +221,7 @@ def _summary(
         doubts=(),
         interrupted=found + sink.measured < sink.total,
     )
-    return replace(found_so_far, doubts=tuple(_doubts(found_so_far, plan, tally.rounds)))
+    return replace(found_so_far, doubts=(*tally.alarms, *_doubts(found_so_far, plan, tally.rounds)))
 
 
 def _doubts(summary: CampaignSummary, plan: Plan, rounds: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -80,6 +80,7 @@ class Tally:
         burst_ms, sentinel_ms: wall time inside recorded samples, of networks and of sentinels.
         rejected: reason -> rounds of closed networks left out of their level.
         readings: (seconds since the epoch, sentinel reading in ms) of every round.
+        alarms: what a person must know before trusting any of it.
     """
 
     rounds: int = 0
@@ -88,6 +89,7 @@ class Tally:
     sentinel_ms: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter[str])
     readings: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    alarms: list[str] = field(default_factory=list[str])
 
     def time(self, rounds: Iterable[Round]) -> None:
         """Add what rounds took."""
@@ -170,26 +172,32 @@ class Engine:
         self._clock = clock_of(device.fingerprint)
         self._rng = np.random.default_rng([seed, 3])
         self._queue: deque[Job] = deque()
+        self._more: Callable[[int], Iterable[Job]] = lambda n: ()
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._lost_passes = 0
         self._renew = False  # labels fell back on plain medians: calibrate again
 
-    def run(self, jobs: Iterable[Job]) -> None:
+    def run(self, jobs: Iterable[Job], more: Callable[[int], Iterable[Job]] | None = None) -> None:
         """Time all jobs.
+
+        Args:
+            jobs: in this order, but for those that wait or are tried again.
+            more: gives up to so many further ones whenever fewer than a batch are left; it must not wait.
 
         Raises:
             DeviceError: the device cannot be reached, or more than a fifth of the last 50 networks failed alike.
         """
         self._queue = deque(jobs)
+        self._more = more or self._more
         timed, idle = _cores(self._device)
         # with no core to spare, or on the very GPU that is timed, preparing would disturb the timing
         beside = self._clock != "gpu" and (not idle or bool(idle - timed))
         following: Future[_Batch] | None = None
         with ThreadPoolExecutor(1, "prepare", initializer=_keep_to, initargs=(idle - timed,)) as pool:
             try:
-                while (self._queue or following) and not self._stop.is_set():
+                while (following or self._refilled()) and not self._stop.is_set():
                     batch = (following or self._prepare_in(pool)).result()
-                    following = self._prepare_in(pool) if beside and self._queue else None
+                    following = self._prepare_in(pool) if beside and self._refilled() else None
                     try:
                         self._time(batch)
                     finally:
@@ -202,6 +210,12 @@ class Engine:
 
     def _prepare_in(self, pool: ThreadPoolExecutor) -> Future[_Batch]:
         return pool.submit(self._prepare, self._next_jobs())
+
+    def _refilled(self) -> bool:
+        """Ask for more where less than a batch is left; return whether there is anything to do."""
+        if len(self._queue) < self._batch_size:
+            self._queue.extend(self._more(self._batch_size - len(self._queue)))
+        return bool(self._queue)
 
     def _next_jobs(self) -> list[Job]:
         """Take the next batch off the queue: keys differ, and whoever failed before is alone."""

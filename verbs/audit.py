@@ -12,6 +12,7 @@ from .. import registry
 from ..data.store import Store
 from ..devices.device import Device
 from ..devices.fingerprint import Fingerprint
+from ..devices.places.farm import FarmDevice
 from ..errors import MismatchError, UsageError
 from ..profiler.audit import WORK, Audit, Check
 from ..profiler.plan import named
@@ -40,6 +41,11 @@ def audit(
         MismatchError: the rows come from another kind of device.
     """
     timing, place = named(plan), device_of(device)
+    if isinstance(place, FarmDevice):
+        raise UsageError(
+            f"--device {device}: a farm gives back times, not outputs to compare; copy {store} to the agent's machine "
+            "and audit it there with the agent's own --device"
+        )
     with Store(store) as opened:
         chosen = space_of(_space(opened, space))
         fingerprint = _stored(opened, chosen.spec, place)

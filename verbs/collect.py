@@ -17,7 +17,8 @@ from ..devices.device import Device
 from ..devices.measurement import GATE
 from ..errors import UsageError
 from ..profiler.campaign import CampaignSummary, run
-from ..profiler.plan import Items, Plan, choose, choose_by_design, distinct, duplicates, named
+from ..profiler.choose import choose, choose_by_design, distinct
+from ..profiler.plan import Items, Plan, duplicates, named
 from ..report.figures import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of

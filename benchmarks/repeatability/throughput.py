@@ -20,7 +20,8 @@ from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.places.local import LocalDevice
 from tempograd.profiler.campaign import run
-from tempograd.profiler.plan import QUICK, STANDARD, Items, choose
+from tempograd.profiler.choose import choose
+from tempograd.profiler.plan import QUICK, STANDARD, Items
 
 from .tools.openvino import NO_AMX
 

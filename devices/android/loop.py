@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from msgspec import ValidationError, convert
 
 from ...errors import DeviceError
 from .. import sentinels
 from ..measurement import Cause, Failure
-from ..replies import Ms, Reply, first_fault
+from ..replies import Ms, Reply
 from .build import Tools
 from .link import CommandError, Phone
 
@@ -234,9 +234,9 @@ class Loop:
         """
         reply = self.ask(["start_timing"], limit_s=60.0)[-1]
         try:
-            self._cool.learn(_Timing.model_validate(reply).baseline_ms)
+            self._cool.learn(convert(reply, _Timing).baseline_ms)
         except ValidationError as error:
-            raise DeviceError(f"the loop on the phone did not time its sentinel: {first_fault(error)}") from error
+            raise DeviceError(f"the loop on the phone did not time its sentinel: {error}") from error
 
     def check(self) -> None:
         """Refuse to be used any more once it is closed, or ended.
@@ -269,9 +269,9 @@ class Loop:
         try:
             words = [*self._settings.words(self.folder), f"cool_ms={self._cool.sentinel_ms}"]
             reply = self.ask(words, limit_s=2 * self._settings.load_s)[-1]
-            self.sentinel_ms = _Greeting.model_validate(reply).sentinel_ms
+            self.sentinel_ms = convert(reply, _Greeting).sentinel_ms
         except ValidationError as error:
-            raise DeviceError(f"the loop on the phone did not introduce itself: {first_fault(error)}") from error
+            raise DeviceError(f"the loop on the phone did not introduce itself: {error}") from error
 
     def _clear_away(self) -> None:
         """End what dead processes left on the phone."""
@@ -325,9 +325,9 @@ class _Ended(Reply):
     @classmethod
     def of(cls, line: dict[str, Any]) -> _Ended:
         try:
-            return cls.model_validate(line.get("ended"))
+            return convert(line.get("ended"), cls)
         except ValidationError as error:
-            raise DeviceError(f"the loop on the phone ended, and did not say how: {first_fault(error)}") from error
+            raise DeviceError(f"the loop on the phone ended, and did not say how: {error}") from error
 
     def value(self) -> Failure:
         """Return it as the failure of the network that ran."""

@@ -14,12 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from msgspec import ValidationError, convert
 
 from ...errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from ..device import Loaded, Model, PassResult
 from ..measurement import Failure
-from ..replies import FailureReply, LoadReply, PassReply, first_fault
+from ..replies import FailureReply, LoadReply, PassReply
 from .admit import admit
 from .link import Phone
 from .loop import TRIES, Cool, EndedError, GoneError, Loop, PhoneSettings, Program
@@ -207,39 +207,37 @@ class AndroidSession:
             raw = dict[str, Any](line["loaded"])
             if raw.pop("network") != self._numbers[key]:
                 raise DeviceError("the loop on the phone loaded other networks than it was asked for")
-            reply = LoadReply.model_validate(raw)
+            reply = convert(raw, LoadReply)
         except ValidationError as error:
-            return Loaded(key, failure=Failure("crashed", "load", detail=f"reply refused: {first_fault(error)}"))
+            return Loaded(key, failure=Failure("crashed", "load", detail=f"reply refused: {error}"))
         except (KeyError, TypeError, ValueError) as error:
             raise DeviceError(f"the loop on the phone wrote what is no reply: {error}") from error
         if reply.failure:
             return Loaded(key, failure=reply.failure.value())
         self._typical_ms[key] = reply.typical_ms
-        return Loaded(key, **reply.model_dump(exclude={"failure", "typical_ms"}))
+        return reply.value(key)
 
     def _read(self, lines: list[dict[str, Any]], keys: Sequence[str]) -> PassResult:
         last = lines.pop()
         if "failure" in last:
             self.close()
             try:
-                failure = FailureReply.model_validate(last["failure"]).value()
+                failure = convert(last["failure"], FailureReply).value()
                 return PassResult((), {key: failure for key in keys if self._numbers[key] == last["network"]})
             except (ValidationError, KeyError) as error:
                 raise DeviceError(f"the loop on the phone wrote what is no failure: {error}") from error
         try:
-            reply = PassReply.model_validate({"rounds": [line.get("round") for line in lines]})
+            reply = convert({"rounds": [line.get("round") for line in lines]}, PassReply)
         except ValidationError as error:
             self.close()
-            match error.errors()[0]["loc"]:
-                case ("rounds", int(index), *_) if index < len(keys):
-                    wrong = Failure("invalid_output", "run", detail=f"row refused: {first_fault(error)}")
-                    return PassResult((), {keys[index]: wrong})
-                case _:
-                    raise DeviceError(f"the loop on the phone sent no rounds: {first_fault(error)}") from error
-        if [round_.network for round_ in reply.rounds] != [self._numbers[key] for key in keys]:
+            raise DeviceError(f"the loop on the phone sent no rounds: {error}") from error
+        if [row.get("network") for row in reply.rounds] != [self._numbers[key] for key in keys]:
             self.close()
             raise DeviceError("the loop on the phone timed other networks than it was asked for")
-        return PassResult(tuple(row.value(key) for row, key in zip(reply.rounds, keys, strict=True)))
+        result = reply.result(keys)
+        if result.failures:
+            self.close()
+        return result
 
     def _patience_s(self, keys: Sequence[str], burst_ms: float) -> float:
         """Return what a pass may take at the most, rests and pauses included; its own watch stops a hanging network."""

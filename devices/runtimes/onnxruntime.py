@@ -326,8 +326,12 @@ class _Binder:
     def bound(self, inputs: Mapping[str, NDArray[Any]]) -> Any:
         """Return a binding of these inputs; what has no fixed shape is allocated by each run."""
         binding = self._session.io_binding()
+        kept: list[Any] = []
+        binding.kept = kept  # before 1.30 a binding knows its inputs by address only: they must live as long as it
         for name, values in inputs.items():
-            binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(values, *self._place))
+            value = self._ort.OrtValue.ortvalue_from_numpy(values, *self._place)
+            binding.bind_ortvalue_input(name, value)
+            kept += (values, value)
         for meta in self._session.get_outputs():
             dtype = _DTYPES.get(meta.type)
             if dtype is not None and all(isinstance(size, int) for size in meta.shape):

@@ -12,7 +12,8 @@ from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.measurement import Failure
 from tempograd.profiler.campaign import run
-from tempograd.profiler.plan import QUICK, Items, choose
+from tempograd.profiler.choose import choose
+from tempograd.profiler.plan import QUICK, Items
 
 SPACE = "nasbench201:cells=1,width=32,size=32"
 DEVICE = "simulated:seed=11,crash=0.2,hang=0.1"

@@ -9,7 +9,8 @@ from tempograd.devices.fingerprint import Fingerprint
 from tempograd.devices.measurement import Round
 from tempograd.errors import DeviceError
 from tempograd.profiler.campaign import run
-from tempograd.profiler.plan import Items, choose
+from tempograd.profiler.choose import choose
+from tempograd.profiler.plan import Items
 
 SPACE = "nasbench201:cells=1,width=4,size=8"
 STILL = "simulated:noise=0,sentinel_noise=0,process_noise=0,slow=1,elastic=false,preemptions=0"

@@ -23,8 +23,9 @@ from tempograd.devices.measurement import Failure
 from tempograd.devices.places.local import LocalDevice
 from tempograd.errors import DeviceError, StoreError, UsageError
 from tempograd.profiler.campaign import _doubts, run, schedule
+from tempograd.profiler.choose import choose
 from tempograd.profiler.drift import Drift
-from tempograd.profiler.plan import QUICK, STANDARD, choose, duplicates
+from tempograd.profiler.plan import QUICK, STANDARD, duplicates
 from tempograd.profiler.protocol import CALIBRATION_ROUNDS
 
 from .conftest import SPACE, STILL, ScriptedDevice, items, sample
@@ -408,7 +409,8 @@ COLLECT = """
     from tempograd import registry
     from tempograd.data.store import Store
     from tempograd.profiler.campaign import run
-    from tempograd.profiler.plan import QUICK, Items, choose
+    from tempograd.profiler.choose import choose
+    from tempograd.profiler.plan import QUICK, Items
     space, device = registry.create("space", sys.argv[2]), registry.create("device", sys.argv[3])
     with Store(sys.argv[1], write=True) as store:
         tell = lambda p: print(p.done, flush=True)

@@ -3,7 +3,8 @@ import pytest
 
 from tempograd import registry
 from tempograd.errors import UnknownNameError, UsageError
-from tempograd.profiler.plan import PLANS, Items, Plan, choose, duplicates, named
+from tempograd.profiler.choose import choose
+from tempograd.profiler.plan import PLANS, Items, Plan, duplicates, named
 
 
 @pytest.mark.parametrize("spec", ["nasbench201", "darts"])

@@ -6,8 +6,9 @@ from tempograd.data.store import Store
 from tempograd.devices.device import Model
 from tempograd.devices.measurement import Failure
 from tempograd.profiler.campaign import run
+from tempograd.profiler.choose import choose
 from tempograd.profiler.engine import clock_of
-from tempograd.profiler.plan import QUICK, Items, choose
+from tempograd.profiler.plan import QUICK, Items
 from tempograd.profiler.verify import measure
 
 from .conftest import ScriptedDevice, items

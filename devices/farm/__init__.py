@@ -1,0 +1,1 @@
+"""Many devices, one campaign: messages, the queue between a campaign and its agents, and its implementations."""

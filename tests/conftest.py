@@ -1,0 +1,48 @@
+"""Real servers of NATS for the tests that need one; they skip, with the reason, where there is none."""
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tempograd.devices.farm import server
+
+
+def _programs() -> dict[str, Path]:
+    """Every server that is here, by version: on the path, beside this interpreter, in TEMPOGRAD_NATS_SERVERS."""
+    named = os.environ.get("TEMPOGRAD_NATS_SERVERS", "").split(os.pathsep)
+    beside = str(Path(sys.executable).parent)
+    found = [
+        shutil.which("nats-server"),
+        shutil.which("nats-server", path=beside),
+        *map(shutil.which, filter(None, named)),
+    ]
+    programs = {Path(path).resolve() for path in found if path}
+    return {".".join(map(str, server.server_version(path))): path for path in programs}
+
+
+PROGRAMS = _programs()
+NEWEST = max(PROGRAMS, key=server.parse_version, default=None)
+NONE = pytest.param("none", marks=pytest.mark.skip(reason=f"no nats-server is here: {server.INSTALL}"))
+
+
+@pytest.fixture(scope="session", params=sorted(PROGRAMS) or [NONE])
+def nats_program(request) -> Path:
+    """Each server's program that is here, in turn."""
+    return PROGRAMS[request.param]
+
+
+@pytest.fixture(scope="session", params=[NEWEST] if NEWEST else [NONE])
+def newest_nats_program(request) -> Path:
+    """The newest server's program that is here."""
+    return PROGRAMS[request.param]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
