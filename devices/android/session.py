@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from msgspec import ValidationError, convert
+from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from ..device import Loaded, Model, PassResult
