@@ -92,6 +92,11 @@ class _Client(Client):
             raise nats.errors.Error("the server does not offer TLS")
         return super()._connect_command()
 
+    def let_go(self) -> None:
+        """Close the connection, which the library leaves open where it never got in."""
+        if self._transport is not None:
+            self._transport.close()
+
     async def _process_pong(self) -> None:
         """Take an answer to a flush that was given up, too: the library's own would end the reading for good."""
         if self._pongs and self._pongs[0].done():
@@ -324,9 +329,10 @@ def _reply(message: Msg) -> Reply:
     return Reply(message.subject, message.data, message.headers or {}, message.reply, now_s())
 
 
-async def _end(client: Client) -> None:
+async def _end(client: _Client) -> None:
     with suppress(nats.errors.Error, OSError, RuntimeError):
         await client.close()
+    client.let_go()
 
 
 def _options(url: str, access: Access) -> dict[str, Any]:

@@ -251,11 +251,11 @@ def test_labels_can_be_derived_from_whatever_is_let_in(job: Make, result: Make) 
 # -- fuzzing ---------------------------------------------------------------------------------------------------------
 
 
-def test_twenty_thousand_mutations(messages: list[Any]) -> None:
+def test_twelve_thousand_mutations(messages: list[Any]) -> None:
     """Each is refused as documented, or says something that is allowed and comes back as it was."""
     rng = random.Random(20_261)
     refused = 0
-    for n in range(20_000):
+    for n in range(12_000):
         message = messages[n % len(messages)]
         data = _mutate(rng, encode(message), messages)
         try:
@@ -264,7 +264,7 @@ def test_twenty_thousand_mutations(messages: list[Any]) -> None:
             refused += 1
         else:
             assert decode(encode(found), type(message)) == found
-    assert refused > 15_000
+    assert refused > 9_000
 
 
 @pytest.mark.parametrize("place", ["embedded", "server"])
