@@ -7,11 +7,9 @@ burst. Without the queue it finishes what it holds, keeps the results, and waits
 from __future__ import annotations
 
 import json
-import os
 import platform
 import random
 import shutil
-import sys
 import threading
 import time
 from collections import deque
@@ -37,9 +35,9 @@ from .supply import Measure, Order
 from .turnstile import QuietDevice, Turnstile
 
 ANNOUNCE_S = 15.0
-COMMANDS_S = 2.0
+COMMANDS_S = 5.0
 UPLOAD_S = 5.0  # a result waits no longer for others to be sent with
-EMPTY_S = 2.0  # between questions to an empty queue while something is timed
+EMPTY_S = 5.0  # between questions to an empty queue while something is timed
 LONG_POLL_MS = 500.0
 GATHER_MS = 200.0
 BACK_OFF_S = (1.0, 60.0)
@@ -114,7 +112,6 @@ class Agent:
             NewerSchemaError: jobs are of a version that this agent does not know.
             StoreError: the spool cannot be written.
         """
-        _keep_off(self._device.environment())
         self._take_up()
         measuring = threading.Thread(target=self._serve, name="measuring")
         measuring.start()
@@ -557,10 +554,3 @@ def _environment(name: str, device: Device) -> Environment:
     facts = {"tempograd": __version__, "python": platform.python_version(), "system": platform.platform()}
     fingerprint = json.loads(device.fingerprint.to_json())
     return Environment(name, fingerprint, json.loads(json.dumps(facts | {"conditions": device.environment()})))
-
-
-def _keep_off(environment: Mapping[str, Any]) -> None:
-    """Keep this process on the cores that are not timed, if there are any."""
-    cores = set(environment.get("idle_cores") or ()) - set(environment.get("timed_cores") or ())
-    if cores and sys.platform == "linux":
-        os.sched_setaffinity(0, cores)
