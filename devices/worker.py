@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import InputRefusedError, TempogradError
 from ..registry import create
-from . import foreign, isolation, nvml, sentinels, timing
+from . import foreign, host, isolation, nvml, sentinels, timing
 from .meters import ENERGY, EnergyMeter, MemoryMeter
 from .runtime import FallbackError, Program, Runtime
 from .wire import Board, from_text, pack, to_text, unpack
@@ -51,7 +51,7 @@ class Worker:
         self._blocks = {sentinel: _block(self._sentinel, self._sentinel_warm_up)}
         for kind, program in self._others.items():
             self._blocks[kind] = _block(program, timing.warm_up(program.run, _nothing))
-        self._kind, self._rounds = sentinel, 0
+        self._kind, self._rounds, self._emulated = sentinel, 0, host.emulated()
         self._on_gpu = self._sentinel.gpu_time is not None  # whose memory and energy are not this process's
         self._watch = nvml.watch() if self._on_gpu else None
         self._energy = None if self._on_gpu else EnergyMeter()
@@ -158,12 +158,12 @@ class Worker:
         burst_mj = self._energy.since_mj(before_uj) if self._energy else None
         switches, wait_ms, _ = counters.read().since(inner)
         state = counters.state()
-        events: list[str] = []
+        events = ["emulated"] if self._emulated else []
         if burst.gpu_ms:
             state["enqueue_ms"] = median(burst.enqueue_ms)
         if self._watch is not None:
             state |= self._watch.state()
-            events = self._watch.events()
+            events += self._watch.events()
             if "gpu_sm_mhz" in state:
                 state["gpu_kilocycles"] = median(burst.gpu_ms) * state["gpu_sm_mhz"]
         after = self._sentinel_ms(self._kind, self._sentinel)

@@ -31,6 +31,13 @@ def write(path, text):
     path.write_text(text)
 
 
+def test_what_qemu_runs_says_so(machine):
+    assert not host.emulated(machine)
+    assert "emulated" not in host.hardware(machine)
+    write(machine / "proc/self/comm", "qemu-aarch64-st\n")
+    assert host.hardware(machine)["emulated"] is True
+
+
 def test_hardware_is_read_from_the_kernel(machine):
     found = host.hardware(machine)
     assert found["cpu"] == "Fast CPU"
