@@ -1,4 +1,4 @@
-"""Real servers of NATS for the tests that need one; they skip, with the reason, where there is none."""
+"""Which tests run side by side, and real servers of NATS; tests that need one skip, with the reason, where none is."""
 
 import os
 import shutil
@@ -9,6 +9,15 @@ from pathlib import Path
 import pytest
 
 from tempograd.devices.farm import server
+
+WAITING = ("devices/agent", "devices/farm", "profiler/test_farm.py", "verbs/test_agent.py", "verbs/test_farm.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let ``-n 2 --dist loadgroup`` run what mostly waits for servers beside all the rest, which takes a core."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        item.add_marker(pytest.mark.xdist_group("waiting" if place.startswith(WAITING) else "working"))
 
 
 def _programs() -> dict[str, Path]:
