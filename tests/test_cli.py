@@ -226,7 +226,7 @@ BAD = {
     "unknown space": (2, "Did you mean", ["collect", "--space", "nasbench", "--store", "a.db"]),
     "unknown device": (
         2,
-        "allowed: farm, local, simulated",
+        "allowed: android, farm, local, simulated",
         ["collect", "--space", SPACE, "--device", "x", "--store", "a.db"],
     ),
     "unknown plan": (

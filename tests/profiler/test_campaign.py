@@ -351,7 +351,7 @@ def test_a_network_that_cannot_be_built_ends_the_campaign_and_leaves_nothing(sto
 
 
 def test_a_store_that_fails_ends_the_campaign(store, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise StoreError("disk full")
 
     device = ScriptedDevice()

@@ -87,9 +87,9 @@ def test_an_infeasible_target_is_refused_before_any_query():
     assert not told
 
 
-def test_methods_that_train_are_refused_and_the_others_named():
+def test_methods_that_train_are_refused_with_where_the_others_stand():
     for method in ("la_darts", "ofa"):
-        with pytest.raises(UsageError, match="surrogate_search"):
+        with pytest.raises(UsageError, match="asks for accuracies only, see tempograd methods"):
             search(method)
 
 
