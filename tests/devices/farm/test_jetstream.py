@@ -113,7 +113,11 @@ def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result:
             mortal.wipe()
         time.sleep(0.5)
         mortal.start()
-        campaign.join(60)
+        campaign.join(20)
+        if campaign.is_alive():  # 2.9.10, started again, sometimes accepts connections and says nothing to them
+            mortal.kill()
+            mortal.start()
+            campaign.join(60)
         for thread in threads:
             thread.stop.set()
         for thread in threads:
