@@ -128,7 +128,8 @@ def test_the_clock_of_the_label_sees_the_work(opened, networks):
             assert 0 < round_.value_ms("gpu") <= 1.1 * float(np.median(round_.wall_ms))
             assert round_.state["enqueue_ms"] > 0
         else:
-            assert round_.value_ms("cpu") > 0.5 * round_.value_ms("wall")
+            # others that want the core lengthen most samples' wall time; the fastest says what it takes
+            assert round_.value_ms("cpu") > 0.5 * min(round_.wall_ms)
             assert round_.gpu_ms == ()
 
 
