@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 
 import filelock
 
+from ..devices.database import transaction, write_ahead
 from ..devices.fingerprint import Fingerprint
 from ..devices.measurement import Measurement
 from ..errors import InputRefusedError, StoreError, UsageError
@@ -378,8 +379,7 @@ class Store:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
         empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
         if self.write and empty and application == 0:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            write_ahead(connection)
             connection.executescript(
                 f"BEGIN IMMEDIATE;{_TABLES}"
                 f"PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {SCHEMA};COMMIT;"
@@ -393,22 +393,14 @@ class Store:
                 "upgrade with: pip install --upgrade tempograd"
             )
         if self.write:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            write_ahead(connection)
 
     @contextmanager
     def _transaction(self) -> Generator[Callable[..., object]]:
         if not self.write:
             raise StoreError(f"{self.path} was opened to read; open it with write=True")
-        with self._named():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._run
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._named(), transaction(self._connection):
+            yield self._run
 
     def _run(self, query: str, *values: object) -> None:
         self._connection.execute(query, values)

@@ -13,6 +13,7 @@ from typing import Any, Self
 import filelock
 
 from ...errors import InputRefusedError, StoreError
+from ..database import is_ours, transaction, write_ahead
 from ..farm.messages import Job, Result, decode, encode
 from ..farm.queue import Lease
 from ..host import text_of
@@ -151,18 +152,10 @@ class Spool:
     # -- the file ------------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        run = self._connection.execute
-        run("PRAGMA trusted_schema = OFF")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA trusted_schema = OFF")
+        write_ahead(self._connection)
         with self._transaction():
-            found = (run("PRAGMA application_id").fetchone()[0], run("PRAGMA user_version").fetchone()[0])
-            if found == (0, 0) and not run("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                for statement in _TABLES.split(";\n"):
-                    run(statement)
-                run(f"PRAGMA application_id = {APPLICATION_ID}")
-                run(f"PRAGMA user_version = {SCHEMA}")
-            elif found != (APPLICATION_ID, SCHEMA):
+            if not is_ours(self._connection, _TABLES, application_id=APPLICATION_ID, schema=SCHEMA):
                 raise InputRefusedError(
                     f"{self.folder / 'spool.db'} is no spool of this version of tempograd; name another folder, or "
                     "delete it: then what it had not delivered is timed again"
@@ -170,15 +163,8 @@ class Spool:
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        with self._turn, self._named():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._turn, self._named(), transaction(self._connection):
+            yield self._connection
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with self._turn, self._named():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from ...errors import InputRefusedError, StoreError
+from ..database import is_ours, transaction, write_ahead
 from ..host import text_of
 from .messages import AgentState, Blob, Environment, Job, NewerSchemaError, Result, decode, digest, encode
 from .queue import Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, environment_of, now_s
@@ -283,16 +284,9 @@ class EmbeddedQueue:
         run = self._connection.execute
         run("PRAGMA busy_timeout = 10000")
         run("PRAGMA trusted_schema = OFF")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
+        write_ahead(self._connection)
         with self._transaction():
-            found = (run("PRAGMA application_id").fetchone()[0], run("PRAGMA user_version").fetchone()[0])
-            if found == (0, 0) and not run("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                for statement in _TABLES.split(";\n"):
-                    run(statement)
-                run(f"PRAGMA application_id = {APPLICATION_ID}")
-                run(f"PRAGMA user_version = {SCHEMA}")
-            elif found != (APPLICATION_ID, SCHEMA):
+            if not is_ours(self._connection, _TABLES, application_id=APPLICATION_ID, schema=SCHEMA):
                 raise InputRefusedError(
                     f"{self.path} is no queue of this version of tempograd (schema {SCHEMA}); name another file, or "
                     "delete it: the store has all that matters"
@@ -311,15 +305,8 @@ class EmbeddedQueue:
 
     @contextmanager
     def _transaction(self) -> Generator[Callable[..., sqlite3.Cursor]]:
-        with self._lock, self._named():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._run
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._lock, self._named(), transaction(self._connection):
+            yield self._run
 
     def _run(self, query: str, *values: object) -> sqlite3.Cursor:
         return self._connection.execute(query, values)
