@@ -38,7 +38,7 @@ Cause = Literal["crashed", "timeout", "oom", "refused", "invalid_output", "fallb
 GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
 MIN_GATED = 3  # gated rounds that make a label without any correction
 MIN_COMMON_SHARE = 0.5  # below this, the sentinel does not explain the drift and must not correct it
-BETA_SPREAD = 0.1  # standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
+BETA_SPREAD = 0.1  # least standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
 BRACKET_TOLERANCE = 0.08  # |ln(before / after)| that a round may show whatever the sentinel's own noise
 
 
@@ -134,6 +134,7 @@ class Reference:
         noise: standard deviation of ln(before/after) of the sentinel.
         common_share: R2 of ln(network) on ln(sentinel) in calibration; what the sentinel explains.
         calibration: id of the calibration in force.
+        beta_spread: standard deviation of elasticities from network to network.
     """
 
     sentinel_ms: float
@@ -142,6 +143,7 @@ class Reference:
     noise: float = 0.0
     common_share: float = 1.0
     calibration: str = ""
+    beta_spread: float = BETA_SPREAD
 
     @classmethod
     def of(
@@ -152,11 +154,13 @@ class Reference:
         noise: float = 0.0,
         common_share: float = 1.0,
         calibration: str = "",
+        beta_spread: float = BETA_SPREAD,
     ) -> Reference:
         """Take the reference state from sentinel readings: the gate is 1.10 x their 5 % quantile."""
         readings = np.asarray(readings_ms, float)
         gate = GATE * float(np.quantile(readings, 0.05))
-        return cls(float(np.median(readings[readings <= gate])), gate, beta, noise, common_share, calibration)
+        fast_ms = float(np.median(readings[readings <= gate]))
+        return cls(fast_ms, gate, beta, noise, common_share, calibration, beta_spread)
 
 
 @dataclass(frozen=True)
@@ -296,7 +300,7 @@ def estimate(
         low, high = min(low, corrected[0]), max(high, corrected[1])
     spread = repeatability
     if path == "ratio":  # how far this network follows the sentinel is known only as well as elasticities agree
-        spread = hypot(spread, BETA_SPREAD * float(np.median([abs(_drift(r, reference)) for r in valid])))
+        spread = hypot(spread, reference.beta_spread * float(np.median([abs(_drift(r, reference)) for r in valid])))
     extra = 1.96 * spread * level
     low, high = max(0.0, level - hypot(level - low, extra)), level + hypot(high - level, extra)
     return Estimate(level, low, high, path, len(valid), len(gated))

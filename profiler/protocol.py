@@ -36,6 +36,7 @@ class Calibration:
         at_s: when, by the device's clock of rounds.
         common_share: R2 of ln(network) on ln(sentinel) within networks; below 0.5 the sentinel corrects nothing.
         beta: elasticity of a network's time on the sentinel's, shrunk to 1.
+        beta_spread: its standard deviation from network to network.
         noise: standard deviation of ln(before / after) of the sentinel, by its median.
         round_sd: of ln of a round's value within a network, as it came.
         residual_sd: the same after the sentinel's drift is divided out.
@@ -54,6 +55,7 @@ class Calibration:
     networks: int
     rounds: int
     other_shares: dict[str, float] = field(default_factory=dict[str, float])
+    beta_spread: float = BETA_SPREAD
 
     def attainable(self, rounds: int, coverage: float = 0.95) -> float:
         """Return the half width of the interval (a share of the latency) to expect of this many rounds."""
@@ -79,8 +81,11 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     at_s = max((r.started_s for series in rounds.values() for r in series), default=0.0)
     if not used:
         return Calibration(id, at_s, 0.0, 1.0, noise, 0.0, 0.0, 0, 0)
-    s = _centred([[r.sentinel_ms for r in series] for series in used.values()])
-    v = _centred([[r.value_ms(clock) for r in series] for series in used.values()])
+    by_network = [
+        (_centred([[r.sentinel_ms for r in series]]), _centred([[r.value_ms(clock) for r in series]]))
+        for series in used.values()
+    ]
+    s, v = (np.concatenate(parts) for parts in zip(*by_network, strict=True))
     free = max(len(s) - len(used), 1)  # degrees of freedom: one level a network is taken out
     ss, sv, vv = float(s @ s), float(s @ v), float(v @ v)
     slope = sv / ss if ss > 0 else 1.0
@@ -91,7 +96,26 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     weight = BETA_SPREAD**2 / (BETA_SPREAD**2 + residual / ss) if ss > 0 else 0.0
     beta = 1 + weight * (slope - 1)
     after = float(np.sqrt(np.sum((v - beta * s) ** 2) / free))
-    return Calibration(id, at_s, share, beta, noise, float(np.sqrt(vv / free)), after, len(used), len(s), others)
+    return Calibration(id, at_s, share, beta, noise, float(np.sqrt(vv / free)), after, len(used), len(s), others,
+                       max(BETA_SPREAD, _elasticity_spread(by_network)))  # fmt: skip
+
+
+def _elasticity_spread(by_network: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
+    """Return how far elasticities differ from network to network, beyond what their errors explain, at most by 1.
+
+    The estimate of moments of DerSimonian and Laird, *Controlled Clinical Trials* 7, 1986; 0 for a single network.
+    """
+    told = [(float(s @ s), float(s @ v), float(v @ v), len(s)) for s, v in by_network if float(s @ s) > 0]
+    free = sum(n - 2 for *_, n in told)
+    if len(told) < 2 or free < 1:
+        return 0.0
+    weight = np.array([ss for ss, *_ in told])
+    slope = np.array([sv / ss for ss, sv, *_ in told])
+    error = sum(max(vv - sv * sv / ss, 0.0) for ss, sv, vv, _ in told) / free
+    q = float(weight @ (slope - weight @ slope / weight.sum()) ** 2)
+    return min(
+        1.0, float(np.sqrt(max(0.0, q - (len(told) - 1) * error) / (weight.sum() - weight @ weight / weight.sum())))
+    )
 
 
 def _common_share(s: NDArray[np.float64], v: NDArray[np.float64]) -> float:
@@ -151,6 +175,7 @@ class SentinelHistory:
             noise=calibration.noise,
             common_share=calibration.common_share,
             calibration=calibration.id,
+            beta_spread=calibration.beta_spread,
         )
 
 

@@ -569,6 +569,7 @@ def _check_measurement(m: Measurement) -> None:
         _within("reference.gate_ms", m.reference.gate_ms, _SHORTEST_MS, _LONGEST_MS)
         _within("reference.beta", m.reference.beta, -10, 10)
         _within("reference.noise", m.reference.noise, 0, 100)
+        _within("reference.beta_spread", m.reference.beta_spread, 0, 1)
 
 
 def _check_round(r: Round, m: Measurement) -> None:

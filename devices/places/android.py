@@ -31,7 +31,7 @@ class AndroidDevice:
         threads: of the engine, at most as many as cores.
         batch: inputs per inference.
         optimisation: ``none``, ``basic``, ``extended`` or ``all``.
-        sentinel: ``convolution``, ``depthwise`` or ``overhead``: the kind of sentinel in every round.
+        sentinel: the kind in every round: ``mixed``, ``convolution``, ``depthwise`` or ``overhead``.
         duty_s, rest_s: work at a stretch, and rest after it.
         cool_within: a stretch begins when the sentinel is within this share of its cool time and Android calls itself
             cool; else the phone pauses, longer each time.
@@ -54,7 +54,7 @@ class AndroidDevice:
         threads: int = 1,
         batch: int = 1,
         optimisation: str = "all",
-        sentinel: str = "convolution",
+        sentinel: str = "mixed",
         duty_s: float = 1.5,
         rest_s: float = 0.5,
         cool_within: float = 0.03,

@@ -26,7 +26,8 @@ class LocalDevice:
         batch: inputs per inference.
         cores: logical CPUs to time on, as many as threads, or text such as ``2-3`` or ``2+5``. By default the last
             ones allowed, one a physical core; CPU 0, which serves interrupts, only if there is no other.
-        sentinel: ``convolution``, ``depthwise`` or ``overhead``: the kind of sentinel in every round.
+        sentinel: the kind in every round: ``mixed``, ``convolution``, ``depthwise`` or ``overhead``. By default
+            ``mixed``, on a GPU ``convolution``.
         memory_gib: address space of the measuring process, where the runtime lets it be limited.
         load_timeout_s: time that loading one network may take, then warming it up; by default what the runtime asks.
         options: the runtime's own, such as ``precision``, ``optimisation`` and ``provider`` of ONNX Runtime.
@@ -42,7 +43,7 @@ class LocalDevice:
         threads: int = 1,
         batch: int = 1,
         cores: Sequence[int] | str | int | None = None,
-        sentinel: str = "convolution",
+        sentinel: str | None = None,
         memory_gib: float = 8.0,
         load_timeout_s: float | None = None,
         **options: Any,
@@ -51,7 +52,7 @@ class LocalDevice:
             raise UsageError(
                 f"batch={batch}, memory_gib={memory_gib}, load_timeout_s={load_timeout_s}; all must be positive"
             )
-        if sentinel not in KINDS:
+        if sentinel not in {None, *KINDS}:
             raise UsageError(f"sentinel={sentinel!r}; allowed: {', '.join(KINDS)}")
         allowed_options = signature(load("runtime", runtime)).parameters
         for name in options.keys() - allowed_options.keys():
@@ -61,6 +62,7 @@ class LocalDevice:
             )
         options["threads"] = threads
         self._runtime: Runtime = create("runtime", runtime, **options)
+        self._on_gpu = self._runtime.options["provider"] in GPU_PROVIDERS
         needs = self._runtime.needs
         groups, allowed = host.core_groups(), host.allowed_cores()
         timed = choose_cores(threads, groups, allowed) if cores is None else _asked_cores(cores, threads, allowed)
@@ -70,14 +72,13 @@ class LocalDevice:
             options=options,
             threads=threads,
             batch=batch,
-            sentinel=sentinel,
+            sentinel=sentinel or ("convolution" if self._on_gpu else "mixed"),
             timed_cores=tuple(timed),
             idle_cores=tuple(idle_cores(timed, groups, allowed)),
             memory_bytes=int(memory_gib * 2**30) if needs.memory_limited else None,
             start_s=needs.start_s,
             load_s=load_timeout_s or needs.load_s,
         )
-        self._on_gpu = self._runtime.options["provider"] in GPU_PROVIDERS
         self._isolation: dict[str, Any] | None = None
 
     @cached_property

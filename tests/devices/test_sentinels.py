@@ -19,6 +19,8 @@ FILES = {
     "convolution-small": "7ae80da2834b0be4",
     "depthwise": "c37a5308a9acc3e6",
     "depthwise-small": "1096c4b1b00362b9",
+    "mixed": "e899e8f9287d6e02",
+    "mixed-small": "280529897ab7d8cc",
     "overhead": "b57a9e9ef233a05b",
 }
 
@@ -52,13 +54,14 @@ def test_a_sentinel_is_a_valid_network_with_sane_outputs(kind, precision, small)
 
 def test_kinds_are_bound_by_different_things():
     counts = {kind: len(ModelProto.FromString(read(kind)).graph.node) for kind in sentinels.KINDS}
+    assert counts["overhead"] > 2 * counts["mixed"] > 0
     assert counts["overhead"] > 10 * max(counts["convolution"], counts["depthwise"])
     sizes = {kind: np.prod(_shape(kind)) for kind in sentinels.KINDS}
     assert sizes["depthwise"] > 3 * sizes["convolution"] > 400 * sizes["overhead"]
 
 
 def test_an_unknown_kind_is_named():
-    with pytest.raises(UnknownNameError, match="'conv'; allowed: convolution"):
+    with pytest.raises(UnknownNameError, match="'conv'; allowed: convolution, depthwise, mixed"):
         sentinels.read("conv")
 
 

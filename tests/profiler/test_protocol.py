@@ -125,6 +125,25 @@ def test_beta_from_few_rounds_stays_near_one():
     assert many.beta == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (0.4, 1.5)])
+def test_calibration_learns_how_far_networks_differ_in_following_the_sentinel(low, high):
+    rng = np.random.default_rng(8)
+    betas = np.linspace(low, high, 12)
+    found = calibrate({str(i): series(rng, 12, beta=beta) for i, beta in enumerate(betas)}, "cpu")
+    assert found.beta_spread == pytest.approx(max(0.1, float(betas.std(ddof=1))), abs=0.05)
+    assert SentinelHistory(series(rng, 300)).reference(found).beta_spread == found.beta_spread
+
+
+def test_what_is_corrected_for_a_drift_is_as_uncertain_as_networks_differ():
+    rng = np.random.default_rng(9)
+    slow = series(rng, 8, share_slow=1.0)
+    alike, unlike = (estimate(slow, Reference(1.0, 1.1, beta_spread=spread), "cpu") for spread in (0.1, 0.4))
+    assert (alike.path, alike.latency_ms) == (unlike.path, unlike.latency_ms)
+    drift = np.log(1.5)
+    assert unlike.high_ms - unlike.latency_ms == pytest.approx(1.96 * 0.4 * drift * unlike.latency_ms, rel=0.15)
+    assert alike.half_width < unlike.half_width / 2
+
+
 def test_calibration_without_usable_rounds_corrects_nothing():
     for rounds in ({}, {"a": [a_round(1.0)] * 2}, {"a": [a_round(1.0)] * 5}):
         found = calibrate(rounds, "cpu")

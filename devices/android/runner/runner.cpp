@@ -205,7 +205,7 @@ class Worker {
     move_to(idle_);
     alarm_in(number("start_ms"));
     engine_ = std::make_unique<Engine>(library_, threads_, std::stoi(settings_.at("optimisation")));
-    for (std::string kind : {"convolution", "depthwise", "overhead"}) {
+    for (std::string kind : {"mixed", "convolution", "depthwise", "overhead"}) {
       Held& held = sentinels_[kind];
       held.network = std::make_unique<Network>(*engine_, text_of(settings_.at(kind)), folder_);
       held.warm = warm_up([&] { held.network->run(); }, [] {});

@@ -366,7 +366,7 @@ def test_the_runner_is_sent_once_and_again_when_it_is_damaged(hung):
         ("threads=0", "threads=0"),
         ("batch=0", "batch=0"),
         ("optimisation=some", "extended"),
-        ("sentinel=conv", "convolution"),
+        ("sentinel=conv", "mixed"),
         ("max_pause_s=-1", "max_pause_s=-1"),
     ],
 )

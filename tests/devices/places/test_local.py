@@ -56,7 +56,7 @@ def test_what_is_not_timed_keeps_off_the_siblings_too(timed, groups, allowed, id
         ({"cores": "first"}, "2-3"),
         ({"batch": 0}, "batch=0"),
         ({"memory_gib": 0}, "memory_gib=0"),
-        ({"sentinel": "conv"}, "allowed: convolution"),
+        ({"sentinel": "conv"}, "allowed: mixed, convolution"),
         ({"precision": "fp64"}, "fp32"),
     ],
 )
