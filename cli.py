@@ -22,6 +22,7 @@ import typer
 from .errors import DeviceError, TempogradError
 
 if TYPE_CHECKING:
+    from .devices.farm.subjects import Command
     from .verbs.outcome import Outcome
 
 app = typer.Typer(
@@ -452,6 +453,30 @@ def farm_status(
         return
     with suppress(KeyboardInterrupt):
         _watch(verb.watch(folder), as_json)
+
+
+def _farm_tell(word: Command, what: str) -> None:
+    """Add the command that tells agents one word."""
+
+    @farm.command(
+        word, help=f"{what} Ends with 4 if an agent is not there, or does not do it.",
+        epilog=f"Examples: tempograd farm {word} pi5-07 --farm farm; every agent: tempograd farm {word} all",
+    )  # fmt: skip
+    def tell(
+        name: Annotated[str, typer.Argument(help="Name of the agent, or all.")],
+        folder: FarmOption = Path("farm"),
+        as_json: Json = False,
+    ) -> None:
+        from .verbs import farm as verb
+
+        result = verb.tell(folder, name, word)
+        _show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+
+
+_farm_tell("pause", "Let an agent finish the networks that it has, and take no more.")
+_farm_tell("resume", "Let an agent that was paused take networks again.")
+_farm_tell("drain", "Let an agent finish its pass, deliver its results, give its other networks back, and end.")
+_farm_tell("release", "Let an agent whose device failed too often try again.")
 
 
 @farm.command("doctor", epilog="Example: tempograd farm doctor farm. Exit code 3 if something is a problem.")

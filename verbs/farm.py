@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +15,16 @@ from ..devices.farm import server
 from ..devices.farm.connection import PORT, is_loopback
 from ..devices.farm.doctor import examine
 from ..devices.farm.folder import Farm
+from ..devices.farm.messages import State
 from ..devices.farm.overview import Overlook, Overview
-from ..devices.farm.queue import QueueAwayError, Seen
+from ..devices.farm.queue import QueueAwayError, Seen, open_queue
+from ..devices.farm.subjects import EVERY_AGENT, Command
 from ..devices.packages import NotInstalledError, UnusableError
+from ..errors import UnknownNameError
 from .outcome import UNRELIABLE, Outcome, table
 
 UNREACHABLE = 4
+ANSWER_S = 30.0  # for an agent to do what it is told: a pass under way is finished first
 OFFLINE_S = 60.0  # without a word from an agent, which speaks every 15 s
 
 
@@ -139,6 +143,53 @@ def status(folder: Path) -> Outcome:
         return next(watching)
     finally:
         watching.close()
+
+
+def tell(folder: Path, name: str, word: Command, *, wait_s: float = ANSWER_S) -> Outcome:
+    """Tell an agent, or ``all``, to pause, resume, drain or be released from quarantine; wait until it has done so.
+
+    Commands are not kept: an agent that is not there does not hear them.
+
+    Raises:
+        UnknownNameError: the farm knows no such agent.
+        QueueAwayError: the server does not answer.
+    """
+    farm = Farm(folder)
+    if name not in {*farm.agents, EVERY_AGENT}:
+        raise UnknownNameError("agent", name, {*farm.agents, EVERY_AGENT})
+    asked = set(farm.agents) if name == EVERY_AGENT else {name}
+    url, access = farm.access
+    with open_queue(url, access=access) as queue:
+
+        def states() -> dict[str, State]:
+            seen = (s for s in queue.agents() if s.age_s <= OFFLINE_S and s.state.agent in asked)
+            return {s.state.agent: s.state.state for s in seen}
+
+        now = states()
+        queue.command(name, word)
+        end = time.monotonic() + wait_s
+        while (waiting := [n for n, state in now.items() if not _DONE[word](state)]) and time.monotonic() < end:
+            time.sleep(0.5)
+            now = states()
+    document = {"word": word, "agents": now, "not_there": sorted(asked - now.keys()), "waiting": waiting}
+    lines = [
+        f"agent {n} is {state.replace('_', ' ')}" + (", not done yet" if n in waiting else "")
+        for n, state in now.items()
+    ]
+    if document["not_there"]:
+        away = ", ".join(document["not_there"])
+        lines.append(f"not there to hear it: {away}; commands are not kept, say it again when they are")
+    return Outcome(
+        document, "\n".join(lines) or "no agents yet", UNREACHABLE if len(now) < len(asked) or waiting else 0
+    )
+
+
+_DONE: dict[Command, Callable[[State], bool]] = {
+    "pause": lambda state: state in ("paused", "draining", "breaker_open", "quarantined"),
+    "resume": lambda state: state != "paused",
+    "drain": lambda state: state == "draining",
+    "release": lambda state: state not in ("quarantined", "breaker_open"),
+}
 
 
 def doctor(folder: Path) -> Outcome:

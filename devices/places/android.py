@@ -54,7 +54,7 @@ class AndroidDevice:
         threads: int = 1,
         batch: int = 1,
         optimisation: str = "all",
-        sentinel: str = "mixed",
+        sentinel: str = "convolution",
         duty_s: float = 1.5,
         rest_s: float = 0.5,
         cool_within: float = 0.03,

@@ -5,6 +5,8 @@ What is there is not written again: another network would silently change what e
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
@@ -49,7 +51,7 @@ def _chain(shapes: list[tuple[int, int, int, int]], *, channels: int, size: int)
             values = ((rng.random(shape) - 0.5) * 2 * scale).astype(np.float32)
             weights.append(numpy_helper.from_array(values, weight))
         reduces = shape[2] % 2 == 0
-        moves = {"strides": [shape[2]] * 2} if reduces else {"pads": [shape[2] // 2] * 4}
+        moves: dict[str, Any] = {"strides": [shape[2]] * 2} if reduces else {"pads": [shape[2] // 2] * 4}
         group = channels // shape[1]
         nodes.append(helper.make_node("Conv", [name, weight], [f"c{index}"], group=group, **moves))
         nodes.append(helper.make_node("Sigmoid", [f"c{index}"], [f"s{index}"]))

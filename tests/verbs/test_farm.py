@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -23,7 +24,9 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("command", ["init", "up", "add-agent", "revoke", "status", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["init", "up", "add-agent", "revoke", "status", "doctor", "pause", "resume", "drain", "release"]
+)
 def test_help_has_an_example(command):
     done = run(command, "--help")
     assert done.returncode == 0
@@ -138,6 +141,54 @@ def test_status_tells_how_agents_are(newest_nats_program, tmp_path, free_port):
         assert "\x1b" not in outcome.text
         assert "90%" in outcome.text
     finally:
+        process.kill()
+        process.wait()
+
+
+def test_agents_do_what_they_are_told(newest_nats_program, tmp_path, free_port):
+    folder = tmp_path / "farm"
+    verb.init(folder, port=free_port)
+    carried = verb.add_agent(folder, "one", "pi5").document["folder"]
+    verb.add_agent(folder, "away", "pi5")
+    _, process = verb.up(folder)
+    told, over = [], threading.Event()
+
+    def live():
+        """Do what an agent does with commands: hear, obey, and say what it is now."""
+        url, access = read_access(tmp_path / carried / "agent.toml")
+        becomes = {"pause": "paused", "resume": "ready", "release": "ready", "drain": "draining"}
+        device = AgentDevice("pi5", "local", "0" * 12, "0" * 64)
+        with open_queue(url, access=access) as agent:
+            agent.commands("one")
+            state = "quarantined"
+            while not over.is_set():
+                for word in agent.commands("one"):
+                    told.append(word)
+                    state = becomes[word]
+                agent.announce(AgentState("one", "0.1", (), (device,), 1, 1, state, "", 0, 0, 0, 0, 0))
+                over.wait(0.1)
+
+    try:
+        url, access = read_access(folder / "farm.toml")
+        with open_queue(url, access=access) as campaign:
+            campaign.declare("c1", ["pi5"])
+        agent = threading.Thread(target=live)
+        agent.start()
+        while verb.status(folder).document["agents"][0]["in_hand"] != 0:
+            time.sleep(0.1)
+        for word, state in [("release", "ready"), ("pause", "paused"), ("resume", "ready"), ("drain", "draining")]:
+            outcome = verb.tell(folder, "one", word, wait_s=10)
+            assert (outcome.exit_code, outcome.document["agents"]) == (0, {"one": state})
+        assert told == ["release", "pause", "resume", "drain"]
+        everyone = run("resume", "all", "--farm", folder)
+        assert everyone.returncode == 4
+        assert "not there to hear it: away" in everyone.stdout
+        unknown = run("pause", "nobody", "--farm", folder)
+        assert unknown.returncode == 2
+        assert "allowed: all, away, one" in unknown.stderr
+    finally:
+        over.set()
+        agent.join()
         process.kill()
         process.wait()
 

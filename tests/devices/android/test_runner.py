@@ -111,7 +111,7 @@ def test_the_other_sentinels_are_read_in_every_fourth_round(session, zoo):
     session.start_timing()
     rounds = session.run_pass(["a"] * 6, burst_ms=1.0).rounds
     read = [set(r.other_sentinels_ms) for r in rounds]
-    others = set(sentinels.KINDS) - {"mixed"}
+    others = set(sentinels.KINDS) - {"convolution"}
     assert read == [others, set(), set(), set(), others, set()]
 
 
