@@ -253,7 +253,10 @@ def search(
     ] = False,
     method: Annotated[str, typer.Option(help="Search method; see tempograd methods.")] = "la_darts",
     task: Annotated[
-        str, typer.Option(help="digits, synthetic, fashion_mnist:PATH, cifar10:PATH or table:FILE:COLUMN.")
+        str,
+        typer.Option(
+            help="digits, synthetic, fashion_mnist:PATH, cifar10:PATH (each may end in ,limit=N) or table:FILE:COLUMN."
+        ),
     ] = "digits",
     device: Annotated[str | None, typer.Option(help="Device with its arguments; by default local.")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to measure into; by default the predictor's own.")] = None,

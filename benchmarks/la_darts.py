@@ -37,7 +37,7 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     module, encoding = kept.predictor.module, kept.binding.encoding
     predict = predict_with(module, space, encoding)
     reference_ms = float(np.median(predict(space.sample(2000, np.random.default_rng(0)))))
-    task = load_task(job["task"], seed=job["seed"], limit=job["limit"])
+    task = load_task(job["task"], seed=job["seed"])
     training = Training(epochs=job["train_epochs"])
     problem = Problem(
         space=space, proxy=proxy, module=module, encoding=encoding, task=task, target_ms=None, lam=job["lam"],
@@ -78,7 +78,6 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--device", default="local")
     parser.add_argument("--task", default="digits")
-    parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--proxy", default="darts:layers=3,width=4,size=8,channels=1")
     parser.add_argument("--lams", type=float, nargs="+", default=[0.0, 0.1, 0.3, 1.0, 3.0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -89,7 +88,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from tempograd.predictor import saved
 
-    shared = {k: getattr(arguments, k) for k in ("predictor", "task", "limit", "proxy", "epochs", "train_epochs")}
+    shared = {k: getattr(arguments, k) for k in ("predictor", "task", "proxy", "epochs", "train_epochs")}
     jobs = [shared | {"lam": lam, "seed": seed} for seed in range(arguments.seeds) for lam in arguments.lams]
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         rows = []

@@ -71,7 +71,9 @@ class Bench:
         self.rows_path = self.out / "rows.jsonl"
         lines = self.rows_path.read_text().splitlines() if self.rows_path.exists() else []
         self.rows = {json.loads(line)["id"]: json.loads(line) for line in lines if line.endswith("}")}
-        self.spaces = TINY if arguments.tiny else SPACES
+        channels = load_task(arguments.task).weights.images.shape[1]
+        self.spaces = {name: _colours(spec, channels) for name, spec in (TINY if arguments.tiny else SPACES).items()}
+        self.proxies = {_colours(spec, channels): _colours(proxy, channels) for spec, proxy in PROXIES.items()}
         self.device = registry.create("device", arguments.device)
 
     def prepare(self, method: str) -> tuple[Path, Path | None, dict[float, int]]:
@@ -122,7 +124,7 @@ class Bench:
         try:
             found = search(
                 spec, predictor, out, target_ms=target_ms, method=method, task=arguments.task, random=0, seed=seed,
-                device=arguments.device, store=store, plan=arguments.plan, proxy=PROXIES.get(spec),
+                device=arguments.device, store=store, plan=arguments.plan, proxy=self.proxies.get(spec),
                 epochs=arguments.epochs, train_epochs=arguments.train_epochs,
             ).document  # fmt: skip
         except TempogradError as error:
@@ -204,6 +206,10 @@ class Bench:
         searches = sum(row["searches"] for row in told.values())
         share = sum(row["in_window"] for row in told.values()) / searches if searches else None
         return {"device": self.arguments.device, "task": self.arguments.task, "share_in_window": share, "methods": told}
+
+
+def _colours(spec: str, channels: int) -> str:
+    return spec.replace("channels=1", f"channels={channels}")
 
 
 def main() -> None:

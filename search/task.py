@@ -9,6 +9,8 @@
 ``cifar10:PATH``         the binary version, ``train``/``test`` folders of images by class, or Parquet files
 =======================  ========================================================================================
 
+``,limit=N`` after any of them keeps N images, classes with their shares, and as many of a separate test set.
+
 A task may also be a column of a table that others published, ``table:FILE:COLUMN``: accuracies without images.
 """
 
@@ -152,21 +154,20 @@ def table_column(spec: str) -> tuple[Path, str] | None:
     return Path(found[1]), found[2]
 
 
-def load_task(spec: str, *, seed: int = 0, limit: int | None = None) -> Task:
-    """Return the task that a spec names: ``digits``, ``synthetic``, ``fashion_mnist:PATH`` or ``cifar10:PATH``.
+def load_task(spec: str, *, seed: int = 0) -> Task:
+    """Return the task that a spec names, such as ``digits`` or ``cifar10:PATH,limit=5000``.
 
     Args:
-        spec: name, and for files a path.
+        spec: name, for files a path, and how many images at most.
         seed: of the split; the same seed gives the same parts.
-        limit: keep at most so many images before the split, and as many of a separate test set; classes keep their
-            shares.
 
     Raises:
         UnknownNameError: no such task.
         UsageError: a path is missing or not wanted, or the limit leaves too few images.
         InputRefusedError: files that are missing, malformed or too large.
     """
-    name, _, path = spec.partition(":")
+    whole, limit = _limit_of(spec)
+    name, _, path = whole.partition(":")
     if name not in TASKS:
         raise UnknownNameError("task", name, TASKS)
     if bool(path) != (name in _FROM_FILES):
@@ -185,7 +186,7 @@ def load_task(spec: str, *, seed: int = 0, limit: int | None = None) -> Task:
     parts = [
         Part(torch.from_numpy(p.images), torch.from_numpy(p.labels), mean, std, flip) for p in (weights, law, test)
     ]
-    return Task(name, *parts, classes=int(max(train.labels.max(), test.labels.max())) + 1)
+    return Task(name + spec[len(whole) :], *parts, classes=int(max(train.labels.max(), test.labels.max())) + 1)
 
 
 def _digits(path: str, seed: int) -> tuple[Labelled, None, bool]:
@@ -248,6 +249,12 @@ def _split(data: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]
     except ValueError as error:
         raise InputRefusedError(f"{len(data.labels)} images are too few to split by class: {error}") from error
     return data.take(np.sort(first)), data.take(np.sort(second))
+
+
+def _limit_of(spec: str) -> tuple[str, int | None]:
+    """Return a spec without its limit, and the limit."""
+    found = re.fullmatch(r"(.+),limit=([0-9]{1,9})", spec)
+    return (found[1], int(found[2])) if found else (spec, None)
 
 
 def _limited(data: Labelled, limit: int | None, seed: int) -> Labelled:

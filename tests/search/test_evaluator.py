@@ -15,7 +15,7 @@ NETWORK = SPACE.architecture((3, 1, 1, 1, 1, 3))
 
 @pytest.fixture(scope="module")
 def task():
-    return load_task("digits", limit=600).fitted(SPACE)
+    return load_task("digits,limit=600").fitted(SPACE)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def device(space):
 
 @pytest.fixture(scope="module")
 def task():
-    return load_task("digits", limit=150)
+    return load_task("digits,limit=150")
 
 
 @pytest.mark.parametrize("name", METHODS)

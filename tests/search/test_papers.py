@@ -117,7 +117,7 @@ def test_fbnetv2_a_supernet_does_not_grow_with_the_number_of_widths(family):
 @pytest.mark.parametrize("step", ["step_law", "step_weights"])
 def test_msgdas_never_keeps_more_than_one_path_for_the_way_back(step):
     """Of three paths, what is kept at most is far from what is kept in all."""
-    task = load_task("digits", limit=200).fitted(DARTS)
+    task = load_task("digits,limit=200").fitted(DARTS)
     law = ExclusiveTopK(DARTS, torch.Generator().manual_seed(0), paths=3)
     run = Alternation(law, DARTS.supernet(), task, priceless(DARTS), DARTS, Schedule(batch=32), seed=0)
     kept = Kept()
@@ -133,7 +133,7 @@ def problem(space, progress=None, **more):
         module[0].weight.copy_(torch.from_numpy(np.random.default_rng(0).uniform(0.1, 1, (1, sum(space.widths)))))
     told = {} if progress is None else {"progress": progress}
     return Problem(
-        space=space, proxy=space, module=module, encoding=None, task=load_task("digits", limit=200), target_ms=None,
+        space=space, proxy=space, module=module, encoding=None, task=load_task("digits,limit=200"), target_ms=None,
         lam=0.5, reference_ms=3.0, training=Training(epochs=1), **told, **more,
     )  # fmt: skip
 

@@ -80,7 +80,7 @@ def test_a_weight_of_latency_is_part_of_the_merit():
 
 
 def test_images_are_answered_by_training():
-    task, space = load_task("digits", limit=150), registry.create("space", SPACE.spec)
+    task, space = load_task("digits,limit=150"), registry.create("space", SPACE.spec)
     training = Training(epochs=1, batch=32)
     asked = replace(problem(queries=1), task=task, training=training)
     queries = Queries(asked, 1)

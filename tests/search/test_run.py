@@ -68,7 +68,7 @@ def space(request):
 
 @pytest.fixture(scope="module")
 def task():
-    return load_task("digits", limit=150)
+    return load_task("digits,limit=150")
 
 
 def run(space, task, *, method="la_darts", device=None, options=QUICK, **kwargs):

@@ -58,7 +58,7 @@ def test_digits_are_repeated_to_the_spaces_size_by_whole_pixels():
 
 
 def test_other_sizes_are_interpolated_and_grey_fills_every_channel():
-    task = load_task("digits", limit=200)
+    task = load_task("digits,limit=200")
     fitted = task.fitted(registry.create("space", "nasbench201:cells=1,width=4,size=12"))
     images, labels = fitted.law.take(torch.arange(5))
     assert images.shape == (5, 3, 12, 12)
@@ -75,7 +75,7 @@ def test_images_are_normalised_by_the_weights_part():
 
 
 def test_a_pass_takes_every_image_once_and_augmentation_shifts_whole_images():
-    part = load_task("digits", limit=300).fitted(SPACE).weights
+    part = load_task("digits,limit=300").fitted(SPACE).weights
     seen = torch.cat([labels for _, labels in part.batches(30, torch.Generator().manual_seed(0))])
     assert len(seen) == 30 * (len(part) // 30)
     plain, shifted = (
@@ -107,11 +107,11 @@ def test_only_tasks_whose_mirror_image_means_the_same_are_mirrored(tmp_path):
 
 
 def test_a_limit_keeps_the_classes_shares():
-    task = load_task("digits", limit=200)
+    task = load_task("digits,limit=200")
     assert sum(len(part) for part in (task.weights, task.law, task.test)) == 200
     assert np.bincount(task.weights.labels).min() >= 8
     with pytest.raises(UsageError, match=r"limit 50.*from 100"):
-        load_task("digits", limit=50)
+        load_task("digits,limit=50")
 
 
 def test_the_synthetic_task_is_seeded_and_can_be_told_apart():
@@ -140,7 +140,7 @@ def test_fashion_mnist_is_read_from_its_idx_files(tmp_path, zipped):
     assert [len(part) for part in (task.weights, task.law, task.test)] == [125, 75, 100]
     assert torch.equal(task.test.images[:, 0], torch.from_numpy(random_images(100, 28, 28)))
     assert torch.equal(task.test.labels, torch.from_numpy(labels_of(100).astype(np.int64)))
-    assert len(load_task(f"fashion_mnist:{tmp_path}", limit=100).weights) == 62
+    assert len(load_task(f"fashion_mnist:{tmp_path},limit=100").weights) == 62
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def search_of(space, *, seed=0, law=Softmax, form=None, schedule=SHORT):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         supernet = space.supernet()
-    task = load_task("digits", limit=200).fitted(space)
+    task = load_task("digits,limit=200").fitted(space)
     term = CostTerm(PredictorCost(linear(space, costs(space)), space), form or LearnedMultiplier(5.0, 0.1))
     return Alternation(
         law(space, torch.Generator().manual_seed(seed)), supernet, task, term, space, schedule, seed=seed
@@ -286,7 +286,7 @@ def test_a_proxy_with_the_same_sites_stands_in_for_the_space():
     large = registry.create("space", "nasbench201:cells=5,width=16,size=32,channels=1")
     supernet = NB201.supernet()
     term = CostTerm(PredictorCost(linear(large, costs(large)), large), Linear(0.1, 1.0))
-    task = load_task("digits", limit=200).fitted(NB201)
+    task = load_task("digits,limit=200").fitted(NB201)
     run = Alternation(Softmax(large), supernet, task, term, large, Schedule(epochs=1, warm_up=0, batch=32), seed=0)
     run.run()
     assert derive(run.law, large).space == large.spec

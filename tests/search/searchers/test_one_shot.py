@@ -25,7 +25,7 @@ QUICK = OneShotSchedule(largest=1, epochs=1, draws=1, batch=32)
 
 @pytest.fixture(scope="module")
 def task():
-    return load_task("digits", limit=200)
+    return load_task("digits,limit=200")
 
 
 def problem(task, space=SPACE, **kwargs):

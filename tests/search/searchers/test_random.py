@@ -35,7 +35,7 @@ def module(space):
 
 def problem(**kwargs):
     fixed = {"target_ms": 3.0, "lam": None, "reference_ms": 3.0, "training": Training(epochs=1, batch=16)}
-    task = load_task("digits", limit=150)
+    task = load_task("digits,limit=150")
     return Problem(NB201, NB201, module(NB201), None, task, **(fixed | kwargs))
 
 

@@ -37,7 +37,7 @@ def run_of(law=Softmax, schedule=SECOND, supernet=None):
     term = CostTerm(TableCost(SPACE.circuit, counts(SPACE.graph, SPACE.operations, "macs")), Linear(0.0, 1.0))
     made = law(SPACE, torch.Generator().manual_seed(0), noise=1.0)
     made = made.double() if supernet is None else made
-    return Alternation(made, supernet or Smooth(), load_task("digits", limit=200).fitted(SPACE), term, SPACE, schedule,
+    return Alternation(made, supernet or Smooth(), load_task("digits,limit=200").fitted(SPACE), term, SPACE, schedule,
                        seed=0)  # fmt: skip
 
 
