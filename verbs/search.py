@@ -38,7 +38,8 @@ from .outcome import MISSED, UNRELIABLE, Outcome, Progress, device_of, go_on, pl
 from .tabular import columns_of, tabular
 
 SUPERNET = "supernet.safetensors"
-TRIES = 4  # measurements of the final network before a noisy one is taken for an answer
+PROCESSES = 3  # that time the final network: now and then one is 10 % off throughout, by where its memory lies
+TRIES = 6  # processes before a noisy measurement is taken for an answer
 
 
 def search(
@@ -211,11 +212,16 @@ class _Bench:
         return self(Items.of(self.space, architectures, batch=self.device.batch))
 
     def settled(self, item: Items) -> Measurement:
-        """Measure once more while the device does not hold still; return what has the narrowest interval."""
+        """Measure in several processes, in more while the device does not hold still; return the middle one.
+
+        If the device never does, it is the measurement with the narrowest interval.
+        """
         found: list[Measurement] = []
-        while len(found) < TRIES and not any(m.verdict == "ok" for m in found):
+        ok: list[Measurement] = []
+        while len(found) < TRIES and len(ok) < PROCESSES:
             found += self(item)
-        return min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
+            ok = sorted((m for m in found if m.verdict == "ok"), key=lambda m: m.latency_ms)
+        return ok[len(ok) // 2] if ok else min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
 
 
 def _interval(kept: SavedPredictor, space: SearchSpace, encoding: str | None) -> Interval:
