@@ -28,7 +28,7 @@ from .progress import Progress, silent
 
 Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 
-ROOM = 0.06  # a network within 6 % below the target uses it
+ROOM = 0.05  # a network within 5 % below the target uses it: the next process may say one or two less
 _UNUSED = 0.07  # a network further below the target leaves it unused
 _LEVEL = 0.002  # latencies nearer than this are one
 MARGIN = 0.02  # what another process may measure above this one
