@@ -121,11 +121,13 @@ class Bench:
         arguments, spec = self.arguments, self.spaces[method]
         start = perf_counter()
         row: dict[str, Any] = {"method": method, "space": spec, "target_ms": target_ms, "seed": seed}
+        shared = "supernet" in registry.create("method", method).hears  # one supernet serves every target
+        supernet = self.out / f"{method}-{seed}.safetensors" if shared else None
         try:
             found = search(
                 spec, predictor, out, target_ms=target_ms, method=method, task=arguments.task, random=0, seed=seed,
                 device=arguments.device, store=store, plan=arguments.plan, proxy=self.proxies.get(spec),
-                epochs=arguments.epochs, train_epochs=arguments.train_epochs,
+                epochs=arguments.epochs, train_epochs=arguments.train_epochs, supernet=supernet,
             ).document  # fmt: skip
         except TempogradError as error:
             return row | {"error": f"{type(error).__name__}: {error}"}
