@@ -132,6 +132,7 @@ class Bench:
                 spec, predictor, out, target_ms=target_ms, method=method, task=arguments.task, random=0, seed=seed,
                 device=arguments.device, store=store, plan=arguments.plan, proxy=self.proxies.get(spec),
                 epochs=arguments.epochs, train_epochs=arguments.train_epochs, supernet=supernet,
+                finalists=arguments.finalists if "finalists" in registry.create("method", method).hears else None,
             ).document  # fmt: skip
         except TempogradError as error:
             return row | {"error": f"{type(error).__name__}: {error}"}
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--train-epochs", type=int, default=20)
+    parser.add_argument("--finalists", type=int, help="as of tempograd search, where the method hears it")
     parser.add_argument("--random", type=int, default=8)
     parser.add_argument("--random-rounds", type=int, default=6)
     parser.add_argument("--tiny", action="store_true", help="small spaces, to try the script out")

@@ -10,7 +10,7 @@ below it is kept if it stays below in three processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf, isfinite
@@ -91,10 +91,10 @@ class Repair:
                 self.steps.remove(spare)
                 self.steps.append(spare)  # what is kept comes last
                 return spare
-            confirmed = self._again(kept)
+            confirmed = self.again(kept)
             if _within(confirmed, self.target_ms):
                 if self._is_tight(kept) and self._fitting():  # what leaves a margin leaves far more than that
-                    confirmed = self._again(kept)
+                    confirmed = self.again(kept)
                     if _within(confirmed, self.target_ms):
                         return confirmed
                     self._rejected.add(kept.architecture)
@@ -105,12 +105,35 @@ class Repair:
                 spare = spare or confirmed
             self._rejected.add(kept.architecture)
 
-    def _again(self, kept: Step) -> Step:
+    def again(self, kept: Step) -> Step:
         """Measure a network once more."""
         (measurement,) = self.measure([kept.architecture])
         confirmed = Step(kept.architecture, kept.predicted_ms, measurement)
         self._add([confirmed])
         return confirmed
+
+    def also(self, candidates: Iterable[Architecture], count: int) -> list[Step]:
+        """Measure twice as many candidates; return those that use the target, by score, at most ``count``.
+
+        What fitted on the way is among them, the network kept is not.
+        """
+        seen = {step.architecture for step in self.steps}
+        fresh = (a for a in candidates if a not in seen and is_connected(self.space, a))
+        taken: dict[Architecture, None] = {}
+        for architecture in fresh:
+            taken[architecture] = None
+            if len(taken) >= 2 * count:
+                break
+        kept = self.steps[-1].architecture
+        if taken:
+            self._take([*taken])
+        floor_ms = (1 - _UNUSED) * self.target_ms
+        found = {
+            step.architecture: step
+            for step in self._fitting()
+            if step.architecture != kept and step.measurement.latency_ms >= floor_ms
+        }
+        return sorted(found.values(), key=lambda step: -score(self.scores, step.architecture))[:count]
 
     def _shrink(self) -> Step:
         """Measure ever cheaper networks until one fits; return the best that does."""

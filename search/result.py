@@ -37,7 +37,7 @@ Verdict = Literal["pass", "fail", "unreliable", "measured"]
 
 @dataclass(frozen=True)
 class Rival:
-    """A random network, trained and measured as the one found."""
+    """Another network, trained and measured as the one found."""
 
     step: Step
     trained: Trained
@@ -60,6 +60,7 @@ class SearchResult:
         trace: one row an epoch.
         seconds: wall time of the stages.
         queries: the accuracies asked for on the way, by a method that asks.
+        finalists: the networks that were trained to keep the best of them; empty where that was not asked.
     """
 
     space: SearchSpace
@@ -80,6 +81,7 @@ class SearchResult:
     trace: Trace
     seconds: dict[str, float]
     queries: tuple[Query, ...] = ()
+    finalists: Sequence[Rival] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -105,6 +107,8 @@ class SearchResult:
         measured = [*self.steps, *(rival.step for rival in self.rivals)]
         if self.queries:
             extra["queries"] = asked(self.queries)
+        if self.finalists:
+            extra["finalists"] = [self._rival(rival) for rival in self.finalists]
         return {
             "schema": SCHEMA,
             "space": self.space.spec,

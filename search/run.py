@@ -16,8 +16,9 @@ from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .cost import CostModel
-from .evaluator import Training, train
+from .evaluator import Trained, Training, train
 from .feasibility import feasibility
+from .finalists import choose
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
 from .repair import Measure, Repair, Step, upper_ms
@@ -42,6 +43,7 @@ class Options:
         checkpoint: file that the search saves to after every epoch and goes on from.
         supernet: file for weights that serve every target.
         queries: networks whose accuracy a method that asks may ask for; None for its own number.
+        finalists: networks that use a target that are trained, the best on held-out images to be kept.
     """
 
     training: Training = field(default_factory=Training)
@@ -52,6 +54,7 @@ class Options:
     checkpoint: Path | None = None
     supernet: Path | None = None
     queries: int | None = None
+    finalists: int = 1
 
 
 def search(
@@ -123,18 +126,21 @@ def search(
     found = method.find(problem)
     seconds = {"search": found.seconds}
     start = perf_counter()
-    steps, kept = _measured(problem, found, measure, repair=options.repair)
+    steps, kept, repaired = _measured(problem, found, measure, repair=options.repair)
     seconds["measure"] = perf_counter() - start
     start = perf_counter()
-    trained = train(
-        kept.architecture,
-        space,
-        fitted,
-        options.training,
-        seed=options.seed,
-        compute=options.compute,
-        progress=progress,
-    )
+
+    def trained_as_asked(architecture: Architecture) -> Trained:
+        return train(
+            architecture, space, fitted, options.training, seed=options.seed, compute=options.compute, progress=progress
+        )
+
+    field: list[Rival] = []
+    if options.finalists > 1 and repaired is not None:
+        kept, trained, field = choose(repaired, kept, options.finalists, trained_as_asked, seed=options.seed)
+        steps = repaired.steps
+    else:
+        trained = trained_as_asked(kept.architecture)
     seconds["train"] = perf_counter() - start
     start = perf_counter()
     rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure)
@@ -159,22 +165,25 @@ def search(
         trace=found.trace,
         seconds=seconds,
         queries=found.queries,
+        finalists=field,
     )
 
 
-def _measured(problem: Problem, found: Found, measure: Measure, *, repair: bool) -> tuple[list[Step], Step]:
-    """Return every architecture measured on the way, and the one kept."""
+def _measured(
+    problem: Problem, found: Found, measure: Measure, *, repair: bool
+) -> tuple[list[Step], Step, Repair | None]:
+    """Return every architecture measured on the way, the one kept, and the repair if it found that."""
     predict = problem.predict()
     if problem.target_ms is not None and repair:
         steps, fits = _in_turn(problem, found, measure)
         if fits:
-            return steps, steps[-1]
+            return steps, steps[-1], None
         state = Repair(problem.space, predict, measure, found.scores, problem.target_ms, progress=problem.progress)
         kept = state.run(found.architecture)
-        return [*steps, *state.steps], kept
+        return [*steps, *state.steps], kept, None if steps else state
     (measurement,) = measure([found.architecture])
     kept = Step(found.architecture, float(predict([found.architecture])[0]), measurement)
-    return [kept], kept
+    return [kept], kept, None
 
 
 def _in_turn(problem: Problem, found: Found, measure: Measure) -> tuple[list[Step], bool]:

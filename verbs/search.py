@@ -19,6 +19,7 @@ from .. import registry
 from ..data.store import Store
 from ..devices.device import Device
 from ..devices.measurement import Measurement
+from ..errors import UsageError
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import measure as verify
@@ -61,6 +62,7 @@ def search(
     train_epochs: int | None = None,
     train_threads: int | None = None,
     random: int | None = None,
+    finalists: int | None = None,
     queries: int | None = None,
     supernet: Path | None = None,
     latency: str | None = None,
@@ -80,6 +82,8 @@ def search(
     layers of a small supernet are so short that more of them spend their time waiting for each other, for seconds where
     another process wants a core.
 
+    With ``finalists`` so many networks that use the target are trained, and the best on held-out images is kept.
+
     Several targets are searched for one after the other, each into a folder of its own under ``out``. Weights that
     serve every target (method ``ofa``) are trained once and kept in ``supernet``, by default a file in ``out``.
 
@@ -98,11 +102,14 @@ def search(
         "predictor": predictor, "target-ms": target_ms, "lam": lam, "upper-bound": upper_bound or None,
         "device": device, "store": store, "plan": plan, "proxy": proxy, "epochs": epochs,
         "train-epochs": train_epochs, "train-threads": train_threads, "random": random, "queries": queries,
+        "finalists": finalists,
         "supernet": supernet, "latency-rows": latency_rows,
     }  # fmt: skip
     check(given, recipe, on_table=on_table, costs=() if on_table else parse(cost))
     common = {"task": task, "upper_bound": upper_bound, "seed": seed, "command": command, "progress": progress,
               "stop": stop}  # fmt: skip
+    if finalists is not None and (finalists < 1 or target_ms is None):
+        raise UsageError(f"finalists={finalists}; allowed: from 1, and networks that use a target: give --target-ms")
     if on_table:
         one = partial(
             tabular, space, method=recipe, latency=latency or "", queries=100 if queries is None else queries,
@@ -112,7 +119,7 @@ def search(
         training = Training() if train_epochs is None else Training(epochs=train_epochs)
         options = Options(
             training, random_networks=4 if random is None else random, seed=seed, supernet=supernet or out / SUPERNET,
-            queries=queries,
+            queries=queries, finalists=finalists or 1,
         )  # fmt: skip
         if epochs is not None:
             recipe = registry.create("method", method, epochs=epochs)
@@ -267,6 +274,8 @@ def _search_text(d: Mapping[str, Any]) -> str:
         found["text"],
         d["rebuild"],
     ]
+    if d.get("finalists"):
+        lines.append(f"the best on held-out images of {len(d['finalists'])} networks trained that use the target")
     if d["random"]:
         best = max(d["random"], key=lambda rival: rival["validation_accuracy"])
         lines.append(

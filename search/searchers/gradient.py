@@ -379,7 +379,7 @@ class GradientSearcher:
     warm_up: LawFactory | None = None
     deriver: Deriver = derive
 
-    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy"})
+    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy"})
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""

@@ -1,5 +1,8 @@
 """Repair on a device that disagrees with the predictor."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from tempograd import registry
 from tempograd.devices.measurement import Failure, Measurement, Reference, Round
 from tempograd.errors import TargetError
 from tempograd.search.deriver import is_connected
+from tempograd.search.finalists import choose
 from tempograd.search.repair import MARGIN, ROOM, Repair
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")
@@ -240,3 +244,81 @@ def test_a_network_just_below_the_target_is_given_up_if_a_third_process_finds_it
     kept = repair(device, target_ms, measure=measure).run(dear(device))
     assert max(seen.values()) == 3
     assert kept.measurement.latency_ms < (1 - MARGIN) * target_ms
+
+
+# -- finalists: others that use the target are trained, and the best is kept if it still fits ----------------------
+
+
+def ended(space, *, noise=0.0, share=0.8):
+    device = FakeDevice(space, noise=noise)
+    start = dear(device)
+    state = repair(device, share * device.truth_ms(start), predict=lambda many: 0.9 * device.predict(many))
+    return device, state, state.run(start)
+
+
+def trained(validation_accuracy):
+    return SimpleNamespace(validation_accuracy=validation_accuracy)
+
+
+@SPACES
+def test_the_best_of_those_that_use_the_target_is_kept(space):
+    device, state, kept = ended(space)
+    quality = {}
+
+    def train(architecture):
+        quality[architecture] = float(len(quality))  # the last one trained is the best
+        return trained(quality[architecture])
+
+    step, best, field = choose(state, kept, 4, train, seed=0)
+    assert field[0].step is kept
+    assert 2 <= len(field) <= 4
+    assert len({each.step.architecture for each in field}) == len(field)
+    for each in field:
+        assert is_connected(space, each.step.architecture)
+        assert 0.93 * state.target_ms <= device.truth_ms(each.step.architecture) <= state.target_ms
+    assert best.validation_accuracy == len(field) - 1
+    assert quality[step.architecture] == best.validation_accuracy
+    assert state.steps[-1] is step
+    assert step.measurement is not field[-1].step.measurement  # the number told had no part in choosing
+
+
+def test_of_equals_the_network_that_the_search_found_is_kept():
+    _, state, kept = ended(NB201)
+    step, _, field = choose(state, kept, 3, lambda _: trained(0.5), seed=0)
+    assert step is kept
+    assert state.steps[-1] is kept
+    assert len(field) > 1
+
+
+def test_a_finalist_that_is_too_slow_when_measured_again_is_passed_over():
+    _, state, kept = ended(NB201)
+    values = iter(range(100))
+    measure = state.measure
+
+    def slower(architectures):
+        if len(architectures) == 1:  # again
+            return [replace(m, rounds=tuple(replace(r, wall_ms=(2 * r.wall_ms[0],) * 2) for r in m.rounds))
+                    for m in measure(architectures)]  # fmt: skip
+        return measure(architectures)
+
+    state.measure = slower
+    step, best, field = choose(state, kept, 3, lambda _: trained(float(next(values))), seed=0)
+    assert len(field) > 1
+    assert step is kept
+    assert best is field[0].trained
+
+
+def test_the_same_seed_draws_the_same_field():
+    keys = []
+    for _ in range(2):
+        _, state, kept = ended(DARTS)
+        _, _, field = choose(state, kept, 3, lambda _: trained(0.0), seed=5)
+        keys.append([each.step.architecture for each in field])
+    assert keys[0] == keys[1]
+
+
+def test_draws_follow_the_law():
+    """With all of the law on one network, nothing else is drawn but what a walk makes of it."""
+    _, state, kept = ended(NB201)
+    state.scores = np.where(np.arange(state.scores.shape[1]) == np.array(kept.architecture.choices)[:, None], 0.0, -1e3)
+    assert choose(state, kept, 2, lambda _: trained(0.0), seed=0)[0] is kept
