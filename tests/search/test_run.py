@@ -1,6 +1,7 @@
 """Whole searches on a device that is a formula."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -94,6 +95,19 @@ def test_a_method_meets_a_target_as_measured(space, task, method):
     assert [rival.step.predicted_ms <= target_ms for rival in result.rivals] == [True, True]
     assert f"{target_ms:.4g}" in result.summary()
     assert accuracy(result.trained.network, task.fitted(space).test) == result.trained.accuracy
+
+
+def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
+    device = Device(space)
+    target_ms = middle_ms(space)
+    result = run(space, task, device=device, options=replace(QUICK, finalists=3), target_ms=target_ms)
+    told = result.to_json()["finalists"]
+    assert 2 <= len(told) <= 3
+    assert all(0.93 * target_ms <= each["measured_ms"] <= target_ms for each in told)
+    assert result.trained.validation_accuracy == max(each["validation_accuracy"] for each in told)
+    assert result.steps[-1] is result.found
+    assert result.architecture.key in {each["key"] for each in told}
+    assert "finalists" not in run(space, task, device=device, target_ms=target_ms).to_json()
 
 
 def test_a_weight_of_latency_measures_what_was_derived(space, task):

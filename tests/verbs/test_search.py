@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tempograd.verbs.search import TRIES, _Bench
+from tempograd.errors import UsageError
+from tempograd.verbs.search import TRIES, _Bench, search
 
 
 def measured(latency_ms, verdict="ok", half_width=0.01):
@@ -38,3 +39,16 @@ def test_on_a_device_that_never_holds_still_the_narrowest_is_told():
     script = [measured(n, "noisy", half) for n, half in enumerate([0.5, 0.3, 0.1, 0.4, 0.2, 0.6, 0.0])]
     assert Bench(*[None] * 6).settled(script).latency_ms == 2
     assert len(script) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("la_darts", {"finalists": 0, "target_ms": 1.0}, "finalists=0; allowed: from 1"),
+        ("la_darts", {"finalists": 2, "lam": 0.1}, "give --target-ms"),
+        ("ofa", {"finalists": 2, "target_ms": 1.0}, "ofa trains no law.*la_darts"),
+    ],
+)
+def test_finalists_that_nobody_would_train_are_refused(method, given, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        search("nasbench201:cells=1", None, tmp_path, method=method, cost="flops", **given)
