@@ -127,7 +127,7 @@ class Repair:
         kept = self.steps[-1].architecture
         if taken:
             self._take([*taken])
-        floor_ms = (1 - _UNUSED) * self.target_ms
+        floor_ms = (1 - ROOM) * self.target_ms
         found = {
             step.architecture: step
             for step in self._fitting()
