@@ -96,8 +96,9 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     weight = BETA_SPREAD**2 / (BETA_SPREAD**2 + residual / ss) if ss > 0 else 0.0
     beta = 1 + weight * (slope - 1)
     after = float(np.sqrt(np.sum((v - beta * s) ** 2) / free))
-    return Calibration(id, at_s, share, beta, noise, float(np.sqrt(vv / free)), after, len(used), len(s), others,
-                       max(BETA_SPREAD, _elasticity_spread(by_network)))  # fmt: skip
+    spread = max(BETA_SPREAD, _elasticity_spread(by_network))
+    round_sd = float(np.sqrt(vv / free))
+    return Calibration(id, at_s, share, beta, noise, round_sd, after, len(used), len(s), others, spread)
 
 
 def _elasticity_spread(by_network: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
