@@ -21,6 +21,7 @@ from tempograd.errors import InputRefusedError, StoreError, UsageError
 
 from .conftest import SPACE, keep, make
 
+elasticities = st.floats(0, 0.5)  # larger ones make latencies of such references that no store takes
 positive = st.floats(1e-6, 1e6)
 samples = st.lists(positive, min_size=1, max_size=5).map(tuple)
 text = st.text(max_size=20)
@@ -45,7 +46,7 @@ measurements = st.builds(
     onnx_digest=text,
     clock=st.sampled_from(["cpu", "wall"]),
     rounds=st.lists(rounds, max_size=3).map(tuple),
-    reference=st.none() | st.builds(Reference, positive, positive, positive, positive, positive, text),
+    reference=st.none() | st.builds(Reference, positive, positive, elasticities, positive, positive, text),
     environment=st.dictionaries(text, st.none() | st.booleans() | st.integers(-9, 9) | positive | text, max_size=3),
     failure=st.none() | failures,
     replicate=st.integers(0, 3),
