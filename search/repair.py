@@ -117,16 +117,9 @@ class Repair:
 
         What fitted on the way is among them, the network kept is not.
         """
-        seen = {step.architecture for step in self.steps}
-        fresh = (a for a in candidates if a not in seen and is_connected(self.space, a))
-        taken: dict[Architecture, None] = {}
-        for architecture in fresh:
-            taken[architecture] = None
-            if len(taken) >= 2 * count:
-                break
         kept = self.steps[-1].architecture
-        if taken:
-            self._take([*taken])
+        if fresh := self._new(candidates, 2 * count):
+            self._take(fresh)
         floor_ms = (1 - ROOM) * self.target_ms
         found = {
             step.architecture: step
@@ -286,16 +279,16 @@ class Repair:
         order = np.argsort(-saving / np.maximum(lost, 1e-6), kind="stable")
         return [near[i] for i in order]
 
-    def _new(self, architectures: Sequence[Architecture], n: int) -> list[Architecture]:
-        """Return the first ``n`` different ones that were not measured and connect input and output."""
+    def _new(self, architectures: Iterable[Architecture], n: int) -> list[Architecture]:
+        """Return the first ``n`` different ones, not measured yet, that connect input and output; look no further."""
         seen = {step.architecture for step in self.steps}
-        found: list[Architecture] = []
-        for architecture in dict.fromkeys(architectures):
-            if len(found) == n:
-                break
+        found: dict[Architecture, None] = {}
+        for architecture in architectures:
             if architecture not in seen and is_connected(self.space, architecture):
-                found.append(architecture)
-        return found
+                found[architecture] = None
+                if len(found) == n:
+                    break
+        return list(found)
 
     def _correction(self, step: Step) -> float:
         """Return measured over predicted of a network; 1 where it could not be measured."""
