@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import stat
 import struct
@@ -27,6 +28,7 @@ STUBBORN = 5  # failures in a row of a phone that adb says is there
 _PART_BYTES = 64 * 1024  # the largest that adb takes
 _MOST_BYTES = 256 * 2**20
 _OUT, _ERRORS, _EXIT = 1, 2, 3  # kinds of packets of adb's shell protocol
+_SHUT_DOWN = frozenset(128 + end for end in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL))  # by the phone, not by us
 _NEXT_STEP = {
     "unauthorized": "unlock it and accept the question whether this computer may debug it",
     "no permissions": "adb's server may not open its USB port; on Linux, install android-sdk-platform-tools-common "
@@ -155,7 +157,7 @@ class Phone:
             answer_s: how long nothing at all may come; by default as the server.
 
         Raises:
-            LinkError: the link broke.
+            LinkError: the link broke, or the phone ended the command, as it does when it shuts down.
             CommandError: it ended with another status than 0.
         """
         printed: dict[int, bytearray] = {_OUT: bytearray(), _ERRORS: bytearray()}
@@ -168,9 +170,13 @@ class Phone:
                 if kind == _EXIT:
                     break
                 printed.setdefault(kind, bytearray()).extend(content)
-        if content[:1] != b"\0":
+        status = int.from_bytes(content[:1])
+        if status in _SHUT_DOWN:
+            raise LinkError(f"phone {self.serial} ended {words[0]} with {signal.Signals(status - 128).name}")
+        if status or not content:
             text = bytes(printed[_ERRORS] or printed[_OUT]).decode(errors="replace").strip()[-500:]
-            raise CommandError(f"{words[0]} on phone {self.serial}: {text}{_hint(text)}", content[0], text)
+            told = text or f"exit status {status}"
+            raise CommandError(f"{words[0]} on phone {self.serial}: {told}{_hint(text)}", status, text)
         return bytes(printed[_OUT])
 
     def push(self, files: Sequence[tuple[bytes | Path, str, int]]) -> None:

@@ -285,7 +285,8 @@ class _Link:
             for start in range(0, len(content), 32768):
                 part = content[start : start + 32768]
                 self._say(struct.pack("<BI", kind, len(part)) + part)
-        self._say(struct.pack("<BIB", 3, 1, shell.returncode & 0xFF))
+        ended = shell.returncode if shell.returncode >= 0 else 128 - shell.returncode  # by a signal, as adbd says it
+        self._say(struct.pack("<BIB", 3, 1, ended))
 
     def _sync(self) -> None:
         while True:

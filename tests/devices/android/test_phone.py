@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tempograd.devices.android import loop as loops
-from tempograd.devices.android.link import Phone, Server
+from tempograd.devices.android.link import CommandError, Phone, Server
 from tempograd.devices.packages import UnusableError
 from tempograd.errors import DeviceError, UsageError
 from tempograd.registry import create
@@ -218,6 +218,18 @@ def test_an_answer_that_breaks_off_is_asked_again(hung, link, after):
     link.persist(lambda: link.push([(b"y" * 100_000, "/data/local/tmp/y", 0o600)]))
     hung.server.cut = [after]
     assert link.persist(lambda: link.pull("/data/local/tmp/y")) == b"y" * 100_000
+
+
+@pytest.mark.parametrize("name", ["HUP", "TERM", "KILL"])
+def test_a_command_that_the_phone_ends_is_asked_again(hung, link, name):
+    once = f"test -e {hung.phone.root}/ended && exit; touch {hung.phone.root}/ended; kill -{name} $$"
+    link.persist(lambda: link.run(["sh", "-c", once]))
+    assert hung.phone.log[-2:] == [hung.phone.log[-1]] * 2
+
+
+def test_a_command_that_fails_without_a_word_is_told_with_its_status(link):
+    with pytest.raises(CommandError, match="false on phone 0123FAKE: exit status 1"):
+        link.run(["false"])
 
 
 def test_answers_that_always_break_off_are_an_error(hung, link):
