@@ -7,7 +7,7 @@ named by node, ``cells/3/e1/nor_conv_3x3/conv``, in both; :func:`inherit` passes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from .circuit import sum_product
+from .depthwise import DepthwiseConv2d
 from .graph import FIXED, INPUT, Choice, Graph, Mix, Node
 from .layers import (
     Add,
@@ -113,7 +114,7 @@ class Network(nn.Module):
                 elif isinstance(operation, Mask):
                     values[node.name] = dense[0] * drawn.mask(operation.width)[:, None, None]
                 else:
-                    values[node.name] = self._layer(node, name, dense)
+                    values[node.name] = self._layer(node, name, dense, drawn)
         return values.get(graph.output)
 
     def _choose(
@@ -129,20 +130,34 @@ class Network(nn.Module):
             ]
             values[key] = _sum(found)
 
-    def _layer(self, node: Node, name: str, inputs: list[Tensor]) -> Tensor:
+    def _layer(self, node: Node, name: str, inputs: list[Tensor], drawn: _Drawn) -> Tensor:
         if name in self.layers:
             return self.layers[name](inputs[0])
         if self.on_skip is not None and self.training and isinstance(node.operation, Identity):
             return self.on_skip(inputs[0])
+        if drawn.gates and isinstance(node.operation, _SHARED):
+            return drawn.once(node.operation, inputs[0])
         return _FIXED[type(node.operation)](node.operation, inputs)
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """The gates of one pass, ``site -> (K,)``, and the same as plain numbers."""
+    """The gates of one pass, ``site -> (K,)``, the same as plain numbers, and what options have in common.
+
+    Many edges of a cell begin with the same layer on the same map: the ReLU of each convolution, a pool. What holds no
+    weights is computed once.
+    """
 
     gates: Gates
     weights: Mapping[str, list[float]]
+    done: dict[tuple[Operation, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def once(self, operation: Operation, x: Tensor) -> Tensor:
+        """Return what a layer without weights makes of a value, which is kept as long as this pass lasts."""
+        key = operation, id(x)
+        if key not in self.done:
+            self.done[key] = x, _FIXED[type(operation)](operation, [x])
+        return self.done[key][1]
 
     def takes(self, site: str, option: int) -> bool:
         """Return whether an option is on."""
@@ -197,7 +212,11 @@ def _zeros(like: Tensor, shape: Shape) -> Tensor:
 
 
 def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
-    layer = nn.Conv2d(inputs[0][0], op.out, op.kernel, op.stride, op.padding, op.dilation, op.groups, bias=False)
+    channels, shape = inputs[0][0], (op.kernel, op.stride, op.padding, op.dilation)
+    if op.groups == channels == op.out:
+        layer: nn.Conv2d = DepthwiseConv2d(channels, *shape)
+    else:
+        layer = nn.Conv2d(channels, op.out, *shape, op.groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     # Depthwise convolutions run several times faster on a CPU in this layout.
     layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=torch.channels_last))
@@ -218,7 +237,8 @@ def _pool(op: Pool, inputs: list[Tensor]) -> Tensor:
     return F.avg_pool2d(inputs[0], op.kernel, op.stride, op.padding, count_include_pad=False)
 
 
-# The two tables of this reading: layers that hold weights, and those that do not.
+# The two tables of this reading: layers that hold weights, and those that do not. Some of these cost time, and are met
+# again and again on one value.
 _LEARNT: dict[type[Operation], Callable[..., nn.Module]] = {Conv: _conv, BatchNorm: _batch_norm, Linear: _linear}
 _FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Relu: lambda op, inputs: F.relu(inputs[0]),
@@ -233,3 +253,4 @@ _FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Shuffle: lambda op, inputs: F.channel_shuffle(inputs[0], op.groups),
     Subsample: lambda op, inputs: inputs[0][:, :, op.rows(inputs[0].shape[2])][:, :, :, op.rows(inputs[0].shape[3])],
 }
+_SHARED = (Relu, Pool)
