@@ -30,7 +30,7 @@ FLAGS = {
     "cost": Flag(),
     "device": Flag(),
     "epochs": Flag(lacks="has no epochs"),
-    "finalists": Flag(lacks="trains no law to draw others from"),
+    "finalists": Flag(lacks="trains nothing that could name others"),
     "lam": Flag(),
     "latency-rows": Flag(device=False, table=True),
     "plan": Flag(),

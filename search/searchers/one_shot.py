@@ -12,7 +12,8 @@ References:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -26,7 +27,7 @@ from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
-from ..deriver import is_connected
+from ..deriver import Scores, is_connected
 from ..evaluator import check_finite, cosine, inherited_accuracy, seeded, set_rate
 from ..law import Gates
 from ..laws.uniform import Uniform
@@ -34,7 +35,10 @@ from ..method import Found, Problem
 from ..moves import descend
 from ..queries import Queries
 from ..task import Task
+from ..trace import Query
 from .evolution import EvolutionSearcher
+
+_EXACT = 1e-3  # of accuracy: differences below it are none
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,7 @@ class OneShotSearcher:
     schedule: OneShotSchedule
     evolution: EvolutionSearcher
 
-    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
+    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
 
     def __call__(self, problem: Problem) -> Found:
         """Train the supernet, or take it from its file, and search its networks for this target."""
@@ -223,7 +227,24 @@ class OneShotSearcher:
         queries = Queries(problem, self.evolution.queries, ask)
         queries.passes = shot.passes
         self.evolution.ask(queries)
-        return queries.found(perf_counter() - start)
+        found = queries.found(perf_counter() - start)
+        return replace(found, scores=effects(problem.space, found.queries), candidates=())
+
+
+def effects(space: SearchSpace, queries: Sequence[Query]) -> Scores:
+    """Return what every option adds to the inherited accuracies, ``(sites, K)``, in units of what that leaves open.
+
+    Repair and finalists move along it, as along the scores of a law: a supernet says of many networks which parts are
+    good, not of two which is better. Ridge regression; OFA learns a network from architectures to accuracies instead.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    x, y = space.encode([query.architecture for query in queries], "raw"), [query.accuracy for query in queries]
+    model = RidgeCV(np.logspace(-1, 3, 9)).fit(x, y)
+    left = max(float(np.std(model.predict(x) - y)), _EXACT)
+    scores = np.zeros((len(space.sites), max(space.widths)))
+    scores[np.arange(max(space.widths)) < np.array(space.widths)[:, None]] = np.asarray(model.coef_) / left
+    return scores
 
 
 def ends(space: SearchSpace, seed: int = 0) -> tuple[Architecture, Architecture]:

@@ -46,7 +46,7 @@ def test_on_a_device_that_never_holds_still_the_narrowest_is_told():
     [
         ("la_darts", {"finalists": 0, "target_ms": 1.0}, "finalists=0; allowed: from 1"),
         ("la_darts", {"finalists": 2, "lam": 0.1}, "give --target-ms"),
-        ("ofa", {"finalists": 2, "target_ms": 1.0}, "ofa trains no law.*la_darts"),
+        ("evolution", {"finalists": 2, "target_ms": 1.0}, "evolution trains nothing.*la_darts"),
     ],
 )
 def test_finalists_that_nobody_would_train_are_refused(method, given, message, tmp_path):

@@ -8,11 +8,13 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
+from tempograd.search.deriver import score
 from tempograd.search.evaluator import Training, inherited_accuracy
 from tempograd.search.method import Problem
 from tempograd.search.searchers.evolution import EvolutionSearcher
-from tempograd.search.searchers.one_shot import OneShot, OneShotSchedule, OneShotSearcher, ends
+from tempograd.search.searchers.one_shot import OneShot, OneShotSchedule, OneShotSearcher, effects, ends
 from tempograd.search.task import load_task
+from tempograd.search.trace import Query
 
 from ..tables import linear
 
@@ -141,3 +143,21 @@ def test_the_parts_learn_what_the_largest_says(task):
 def test_bad_settings_are_refused():
     with pytest.raises(UsageError, match="epochs=0"):
         OneShotSchedule(epochs=0)
+
+
+def test_effects_are_what_options_add_in_units_of_the_noise():
+    rng = np.random.default_rng(0)
+    added = rng.normal(0, 0.05, (len(SPACE.sites), max(SPACE.widths)))
+    networks = SPACE.sample(400, rng)
+    accuracies = [0.5 + score(added, a) + rng.normal(0, 0.01) for a in networks]
+    found = effects(SPACE, [Query(a, 1.0, accuracy) for a, accuracy in zip(networks, accuracies, strict=True)])
+    others = SPACE.sample(100, rng)
+    expected = np.array([score(added, a) for a in others])
+    got = np.array([score(found, a) for a in others])
+    assert np.corrcoef(got, expected)[0, 1] > 0.99
+    assert np.polyfit(expected, got, 1)[0] == pytest.approx(100, rel=0.15)  # one over the noise
+
+
+def test_networks_that_are_all_as_good_say_nothing():
+    found = effects(SPACE, [Query(a, 1.0, 0.1) for a in SPACE.sample(5, np.random.default_rng(0))])
+    assert not found.any()
