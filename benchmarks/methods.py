@@ -7,6 +7,7 @@
 search each, nothing tuned. Counted is the share whose trained network, measured once more, lies within 93 and 100 % of
 the target. ``random``: the network found at the middle target against at least 5 random networks of its space whose
 *measured* latency is within 3 % of its own, all trained alike; the difference is stated in standard errors.
+``learn`` is the first half of it, the laws, before anything is timed: it may run while something else is measured.
 
 Rows go to ``OUT/rows.jsonl``; run the same command again to go on, rows that are there are not made again. The last
 line printed is the summary, as JSON.
@@ -18,6 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -36,6 +38,7 @@ from tempograd.search.evaluator import Training, train
 from tempograd.search.task import load_task
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
+from tempograd.verbs.outcome import Progress, silent
 from tempograd.verbs.search import search
 
 CELLS = "darts:layers=5,width=8,size=16,channels=1"
@@ -90,12 +93,16 @@ class Bench:
         common = {"device": arguments.device, "plan": arguments.plan}
         collect(spec, store, count=arguments.networks, **common)
         table_only = registry.create("method", method).table_only
+        drawn = folder / "drawn.json"  # what is in the store before any search adds to it
+        if not drawn.exists():
+            with Store(store) as opened:
+                rows = LatencyDataset.from_store(opened, space=registry.create("space", spec).spec).ok()
+            drawn.write_text(json.dumps(dict(zip(rows.keys, rows.y_ms.tolist(), strict=True))))
         if table_only:
             collect(spec, store, operations=True, **common)
         elif not predictor.exists():
             fit(store, predictor, space=registry.create("space", spec).spec)
-        with Store(store) as opened:
-            y_ms = LatencyDataset.from_store(opened, space=registry.create("space", spec).spec).ok().y_ms
+        y_ms = np.array(list(json.loads(drawn.read_text()).values()))
         targets: dict[float, int] = {}
         for target_ms in np.quantile(y_ms, QUANTILES):
             inside = (y_ms >= WINDOW[0] * target_ms) & (y_ms <= WINDOW[1] * target_ms)
@@ -119,8 +126,25 @@ class Bench:
                     row = self._one(method, store, predictor, target_ms, seed, self.out / row_id)
                     self.keep({"id": row_id, "networks_in_window": inside} | row)
 
+    def learn(self, method: str) -> None:
+        """Search at the middle target up to where networks would be timed; another run goes on from there."""
+        store, predictor, targets = self.prepare(method)
+        target_ms = list(targets)[QUANTILES.index(MIDDLE)]
+        for seed in range(self.arguments.seeds):
+            row_id = f"constraint/{method}/{MIDDLE}/{seed}"
+            if row_id not in self.rows:
+                with suppress(_Learnt):
+                    print(self._one(method, store, predictor, target_ms, seed, self.out / row_id, _until_learnt))
+
     def _one(
-        self, method: str, store: Path, predictor: Path | None, target_ms: float, seed: int, out: Path
+        self,
+        method: str,
+        store: Path,
+        predictor: Path | None,
+        target_ms: float,
+        seed: int,
+        out: Path,
+        progress: Progress = silent,
     ) -> dict[str, Any]:
         arguments, spec = self.arguments, self.spaces[method]
         start = perf_counter()
@@ -133,6 +157,7 @@ class Bench:
                 device=arguments.device, store=store, plan=arguments.plan, proxy=self.proxies.get(spec),
                 epochs=arguments.epochs, train_epochs=arguments.train_epochs, supernet=supernet,
                 finalists=arguments.finalists if "finalists" in registry.create("method", method).hears else None,
+                progress=progress,
             ).document  # fmt: skip
         except TempogradError as error:
             return row | {"error": f"{type(error).__name__}: {error}"}
@@ -161,7 +186,11 @@ class Bench:
         training = Training(epochs=arguments.train_epochs)
 
         def accuracy(key: str, trained_with: int) -> float:
-            return train(space.from_key(key), space, task, training, seed=trained_with).accuracy
+            row_id = f"train/{space.spec}/{key}/{training.epochs}/{trained_with}"
+            if row_id not in self.rows:  # methods of one space meet the same random networks
+                trained = train(space.from_key(key), space, task, training, seed=trained_with)
+                self.keep({"id": row_id, "accuracy": trained.accuracy, "validation": trained.validation_accuracy})
+            return self.rows[row_id]["accuracy"]
 
         own = [accuracy(found["key"], 100 * seed + n) for n in range(RETRAINED)]
         others = [accuracy(key, 100 * seed + n) for n, key in enumerate(near)]
@@ -174,8 +203,9 @@ class Bench:
 
     def _equally_fast(self, space: Any, store: Path, latency_ms: float, seed: int) -> list[str]:
         """Return random networks whose measured latency is within 3 % of one, measuring more until there are enough."""
-        found: list[str] = []
-        rng, seen = np.random.default_rng(1000 + seed), set[str]()
+        drawn = json.loads((store.parent / "drawn.json").read_text())
+        rng, seen = np.random.default_rng(1000 + seed), set(drawn)
+        found = [key for key, ms in drawn.items() if abs(ms / latency_ms - 1) <= NEAR]
         with Store(store, write=True) as opened:
             for _ in range(self.arguments.random_rounds):
                 if len(found) >= self.arguments.random:
@@ -199,7 +229,7 @@ class Bench:
     def summary(self) -> dict[str, Any]:
         told: dict[str, Any] = {}
         for method in self.arguments.methods:
-            own = [row for row in self.rows.values() if row["method"] == method]
+            own = [row for row in self.rows.values() if row.get("method") == method]
             held = [row for row in own if row["id"].startswith("constraint/")]
             against = [row for row in own if row["id"].startswith("random/") and "gain" in row]
             ratios = [row["ratio"] for row in held if row.get("ratio") is not None]
@@ -215,6 +245,15 @@ class Bench:
         return {"device": self.arguments.device, "task": self.arguments.task, "share_in_window": share, "methods": told}
 
 
+class _Learnt(Exception):  # noqa: N818  (no error)
+    """A law is learnt."""
+
+
+def _until_learnt(stage: str, done: int, total: int, *_: object) -> None:
+    if stage == "search" and done == total:
+        raise _Learnt
+
+
 def _colours(spec: str, channels: int) -> str:
     return spec.replace("channels=1", f"channels={channels}")
 
@@ -225,7 +264,7 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--device", default="local")
     parser.add_argument("--methods", nargs="+", default=targeted, choices=targeted)
-    parser.add_argument("--part", choices=["constraint", "random", "both"], default="both")
+    parser.add_argument("--part", choices=["learn", "constraint", "random", "both"], default="both")
     parser.add_argument("--task", default="digits")
     parser.add_argument("--plan", default="quick")
     parser.add_argument("--networks", type=int, default=300)
@@ -239,6 +278,8 @@ def main() -> None:
     bench = Bench(parser.parse_args())
     torch.set_num_threads(1)
     for method in bench.arguments.methods:
+        if bench.arguments.part == "learn":
+            bench.learn(method)
         if bench.arguments.part in ("constraint", "both"):
             bench.constraint(method)
         if bench.arguments.part in ("random", "both"):
