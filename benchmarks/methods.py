@@ -74,12 +74,15 @@ class Bench:
         self.arguments, self.out = arguments, Path(arguments.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.rows_path = self.out / "rows.jsonl"
-        lines = self.rows_path.read_text().splitlines() if self.rows_path.exists() else []
-        self.rows = {json.loads(line)["id"]: json.loads(line) for line in lines if line.endswith("}")}
+        self.rows = self._read()
         channels = load_task(arguments.task).weights.images.shape[1]
         self.spaces = {name: _colours(spec, channels) for name, spec in (TINY if arguments.tiny else SPACES).items()}
         self.proxies = {_colours(spec, channels): _colours(proxy, channels) for spec, proxy in PROXIES.items()}
         self.device = registry.create("device", arguments.device)
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        lines = self.rows_path.read_text().splitlines() if self.rows_path.exists() else []
+        return {json.loads(line)["id"]: json.loads(line) for line in lines if line.endswith("}")}
 
     def prepare(self, method: str) -> tuple[Path, Path | None, dict[float, int]]:
         """Measure networks of the method's space, and learn from them; return store, predictor and the targets.
@@ -187,13 +190,17 @@ class Bench:
 
         def accuracy(key: str, trained_with: int) -> float:
             row_id = f"train/{space.spec}/{key}/{training.epochs}/{trained_with}"
-            if row_id not in self.rows:  # methods of one space meet the same random networks
+            if (
+                row_id not in self.rows
+            ):  # methods of one space meet the same random networks, perhaps in another process
+                self.rows |= self._read()
+            if row_id not in self.rows:
                 trained = train(space.from_key(key), space, task, training, seed=trained_with)
                 self.keep({"id": row_id, "accuracy": trained.accuracy, "validation": trained.validation_accuracy})
             return self.rows[row_id]["accuracy"]
 
         own = [accuracy(found["key"], 100 * seed + n) for n in range(RETRAINED)]
-        others = [accuracy(key, 100 * seed + n) for n, key in enumerate(near)]
+        others = [accuracy(key, 100 * seed) for key in near]
         row = {"method": method, "seed": seed, "measured_ms": found["measured_ms"], "own": own, "random": others}
         if len(others) < 2:
             return row | {"error": f"only {len(others)} random networks within {NEAR:.0%} of the latency"}
