@@ -37,7 +37,7 @@ from .turnstile import QuietDevice, Turnstile
 ANNOUNCE_S = 15.0
 COMMANDS_S = 5.0
 UPLOAD_S = 5.0  # a result waits no longer for others to be sent with
-EMPTY_S = 5.0  # between questions to an empty queue while something is timed
+EMPTY_S = (0.25, 5.0)  # between questions to an empty queue while something is timed: the first, the longest
 LONG_POLL_MS = 500.0
 GATHER_MS = 200.0
 BACK_OFF_S = (1.0, 60.0)
@@ -100,7 +100,7 @@ class Agent:
         self._delivered = self._failed = 0
         self._started_ms = int(time.time() * 1e3)
         self._due: dict[str, float] = {}
-        self._retries = 0
+        self._retries, self._empty_s = 0, EMPTY_S[0]
         self._state: tuple[State, str] = ("ready", "")
         self._worked_s = time.monotonic()
         self._good = spool.folder / "known-good"
@@ -375,9 +375,11 @@ class Agent:
             self.stop.set()
             return
         if leases:
+            self._empty_s = EMPTY_S[0]
             self._admit(leases)
         elif not idle:
-            self._later("take", EMPTY_S)
+            self._later("take", self._empty_s)
+            self._empty_s = min(2 * self._empty_s, EMPTY_S[1])
 
     def _admit(self, leases: Sequence[Lease]) -> None:
         strange = [lease for lease in leases if lease.job.fingerprint_id != self._fingerprint_id]

@@ -17,7 +17,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.store import Store
-from tempograd.devices.agent import supervisor
+from tempograd.devices.agent import supervisor, turnstile
 from tempograd.devices.agent.settings import Settings
 from tempograd.devices.farm import server as program
 from tempograd.devices.farm.messages import AgentDevice, AgentState, Environment, Result
@@ -286,6 +286,28 @@ def test_a_device_that_fails_opens_its_breaker_and_gives_jobs_back(tmp_path, url
 
 
 # -- an agent played by the test -------------------------------------------------------------------------------------
+
+
+def test_an_empty_queue_is_asked_again_soon_and_then_ever_more_rarely(tmp_path, url, monkeypatch):
+    """A campaign builds its second batch while the first is timed: an agent that waited long would stand idle."""
+    pauses, later = [], supervisor.Agent._later
+    run_pass = turnstile.QuietSession.run_pass
+
+    def told(self, name, seconds):
+        if name == "take" and self._busy:
+            pauses.append(seconds)
+        later(self, name, seconds)
+
+    def slow(self, *arguments, **options):
+        time.sleep(0.2)
+        return run_pass(self, *arguments, **options)
+
+    monkeypatch.setattr(supervisor.Agent, "_later", told)
+    monkeypatch.setattr(turnstile.QuietSession, "run_pass", slow)
+    with agent_thread(tmp_path, url, truth(tmp_path, 4)), campaign_thread(tmp_path, url, 4):
+        pass
+    assert pauses[:3] == [0.25, 0.5, 1.0]
+    assert max(pauses) <= 5.0
 
 
 class Puppet:
