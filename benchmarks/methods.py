@@ -76,7 +76,8 @@ class Bench:
         self.rows_path = self.out / "rows.jsonl"
         self.rows = self._read()
         channels = load_task(arguments.task).weights.images.shape[1]
-        self.spaces = {name: _colours(spec, channels) for name, spec in (TINY if arguments.tiny else SPACES).items()}
+        own = dict.fromkeys(SPACES, arguments.space) if arguments.space else TINY if arguments.tiny else SPACES
+        self.spaces = {name: _colours(spec, channels) for name, spec in own.items()}
         self.proxies = {_colours(spec, channels): _colours(proxy, channels) for spec, proxy in PROXIES.items()}
         self.device = registry.create("device", arguments.device)
 
@@ -272,6 +273,7 @@ def main() -> None:
     parser.add_argument("--device", default="local")
     parser.add_argument("--methods", nargs="+", default=targeted, choices=targeted)
     parser.add_argument("--part", choices=["learn", "constraint", "random", "both"], default="both")
+    parser.add_argument("--space", help="for all methods, in place of their own")
     parser.add_argument("--task", default="digits")
     parser.add_argument("--plan", default="quick")
     parser.add_argument("--networks", type=int, default=300)

@@ -117,9 +117,10 @@ class FakePhone:
         if self.emulator and re.match(r"\S*-tempograd-runner\s", command):
             command = " ".join([*self.emulator, command])
         environment = {"ROOT": str(self.root), "PATH": f"{self.root}/bin:/usr/bin:/bin"}
+        words = ["env", "--default-signal=HUP", "/bin/sh", "-c", command]  # nohup's children would ignore it
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment, start_new_session=True, cwd=self.root,
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+            start_new_session=True, cwd=self.root,
         )  # fmt: skip
         self._shells.add(shell)
         return shell
