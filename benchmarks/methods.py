@@ -76,7 +76,9 @@ class Bench:
         self.rows_path = self.out / "rows.jsonl"
         self.rows = self._read()
         channels = load_task(arguments.task).weights.images.shape[1]
-        own = dict.fromkeys(SPACES, arguments.space) if arguments.space else TINY if arguments.tiny else SPACES
+        own: dict[str, str] = TINY if arguments.tiny else SPACES
+        if arguments.space:
+            own = dict.fromkeys(SPACES, arguments.space)
         self.spaces = {name: _colours(spec, channels) for name, spec in own.items()}
         self.proxies = {_colours(spec, channels): _colours(proxy, channels) for spec, proxy in PROXIES.items()}
         self.device = registry.create("device", arguments.device)
