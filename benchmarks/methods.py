@@ -121,7 +121,7 @@ class Bench:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
 
-    def constraint(self, method: str, quantiles: Sequence[float] = QUANTILES) -> None:
+    def constraint(self, method: str, quantiles: Sequence[float] = QUANTILES, progress: Progress = silent) -> None:
         store, predictor, targets = self.prepare(method)
         for quantile, (target_ms, inside) in zip(QUANTILES, targets.items(), strict=True):
             if quantile not in quantiles:
@@ -129,18 +129,9 @@ class Bench:
             for seed in range(self.arguments.seeds):
                 row_id = f"constraint/{method}/{quantile}/{seed}"
                 if row_id not in self.rows:
-                    row = self._one(method, store, predictor, target_ms, seed, self.out / row_id)
-                    self.keep({"id": row_id, "networks_in_window": inside} | row)
-
-    def learn(self, method: str) -> None:
-        """Search at the middle target up to where networks would be timed; another run goes on from there."""
-        store, predictor, targets = self.prepare(method)
-        target_ms = list(targets)[QUANTILES.index(MIDDLE)]
-        for seed in range(self.arguments.seeds):
-            row_id = f"constraint/{method}/{MIDDLE}/{seed}"
-            if row_id not in self.rows:
-                with suppress(_Learnt):
-                    print(self._one(method, store, predictor, target_ms, seed, self.out / row_id, _until_learnt))
+                    with suppress(_Learnt):
+                        row = self._one(method, store, predictor, target_ms, seed, self.out / row_id, progress)
+                        self.keep({"id": row_id, "networks_in_window": inside} | row)
 
     def _one(
         self,
@@ -150,7 +141,7 @@ class Bench:
         target_ms: float,
         seed: int,
         out: Path,
-        progress: Progress = silent,
+        progress: Progress,
     ) -> dict[str, Any]:
         arguments, spec = self.arguments, self.spaces[method]
         start = perf_counter()
@@ -193,9 +184,7 @@ class Bench:
 
         def accuracy(key: str, trained_with: int) -> float:
             row_id = f"train/{space.spec}/{key}/{training.epochs}/{trained_with}"
-            if (
-                row_id not in self.rows
-            ):  # methods of one space meet the same random networks, perhaps in another process
+            if row_id not in self.rows:  # another method met the same network, perhaps in another process
                 self.rows |= self._read()
             if row_id not in self.rows:
                 trained = train(space.from_key(key), space, task, training, seed=trained_with)
@@ -259,7 +248,8 @@ class _Learnt(Exception):  # noqa: N818  (no error)
     """A law is learnt."""
 
 
-def _until_learnt(stage: str, done: int, total: int, *_: object) -> None:
+def _until_learnt(stage: str, done: int, total: int) -> None:
+    """End a search where networks would be timed; the next one goes on from its checkpoint."""
     if stage == "search" and done == total:
         raise _Learnt
 
@@ -290,7 +280,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for method in bench.arguments.methods:
         if bench.arguments.part == "learn":
-            bench.learn(method)
+            bench.constraint(method, [MIDDLE], _until_learnt)
         if bench.arguments.part in ("constraint", "both"):
             bench.constraint(method)
         if bench.arguments.part in ("random", "both"):

@@ -28,7 +28,7 @@ class DepthwiseConv2d(nn.Conv2d):
         """Return the convolution."""
         slow = input.numel() > _SMALL and (self.kernel_size[0] > _COLUMNS or self.dilation[0] > 1)
         if slow and torch.is_grad_enabled() and input.device.type == "cpu":
-            return _Depthwise.apply(input, self.weight, self.stride[0], self.padding[0], self.dilation[0])  # type: ignore[no-any-return]
+            return _Depthwise.apply(input, self.weight, self.stride[0], self.padding[0], self.dilation[0])
         return super().forward(input)
 
 
@@ -41,6 +41,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    # torch declares backward for any number of gradients; this forward has one output
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         of_x = _of_map(gradient, x, weight, *ctx.shape) if ctx.needs_input_grad[0] else None

@@ -285,9 +285,6 @@ def test_a_device_that_fails_opens_its_breaker_and_gives_jobs_back(tmp_path, url
             thread.join()
 
 
-# -- an agent played by the test -------------------------------------------------------------------------------------
-
-
 def test_an_empty_queue_is_asked_again_soon_and_then_ever_more_rarely(tmp_path, url, monkeypatch):
     """A campaign builds its second batch while the first is timed: an agent that waited long would stand idle."""
     pauses, later = [], supervisor.Agent._later
@@ -308,6 +305,9 @@ def test_an_empty_queue_is_asked_again_soon_and_then_ever_more_rarely(tmp_path, 
         pass
     assert pauses[:3] == [0.25, 0.5, 1.0]
     assert max(pauses) <= 5.0
+
+
+# -- an agent played by the test -------------------------------------------------------------------------------------
 
 
 class Puppet:

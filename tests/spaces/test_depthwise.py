@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 from tempograd.spaces import depthwise
 from tempograd.spaces.depthwise import DepthwiseConv2d
@@ -62,4 +61,4 @@ def test_without_gradients_it_is_torch_s_own_layer():
     with torch.no_grad():
         found = layer(x)
     assert found.grad_fn is None
-    assert torch.equal(found, F.conv2d(x, layer.weight, None, 2, 1, 1, 4))
+    assert torch.equal(found, nn.functional.conv2d(x, layer.weight, None, 2, 1, 1, 4))
