@@ -41,6 +41,7 @@ from .layers import (
     Width,
     Zero,
 )
+from .layout import ordered
 
 Gates = Mapping[str, Tensor]
 
@@ -208,7 +209,8 @@ def inherit(network: Network, supernet: Network) -> Network:
 
 
 def _zeros(like: Tensor, shape: Shape) -> Tensor:
-    return like.new_zeros((like.shape[0], *shape))
+    zeros = like.new_zeros((like.shape[0], *shape))
+    return zeros.contiguous(memory_format=torch.channels_last) if len(shape) == 3 else zeros
 
 
 def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
@@ -244,9 +246,9 @@ _FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Relu: lambda op, inputs: F.relu(inputs[0]),
     Identity: lambda op, inputs: inputs[0],
     Pool: _pool,
-    Crop: lambda op, inputs: inputs[0][:, :, 1:, 1:],
-    Concat: lambda op, inputs: torch.cat(inputs, dim=1),
-    GlobalPool: lambda op, inputs: inputs[0].mean(dim=(2, 3), keepdim=op.keep_map),
+    Crop: lambda op, inputs: ordered(inputs[0])[:, :, 1:, 1:],
+    Concat: lambda op, inputs: torch.cat([ordered(x) for x in inputs], dim=1),
+    GlobalPool: lambda op, inputs: ordered(inputs[0]).mean(dim=(2, 3), keepdim=op.keep_map),
     HardSigmoid: lambda op, inputs: F.hardsigmoid(inputs[0]),
     HardSwish: lambda op, inputs: F.hardswish(inputs[0]),
     Scale: lambda op, inputs: inputs[0] * inputs[1],
