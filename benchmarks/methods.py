@@ -36,6 +36,7 @@ from tempograd.profiler.verify import measure
 from tempograd.search.deriver import is_connected
 from tempograd.search.evaluator import Training, train
 from tempograd.search.task import load_task
+from tempograd.spaces.canonical import canonical
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
 from tempograd.verbs.outcome import Progress, silent
@@ -76,12 +77,16 @@ class Bench:
         self.rows_path = self.out / "rows.jsonl"
         self.rows = self._read()
         channels = load_task(arguments.task).weights.images.shape[1]
-        own: dict[str, str] = TINY if arguments.tiny else SPACES
+        own = TINY if arguments.tiny else SPACES
         if arguments.space:
-            own = dict.fromkeys(SPACES, arguments.space)
+            own = {name: str(arguments.space) for name in SPACES}
         self.spaces = {name: _colours(spec, channels) for name, spec in own.items()}
         self.proxies = {_colours(spec, channels): _colours(proxy, channels) for spec, proxy in PROXIES.items()}
         self.device = registry.create("device", arguments.device)
+
+    def space(self, method: str) -> str:
+        """Return the space that a method searches, ``name`` or ``name:argument=value``."""
+        return self.spaces[method.partition(":")[0]]
 
     def _read(self) -> dict[str, dict[str, Any]]:
         lines = self.rows_path.read_text().splitlines() if self.rows_path.exists() else []
@@ -92,7 +97,7 @@ class Bench:
 
         With every target comes how many of the networks measured lie in its window: a tiny space may have gaps.
         """
-        spec, arguments = self.spaces[method], self.arguments
+        spec, arguments = self.space(method), self.arguments
         folder = self.out / f"space-{sorted(set(self.spaces.values())).index(spec)}"
         folder.mkdir(exist_ok=True)
         store, predictor = folder / "run.db", folder / "predictor"
@@ -143,7 +148,7 @@ class Bench:
         out: Path,
         progress: Progress,
     ) -> dict[str, Any]:
-        arguments, spec = self.arguments, self.spaces[method]
+        arguments, spec = self.arguments, self.space(method)
         start = perf_counter()
         row: dict[str, Any] = {"method": method, "space": spec, "target_ms": target_ms, "seed": seed}
         shared = "supernet" in registry.create("method", method).hears  # one supernet serves every target
@@ -176,7 +181,7 @@ class Bench:
                 self.keep({"id": row_id} | self._against_random(method, found, seed))
 
     def _against_random(self, method: str, found: dict[str, Any], seed: int) -> dict[str, Any]:
-        arguments, space = self.arguments, registry.create("space", self.spaces[method])
+        arguments, space = self.arguments, registry.create("space", self.space(method))
         store, _, _ = self.prepare(method)
         task = load_task(arguments.task, seed=seed).fitted(space)
         near = self._equally_fast(space, store, found["measured_ms"], seed)
@@ -204,7 +209,14 @@ class Bench:
         """Return random networks whose measured latency is within 3 % of one, measuring more until there are enough."""
         drawn = json.loads((store.parent / "drawn.json").read_text())
         rng, seen = np.random.default_rng(1000 + seed), set(drawn)
-        found = [key for key, ms in drawn.items() if abs(ms / latency_ms - 1) <= NEAR]
+        found: dict[str, str] = {}  # by canonical form: no network is there twice under two names
+
+        def keep(key: str, ms: float) -> None:
+            if abs(ms / latency_ms - 1) <= NEAR:
+                found.setdefault(canonical(space.network_graph(space.from_key(key))), key)
+
+        for key, ms in drawn.items():
+            keep(key, ms)
         with Store(store, write=True) as opened:
             for _ in range(self.arguments.random_rounds):
                 if len(found) >= self.arguments.random:
@@ -221,9 +233,9 @@ class Bench:
                 seen |= {a.key for a in near}
                 items = Items.of(space, near, batch=self.device.batch)
                 for m in measure(self.device, items, named(self.arguments.plan), opened, seed=seed):
-                    if m.estimate is not None and abs(m.latency_ms / latency_ms - 1) <= NEAR:
-                        found.append(m.key)
-        return found[: self.arguments.random]
+                    if m.estimate is not None:
+                        keep(m.key, m.latency_ms)
+        return list(found.values())[: self.arguments.random]
 
     def summary(self) -> dict[str, Any]:
         told: dict[str, Any] = {}
@@ -263,7 +275,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--device", default="local")
-    parser.add_argument("--methods", nargs="+", default=targeted, choices=targeted)
+    parser.add_argument(
+        "--methods", nargs="+", default=targeted, metavar="NAME[:ARGUMENT=VALUE]", help="all with a target"
+    )
     parser.add_argument("--part", choices=["learn", "constraint", "random", "both"], default="both")
     parser.add_argument("--space", help="for all methods, in place of their own")
     parser.add_argument("--task", default="digits")

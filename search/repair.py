@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..devices.measurement import Measurement
 from ..errors import TargetError
 from ..spaces.architecture import Architecture
+from ..spaces.canonical import canonical
 from ..spaces.space import SearchSpace
 from .deriver import Scores, is_connected, score
 from .moves import Predict, descend, neighbours
@@ -73,6 +74,7 @@ class Repair:
     progress: Progress = silent
     steps: list[Step] = field(default_factory=list[Step])
     _rejected: set[Architecture] = field(default_factory=set[Architecture])
+    _forms: dict[Architecture, str] = field(default_factory=dict[Architecture, str])
 
     def run(self, found: Architecture) -> Step:
         """Return an architecture that fits, with a measurement that had no part in choosing it.
@@ -115,17 +117,15 @@ class Repair:
     def also(self, candidates: Iterable[Architecture], count: int) -> list[Step]:
         """Measure twice as many candidates; return those that use the target, by score, at most ``count``.
 
-        What fitted on the way is among them, the network kept is not.
+        What fitted on the way is among them, the network kept is not; no two are one network under two names.
         """
-        kept = self.steps[-1].architecture
+        kept = self._form(self.steps[-1].architecture)
         if fresh := self._new(candidates, 2 * count):
             self._take(fresh)
         floor_ms = (1 - ROOM) * self.target_ms
-        found = {
-            step.architecture: step
-            for step in self._fitting()
-            if step.architecture != kept and step.measurement.latency_ms >= floor_ms
-        }
+        close = [step for step in self._fitting() if step.measurement.latency_ms >= floor_ms]
+        found = {self._form(step.architecture): step for step in close}
+        found.pop(kept, None)
         return sorted(found.values(), key=lambda step: -score(self.scores, step.architecture))[:count]
 
     def _shrink(self) -> Step:
@@ -280,15 +280,21 @@ class Repair:
         return [near[i] for i in order]
 
     def _new(self, architectures: Iterable[Architecture], n: int) -> list[Architecture]:
-        """Return the first ``n`` different ones, not measured yet, that connect input and output; look no further."""
-        seen = {step.architecture for step in self.steps}
-        found: dict[Architecture, None] = {}
+        """Return the first ``n`` networks that connect input and output, all different and not measured yet."""
+        seen = {self._form(step.architecture) for step in self.steps}
+        found: dict[str, Architecture] = {}
         for architecture in architectures:
-            if architecture not in seen and is_connected(self.space, architecture):
-                found[architecture] = None
+            if is_connected(self.space, architecture) and self._form(architecture) not in seen:
+                found.setdefault(self._form(architecture), architecture)
                 if len(found) == n:
                     break
-        return list(found)
+        return list(found.values())
+
+    def _form(self, architecture: Architecture) -> str:
+        """Return what two architectures have in common if they are one network: see `spaces.canonical`."""
+        if architecture not in self._forms:
+            self._forms[architecture] = canonical(self.space.network_graph(architecture))
+        return self._forms[architecture]
 
     def _correction(self, step: Step) -> float:
         """Return measured over predicted of a network; 1 where it could not be measured."""
