@@ -65,7 +65,6 @@ QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 MIDDLE = 0.5
 WINDOW = (0.93, 1.0)
 NEAR = 0.03  # how far from the latency of the network found a random one may be
-RETRAINED = 3  # times that the network found is trained, to know the spread of that alone
 
 
 class Bench:
@@ -196,7 +195,7 @@ class Bench:
                 self.keep({"id": row_id, "accuracy": trained.accuracy, "validation": trained.validation_accuracy})
             return self.rows[row_id]["accuracy"]
 
-        own = [accuracy(found["key"], 100 * seed + n) for n in range(RETRAINED)]
+        own = [accuracy(found["key"], 100 * seed + n) for n in range(arguments.retrained)]
         others = [accuracy(key, 100 * seed) for key in near]
         row = {"method": method, "seed": seed, "measured_ms": found["measured_ms"], "own": own, "random": others}
         if len(others) < 2:
@@ -288,6 +287,7 @@ def main() -> None:
     parser.add_argument("--train-epochs", type=int, default=20)
     parser.add_argument("--finalists", type=int, help="as of tempograd search, where the method hears it")
     parser.add_argument("--random", type=int, default=8)
+    parser.add_argument("--retrained", type=int, default=3, help="times that the network found is trained")
     parser.add_argument("--random-rounds", type=int, default=6)
     parser.add_argument("--tiny", action="store_true", help="small spaces, to try the script out")
     bench = Bench(parser.parse_args())

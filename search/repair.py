@@ -10,7 +10,7 @@ below it is kept if it stays below in three processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf, isfinite
@@ -114,18 +114,18 @@ class Repair:
         self._add([confirmed])
         return confirmed
 
-    def also(self, candidates: Iterable[Architecture], count: int) -> list[Step]:
-        """Measure twice as many candidates; return those that use the target, by score, at most ``count``.
+    def also(self, candidates: Iterator[Architecture], count: int) -> list[Step]:
+        """Measure candidates until ``count`` use the target, twice as many at a time; return the best of them by score.
 
         What fitted on the way is among them, the network kept is not; no two are one network under two names.
         """
-        kept = self._form(self.steps[-1].architecture)
-        if fresh := self._new(candidates, 2 * count):
+        kept, floor_ms = self._form(self.steps[-1].architecture), (1 - ROOM) * self.target_ms
+        found: dict[str, Step] = {}
+        while len(found) < count and (fresh := self._new(candidates, 2 * count)):
             self._take(fresh)
-        floor_ms = (1 - ROOM) * self.target_ms
-        close = [step for step in self._fitting() if step.measurement.latency_ms >= floor_ms]
-        found = {self._form(step.architecture): step for step in close}
-        found.pop(kept, None)
+            close = [step for step in self._fitting() if step.measurement.latency_ms >= floor_ms]
+            found = {self._form(step.architecture): step for step in close}
+            found.pop(kept, None)
         return sorted(found.values(), key=lambda step: -score(self.scores, step.architecture))[:count]
 
     def _shrink(self) -> Step:
