@@ -81,6 +81,8 @@ class Bench:
             own = {name: str(arguments.space) for name in SPACES}
         self.spaces = {name: _colours(spec, channels) for name, spec in own.items()}
         self.proxies = {_colours(spec, channels): _colours(proxy, channels) for spec, proxy in PROXIES.items()}
+        if arguments.proxy:
+            self.proxies = dict.fromkeys(self.spaces.values(), arguments.proxy)
         self.device = registry.create("device", arguments.device)
 
     def space(self, method: str) -> str:
@@ -279,6 +281,7 @@ def main() -> None:
     )
     parser.add_argument("--part", choices=["learn", "constraint", "random", "both"], default="both")
     parser.add_argument("--space", help="for all methods, in place of their own")
+    parser.add_argument("--proxy", help="for all methods, in place of their own: see tempograd search --help")
     parser.add_argument("--task", default="digits")
     parser.add_argument("--plan", default="quick")
     parser.add_argument("--networks", type=int, default=300)

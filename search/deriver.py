@@ -11,7 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
@@ -73,6 +73,15 @@ def score(scores: Scores, architecture: Architecture) -> float:
     """Return an architecture's score, the sum over what it decides; at free sites their log-probability."""
     choices = np.array(architecture.choices)
     return float(scores[np.arange(len(scores)), choices][choices >= 0].sum())
+
+
+def network_scores(scores: Scores, space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+    """Return the scores ``(n,)`` of what is computed: what lies on no path counts as if it were ``none``.
+
+    So no walk sets an edge that leads nowhere to what the law likes, and takes that for a better network.
+    """
+    flat = np.concatenate([row[:width] for row, width in zip(scores, space.widths, strict=True)])
+    return space.encode(architectures, space.encodings[-1]).astype(np.float64) @ flat
 
 
 def viterbi(scores: Scores, space: SearchSpace) -> Architecture:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..spaces.architecture import Architecture, KeepInputs
 from ..spaces.space import SearchSpace
-from .deriver import Scores, is_connected, score
+from .deriver import Scores, is_connected, network_scores
 
 Predict = Callable[[Sequence[Architecture]], NDArray[np.float64]]  # (n,) ms
 
@@ -68,7 +68,8 @@ def descend(
         yield current, latency_ms
         near = neighbours(space, current)
         predicted = predict(near)
-        lost = score(scores, current) - np.array([score(scores, other) for other in near])
+        own, *others = network_scores(scores, space, [current, *near])
+        lost = own - np.array(others)
         saving = sign * (latency_ms - predicted)
         usable = np.flatnonzero((saving > 0) & (predicted <= limit_ms))
         rate = np.where(np.abs(lost) < _NO_LOSS, 0.0, lost)[usable] / saving[usable]

@@ -23,7 +23,7 @@ from ..errors import TargetError
 from ..spaces.architecture import Architecture
 from ..spaces.canonical import canonical
 from ..spaces.space import SearchSpace
-from .deriver import Scores, is_connected, score
+from .deriver import Scores, is_connected, network_scores
 from .moves import Predict, descend, neighbours
 from .progress import Progress, silent
 
@@ -126,7 +126,7 @@ class Repair:
             close = [step for step in self._fitting() if step.measurement.latency_ms >= floor_ms]
             found = {self._form(step.architecture): step for step in close}
             found.pop(kept, None)
-        return sorted(found.values(), key=lambda step: -score(self.scores, step.architecture))[:count]
+        return self._by_score(list(found.values()))[:count]
 
     def _shrink(self) -> Step:
         """Measure ever cheaper networks until one fits; return the best that does."""
@@ -136,7 +136,7 @@ class Repair:
             if not candidates or len(self.steps) >= self.limit:
                 loose = [s for s in self._live() if s.measurement.latency_ms <= self.target_ms]
                 if loose:
-                    return max(loose, key=lambda step: score(self.scores, step.architecture))
+                    return self._by_score(loose)[0]
                 raise TargetError(self._failure(current))
             self._take(candidates)
         return self._best(fitting)
@@ -185,7 +185,8 @@ class Repair:
         near, expected = self._expected(kept)
         usable = [i for i in np.argsort(-expected, kind="stable") if expected[i] <= (1 - MARGIN) * self.target_ms]
         close = [i for i in usable if expected[i] >= (1 - ROOM) * self.target_ms]
-        close.sort(key=lambda i: -score(self.scores, near[i]))
+        scores = network_scores(self.scores, self.space, near)
+        close.sort(key=lambda i: -scores[i])
         return [near[i] for i in [*close, *usable]]
 
     def _overshoots(self, kept: Step) -> list[Architecture]:
@@ -208,7 +209,8 @@ class Repair:
         share = self.predict(drawn) * self._correction(self._nearest()) / self.target_ms
         close = np.flatnonzero((share <= 1 - MARGIN) & (share >= 1 - ROOM))
         tight = np.flatnonzero(np.abs(share - 1) < MARGIN)
-        by_score = sorted((drawn[i] for i in close), key=lambda architecture: -score(self.scores, architecture))
+        scores = network_scores(self.scores, space, [drawn[i] for i in close])
+        by_score = [drawn[close[i]] for i in np.argsort(-scores, kind="stable")]
         return [*by_score, *(drawn[i] for i in tight[np.argsort(share[tight], kind="stable")])]
 
     def _expected(self, kept: Step) -> tuple[list[Architecture], NDArray[np.float64]]:
@@ -254,8 +256,13 @@ class Repair:
         floor = (1 - ROOM) * self.target_ms
         close = [step for step in steps if step.measurement.latency_ms >= floor]
         if close:
-            return max(close, key=lambda step: score(self.scores, step.architecture))
+            return self._by_score(close)[0]
         return max(steps, key=lambda step: step.measurement.latency_ms)
+
+    def _by_score(self, steps: Sequence[Step]) -> list[Step]:
+        """Return steps, the highest score first; of equals the earlier one."""
+        scores = network_scores(self.scores, self.space, [step.architecture for step in steps])
+        return [steps[i] for i in np.argsort(-scores, kind="stable")]
 
     def _walks(self, current: Step) -> list[Architecture]:
         """Return where greedy walks from here are expected to meet the target, or a little less."""
@@ -275,7 +282,8 @@ class Repair:
         """Return the single changes in order of predicted saving per score lost, those that seem to cost last."""
         near = neighbours(self.space, current.architecture)
         saving = current.predicted_ms - self.predict(near)
-        lost = score(self.scores, current.architecture) - np.array([score(self.scores, other) for other in near])
+        own, *others = network_scores(self.scores, self.space, [current.architecture, *near])
+        lost = own - np.array(others)
         order = np.argsort(-saving / np.maximum(lost, 1e-6), kind="stable")
         return [near[i] for i in order]
 

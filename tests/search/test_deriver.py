@@ -8,7 +8,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError
-from tempograd.search.deriver import as_scores, derive, is_connected, ranked, score
+from tempograd.search.deriver import as_scores, derive, is_connected, network_scores, ranked, score
 from tempograd.search.feasibility import feasibility
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.moves import descend, neighbours
@@ -53,6 +53,31 @@ def test_networks_are_ranked_by_falling_score_each_once():
     assert all(a >= b - 1e-9 for a, b in itertools.pairwise(totals))
     every = sorted((scores[np.arange(6), c].sum() for c in itertools.product(range(5), repeat=6)), reverse=True)
     assert np.allclose(totals, every[:2000])
+
+
+@SPACES
+def test_the_score_of_a_network_is_that_of_its_name_without_what_lies_on_no_path(space):
+    scores = as_scores(law_of(space).scores())
+    drawn = space.sample(30, np.random.default_rng(0))
+    pruned = space.decode(space.encode(drawn, space.encodings[-1]))
+    assert np.allclose(network_scores(scores, space, drawn), [score(scores, a) for a in pruned])
+    assert (drawn == pruned) == (space is DARTS)
+
+
+def test_a_walk_up_gains_nothing_by_edges_that_lead_nowhere():
+    """The law likes a convolution on every edge; a network that leads through one of them is the best it can reach."""
+    scores = np.full((6, 5), -4.0)
+    scores[:, 3] = -0.1
+    start = NB201.from_key("0.0.0.1.0.0")  # node 2 has no way on
+    cost = np.array([0.0, 1.0, 3.0, 4.0, 2.0])
+
+    def predict(many):
+        return NB201.encode(many, "pruned").reshape(len(many), 6, 5).sum(axis=1) @ cost + 1
+
+    walk = [a for a, _ in descend(NB201, start, predict, scores, sign=-1, limit_ms=6.0)]
+    assert walk[-1].key == "0.0.0.3.0.0"
+    idle = NB201.from_key("3.3.3.1.0.0")
+    assert network_scores(scores, NB201, [idle])[0] == network_scores(scores, NB201, [start])[0] < score(scores, idle)
 
 
 @pytest.mark.parametrize("seed", range(5))
