@@ -68,8 +68,7 @@ def descend(
         yield current, latency_ms
         near = neighbours(space, current)
         predicted = predict(near)
-        own, *others = network_scores(scores, space, [current, *near])
-        lost = own - np.array(others)
+        lost = lost_by(space, current, near, scores)
         saving = sign * (latency_ms - predicted)
         usable = np.flatnonzero((saving > 0) & (predicted <= limit_ms))
         rate = np.where(np.abs(lost) < _NO_LOSS, 0.0, lost)[usable] / saving[usable]
@@ -78,6 +77,14 @@ def descend(
         if step is None:
             return
         current, latency_ms = near[step], float(predicted[step])
+
+
+def lost_by(
+    space: SearchSpace, current: Architecture, others: Sequence[Architecture], scores: Scores
+) -> NDArray[np.float64]:
+    """Return what score each of other architectures ``(n,)`` has less than the current one."""
+    own, *rest = network_scores(scores, space, [current, *others])
+    return own - np.array(rest)
 
 
 def within(

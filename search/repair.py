@@ -24,7 +24,7 @@ from ..spaces.architecture import Architecture
 from ..spaces.canonical import canonical
 from ..spaces.space import SearchSpace
 from .deriver import Scores, is_connected, network_scores
-from .moves import Predict, descend, neighbours
+from .moves import Predict, descend, lost_by, neighbours
 from .progress import Progress, silent
 
 Measure = Callable[[Sequence[Architecture]], list[Measurement]]
@@ -282,8 +282,7 @@ class Repair:
         """Return the single changes in order of predicted saving per score lost, those that seem to cost last."""
         near = neighbours(self.space, current.architecture)
         saving = current.predicted_ms - self.predict(near)
-        own, *others = network_scores(self.scores, self.space, [current.architecture, *near])
-        lost = own - np.array(others)
+        lost = lost_by(self.space, current.architecture, near, self.scores)
         order = np.argsort(-saving / np.maximum(lost, 1e-6), kind="stable")
         return [near[i] for i in order]
 
