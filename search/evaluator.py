@@ -18,6 +18,7 @@ from ..errors import DivergedError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
+from .memory import keep_freed_memory
 from .progress import Progress, silent
 from .task import Part, Task
 
@@ -88,6 +89,7 @@ def train(
     Raises:
         DivergedError: the loss is no number any more; the message names the step.
     """
+    keep_freed_memory()
     with seeded(seed):
         network = space.to_torch(architecture).to(compute)
     generator = torch.Generator().manual_seed(seed)

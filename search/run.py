@@ -19,6 +19,7 @@ from .cost import CostModel
 from .evaluator import Trained, Training, train
 from .feasibility import feasibility
 from .finalists import choose
+from .memory import keep_freed_memory
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
 from .repair import Measure, Repair, Step, upper_ms
@@ -97,6 +98,7 @@ def search(
             cannot search it.
         MismatchError: a proxy of other sites, or a checkpoint of another search.
     """
+    keep_freed_memory()
     options = options or Options()
     method.check(space, target_ms=target_ms, lam=lam)
     predict = predict_with(module, space, encoding)
