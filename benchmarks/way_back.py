@@ -59,8 +59,8 @@ def main() -> None:
         (drawn,) = space.sample(1, np.random.default_rng(0))
         gates = {s.name: torch.full((len(s.options),), 1 / len(s.options), requires_grad=True) for s in space.sites}
         logits = {
-            "supernet": partial(space.supernet(), images, gates),
-            "network": partial(space.to_torch(drawn), images),
+            "supernet": partial(space.supernet().train(), images, gates),
+            "network": partial(space.to_torch(drawn).train(), images),
         }
         for name, forward in logits.items():
             ratios[f"{spec}, {name}"] = compare(forward, labels, arguments.rounds)

@@ -282,11 +282,17 @@ def test_gradients_are_laid_out_as_their_maps(space, sample, mixed):
     apart = []
 
     def watch(name):
-        def on_gradient(gradient):
-            if not gradient.is_contiguous(memory_format=torch.channels_last):
-                apart.append((name, gradient.stride()))
+        def on_output(module, inputs, output):
+            last = output.is_contiguous(memory_format=torch.channels_last)
+            order = torch.channels_last if last else torch.contiguous_format
 
-        return lambda module, inputs, output: output.register_hook(on_gradient) and None
+            def on_gradient(gradient):
+                if not gradient.is_contiguous(memory_format=order):
+                    apart.append((name, gradient.stride()))
+
+            output.register_hook(on_gradient)
+
+        return on_output
 
     norms = {name: module for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
     for name, module in norms.items():
