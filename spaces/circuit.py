@@ -16,7 +16,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
@@ -177,9 +177,31 @@ class Circuit:
             UnknownNameError: the table lacks an entry that the circuit needs; an unknown operation never costs 0.
         """
         self._check(table)
-        memo: dict[int, Tensor | float] = {}
-        value = self._value(self.root, table, gates, memo)
-        return value if isinstance(value, Tensor) else torch.as_tensor(value)
+
+        def entries(keys: Sequence[str | None]) -> Tensor:
+            return like.new_tensor([[0.0 if key is None else table[key]] for key in keys])
+
+        like = next(iter(gates.values()), torch.zeros(()))
+        return self._value(self.root, entries, gates, {})[..., 0]
+
+    def totals(self, rows: Mapping[str, int], table: Tensor, gates: Mapping[str, Tensor]) -> Tensor:
+        """Return ``(..., f)``: several costs of gates ``site -> (..., K)`` at once, differentiable in them.
+
+        Args:
+            rows: of the table, by key.
+            table: ``(keys, f)``, a cost a column.
+            gates: as of :meth:`cost`.
+
+        Raises:
+            UnknownNameError: as of :meth:`cost`.
+        """
+        self._check(rows)
+        table = torch.cat([table, table.new_zeros(1, table.shape[1])])
+
+        def entries(keys: Sequence[str | None]) -> Tensor:
+            return table[[-1 if key is None else rows[key] for key in keys]]
+
+        return self._value(self.root, entries, gates, {})
 
     def linear(self, table: Mapping[str, float]) -> tuple[float, dict[tuple[str, int], float]]:
         """Return the cost as a constant and what each option ``(site, index)`` adds to the networks that take it.
@@ -214,22 +236,27 @@ class Circuit:
                 raise UnknownNameError("entry of the cost table", key, table)
 
     def _value(
-        self, term: Term, table: Mapping[str, float], gates: Mapping[str, Tensor], memo: dict[int, Tensor | float]
-    ) -> Tensor | float:
+        self,
+        term: Term,
+        entries: Callable[[Sequence[str | None]], Tensor],
+        gates: Mapping[str, Tensor],
+        memo: dict[int, Tensor],
+    ) -> Tensor:
+        """Return a term's costs ``(..., f)``, or ``(..., 1)`` where it is a factor; ``entries`` are those of keys."""
         if id(term) not in memo:
             match term:
                 case Const():
-                    memo[id(term)] = term.count * table[term.key]
+                    memo[id(term)] = term.count * entries([term.key])[0]
                 case Gate():
-                    memo[id(term)] = gates[term.site][..., term.option]
+                    memo[id(term)] = gates[term.site][..., term.option, None]
                 case Leaf():
                     rows = [gates[site] for site in term.at]
-                    entries = [0.0 if key is None else term.count * table[key] for key in term.keys]
-                    memo[id(term)] = sum_product(rows[0].new_tensor(entries), rows)
+                    memo[id(term)] = sum_product(term.count * entries(term.keys), rows)
                 case Sum():
-                    memo[id(term)] = sum(self._value(t, table, gates, memo) for t in term.terms)
+                    values = [self._value(t, entries, gates, memo) for t in term.terms]
+                    memo[id(term)] = sum(values, entries([None])[0])
                 case Product():
-                    memo[id(term)] = prod(self._value(f, table, gates, memo) for f in term.factors)  # type: ignore[type-var]
+                    memo[id(term)] = prod(self._value(f, entries, gates, memo) for f in term.factors)  # type: ignore[type-var]
         return memo[id(term)]
 
 

@@ -45,16 +45,16 @@ class SearchSpace(ABC):
     Class attributes:
         name: as in the registry and in specs.
         encodings: names that ``encode`` and ``relax`` take, the default first.
-        graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``compiled`` adds features
-            of the compiled graph to the last of ``encodings``, ``full`` those and that to the raw encoding. ``counts``
-            is all of these, and how many sites take each option, and the network's size: the last are enough for a few
-            samples.
+        graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``layers`` adds totals over
+            the network's layers to the last of ``encodings``, ``compiled`` features of the compiled graph; ``full`` is
+            those and that with the raw encoding. ``counts`` is all of these but ``layers``, and how many sites take
+            each option, and the network's size: the last are enough for a few samples.
         rules: which combinations of choices are architectures.
     """
 
     name: ClassVar[str]
     encodings: ClassVar[tuple[str, ...]] = ("raw",)
-    graph_encodings: ClassVar[tuple[str, ...]] = ("counts",)
+    graph_encodings: ClassVar[tuple[str, ...]] = ("layers", "counts")
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
 
     @property
@@ -275,6 +275,8 @@ class SearchSpace(ABC):
             cells = [self._cell_features(choices)] if "compiled" in self.graph_encodings else []
             counted = [view @ self._composition for view in views]
             return np.concatenate([*views, *cells, *counted, self._sizes(architectures)], axis=1)
+        if encoding == "layers":
+            return np.concatenate([self.encode(architectures, self.encodings[-1]), self._totals(architectures)], axis=1)
         if encoding in self.graph_encodings:
             names = ("raw", *self.encodings[1:]) if encoding == "full" else self.encodings[-1:]
             parts = [self.encode(architectures, name) for name in names]
@@ -306,6 +308,20 @@ class SearchSpace(ABC):
         tables = [counts(self.graph, self.operations, unit) for unit in ("macs", "parameters")]
         sizes = [np.broadcast_to(self.circuit.cost(t, gates).numpy(), len(architectures)) for t in tables]
         return np.log1p(np.stack(sizes, axis=1)).astype(np.float32)
+
+    def _totals(self, architectures: Sequence[Architecture]) -> NDArray[np.float32]:
+        """Return ``(n, f)`` totals over the layers of what was chosen."""
+        import torch
+
+        rows, table = self._layer_totals
+        totals = self.circuit.totals(rows, torch.from_numpy(table), self.gates(architectures))
+        return np.broadcast_to(totals.numpy(), (len(architectures), table.shape[1]))
+
+    @cached_property
+    def _layer_totals(self) -> tuple[dict[str, int], NDArray[np.float32]]:
+        from .totals import layer_totals
+
+        return layer_totals(self.graph, self.operations)
 
     @property
     def count_blocks(self) -> tuple[int, ...]:
