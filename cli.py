@@ -267,6 +267,9 @@ def search(
     train_threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of torch; by default one, fastest for small nets.")
     ] = None,
+    compute: Annotated[
+        str | None, typer.Option(help="What torch trains networks on, cpu or cuda; by default cpu.")
+    ] = None,
     finalists: Annotated[
         int | None,
         typer.Option(min=1, help="Train so many networks that use the target, keep the best on held-out images."),
@@ -294,9 +297,9 @@ def search(
         result = verb.search(
             space, predictor, out, cost=cost, target_ms=target_ms or None, lam=lam, upper_bound=upper_bound,
             method=method, task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs,
-            train_epochs=train_epochs, train_threads=train_threads, random=random, finalists=finalists,
-            queries=queries, supernet=supernet, latency=latency, latency_rows=latency_rows, seed=seed,
-            command=_command(), progress=progress, stop=stop,
+            train_epochs=train_epochs, train_threads=train_threads, compute=compute, random=random,
+            finalists=finalists, queries=queries, supernet=supernet, latency=latency, latency_rows=latency_rows,
+            seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     one = out if "results" not in result.document else out / f"{min(target_ms or ()):g}-ms"
     _show(as_json, result.document, result.text, f"tempograd report {one} --out report.html", result.exit_code)

@@ -159,6 +159,7 @@ class Bench:
                 spec, predictor, out, target_ms=target_ms, method=method, task=arguments.task, random=0, seed=seed,
                 device=arguments.device, store=store, plan=arguments.plan, proxy=self.proxies.get(spec),
                 epochs=arguments.epochs, train_epochs=arguments.train_epochs, supernet=supernet,
+                compute=arguments.compute,
                 finalists=arguments.finalists if "finalists" in registry.create("method", method).hears else None,
                 progress=progress,
             ).document  # fmt: skip
@@ -193,7 +194,9 @@ class Bench:
             if row_id not in self.rows:  # another method met the same network, perhaps in another process
                 self.rows |= self._read()
             if row_id not in self.rows:
-                trained = train(space.from_key(key), space, task, training, seed=trained_with)
+                trained = train(
+                    space.from_key(key), space, task, training, seed=trained_with, compute=arguments.compute or "cpu"
+                )
                 self.keep({"id": row_id, "accuracy": trained.accuracy, "validation": trained.validation_accuracy})
             return self.rows[row_id]["accuracy"]
 
@@ -284,6 +287,7 @@ def main() -> None:
     parser.add_argument("--proxy", help="for all methods, in place of their own: see tempograd search --help")
     parser.add_argument("--task", default="digits")
     parser.add_argument("--plan", default="quick")
+    parser.add_argument("--compute", help="as of tempograd search")
     parser.add_argument("--networks", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)

@@ -115,11 +115,12 @@ def reasons(bits: int) -> list[str]:
 
 
 def others(pids: Iterable[int]) -> list[int]:
-    """Return those that are neither this process nor started by it.
+    """Return those that are neither this process nor started by it, nor the one that started it.
 
+    That one waits while this one measures: a search trains on the GPU and has it measured in turn.
     In a container NVML tells the host's numbers: a process that does not exist here may be our own, and is left out.
     """
-    mine = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    mine = {os.getpid(), os.getppid(), *(child.pid for child in psutil.Process().children(recursive=True))}
     return sorted(pid for pid in set(pids) - mine if Path(f"/proc/{pid}").exists())
 
 

@@ -20,6 +20,7 @@ from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
 from .memory import keep_freed_memory
 from .progress import Progress, silent
+from .recording import recorded
 from .task import Part, Task
 
 _SCORING_BATCH = 256
@@ -75,7 +76,9 @@ def train(
     compute: str = "cpu",
     progress: Progress = silent,
 ) -> Trained:
-    """Train an architecture from scratch on the ``weights`` part and score it; the same seed gives the same network.
+    """Train an architecture from scratch on the ``weights`` part and score it.
+
+    On a CPU the same seed gives the same network, bit by bit.
 
     Args:
         architecture: of ``space``.
@@ -99,18 +102,30 @@ def train(
     network.train()
     part, done, passes = task.weights, 0, 0
     total = training.epochs * part.steps(training.batch)
-    for epoch in range(training.epochs):
-        for images, labels in part.batches(training.batch, generator, augment=True):
-            set_rate(optimizer, cosine(training.learning_rate, 0.0, done / total))
-            loss = nn.functional.cross_entropy(network(images.to(compute)), labels.to(compute))
-            step(
-                optimizer, check_finite(loss, f"step {done + 1} of {total}, training {architecture.key}"), training.clip
-            )
-            done, passes = done + 1, passes + len(labels)
-        progress("train", epoch + 1, training.epochs, {"loss": float(loss.detach())})  # pyright: ignore[reportPossiblyUnboundVariable]
+    first, _ = part.take(torch.arange(min(training.batch, len(part))))
+    with recorded(network, first.to(compute)):
+        for epoch in range(training.epochs):
+            for images, labels in part.batches(training.batch, generator, augment=True):
+                set_rate(optimizer, cosine(training.learning_rate, 0.0, done / total))
+                loss = nn.functional.cross_entropy(network(images.to(compute)), labels.to(compute))
+                where = f"step {done + 1} of {total}, training {architecture.key}"
+                step(optimizer, check_finite(loss, where), training.clip)
+                done, passes = done + 1, passes + len(labels)
+            progress("train", epoch + 1, training.epochs, {"loss": float(loss.detach())})  # pyright: ignore[reportPossiblyUnboundVariable]
     network.eval()
     scores = accuracy(network, task.test, compute), accuracy(network, task.law, compute)
     return Trained(network.to("cpu"), *scores, passes)
+
+
+def check_compute(compute: str) -> None:
+    """Raise UsageError, with what is there, unless torch can compute on a device of this name."""
+    try:
+        torch.zeros((), device=compute)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        found = torch.accelerator.current_accelerator(check_available=True)
+        allowed = "cpu" if found is None else f"cpu, {found.type}"
+        why = str(error).splitlines()[0]
+        raise UsageError(f"compute={compute}: torch {torch.__version__} cannot ({why}); here: {allowed}") from error
 
 
 def accuracy(network: Network, part: Part, compute: str = "cpu") -> float:

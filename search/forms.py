@@ -7,7 +7,7 @@
 ``HingeRatio``         ``CE + lam max(0, C/T - 1)``                      TF-NAS as run in HardCoRe-NAS
 ``LogTarget``          ``CE + lam log(C)/log(T)``                        DenseNAS
 ``MulLog``             ``CE a (log C/log C_ref)^b``                      ProxylessNAS; FBNet
-``LearnedMultiplier``  ``CE + lam (C/T - 1)``, lam by ascent             LightNAS
+``LearnedMultiplier``  ``CE + lam (C/T - 1)``, lam by damped ascent      LightNAS
 ``Score``              ``quality - c (log10 C - 6)``                     AutoShrink, GRAM
 ``Pareto``             the common descent direction of both gradients    EG-DAS
 ``Hard``               no penalty: only steps that keep ``C <= T``       HardCoRe-NAS
@@ -18,7 +18,8 @@ The forms with a logarithm need costs above 1: they count in microseconds, or wh
 
 References:
     arXiv: 2001.06392 (LA-DARTS), 1812.00332 (ProxylessNAS), 2008.05314 (TF-NAS), 2102.11646 (HardCoRe-NAS), 1906.09607
-    (DenseNAS), 1812.03443 (FBNet), 2208.14446 (LightNAS), 1911.09251 (AutoShrink), 1908.09791 (OFA); Desideri,
+    (DenseNAS), 1812.03443 (FBNet), 2208.14446 (LightNAS), 1911.09251 (AutoShrink), 1908.09791 (OFA), 2007.03964
+    (Stooke et al., *Responsive safety in reinforcement learning by PID Lagrangian methods*: damping); Desideri,
     *Multiple-gradient descent algorithm*, 2012 (the direction of least norm).
 """
 
@@ -42,12 +43,12 @@ class Form(ABC):
 
     Attributes:
         lam: the cost's weight now.
-        learns: whether ``lam`` moves.
+        learns: which of its numbers move in a search, ``lam`` among them; none where the weight is fixed.
         moves: what moves the law.
     """
 
     lam: float
-    learns: ClassVar[bool] = False
+    learns: ClassVar[tuple[str, ...]] = ()
     moves: ClassVar[Literal["adam", "frank_wolfe"]] = "adam"
 
     @abstractmethod
@@ -172,30 +173,36 @@ class MulLog(Form):
 
 
 class LearnedMultiplier(Additive):
-    """``lam * (C / T - 1)`` with ``lam`` learnt by ascent on the derived architecture's violation.
+    """``lam * (C / T - 1)`` with ``lam`` learnt by ascent on the derived architecture's violation, damped.
+
+    Ascent alone swings, the wider the more steps there are: a law is slow to follow, and ``lam`` goes on rising until
+    it has. So the violation itself is added to what was summed up, as in a controller with a proportional term.
 
     Args:
         target_ms: T; must be feasible, or ``lam`` grows without end.
         eta: step of the ascent.
+        damping: how many times the violation is added.
         two_sided: let ``lam`` go below 0 while the derived network is faster than T, which pushes latency up to T.
             Else T is a budget: ``lam >= 0``. LightNAS also drops ``lam`` to 0 whenever its sign disagrees with the
             violation; that is left out, since on planted problems it ended above T nine times in ten.
     """
 
-    learns = True
+    learns = ("lam", "summed")
 
-    def __init__(self, target_ms: float, eta: float = 0.3, *, two_sided: bool = False) -> None:
+    def __init__(self, target_ms: float, eta: float = 0.3, *, damping: float = 3.0, two_sided: bool = False) -> None:
         self.lam, self.target_ms, self.two_sided = 0.0, positive("target_ms", target_ms), two_sided
-        self.eta = positive("eta", eta)
+        self.eta, self.damping, self.summed = positive("eta", eta), from_zero("damping", damping), 0.0
 
     def penalty(self, cost_ms: Tensor) -> Tensor:
         return self.lam * (cost_ms / self.target_ms - 1)
 
     def update(self, derived_ms: float) -> None:
         violation = derived_ms / self.target_ms - 1
-        self.lam += self.eta * violation
-        if not self.two_sided:
-            self.lam = max(0.0, self.lam)
+        self.summed = self._allowed(self.summed + self.eta * violation)
+        self.lam = self._allowed(self.summed + self.damping * violation)
+
+    def _allowed(self, lam: float) -> float:
+        return lam if self.two_sided else max(0.0, lam)
 
 
 class Score(Additive):

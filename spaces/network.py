@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,10 @@ class Network(nn.Module):
                 self.layers[node.name] = _LEARNT[type(node.operation)](node.operation, inputs, affine)
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
-        """Return the logits; options whose gate is exactly 0 are not run."""
+        """Return the logits; options whose gate is exactly 0 are not run. Gates may lie on the CPU whatever x is on."""
         weights = {site: gate.detach().tolist() for site, gate in gates.items()} if gates else {}
         x = x.contiguous(memory_format=torch.channels_last)
-        value = self._run(self.graph, "", x, _Drawn(gates or {}, weights))
+        value = self._run(self.graph, "", x, _Drawn(_beside(x, gates) if gates else {}, weights))
         return _zeros(x, self.graph.shape) if value is None else value
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -113,7 +114,7 @@ class Network(nn.Module):
                 if isinstance(operation, Choice):
                     self._choose(node.name, operation, name, dense[0], drawn, values)
                 elif isinstance(operation, Mask):
-                    values[node.name] = dense[0] * drawn.mask(operation.width)[:, None, None]
+                    values[node.name] = dense[0] * drawn.mask(operation.width)
                 else:
                     values[node.name] = self._layer(node, name, dense, drawn)
         return values.get(graph.output)
@@ -152,6 +153,7 @@ class _Drawn:
     gates: Gates
     weights: Mapping[str, list[float]]
     done: dict[tuple[Operation, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
     def once(self, operation: Operation, x: Tensor) -> Tensor:
         """Return what a layer without weights makes of a value, which is kept as long as this pass lasts."""
@@ -173,11 +175,27 @@ class _Drawn:
         return value if value is None or site == FIXED else self.gates[site][option] * value
 
     def mask(self, width: Width) -> Tensor:
-        """Return ``(C,)``: for every channel, the weight of the sizes that have it."""
-        rows = [self.gates[site] for site in width.sites]
-        channels = torch.arange(int(width), device=rows[0].device)
-        sizes = torch.tensor(list(width.sizes.values()), device=channels.device)
-        return sum_product((channels < sizes[:, None]).to(rows[0]), rows)
+        """Return ``(C, 1, 1)``: for every channel, the weight of the sizes that have it."""
+        sizes = tuple(width.sizes.values())
+        key = width.sites, sizes
+        if key not in self.masks:
+            rows = [self.gates[site] for site in width.sites]
+            self.masks[key] = sum_product(_open(sizes, rows[0].device, rows[0].dtype), rows)[:, None, None]
+        return self.masks[key]
+
+
+@cache
+def _open(sizes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return ``(sizes, C)``: 1 for the channels that each size has."""
+    return (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).to(device, dtype)
+
+
+def _beside(x: Tensor, gates: Gates) -> Gates:
+    """Return gates on the device of x, sent there together."""
+    if all(gate.device == x.device for gate in gates.values()):
+        return gates
+    sent = torch.cat(list(gates.values())).to(x.device)
+    return dict(zip(gates, sent.split([len(gate) for gate in gates.values()]), strict=True))
 
 
 def _needed(graph: Graph, drawn: _Drawn) -> set[str]:

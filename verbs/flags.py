@@ -27,6 +27,7 @@ class Flag:
 
 
 FLAGS = {
+    "compute": Flag(),
     "cost": Flag(),
     "device": Flag(),
     "epochs": Flag(lacks="has no epochs"),

@@ -23,7 +23,7 @@ from ..errors import UsageError
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import measure as verify
-from ..search.evaluator import Training
+from ..search.evaluator import Training, check_compute
 from ..search.method import Method
 from ..search.result import SearchResult, verdict_of
 from ..search.run import Interval, Options
@@ -61,6 +61,7 @@ def search(
     epochs: int | None = None,
     train_epochs: int | None = None,
     train_threads: int | None = None,
+    compute: str | None = None,
     random: int | None = None,
     finalists: int | None = None,
     queries: int | None = None,
@@ -80,7 +81,7 @@ def search(
     into ``store``: by default the one that the predictor was learnt from, whose sentinel readings tell the device's
     states apart; ``random`` ones (4) stand beside what was found. Torch runs on ``train_threads`` threads (1): the
     layers of a small supernet are so short that more of them spend their time waiting for each other, for seconds where
-    another process wants a core.
+    another process wants a core. Networks are trained on torch's device ``compute`` (cpu).
 
     With ``finalists`` so many networks that use the target are trained, and the best on held-out images is kept.
 
@@ -101,9 +102,8 @@ def search(
     given = {
         "predictor": predictor, "target-ms": target_ms, "lam": lam, "upper-bound": upper_bound or None,
         "device": device, "store": store, "plan": plan, "proxy": proxy, "epochs": epochs,
-        "train-epochs": train_epochs, "train-threads": train_threads, "random": random, "queries": queries,
-        "finalists": finalists,
-        "supernet": supernet, "latency-rows": latency_rows,
+        "train-epochs": train_epochs, "train-threads": train_threads, "compute": compute, "random": random,
+        "queries": queries, "finalists": finalists, "supernet": supernet, "latency-rows": latency_rows,
     }  # fmt: skip
     check(given, recipe, on_table=on_table, costs=() if on_table else parse(cost))
     common = {"task": task, "upper_bound": upper_bound, "seed": seed, "command": command, "progress": progress,
@@ -116,10 +116,11 @@ def search(
             rows=900 if latency_rows is None else latency_rows, **common,
         )  # fmt: skip
     else:
+        check_compute(compute or "cpu")
         training = Training() if train_epochs is None else Training(epochs=train_epochs)
         options = Options(
             training, random_networks=4 if random is None else random, seed=seed, supernet=supernet or out / SUPERNET,
-            queries=queries, finalists=finalists or 1,
+            queries=queries, finalists=finalists or 1, compute=compute or "cpu",
         )  # fmt: skip
         if epochs is not None:
             recipe = registry.create("method", method, epochs=epochs)

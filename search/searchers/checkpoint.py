@@ -20,7 +20,7 @@ from ..trace import Trace
 if TYPE_CHECKING:
     from .gradient import Alternation
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 def save_state(run: Alternation, path: Path) -> None:
@@ -39,7 +39,7 @@ def save_state(run: Alternation, path: Path) -> None:
         "identity": _identity(run),
         "trace": run.trace.rows(),
         "passes": run.passes,
-        "lam": run.term.form.lam,
+        "form": {name: getattr(run.term.form, name) for name in run.term.form.learns},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
@@ -77,7 +77,8 @@ def load_state(run: Alternation, path: Path) -> None:
     run.generator.set_state(tensors["generator"])
     run.trace = Trace.from_rows(state["trace"])
     run.passes = int(state["passes"])
-    run.term.form.lam = float(state["lam"])
+    for name in run.term.form.learns:
+        setattr(run.term.form, name, float(state["form"][name]))
 
 
 def _identity(run: Alternation) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _identity(run: Alternation) -> dict[str, Any]:
         "task": [run.task.name, len(run.task.weights), len(run.task.law), list(run.task.weights.images.shape[1:])],
         "schedule": asdict(run.schedule),
         "laws": [type(law).__name__ for law in (run.law, run.warm_up)],
-        "form": [type(form).__name__, {k: v for k, v in vars(form).items() if k != "lam" or not form.learns}],
+        "form": [type(form).__name__, {k: v for k, v in vars(form).items() if k not in form.learns}],
         "cost": run.term.model.identity(),
         "regularisers": [[type(r).__name__, _plain(r)] for r in run.objective.regularisers],
         "distillation": run.objective.distillation and asdict(run.objective.distillation),

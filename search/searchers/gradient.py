@@ -339,7 +339,7 @@ class Alternation:
             return torch.stack([self._logits(images, gates) for gates in every]).mean(dim=0)
 
     def _logits(self, images: Tensor, gates: Gates) -> Tensor:
-        return self.supernet(images.to(self.compute), {site: gate.to(self.compute) for site, gate in gates.items()})
+        return self.supernet(images.to(self.compute), gates)
 
     def _law_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:

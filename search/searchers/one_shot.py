@@ -147,7 +147,7 @@ class OneShot:
 
     def _forward(self, images: Tensor, gates: Gates) -> Tensor:
         self.passes += len(images)
-        return self.supernet(images, {site: gate.to(self.compute) for site, gate in gates.items()})
+        return self.supernet(images, gates)
 
     def save(self, path: Path) -> None:
         """Write weights, momenta and generator; whoever reads meanwhile sees the old file or the new one, whole."""

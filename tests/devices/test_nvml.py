@@ -35,10 +35,16 @@ def test_without_one_it_says_what_is_missing():
     assert nvml.described()
 
 
-def test_only_living_processes_of_others_are_foreign():
+def test_only_living_processes_of_others_are_foreign(monkeypatch):
+    monkeypatch.setattr(os, "getppid", lambda: 4_000_001)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert nvml.others([os.getpid(), child.pid, 4_000_000, 1]) == [1]
         child.communicate()
+
+
+def test_the_process_that_has_it_measured_may_hold_the_gpu_too(monkeypatch):
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert nvml.others([os.getpid(), 1]) == []
 
 
 class Busy:

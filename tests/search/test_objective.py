@@ -181,7 +181,7 @@ def test_linear_form_is_relative_to_the_reference(space, law):
 
 
 def test_the_multiplier_rises_above_the_target_and_falls_to_zero_below_it():
-    form = LearnedMultiplier(2.0, eta=0.5)
+    form = LearnedMultiplier(2.0, eta=0.5, damping=0.0)
     assert float(form.penalty(torch.tensor(4.0))) == 0.0
     form.update(4.0)
     assert form.lam == pytest.approx(0.5)
@@ -192,13 +192,24 @@ def test_the_multiplier_rises_above_the_target_and_falls_to_zero_below_it():
 
 
 def test_a_two_sided_multiplier_also_pushes_latency_up():
-    form = LearnedMultiplier(2.0, eta=0.5, two_sided=True)
+    form = LearnedMultiplier(2.0, eta=0.5, damping=0.0, two_sided=True)
     form.update(1.0)
     form.update(1.0)
     assert form.lam == pytest.approx(-0.5)
     assert float(form.penalty(torch.tensor(3.0))) < float(form.penalty(torch.tensor(2.0)))
     form.update(3.0)
     assert form.lam == pytest.approx(-0.25)
+
+
+def test_a_damped_multiplier_answers_to_the_violation_of_now_and_keeps_what_was_summed_up():
+    form = LearnedMultiplier(2.0, eta=0.5, damping=3.0, two_sided=True)
+    form.update(4.0)
+    assert (form.lam, form.summed) == pytest.approx((3.5, 0.5))
+    form.update(2.0)
+    assert (form.lam, form.summed) == pytest.approx((0.5, 0.5))
+    budget = LearnedMultiplier(2.0, eta=0.5, damping=3.0)
+    budget.update(1.0)
+    assert (budget.lam, budget.summed) == (0.0, 0.0)
 
 
 def test_an_encoding_without_a_slope_is_priced_by_swaps(space):

@@ -171,6 +171,13 @@ def test_supernet_at_one_hot_gates_equals_the_built_network(space, sample):
             assert close(supernet(x, gates), network(x), 1e-5)
 
 
+def test_gates_are_sent_to_where_the_images_are(space):
+    """On a device without numbers: a gate that stayed on the CPU would be an error, and so would reading one there."""
+    supernet = space.supernet().to("meta")
+    gates = {s.name: torch.full((len(s.options),), 1 / len(s.options)) for s in space.sites}
+    assert supernet(image(space, 4).to("meta"), gates).device.type == "meta"
+
+
 def test_supernet_gives_every_gate_its_gradient(space):
     supernet = space.supernet()
     gates = {s.name: torch.full((len(s.options),), 1 / len(s.options), requires_grad=True) for s in space.sites}

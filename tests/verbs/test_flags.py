@@ -89,4 +89,6 @@ def test_the_verb_refuses_before_it_touches_anything(tmp_path):
                latency="table:a.csv:c", device="local", plan="quick", random=0, train_threads=2)  # fmt: skip
     with pytest.raises(UsageError, match=r"epochs is given twice, as 3 .* as 4"):
         search("routed", None, tmp_path / "out", method="densenas:epochs=3", target_ms=1.0, epochs=4)
+    with pytest.raises(UsageError, match=r"compute=nonsense: torch .* cannot .*; here: cpu"):
+        search("routed", None, tmp_path / "out", method="densenas", target_ms=1.0, compute="nonsense")
     assert not (tmp_path / "out").exists()
