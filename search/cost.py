@@ -153,7 +153,8 @@ class PredictorCost:
             raise UsageError(f"feed={feed!r}: the encoding {encoding!r} has no slope in the gates; use feed='sampled'")
         self.module = deepcopy(module).eval().requires_grad_(False)
         self.space, self.encoding, self.feed, self.draws = space, encoding, feed, draws
-        like = next(iter((*self.module.parameters(), *self.module.buffers())), torch.zeros(()))
+        numbers = (*self.module.parameters(), *self.module.buffers())
+        like = next((number for number in numbers if number.is_floating_point()), torch.zeros(()))
         self._dtype, self._device = like.dtype, like.device
 
     def __call__(self, gates: Mapping[str, Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from .cost import CostModel, Feed, PredictorCost, TableCost, WeightedSum
 from .forms import Form, LearnedMultiplier, Linear
 from .law import Gates, Law
@@ -62,4 +63,9 @@ class Objective:
         for regulariser in self.regularisers:
             loss = loss + regulariser.penalty(law)
         cost_ms = self.term.model.expected(law, generator, drawn)
+        if not cost_ms.requires_grad:
+            raise UsageError(
+                f"{type(self.term.model).__name__} has no slope in the gates, and a gradient search would not hear it; "
+                "give a cost that has, such as a predictor of model gp"
+            )
         return self.term.form.gradients(loss, cost_ms, tuple(law.parameters()))

@@ -196,7 +196,7 @@ class Circuit:
             UnknownNameError: as of :meth:`cost`.
         """
         self._check(rows)
-        table = torch.cat([table, table.new_zeros(1, table.shape[1])])
+        table = torch.cat([table, table.new_zeros(1, table.shape[1])]).to(next(iter(gates.values())))
 
         def entries(keys: Sequence[str | None]) -> Tensor:
             return table[[-1 if key is None else rows[key] for key in keys]]

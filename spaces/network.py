@@ -64,9 +64,15 @@ class Network(nn.Module):
             if type(node.operation) in _LEARNT and node.name not in self.layers:
                 self.layers[node.name] = _LEARNT[type(node.operation)](node.operation, inputs, affine)
 
-    def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
-        """Return the logits; options whose gate is exactly 0 are not run. Gates may lie on the CPU whatever x is on."""
-        weights = {site: gate.detach().tolist() for site, gate in gates.items()} if gates else {}
+    def forward(self, x: Tensor, gates: Gates | None = None, *, every: bool = False) -> Tensor:
+        """Return the logits.
+
+        Args:
+            x: images.
+            gates: of the choices, on the CPU or where the images are.
+            every: run all options; by default those whose gate is exactly 0, which has to be looked up, are not run.
+        """
+        weights = None if every else {site: gate.detach().tolist() for site, gate in (gates or {}).items()}
         x = x.contiguous(memory_format=torch.channels_last)
         value = self._run(self.graph, "", x, _Drawn(_beside(x, gates) if gates else {}, weights))
         return _zeros(x, self.graph.shape) if value is None else value
@@ -144,14 +150,14 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class _Drawn:
-    """The gates of one pass, ``site -> (K,)``, the same as plain numbers, and what options have in common.
+    """The gates of one pass, ``site -> (K,)``, the same as plain numbers unless all are on, and what options share.
 
     Many edges of a cell begin with the same layer on the same map: the ReLU of each convolution, a pool. What holds no
     weights is computed once.
     """
 
     gates: Gates
-    weights: Mapping[str, list[float]]
+    weights: Mapping[str, list[float]] | None
     done: dict[tuple[Operation, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
     masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
@@ -164,7 +170,7 @@ class _Drawn:
 
     def takes(self, site: str, option: int) -> bool:
         """Return whether an option is on."""
-        if site == FIXED:
+        if site == FIXED or self.weights is None:
             return True
         if site not in self.weights:
             raise ValueError(f"no gate for site {site!r}; given: {', '.join(self.gates) or 'none'}")
@@ -251,6 +257,15 @@ def _linear(op: Linear, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
     return nn.Linear(inputs[0][0], op.out)
 
 
+def _rows(op: Subsample, dimension: int, x: Tensor) -> Tensor:
+    return _index(tuple(op.rows(x.shape[dimension])), x.device)
+
+
+@cache
+def _index(rows: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(rows).to(device)
+
+
 def _pool(op: Pool, inputs: list[Tensor]) -> Tensor:
     if op.kind == "max":
         return F.max_pool2d(inputs[0], op.kernel, op.stride, op.padding)
@@ -271,6 +286,6 @@ _FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     HardSwish: lambda op, inputs: F.hardswish(inputs[0]),
     Scale: lambda op, inputs: inputs[0] * inputs[1],
     Shuffle: lambda op, inputs: F.channel_shuffle(inputs[0], op.groups),
-    Subsample: lambda op, inputs: inputs[0][:, :, op.rows(inputs[0].shape[2])][:, :, :, op.rows(inputs[0].shape[3])],
+    Subsample: lambda op, inputs: inputs[0][:, :, _rows(op, 2, inputs[0])][:, :, :, _rows(op, 3, inputs[0])],
 }
 _SHARED = (Relu, Pool)

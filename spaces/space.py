@@ -44,17 +44,20 @@ class SearchSpace(ABC):
 
     Class attributes:
         name: as in the registry and in specs.
-        encodings: names that ``encode`` and ``relax`` take, the default first.
-        graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``layers`` adds totals over
-            the network's layers to the last of ``encodings``, ``compiled`` features of the compiled graph; ``full`` is
-            those and that with the raw encoding. ``counts`` is all of these but ``layers``, and how many sites take
-            each option, and the network's size: the last are enough for a few samples.
+        encodings: names that ``encode`` and ``relax`` take, the default first: views of the one-hots.
+        layer_encodings: names that both take too: ``layers`` adds totals over the network's layers, and of gates their
+            mean, to the last of ``encodings``.
+        graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``compiled`` adds features
+            of the compiled graph to the last of ``encodings``, ``full`` those and that to the raw encoding. ``counts``
+            is all of these, and how many sites take each option, and the network's size: the last are enough for a few
+            samples.
         rules: which combinations of choices are architectures.
     """
 
     name: ClassVar[str]
     encodings: ClassVar[tuple[str, ...]] = ("raw",)
-    graph_encodings: ClassVar[tuple[str, ...]] = ("layers", "counts")
+    layer_encodings: ClassVar[tuple[str, ...]] = ("layers",)
+    graph_encodings: ClassVar[tuple[str, ...]] = ("counts",)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
 
     @property
@@ -275,8 +278,8 @@ class SearchSpace(ABC):
             cells = [self._cell_features(choices)] if "compiled" in self.graph_encodings else []
             counted = [view @ self._composition for view in views]
             return np.concatenate([*views, *cells, *counted, self._sizes(architectures)], axis=1)
-        if encoding == "layers":
-            return np.concatenate([self.encode(architectures, self.encodings[-1]), self._totals(architectures)], axis=1)
+        if encoding in self.layer_encodings:
+            return self.relax(self.gates(architectures), encoding).numpy()
         if encoding in self.graph_encodings:
             names = ("raw", *self.encodings[1:]) if encoding == "full" else self.encodings[-1:]
             parts = [self.encode(architectures, name) for name in names]
@@ -309,19 +312,14 @@ class SearchSpace(ABC):
         sizes = [np.broadcast_to(self.circuit.cost(t, gates).numpy(), len(architectures)) for t in tables]
         return np.log1p(np.stack(sizes, axis=1)).astype(np.float32)
 
-    def _totals(self, architectures: Sequence[Architecture]) -> NDArray[np.float32]:
-        """Return ``(n, f)`` totals over the layers of what was chosen."""
+    @cached_property
+    def _layer_totals(self) -> tuple[dict[str, int], torch.Tensor]:
         import torch
 
-        rows, table = self._layer_totals
-        totals = self.circuit.totals(rows, torch.from_numpy(table), self.gates(architectures))
-        return np.broadcast_to(totals.numpy(), (len(architectures), table.shape[1]))
-
-    @cached_property
-    def _layer_totals(self) -> tuple[dict[str, int], NDArray[np.float32]]:
         from .totals import layer_totals
 
-        return layer_totals(self.graph, self.operations)
+        rows, table = layer_totals(self.graph, self.operations)
+        return rows, torch.from_numpy(table)
 
     @property
     def count_blocks(self) -> tuple[int, ...]:
@@ -344,7 +342,11 @@ class SearchSpace(ABC):
         """
         import torch
 
-        self.check_encoding(encoding, self.encodings)
+        self.check_encoding(encoding, (*self.encodings, *self.layer_encodings))
+        if encoding in self.layer_encodings:
+            views = self.relax(gates, self.encodings[-1])
+            totals = self.circuit.totals(*self._layer_totals, gates)
+            return torch.cat([views, totals.expand(*views.shape[:-1], -1)], dim=-1)
         rows = self._seen(dict(gates), encoding)
         return torch.cat([rows[site.name] for site in self.sites], dim=-1)
 
@@ -364,7 +366,7 @@ class SearchSpace(ABC):
 
     def check_encoding(self, encoding: str | None, allowed: Sequence[str] | None = None) -> None:
         """Raise UnknownNameError unless the encoding is one of this space's, or of those allowed."""
-        names = (*self.encodings, *self.graph_encodings) if allowed is None else allowed
+        names = (*self.encodings, *self.layer_encodings, *self.graph_encodings) if allowed is None else allowed
         if encoding is not None and encoding not in names:
             raise UnknownNameError(f"encoding of {self.name}", encoding, names)
 

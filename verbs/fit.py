@@ -179,7 +179,8 @@ def encodings_of(space: SearchSpace, model: str) -> tuple[str, ...]:
         return ("counts",)
     if model == "lookup":
         return space.encodings  # a table has one entry an option, and no other features
-    return (*space.encodings, *(name for name in space.graph_encodings if name != "counts"))
+    of_graphs = (name for name in space.graph_encodings if name != "counts")
+    return (*space.encodings, *space.layer_encodings, *of_graphs)
 
 
 def gradient_of(space: SearchSpace, encoding: str, estimator: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..forms import LogTarget
+from ..forms import LearnedMultiplier, LogTarget
 from ..laws.markov_route import MarkovRoute
 from ..method import ROUTES, Method
 from ..searchers.gradient import GradientSearcher, Schedule
@@ -12,15 +12,18 @@ from ..searchers.gradient import GradientSearcher, Schedule
 
 def densenas(
     *,
-    lam: float = 0.15,
+    eta: float = 0.3,
     epochs: int = 15,
     warm_up: int = 5,
     batch: int = 64,
 ) -> Method:
     """DenseNAS (Fang et al., arXiv:1906.09607); chained cost is the circuit of the routes.
 
+    The published loss pulls latency down at a fixed weight, also below the target; here a target's weight is learnt as
+    LightNAS does (2208.14446).
+
     Args:
-        lam: weight of the cost under a target.
+        eta: step of the multiplier under a target.
         epochs: of the search.
         warm_up: epochs of weight steps only, among them.
         batch: images a step.
@@ -28,7 +31,7 @@ def densenas(
     searcher = GradientSearcher(
         law=MarkovRoute,
         weighted=LogTarget,
-        targeted=partial(LogTarget, lam),
+        targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
         schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, paths="sample"),
     )
     return Method(
@@ -38,7 +41,7 @@ def densenas(
         needs=ROUTES,
         pieces={
             "law": "markov_route: two operations at a time, routes",
-            "objective": "log_target",
+            "objective": "log_target, or learned multiplier under a target",
             "deriver": "viterbi",
         },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..forms import MulLog
+from ..forms import LearnedMultiplier, MulLog
 from ..laws.gumbel import Gumbel
 from ..method import LAYERS, Method
 from ..searchers.gradient import GradientSearcher, Schedule
@@ -12,15 +12,17 @@ from ..searchers.gradient import GradientSearcher, Schedule
 
 def fbnetv2(
     *,
-    exponent: float = 0.6,
+    eta: float = 0.3,
     epochs: int = 15,
     warm_up: int = 3,
     batch: int = 64,
 ) -> Method:
     """FBNetV2, DMaskingNAS (Wan et al., arXiv:2004.05565); its loss and temperatures are FBNet's (1812.03443).
 
+    That loss has a weight and no target: under one the weight is learnt as LightNAS does (2208.14446).
+
     Args:
-        exponent: of the cost under a target.
+        eta: step of the multiplier under a target.
         epochs: of the search.
         warm_up: epochs of weight steps only, among them.
         batch: images a step.
@@ -28,7 +30,7 @@ def fbnetv2(
     searcher = GradientSearcher(
         law=partial(Gumbel, hard=False),
         weighted=MulLog,
-        targeted=partial(MulLog, exponent),
+        targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
         schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, tau_first=5.0, tau_last=0.1),
     )
     return Method(
@@ -38,7 +40,7 @@ def fbnetv2(
         needs=LAYERS,
         pieces={
             "law": "gumbel, soft",
-            "objective": "mul_log",
+            "objective": "mul_log, or learned multiplier under a target",
             "deriver": "best score",
         },
     )

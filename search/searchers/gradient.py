@@ -40,6 +40,7 @@ from ..laws.uniform import Uniform
 from ..method import Found, Problem
 from ..objective import CostTerm, Objective
 from ..progress import Progress, silent
+from ..recording import RecordedMixture
 from ..regularisers import Distillation, Regulariser
 from ..task import Task
 from ..trace import Epoch, Trace
@@ -143,6 +144,7 @@ class Alternation:
         self.generator = torch.Generator().manual_seed(seed)
         self.trace = Trace()
         self.passes = 0
+        self.mixture: RecordedMixture | None = None  # on a CUDA device, of a law that mixes
         self.where = "step 1"  # for errors
         self.weights_optimizer = torch.optim.SGD(
             supernet.parameters(), schedule.weights_rate, schedule.weights_momentum, weight_decay=schedule.weights_decay
@@ -339,7 +341,13 @@ class Alternation:
             return torch.stack([self._logits(images, gates) for gates in every]).mean(dim=0)
 
     def _logits(self, images: Tensor, gates: Gates) -> Tensor:
-        return self.supernet(images.to(self.compute), gates)
+        images, supernet = images.to(self.compute), self.supernet
+        if not (images.is_cuda and self.law.mixes and isinstance(supernet, Network) and supernet.on_skip is None):
+            return supernet(images, gates)
+        if self.mixture is None or self.mixture.shape != images.shape:
+            with frozen_statistics(supernet):
+                self.mixture = RecordedMixture(supernet, images, gates)
+        return self.mixture(images, gates)
 
     def _law_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
@@ -423,12 +431,10 @@ class GradientSearcher:
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Generator[None]:
-    """Normalise by the batch without moving any running statistic."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    """Leave every running statistic as it was before; in training mode the batch's own are what normalises."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for buffer, value in before:
+            buffer.copy_(value)

@@ -45,6 +45,7 @@ class NasBench201(SearchSpace):
 
     name: ClassVar[str] = "nasbench201"
     encodings: ClassVar[tuple[str, ...]] = ("raw", "pruned")
+    layer_encodings: ClassVar[tuple[str, ...]] = ()  # those of the compiled graph tell more
     graph_encodings: ClassVar[tuple[str, ...]] = ("compiled", "full", "counts")
 
     def __post_init__(self) -> None:

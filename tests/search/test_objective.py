@@ -8,9 +8,18 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import UnknownNameError, UsageError
+from tempograd.predictor.models.gp import GaussianProcessLatency
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.method import predict_with
-from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, PredictorCost, TableCost, WeightedSum
+from tempograd.search.objective import (
+    CostTerm,
+    LearnedMultiplier,
+    Linear,
+    Objective,
+    PredictorCost,
+    TableCost,
+    WeightedSum,
+)
 from tempograd.spaces.architecture import Architecture
 
 SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=2,width=4,size=8"}
@@ -210,6 +219,31 @@ def test_a_damped_multiplier_answers_to_the_violation_of_now_and_keeps_what_was_
     budget = LearnedMultiplier(2.0, eta=0.5, damping=3.0)
     budget.update(1.0)
     assert (budget.lam, budget.summed) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "layers"])
+def test_a_gaussian_process_pulls_a_law_to_what_is_fast(encoding):
+    """Its first buffer is one of whole numbers: an encoding made such has no slope, and a search would not hear it."""
+    space = registry.create("space", "mbconv:family=fbnetv2,size=8,width=0.25,stages=2,layers=2,classes=10")
+    architectures = space.sample(80, np.random.default_rng(0))
+    rates = {site.name: torch.rand(len(site.options), generator=generator()) for site in space.sites}
+    y_ms = sum((space.gates(architectures)[site] @ rate for site, rate in rates.items()), torch.tensor(1.0)).numpy()
+    model = GaussianProcessLatency(random_state=0).fit(space.encode(architectures, encoding), y_ms)
+    law = Softmax(space, generator(), noise=0.0)
+    term = CostTerm(PredictorCost(model.module, space, encoding, draws=32), Linear(1.0, 1.0))
+    (slope,) = Objective(term).gradients(torch.tensor(0.0), law, generator())
+    index = [site.name for site in space.sites].index("s0l0/expand")
+    rate = rates["s0l0/expand"]
+    assert np.corrcoef(slope[index, : len(rate)], rate)[0, 1] > 0.9
+
+
+def test_a_cost_without_a_slope_is_refused(space):
+    module = mlp(space)
+    module.forward = lambda x: torch.ones(len(x))
+    with pytest.raises(UsageError, match="PredictorCost has no slope in the gates"):
+        Objective(CostTerm(PredictorCost(module, space), Linear(1.0, 1.0))).gradients(
+            torch.tensor(0.0), Softmax(space), generator()
+        )
 
 
 def test_an_encoding_without_a_slope_is_priced_by_swaps(space):

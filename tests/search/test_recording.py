@@ -3,10 +3,16 @@ import torch
 
 from tempograd import registry
 from tempograd.search.evaluator import Training, train
-from tempograd.search.recording import recorded
+from tempograd.search.laws.gumbel import Gumbel
+from tempograd.search.objective import CostTerm, Linear, TableCost
+from tempograd.search.recording import RecordedMixture, recorded
+from tempograd.search.searchers.gradient import Alternation, Schedule, frozen_statistics
 from tempograd.search.task import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
+WIDE = registry.create(
+    "space", "mbconv:family=fbnetv2,size=8,width=0.25,stages=2,layers=2,classes=10,width_options=2,resolution_options=2"
+)
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -27,6 +33,7 @@ def test_elsewhere_than_on_a_cuda_device_nothing_changes():
 def test_what_is_replayed_is_what_would_have_run():
     """Losses, weights and statistics of three steps, and evaluation between them."""
     images = torch.randn(3, 8, 1, 8, 8, device="cuda")
+    given = images.clone()
     found = []
     for replay in (False, True):
         own = network("cuda")
@@ -52,9 +59,55 @@ def test_what_is_replayed_is_what_would_have_run():
         assert "forward" not in vars(own)
         found.append((seen, own.state_dict()))
     (plain, state), (replayed, other) = found
+    assert torch.equal(images, given)
     assert replayed == pytest.approx(plain, rel=1e-3)
     for name, value in state.items():
         torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-3)
+
+
+@on_cuda
+def test_a_recorded_mixture_is_the_supernet(monkeypatch):
+    """Logits, slopes of gates and weights, at gates that were not there when it was recorded, zeros among them."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    torch.manual_seed(0)
+    supernet = WIDE.supernet().to("cuda").train()
+    images = torch.randn(8, 3, 8, 8, device="cuda")
+    first = {site.name: torch.full((len(site.options),), 1 / len(site.options)) for site in WIDE.sites}
+    with frozen_statistics(supernet):
+        mixture = RecordedMixture(supernet, torch.zeros_like(images), first)
+    gates = {site: torch.softmax(torch.randn_like(gate), 0) for site, gate in first.items()}
+    gates["s0l0/op"] = torch.tensor([0.0, 1.0] + [0.0] * 6)
+    found = []
+    for run in (supernet, mixture):
+        leaves = {site: gate.clone().requires_grad_() for site, gate in gates.items()}
+        supernet.zero_grad()
+        run(images, leaves).square().mean().backward()
+        weights = [w.grad for w in supernet.parameters() if w.grad is not None and w.grad.any()]
+        found.append(([leaf.grad[gates[site] != 0] for site, leaf in leaves.items()], weights))
+    (slopes, weights), (again, others) = found
+    assert len(weights) == len(others)
+    for one, other in zip([*slopes, *weights], [*again, *others], strict=True):
+        torch.testing.assert_close(other, one, rtol=2e-2, atol=1e-4)
+
+
+@on_cuda
+def test_a_search_on_a_cuda_device_replays_and_leaves_statistics_alone_in_law_steps():
+    task = load_task("digits,limit=300").fitted(SPACE)
+    term = CostTerm(TableCost(SPACE.circuit, dict.fromkeys(SPACE.circuit.keys, 1.0)), Linear(0.0, 1.0))
+    law = Gumbel(SPACE, torch.Generator().manual_seed(0), hard=False)
+    schedule = Schedule(epochs=2, warm_up=1, batch=32)
+    run = Alternation(law, SPACE.supernet(), task, term, SPACE, schedule, seed=0, compute="cuda")
+    run.supernet.train()
+    batch = next(task.weights.batches(32, run.generator))
+    first = run.step_weights(*batch, tau=1.0)
+    assert run.mixture is not None
+    before = {name: value.clone() for name, value in run.supernet.state_dict().items()}
+    run.step_law(*batch, tau=1.0)
+    assert all(torch.equal(value, before[name]) for name, value in run.supernet.state_dict().items())
+    assert min(run.step_weights(*batch, tau=1.0) for _ in range(20)) < first
+    assert not torch.equal(
+        run.supernet.state_dict()["layers.stem/bn.running_mean"], before["layers.stem/bn.running_mean"]
+    )
 
 
 @on_cuda

@@ -120,14 +120,14 @@ def test_text_and_key_round_trip(space, sample):
 
 
 def test_relaxed_encoding_at_one_hots_is_the_encoding(space, sample):
-    for encoding in space.encodings:
+    for encoding in (*space.encodings, *space.layer_encodings):
         relaxed = space.relax(space.gates(sample), encoding)
         assert np.array_equal(relaxed.numpy(), space.encode(sample, encoding))
 
 
 def test_relaxed_encoding_is_differentiable(space):
     gates = {s.name: torch.rand(2, len(s.options), dtype=torch.float64, requires_grad=True) for s in space.sites}
-    for encoding in space.encodings:
+    for encoding in (*space.encodings, *space.layer_encodings):
         assert torch.autograd.gradcheck(
             lambda *rows, e=encoding: space.relax(dict(zip(gates, rows, strict=True)), e), tuple(gates.values())
         )
