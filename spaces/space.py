@@ -49,8 +49,8 @@ class SearchSpace(ABC):
             mean, to the last of ``encodings``.
         graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``compiled`` adds features
             of the compiled graph to the last of ``encodings``, ``full`` those and that to the raw encoding. ``counts``
-            is all of these, and how many sites take each option, and the network's size: the last are enough for a few
-            samples.
+            is all one-hots with either totals or features, and how many sites take each option, and the network's size:
+            the last are enough for a few samples.
         rules: which combinations of choices are architectures.
     """
 
@@ -275,9 +275,9 @@ class SearchSpace(ABC):
         choices = np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
         if encoding == "counts":
             views = [self.encode(architectures, name) for name in self.encodings]
-            cells = [self._cell_features(choices)] if "compiled" in self.graph_encodings else []
             counted = [view @ self._composition for view in views]
-            return np.concatenate([*views, *cells, *counted, self._sizes(architectures)], axis=1)
+            features = self._features(architectures, choices)
+            return np.concatenate([*views, features, *counted, self._sizes(architectures)], axis=1)
         if encoding in self.layer_encodings:
             return self.relax(self.gates(architectures), encoding).numpy()
         if encoding in self.graph_encodings:
@@ -297,6 +297,12 @@ class SearchSpace(ABC):
         columns = [option for site in self.sites for option in site.options]
         names = list(dict.fromkeys(columns))
         return np.eye(len(names), dtype=np.float32)[[names.index(option) for option in columns]]
+
+    def _features(self, architectures: Sequence[Architecture], choices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return ``(n, f)``: what there is beside the one-hots, totals over layers or features of cells."""
+        if self.layer_encodings:
+            return self.encode(architectures, self.layer_encodings[0])[:, sum(self.widths) :]
+        return self._cell_features(choices)
 
     def _cell_features(self, choices: NDArray[np.int64]) -> NDArray[np.float32]:
         from .compiled import encode
@@ -323,10 +329,10 @@ class SearchSpace(ABC):
 
     @property
     def count_blocks(self) -> tuple[int, ...]:
-        """Return how many columns of the encoding ``counts`` are one-hots, features of cells (if any), and counts."""
-        views, cells = len(self.encodings), "compiled" in self.graph_encodings
-        features = [sum(len(cell.names) for cell in self.compiled_cells)] if cells else []
-        return views * sum(self.widths), *features, views * self._composition.shape[1] + 2
+        """Return how many columns of the encoding ``counts`` are one-hots, features, and counts."""
+        views = len(self.encodings)
+        features = self._features([], np.zeros((0, len(self.sites)), np.int64)).shape[1]
+        return views * sum(self.widths), features, views * self._composition.shape[1] + 2
 
     def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
         """Return the architectures of a raw ``(n, d)`` encoding."""

@@ -31,7 +31,7 @@ def fbnetv2(
         law=partial(Gumbel, hard=False),
         weighted=MulLog,
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
-        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, tau_first=5.0, tau_last=0.1),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, weights_rate=0.1, tau_first=5.0, tau_last=0.1),
     )
     return Method(
         "fbnetv2",
