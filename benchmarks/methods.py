@@ -26,6 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from tempograd import registry
 from tempograd.data.dataset import LatencyDataset
@@ -228,9 +231,7 @@ class Bench:
                 networks = [a for a in space.sample(2000, rng) if a.key not in seen and is_connected(space, a)]
                 rows = LatencyDataset.from_store(opened, space=space.spec).ok()
                 x = space.encode([space.from_key(key) for key in rows.keys], "counts")
-                from sklearn.linear_model import RidgeCV
-
-                guess = RidgeCV(np.logspace(-3, 3, 7)).fit(x, np.log(rows.y_ms))
+                guess = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 7))).fit(x, np.log(rows.y_ms))
                 apart = np.abs(guess.predict(space.encode(networks, "counts")) - np.log(latency_ms))
                 near = [networks[i] for i in np.argsort(apart)[:16]]
                 near = [near[i] for i in rng.permutation(len(near))]
