@@ -174,6 +174,7 @@ class Bench:
             "measured_ms": measured["latency_ms"], "ratio": ratio, "verdict": found["verdict"],
             "in_window": ratio is not None and WINDOW[0] <= ratio <= WINDOW[1], "key": found["found"]["key"],
             "predicted_ms": found["found"]["predicted_ms"], "measured_on_the_way": len(found["repairs"]),
+            "finalists": [rival["accuracy"] for rival in found.get("finalists", [])],
             "accuracy": found["found"]["accuracy"], "seconds": perf_counter() - start,
         }  # fmt: skip
 

@@ -345,8 +345,7 @@ class Alternation:
         if not (images.is_cuda and self.law.mixes and isinstance(supernet, Network) and supernet.on_skip is None):
             return supernet(images, gates)
         if self.mixture is None or self.mixture.shape != images.shape:
-            with frozen_statistics(supernet):
-                self.mixture = RecordedMixture(supernet, images, gates)
+            self.mixture = RecordedMixture(supernet, images, gates)
         return self.mixture(images, gates)
 
     def _law_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -431,10 +430,12 @@ class GradientSearcher:
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Generator[None]:
-    """Leave every running statistic as it was before; in training mode the batch's own are what normalises."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    """Normalise by the batch without moving any running statistic."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for buffer, value in before:
-            buffer.copy_(value)
+        for norm in norms:
+            norm.track_running_stats = True

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -27,6 +29,39 @@ def test_elsewhere_than_on_a_cuda_device_nothing_changes():
     with recorded(own, torch.randn(4, 1, 8, 8)):
         assert "forward" not in vars(own)
     assert all(torch.equal(value, before[name]) for name, value in own.state_dict().items())
+
+
+def test_a_recorded_mixture_moves_statistics_only_where_they_are_tracked(monkeypatch):
+    """What records is stood in for by one that runs, three times as CUDA's does before it records."""
+
+    def record(module, arguments, **_):
+        for _ in range(3):
+            module(*arguments)
+        return module
+
+    def statistics():
+        return {name: value.clone() for name, value in supernet.state_dict().items() if "running" in name}
+
+    def moved(before):
+        return [not torch.equal(value, before[name]) for name, value in statistics().items()]
+
+    def alike(gates):
+        return torch.allclose(mixture(images, gates), supernet(images, gates), atol=1e-5)
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    supernet = WIDE.supernet().train()
+    images = torch.randn(8, 3, 8, 8)
+    gates = {site.name: torch.full((len(site.options),), 1 / len(site.options)) for site in WIDE.sites}
+    for frozen in (True, False):  # when it is recorded
+        before = statistics()
+        with frozen_statistics(supernet) if frozen else nullcontext():
+            mixture = RecordedMixture(supernet, images, gates)
+        assert not any(moved(before))
+        with frozen_statistics(supernet):
+            assert alike(gates)
+        assert not any(moved(before))
+        mixture(images, gates)
+        assert all(moved(before))
 
 
 @on_cuda
@@ -73,8 +108,7 @@ def test_a_recorded_mixture_is_the_supernet(monkeypatch):
     supernet = WIDE.supernet().to("cuda").train()
     images = torch.randn(8, 3, 8, 8, device="cuda")
     first = {site.name: torch.full((len(site.options),), 1 / len(site.options)) for site in WIDE.sites}
-    with frozen_statistics(supernet):
-        mixture = RecordedMixture(supernet, torch.zeros_like(images), first)
+    mixture = RecordedMixture(supernet, torch.zeros_like(images), first)
     gates = {site: torch.softmax(torch.randn_like(gate), 0) for site, gate in first.items()}
     gates["s0l0/op"] = torch.tensor([0.0, 1.0] + [0.0] * 6)
     found = []

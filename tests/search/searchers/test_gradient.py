@@ -101,6 +101,7 @@ def test_frozen_statistics_normalise_by_the_batch():
         y = norm(x)
     assert equal(before, state(norm))
     assert torch.allclose(y, torch.nn.BatchNorm2d(2).train()(x))
+    assert norm.track_running_stats
 
 
 def test_the_law_stays_as_it_is_in_warm_up():
