@@ -30,12 +30,10 @@ class Law(nn.Module, ABC):
 
     Attributes:
         names: the sites that it gives gates for, in the space's order.
-        mixes: whether a pass runs all options at once, rather than one a site.
         moves: what moves its parameters.
     """
 
     names: tuple[str, ...]
-    mixes: bool = False
     moves: ClassVar[Literal["adam", "frank_wolfe"]] = "adam"
 
     @abstractmethod

@@ -24,13 +24,16 @@ def recorded(network: Network, images: Tensor) -> Generator[None]:
     if not images.is_cuda:
         yield
         return
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    torch.cuda.make_graphed_callables(network, (images.clone(),))  # it puts a forward of its own on the module
-    network.load_state_dict(before)  # recording ran it, and statistics moved
+    _record(network, images.clone())  # it puts a forward of its own on the module
     try:
         yield
     finally:
         del network.forward
+
+
+def all_on(gates: Mapping[str, Tensor]) -> bool:
+    """Return whether no gate is 0: a pass that leaves options out is another, and gives their gates no slope."""
+    return all(bool(gate.all()) for gate in gates.values())
 
 
 class RecordedMixture:
@@ -48,26 +51,22 @@ class RecordedMixture:
         self.shape = images.shape
         self._sites = tuple(gates)
         self._norms = [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
-        self._statistics = [buffer for norm in self._norms for buffer in norm.buffers()]
-        self._kept = [buffer.clone() for buffer in self._statistics]
+        self._statistics = list(supernet.buffers())
         tracks = self._tracks
         self._track(True)
         mixture = _Mixture(supernet, {site: len(gate) for site, gate in gates.items()}).train()
         joined = self._joined(gates, images).detach().requires_grad_()
-        self._run: Callable[[Tensor, Tensor], Tensor] = torch.cuda.make_graphed_callables(
-            mixture, (images.clone(), joined), allow_unused_input=True
-        )  # type: ignore[assignment]
+        self._run = _record(mixture, images.clone(), joined, unused=True)
         self._track(tracks)
-        _copy(self._kept, self._statistics)  # recording ran it
 
     def __call__(self, images: Tensor, gates: Mapping[str, Tensor]) -> Tensor:
         """Return the logits, differentiable in gates and weights."""
         joined = self._joined(gates, images)
         if self._tracks:
             return self._run(images, joined)
-        _copy(self._statistics, self._kept)
+        before = [value.clone() for value in self._statistics]
         logits = self._run(images, joined)
-        _copy(self._kept, self._statistics)
+        _copy(before, self._statistics)
         return logits
 
     @property
@@ -92,6 +91,15 @@ class _Mixture(nn.Module):
     def forward(self, images: Tensor, joined: Tensor) -> Tensor:
         gates = dict(zip(self.widths, joined.split(list(self.widths.values())), strict=True))
         return self.supernet(images, gates, every=True)
+
+
+def _record(module: nn.Module, *arguments: Tensor, unused: bool = False) -> Callable[..., Tensor]:
+    """Return a module's passes, recorded; recording runs it, and the statistics that moved are put back."""
+    statistics = list(module.buffers())
+    before = [buffer.clone() for buffer in statistics]
+    run = torch.cuda.make_graphed_callables(module, arguments, allow_unused_input=unused)
+    _copy(before, statistics)
+    return run  # type: ignore[return-value]  # torch declares one callable or a tuple of them
 
 
 def _copy(values: Sequence[Tensor], into: Sequence[Tensor]) -> None:

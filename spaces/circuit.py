@@ -189,14 +189,14 @@ class Circuit:
 
         Args:
             rows: of the table, by key.
-            table: ``(keys, f)``, a cost a column.
+            table: ``(keys + 1, f)``, a cost a column; the last row is 0, for options that are no block.
             gates: as of :meth:`cost`.
 
         Raises:
             UnknownNameError: as of :meth:`cost`.
         """
         self._check(rows)
-        table = torch.cat([table, table.new_zeros(1, table.shape[1])]).to(next(iter(gates.values())))
+        table = table.to(next(iter(gates.values())))
 
         def entries(keys: Sequence[str | None]) -> Tensor:
             return table[[-1 if key is None else rows[key] for key in keys]]
@@ -253,10 +253,10 @@ class Circuit:
                     rows = [gates[site] for site in term.at]
                     memo[id(term)] = sum_product(term.count * entries(term.keys), rows)
                 case Sum():
-                    values = [self._value(t, entries, gates, memo) for t in term.terms]
-                    memo[id(term)] = sum(values, entries([None])[0])
+                    memo[id(term)] = sum((self._value(t, entries, gates, memo) for t in term.terms), torch.zeros(()))
                 case Product():
-                    memo[id(term)] = prod(self._value(f, entries, gates, memo) for f in term.factors)  # type: ignore[type-var]
+                    values = (self._value(f, entries, gates, memo) for f in term.factors)
+                    memo[id(term)] = prod(values)  # type: ignore[type-var]  # declared for numbers, multiplies anything
         return memo[id(term)]
 
 

@@ -23,7 +23,7 @@ _MOST = 32  # channels in a block
 
 
 def layer_totals(graph: Graph, blocks: Mapping[str, Graph]) -> tuple[dict[str, int], NDArray[np.float32]]:
-    """Return the rows of a table, by the keys of a space's circuit, and the table ``(keys, f)``.
+    """Return the rows of a table, by the keys of a space's circuit, and the table ``(keys + 1, f)``, 0 in the last.
 
     Args:
         graph: of the space, what is there whatever is chosen among it.
@@ -32,7 +32,7 @@ def layer_totals(graph: Graph, blocks: Mapping[str, Graph]) -> tuple[dict[str, i
     found = {SKELETON: _totals(graph)} | {key: _totals(block) for key, block in blocks.items()}
     names = sorted(set().union(*found.values()))
     column = {name: n for n, name in enumerate(names)}
-    table = np.zeros((len(found), len(names)), np.float32)
+    table = np.zeros((len(found) + 1, len(names)), np.float32)
     for row, totals in enumerate(found.values()):
         table[row, [column[name] for name in totals]] = list(totals.values())
     return {key: row for row, key in enumerate(found)}, table

@@ -30,7 +30,7 @@ class Gumbel(Softmax):
         hard: bool = True,
     ) -> None:
         super().__init__(space, generator, noise=noise)
-        self.hard, self.mixes = hard, not hard
+        self.hard = hard
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         log_p = torch.log_softmax(self._masked(), dim=-1)

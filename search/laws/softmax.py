@@ -43,8 +43,6 @@ class Softmax(Law):
         sites: those that it is a law over; None for all.
     """
 
-    mixes = True
-
     def __init__(
         self,
         space: SearchSpace,

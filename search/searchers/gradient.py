@@ -40,7 +40,7 @@ from ..laws.uniform import Uniform
 from ..method import Found, Problem
 from ..objective import CostTerm, Objective
 from ..progress import Progress, silent
-from ..recording import RecordedMixture
+from ..recording import RecordedMixture, all_on
 from ..regularisers import Distillation, Regulariser
 from ..task import Task
 from ..trace import Epoch, Trace
@@ -144,7 +144,7 @@ class Alternation:
         self.generator = torch.Generator().manual_seed(seed)
         self.trace = Trace()
         self.passes = 0
-        self.mixture: RecordedMixture | None = None  # on a CUDA device, of a law that mixes
+        self.mixture: RecordedMixture | None = None  # on a CUDA device, where all options are on
         self.where = "step 1"  # for errors
         self.weights_optimizer = torch.optim.SGD(
             supernet.parameters(), schedule.weights_rate, schedule.weights_momentum, weight_decay=schedule.weights_decay
@@ -342,7 +342,7 @@ class Alternation:
 
     def _logits(self, images: Tensor, gates: Gates) -> Tensor:
         images, supernet = images.to(self.compute), self.supernet
-        if not (images.is_cuda and self.law.mixes and isinstance(supernet, Network) and supernet.on_skip is None):
+        if not (images.is_cuda and all_on(gates) and isinstance(supernet, Network) and supernet.on_skip is None):
             return supernet(images, gates)
         if self.mixture is None or self.mixture.shape != images.shape:
             self.mixture = RecordedMixture(supernet, images, gates)

@@ -1,13 +1,19 @@
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 
 from tempograd import registry
 from tempograd.search.evaluator import Training, train
+from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.gumbel import Gumbel
+from tempograd.search.laws.gumbel_rao import GumbelRao
+from tempograd.search.laws.softmax import Softmax
+from tempograd.search.laws.two_path import TwoPath
+from tempograd.search.laws.uniform import Uniform
 from tempograd.search.objective import CostTerm, Linear, TableCost
-from tempograd.search.recording import RecordedMixture, recorded
+from tempograd.search.recording import RecordedMixture, all_on, recorded
 from tempograd.search.searchers.gradient import Alternation, Schedule, frozen_statistics
 from tempograd.search.task import load_task
 
@@ -62,6 +68,16 @@ def test_a_recorded_mixture_moves_statistics_only_where_they_are_tracked(monkeyp
         assert not any(moved(before))
         mixture(images, gates)
         assert all(moved(before))
+
+
+@pytest.mark.parametrize(
+    ("law", "mixes"),
+    [(Softmax, True), (partial(Gumbel, hard=False), True), (Gumbel, False), (GumbelRao, False), (TwoPath, False),
+     (ExclusiveTopK, False), (Uniform, False)],
+)  # fmt: skip
+def test_only_a_pass_that_leaves_no_option_out_may_be_replayed(law, mixes):
+    generator = torch.Generator().manual_seed(0)
+    assert all(all_on(gates) == mixes for gates in law(SPACE).draws(generator, tau=1.0))
 
 
 @on_cuda
