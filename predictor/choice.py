@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import clone
 
+from .estimator import fit_held_out
 from .models.gp import GaussianProcessLatency
 from .predictor import Array
 
@@ -16,23 +19,30 @@ CAP = 0.5  # of an error, in log ms: one network with a latency near zero must n
 
 
 def held_out_errors(
-    encodings: Mapping[str, npt.ArrayLike], y_ms: npt.ArrayLike, weight: npt.ArrayLike | None = None, *, seed: int = 0
+    encodings: Mapping[str, npt.ArrayLike],
+    y_ms: npt.ArrayLike,
+    weight: npt.ArrayLike | None = None,
+    *,
+    judge: Any = None,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """Return name -> mean absolute log error, capped, of leave-one-out predictions by a small Gaussian process.
+    """Return name -> mean absolute log error, capped, of predictions of networks held out.
 
     Args:
         encodings: name -> ``(n, d)``.
         y_ms: ``(n,)``.
         weight: ``(n,)`` 1 / relative variance of the label.
+        judge: the unfitted model that predicts them; None is a small Gaussian process.
         seed: which rows are looked at, if there are more than enough.
     """
     y = np.asarray(y_ms, float)
     rows = np.sort(np.random.default_rng(seed).permutation(len(y))[:MOST_ROWS])
-    counted = None if weight is None else np.asarray(weight, float)[rows]
+    counted = np.ones(len(rows)) if weight is None else np.asarray(weight, float)[rows]
+    judge = judge or GaussianProcessLatency(steps=STEPS, random_state=seed)
     errors: dict[str, float] = {}
     for name, X in encodings.items():
-        model = GaussianProcessLatency(steps=STEPS, random_state=seed)
-        held = model.fit(np.asarray(X, float)[rows], y[rows], sample_weight=counted).held_out_ms_
+        held = fit_held_out(clone(judge), np.asarray(X, float)[rows], y[rows], counted, seed=seed)
+        assert held is not None
         errors[name] = capped_log_error(y[rows], held)
     return errors
 

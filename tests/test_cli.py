@@ -185,7 +185,8 @@ def test_a_lookup_adds_up_measured_operations(flow):
                          "--plan", "quick", "--json")  # fmt: skip
     assert json.loads(measured.stdout)["networks"] == len(registry.create("space", SPACE).operations)
     document = json.loads(tempograd(*lookup).stdout)
-    assert document["scores"]["spearman"] > 0.9
+    assert document["encoding"] == "pruned"  # a table must not price edges that lead nowhere
+    assert document["scores"]["spearman"] > 0.8
 
 
 def test_text_ends_with_the_next_command(flow):

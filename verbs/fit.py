@@ -50,7 +50,8 @@ def fit(
 
     Every network is predicted once without its own label: by leave-one-out where the model can, else in 5 folds. These
     predictions give the scores and the width of the intervals; the model that is written has seen all rows. The
-    encoding is chosen before by leave-one-out of a small Gaussian process. Rows that are not ``ok`` take part with the
+    encoding is chosen before by leave-one-out of a small Gaussian process, or by a lookup itself, which means the
+    encoding's entries literally. Rows that are not ``ok`` take part with the
     small weight of their wide interval, and are not scored; censored ones where the model would put them too low.
     Networks without a head's quantity are left out of it, and counted.
 
@@ -113,7 +114,8 @@ def _fit_head(
     ok = np.array([verdict == "ok" for verdict in dataset.verdict], bool)
     names = encodings_of(chosen, model)
     encodings = {name: dataset.encode(chosen, name) for name in names}
-    errors = held_out_errors(encodings, labels, weight, seed=seed)
+    judge = estimator_of(model, **wanted) if model == "lookup" else None
+    errors = held_out_errors(encodings, labels, weight, judge=judge, seed=seed)
     encoding = _preferred(errors, names)
     blocks = chosen.count_blocks if encoding == "counts" else ()
     estimator = estimator_of(model, stages=chosen.schedule, blocks=blocks, **wanted)

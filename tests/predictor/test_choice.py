@@ -1,6 +1,7 @@
 import numpy as np
 
 from tempograd.predictor.choice import capped_log_error, choose_encoding, held_out_errors
+from tempograd.predictor.models.lookup import LookupLatency
 
 
 def test_the_encoding_that_tells_more_is_chosen(parallel):
@@ -9,6 +10,14 @@ def test_the_encoding_that_tells_more_is_chosen(parallel):
     errors = held_out_errors(encodings, parallel.y_ms)
     assert errors["all"] < 0.5 * errors["half"] < 0.5 * errors["noise"]
     assert choose_encoding(encodings, parallel.y_ms) == "all"
+
+
+def test_a_model_may_judge_for_itself(parallel):
+    """Scaled columns are the same to a model that learns, and not to a table that is given."""
+    table_ms = np.linspace(0.1, 3.0, parallel.X.shape[1])
+    encodings, y_ms = {"scaled": parallel.X * table_ms, "own": parallel.X}, 1 + parallel.X @ table_ms
+    errors = held_out_errors(encodings, y_ms, judge=LookupLatency(table_ms, calibrate=True))
+    assert errors["own"] < 1e-6 < 0.01 < errors["scaled"]
 
 
 def test_one_encoding_is_no_choice(parallel):
