@@ -43,6 +43,7 @@ from .layers import (
     Zero,
 )
 from .layout import ordered
+from .pointwise import StridedPointwiseConv2d
 
 Gates = Mapping[str, Tensor]
 
@@ -241,6 +242,8 @@ def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
     channels, shape = inputs[0][0], (op.kernel, op.stride, op.padding, op.dilation)
     if op.groups == channels == op.out:
         layer: nn.Conv2d = DepthwiseConv2d(channels, *shape)
+    elif op.kernel == 1 and op.stride > 1:
+        layer = StridedPointwiseConv2d(channels, op.out, op.stride, op.groups)
     else:
         layer = nn.Conv2d(channels, op.out, *shape, op.groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -1,0 +1,64 @@
+"""The strided 1x1 convolution against torch's own, and where torch's own writes past its buffer."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tempograd.spaces.graph import INPUT, GraphBuilder
+from tempograd.spaces.layers import Conv
+from tempograd.spaces.network import Network
+from tempograd.spaces.pointwise import StridedPointwiseConv2d
+
+CHECKED_HEAP = "libc_malloc_debug.so.0"
+MANY_STEPS = """
+import torch
+from tempograd.spaces.pointwise import StridedPointwiseConv2d
+layer, kept = StridedPointwiseConv2d(4, 6, 2), []
+for _ in range(6):
+    layer(torch.randn(16, 4, 8, 8).contiguous(memory_format=torch.channels_last)).sum().backward()
+    kept += [layer.weight.grad, *(torch.empty(n) for n in (1, 3, 9, 24, 33, 100, 250))]
+    layer.weight.grad = None
+"""
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (7, 4), (1, 1)])
+def test_values_and_gradients_are_those_of_torch(groups, stride, rows, columns):
+    torch.manual_seed(0)
+    layer = StridedPointwiseConv2d(4, 6, stride, groups).double()
+    theirs = nn.Conv2d(4, 6, 1, stride, groups=groups, bias=False).double()
+    theirs.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 4, rows, columns, dtype=torch.float64, requires_grad=True)
+    found, expected = layer(x), theirs(x)
+    assert torch.allclose(found, expected)
+    gradient = torch.randn_like(expected)
+    ours = torch.autograd.grad(found, (x, layer.weight), gradient)
+    for mine, reference in zip(ours, torch.autograd.grad(expected, (x, theirs.weight), gradient), strict=True):
+        assert torch.allclose(mine, reference)
+
+
+def test_networks_are_made_of_it():
+    builder = GraphBuilder((4, 8, 8))
+    network = Network(builder.graph(builder.add("conv", Conv(6, 1, 2), INPUT)))
+    assert [type(layer) for layer in network.layers.values()] == [StridedPointwiseConv2d]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the checked heap is that of GNU's C library")
+def test_it_leaves_the_heap_alone_on_a_cpu_without_avx512():
+    """``nn.Conv2d(4, 6, 1, 2, bias=False)`` in its place dies of signal 6 here (torch 2.13)."""
+    if "malloc_debug" not in _with_checked_heap("print(open('/proc/self/maps').read())").stdout:
+        pytest.skip(f"{CHECKED_HEAP} is not here")
+    done = _with_checked_heap(MANY_STEPS, ONEDNN_MAX_CPU_ISA="AVX2", MALLOC_CHECK_="3", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+
+
+def _with_checked_heap(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"LD_PRELOAD": CHECKED_HEAP} | environment, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
