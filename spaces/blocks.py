@@ -32,15 +32,16 @@ def relu_conv_bn(out: int, kernel: int = 1, stride: int = 1) -> Block:
     return build
 
 
-def conv_bn(conv: Conv, activation: Operation | None = None, *, mask: bool = True) -> Block:
+def conv_bn(conv: Conv, activation: Operation | None = None, *, mask: bool = True, residual: bool = False) -> Block:
     """Convolve, normalise, activate, mask if the width is chosen.
 
     The mask comes last: then the wide layer equals the narrow one, while before the normalisation its shift would leak
     into the masked channels. It can be left out where a depthwise convolution follows, which does not mix channels.
+    ``residual`` is for what will be added to its input, see `BatchNorm`.
     """
 
     def build(builder: GraphBuilder, x: str) -> str:
-        x = builder.add("bn", BatchNorm(), builder.add("conv", conv, x))
+        x = builder.add("bn", BatchNorm(residual), builder.add("conv", conv, x))
         x = x if activation is None else builder.add("act", activation, x)
         return builder.add("mask", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x
 
@@ -82,8 +83,9 @@ def inverted_residual(
         y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation)(builder.at("depthwise"), y)
         if squeeze:
             y = _squeeze(builder.at("squeeze"), y, inside)
-        y = conv_bn(Conv(out, groups=groups))(builder.at("project"), y)
-        return builder.add("sum", Add(), x, y) if stride == 1 and same_width(builder.shape(x)[0], out) else y
+        residual = stride == 1 and same_width(builder.shape(x)[0], out)
+        y = conv_bn(Conv(out, groups=groups), residual=residual)(builder.at("project"), y)
+        return builder.add("sum", Add(), x, y) if residual else y
 
     return build
 
@@ -97,7 +99,7 @@ def basic(out: int, stride: int = 1) -> Block:
 
     def build(builder: GraphBuilder, x: str) -> str:
         y = conv_bn(Conv(out, 3, stride), Relu())(builder.at("a"), x)
-        y = conv_bn(Conv(out, 3))(builder.at("b"), y)
+        y = conv_bn(Conv(out, 3), residual=True)(builder.at("b"), y)
         if stride > 1 or not same_width(builder.shape(x)[0], out):
             x = conv_bn(Conv(out, stride=stride))(builder.at("short"), x)
         return builder.add("relu", Relu(), builder.add("sum", Add(), x, y))

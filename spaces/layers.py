@@ -134,7 +134,17 @@ class Conv(Operation):
 
 @dataclass(frozen=True)
 class BatchNorm(Operation):
-    """Batch normalisation over channels; ``affine`` weights may be left out in a supernet."""
+    """Batch normalisation over channels.
+
+    Attributes:
+        residual: ends a branch that its input is added to; its scale starts at 0, so that learning begins with the
+            inputs alone.
+
+    References:
+        Goyal et al., arXiv:1706.02677, section 5.1 (scale 0).
+    """
+
+    residual: bool = False
 
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
         channels = inputs[0][:1]

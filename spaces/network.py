@@ -53,7 +53,7 @@ class Network(nn.Module):
 
     Args:
         graph: plain, or with choices; then ``forward`` needs gates ``site -> (K,)``.
-        affine: whether BatchNorm learns scale and shift; a supernet does without.
+        affine: whether BatchNorm learns scale and shift.
     """
 
     def __init__(self, graph: Graph, *, affine: bool = True) -> None:
@@ -253,7 +253,10 @@ def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
 
 
 def _batch_norm(op: BatchNorm, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
-    return nn.BatchNorm2d(inputs[0][0], affine=affine)
+    layer = nn.BatchNorm2d(inputs[0][0], affine=affine)
+    if affine and op.residual:
+        nn.init.zeros_(layer.weight)
+    return layer
 
 
 def _linear(op: Linear, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .layout import ordered
+
 
 class StridedPointwiseConv2d(nn.Conv2d):
     """One 1x1 kernel on every ``stride``-th row and column, ``(b, C, H, W) -> (b, K, H', W')``, no bias."""
@@ -19,4 +21,4 @@ class StridedPointwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name is torch's)
         """Return the convolution."""
-        return super().forward(input[:, :, :: self.every, :: self.every])
+        return super().forward(ordered(input)[:, :, :: self.every, :: self.every])

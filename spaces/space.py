@@ -52,6 +52,8 @@ class SearchSpace(ABC):
             is all one-hots with either totals or features, and how many sites take each option, and the network's size:
             the last are enough for a few samples.
         rules: which combinations of choices are architectures.
+        affine: whether BatchNorm in a supernet has a scale and a shift. Cells go without: behind a gate on an edge they
+            would make up for it (Liu et al., *DARTS*, arXiv:1806.09055, section A.1.1).
     """
 
     name: ClassVar[str]
@@ -59,6 +61,7 @@ class SearchSpace(ABC):
     layer_encodings: ClassVar[tuple[str, ...]] = ("layers",)
     graph_encodings: ClassVar[tuple[str, ...]] = ("counts",)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
+    affine: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -428,10 +431,10 @@ class SearchSpace(ABC):
         return Network(self.network_graph(architecture))
 
     def supernet(self) -> Network:
-        """Return an ``nn.Module`` whose ``forward(x, gates)`` mixes the alternatives; BatchNorm without affine."""
+        """Return an ``nn.Module`` whose ``forward(x, gates)`` mixes the alternatives."""
         from .network import Network
 
-        return Network(self.graph, affine=False)
+        return Network(self.graph, affine=self.affine)
 
     @cached_property
     def circuit(self) -> Circuit:

@@ -47,6 +47,7 @@ class NasBench201(SearchSpace):
     encodings: ClassVar[tuple[str, ...]] = ("raw", "pruned")
     layer_encodings: ClassVar[tuple[str, ...]] = ()  # those of the compiled graph tell more
     graph_encodings: ClassVar[tuple[str, ...]] = ("compiled", "full", "counts")
+    affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         positive(self)
