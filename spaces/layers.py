@@ -141,7 +141,7 @@ class BatchNorm(Operation):
             inputs alone.
 
     References:
-        Goyal et al., arXiv:1706.02677, section 5.1 (scale 0).
+        Goyal et al., arXiv:1706.02677, section 5.1; for supernets Yu et al., *BigNAS*, arXiv:2003.11142.
     """
 
     residual: bool = False
