@@ -36,11 +36,18 @@ def collected(store, count=60, device=DEVICE, space=SPACE):
     )
 
 
+def copied(store, copy):
+    with sqlite3.connect(store) as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+    return copy
+
+
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory):
     """The three things a user does, once: collect, fit, search, and the report."""
     folder = tmp_path_factory.mktemp("flow")
     done = {"collect": collected(folder / "run.db")}
+    copied(folder / "run.db", folder / "collected.db")  # without what a search adds, which another CPU may choose
     done["fit"] = tempograd(
         "fit", "--store", folder / "run.db", "--out", folder / "predictor", "--steps", 300, "--json"
     )
@@ -89,10 +96,7 @@ def test_collecting_again_repeats_nothing(flow):
 @pytest.fixture(scope="module")
 def audited(flow):
     folder, _ = flow
-    copy = folder / "audited.db"
-    with sqlite3.connect(folder / "run.db") as source, sqlite3.connect(copy) as target:
-        source.backup(target)
-    return copy
+    return copied(folder / "run.db", folder / "audited.db")
 
 
 def test_an_audit_passes_and_names_the_next_command(audited):
@@ -177,16 +181,17 @@ def test_a_quantity_that_cannot_be_learnt_is_refused(flow, quantities, message):
 
 def test_a_lookup_adds_up_measured_operations(flow):
     folder, _ = flow
-    lookup = ("fit", "--store", folder / "run.db", "--out", folder / "lookup", "--model", "lookup", "--json")
+    store = folder / "collected.db"
+    lookup = ("fit", "--store", store, "--out", folder / "lookup", "--model", "lookup", "--json")
     missing = tempograd(*lookup)
     assert missing.returncode == 2
     assert "--operations" in missing.stderr
-    measured = tempograd("collect", "--operations", "--space", SPACE, "--device", DEVICE, "--store", folder / "run.db",
+    measured = tempograd("collect", "--operations", "--space", SPACE, "--device", DEVICE, "--store", store,
                          "--plan", "quick", "--json")  # fmt: skip
     assert json.loads(measured.stdout)["networks"] == len(registry.create("space", SPACE).operations)
     document = json.loads(tempograd(*lookup).stdout)
     assert document["encoding"] == "pruned"  # a table must not price edges that lead nowhere
-    assert document["scores"]["spearman"] > 0.8
+    assert document["scores"]["spearman"] > 0.9
 
 
 def test_text_ends_with_the_next_command(flow):

@@ -51,9 +51,9 @@ def fit(
     Every network is predicted once without its own label: by leave-one-out where the model can, else in 5 folds. These
     predictions give the scores and the width of the intervals; the model that is written has seen all rows. The
     encoding is chosen before by leave-one-out of a small Gaussian process, or by a lookup itself, which means the
-    encoding's entries literally. Rows that are not ``ok`` take part with the
-    small weight of their wide interval, and are not scored; censored ones where the model would put them too low.
-    Networks without a head's quantity are left out of it, and counted.
+    encoding's entries literally. Rows that are not ``ok`` take part with the small weight of their wide interval, and
+    are not scored; censored ones where the model would put them too low. Networks without a head's quantity are left
+    out of it, and counted.
 
     The model is ``gp``, or ``transfer`` below 100 networks or with ``sources``: stores of the same space from other
     devices, each a line that the new device's latency may be made of.

@@ -15,6 +15,7 @@ from tempograd.search.deriver import is_connected
 from tempograd.spaces.circuit import SKELETON, counts
 from tempograd.spaces.export import WeightPool, to_onnx
 from tempograd.spaces.graph import Graph
+from tempograd.spaces.layers import BatchNorm
 from tempograd.spaces.network import inherit
 
 # Small instances, so that a network runs in milliseconds; a space that is not listed runs with its defaults.
@@ -169,6 +170,19 @@ def test_supernet_at_one_hot_gates_equals_the_built_network(space, sample):
         gates = {site: gate[0] for site, gate in space.gates([architecture]).items()}
         with torch.no_grad():
             assert close(supernet(x, gates), network(x), 1e-5)
+
+
+def test_residual_branches_begin_at_scale_0_and_supernets_of_cells_have_no_scale(space, sample):
+    supernet = space.supernet()
+    for network in (supernet, space.to_torch(sample[0])):
+        for node, _ in network.graph.walk():
+            if isinstance(node.operation, BatchNorm):
+                weight = network.layers[node.name].weight
+                assert (
+                    weight is None
+                    if network is supernet and not space.affine
+                    else (torch.all(weight == (0 if node.operation.residual else 1)))
+                )
 
 
 def test_gates_are_sent_to_where_the_images_are(space):
