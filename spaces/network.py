@@ -2,6 +2,14 @@
 
 One interpreter serves both, so that a supernet at one-hot gates computes what the built network computes. Weights are
 named by node, ``cells/3/e1/nor_conv_3x3/conv``, in both; :func:`inherit` passes them on.
+
+In an elastic supernet the options of a choice share their parameters: the smaller layer has the first channels, and of
+a kernel the middle, of the largest. All options learn from each that is drawn, and what follows meets maps that are
+alike. Running statistics are each layer's own.
+
+References:
+    Cai et al., *Once-for-All*, arXiv:1908.09791 (elastic kernels and widths); Yu et al., *BigNAS*, arXiv:2003.11142
+    (without its kernels' transformations).
 """
 
 from __future__ import annotations
@@ -54,9 +62,10 @@ class Network(nn.Module):
     Args:
         graph: plain, or with choices; then ``forward`` needs gates ``site -> (K,)``.
         affine: whether BatchNorm learns scale and shift.
+        elastic: whether the options of a choice share the parameters of their convolutions and BatchNorms.
     """
 
-    def __init__(self, graph: Graph, *, affine: bool = True) -> None:
+    def __init__(self, graph: Graph, *, affine: bool = True, elastic: bool = False) -> None:
         super().__init__()
         self.graph = graph
         self.on_skip: Callable[[Tensor], Tensor] | None = None  # what training does to what an identity passes on
@@ -64,6 +73,10 @@ class Network(nn.Module):
         for node, inputs in graph.walk():
             if type(node.operation) in _LEARNT and node.name not in self.layers:
                 self.layers[node.name] = _LEARNT[type(node.operation)](node.operation, inputs, affine)
+        self.shared = nn.ParameterDict()
+        self._parts: dict[str, dict[str, tuple[str, Shape]]] = {}  # of a layer: by parameter what it is a part of
+        for place, names in (_alike(graph) if elastic else {}).items():
+            self._share(place, names)
 
     def forward(self, x: Tensor, gates: Gates | None = None, *, every: bool = False) -> Tensor:
         """Return the logits.
@@ -77,6 +90,13 @@ class Network(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         value = self._run(self.graph, "", x, _Drawn(_beside(x, gates) if gates else {}, weights))
         return _zeros(x, self.graph.shape) if value is None else value
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights and statistics of every layer by name, as ``state_dict`` does; what is shared in parts."""
+        found = {key: value for key, value in self.state_dict().items() if not key.startswith("shared.")}
+        for name in self._parts:
+            found |= {f"layers.{name}.{key}": part.detach() for key, part in self._parts_of(name).items()}
+        return found
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return all weights as arrays, ``node.weight -> array``: what ``to_onnx`` embeds."""
@@ -141,12 +161,31 @@ class Network(nn.Module):
 
     def _layer(self, node: Node, name: str, inputs: list[Tensor], drawn: _Drawn) -> Tensor:
         if name in self.layers:
+            if name in self._parts:
+                for parameter, part in self._parts_of(name).items():
+                    setattr(self.layers[name], parameter, part)
             return self.layers[name](inputs[0])
         if self.on_skip is not None and self.training and isinstance(node.operation, Identity):
             return self.on_skip(inputs[0])
         if drawn.gates and isinstance(node.operation, _SHARED):
             return drawn.once(node.operation, inputs[0])
         return _FIXED[type(node.operation)](node.operation, inputs)
+
+    def _share(self, place: str, names: Sequence[str]) -> None:
+        """Put one set of parameters, of the largest shape, in place of those of several layers."""
+        layers = [self.layers[name] for name in names]
+        for parameter in [key for key, _ in layers[0].named_parameters()]:
+            own = [getattr(layer, parameter) for layer in layers]
+            shape = [max(sides) for sides in zip(*(each.shape for each in own), strict=True)]
+            key = f"{place}/{parameter}"
+            self.shared[key] = _kernel(torch.empty(shape)) if len(shape) > 1 else max(own, key=len)
+            for name, layer, each in zip(names, layers, own, strict=True):
+                delattr(layer, parameter)
+                self._parts.setdefault(name, {})[parameter] = key, tuple(each.shape)
+
+    def _parts_of(self, name: str) -> dict[str, Tensor]:
+        """Return the parameters that a layer has as parts of shared ones."""
+        return {parameter: _part(self.shared[key], shape) for parameter, (key, shape) in self._parts[name].items()}
 
 
 @dataclass(frozen=True)
@@ -227,7 +266,7 @@ def inherit(network: Network, supernet: Network) -> Network:
 
     A layer that is narrower takes the first of the supernet's channels.
     """
-    shared = supernet.state_dict()
+    shared = supernet.weights()
     own = network.state_dict()
     network.load_state_dict({k: shared[k][tuple(map(slice, v.shape))] if k in shared else v for k, v in own.items()})
     return network
@@ -238,6 +277,35 @@ def _zeros(like: Tensor, shape: Shape) -> Tensor:
     return zeros.contiguous(memory_format=torch.channels_last) if len(shape) == 3 else zeros
 
 
+def _alike(graph: Graph) -> dict[str, list[str]]:
+    """Return the layers that stand at one place in several options of a choice and differ in their size at most."""
+    found: dict[str, dict[str, None]] = {}
+    for node, _ in graph.walk():
+        choice = node.operation
+        if isinstance(choice, Choice):
+            for option, alternative in zip(choice.options, choice.graphs, strict=True):
+                for inner in alternative.nodes:
+                    if isinstance(inner.operation, Conv | BatchNorm):
+                        place = f"{node.name}/{inner.name}/{_kind(inner.operation)}"
+                        found.setdefault(place, {})[choice.path(node.name, option) + inner.name] = None
+    return {place: list(names) for place, names in found.items() if len(names) > 1}
+
+
+def _kind(op: Conv | BatchNorm) -> str:
+    if isinstance(op, BatchNorm):
+        return f"residual={op.residual}"
+    return f"stride={op.stride},dilation={op.dilation},groups={'each' if op.groups == op.out else op.groups}"
+
+
+def _part(whole: Tensor, shape: Shape) -> Tensor:
+    """Return the first channels, and the middle of the rows and columns."""
+    starts = [
+        0 if axis < 2 else (size - own) // 2 for axis, (size, own) in enumerate(zip(whole.shape, shape, strict=True))
+    ]
+    part = whole[tuple(slice(start, start + own) for start, own in zip(starts, shape, strict=True))]
+    return part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part
+
+
 def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
     channels, shape = inputs[0][0], (op.kernel, op.stride, op.padding, op.dilation)
     if op.groups == channels == op.out:
@@ -246,10 +314,14 @@ def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
         layer = StridedPointwiseConv2d(channels, op.out, op.stride, op.groups)
     else:
         layer = nn.Conv2d(channels, op.out, *shape, op.groups, bias=False)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    # Depthwise convolutions run several times faster on a CPU in this layout.
-    layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=torch.channels_last))
+    layer.weight = _kernel(layer.weight)
     return layer
+
+
+def _kernel(weight: Tensor) -> nn.Parameter:
+    """Return the first weights of a convolution, in the layout in which depthwise ones run several times faster."""
+    nn.init.kaiming_normal_(weight, nonlinearity="relu")
+    return nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last))
 
 
 def _batch_norm(op: BatchNorm, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:

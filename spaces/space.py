@@ -54,6 +54,8 @@ class SearchSpace(ABC):
         rules: which combinations of choices are architectures.
         affine: whether BatchNorm in a supernet has a scale and a shift. Cells go without: behind a gate on an edge they
             would make up for it (Liu et al., *DARTS*, arXiv:1806.09055, section A.1.1).
+        elastic: whether the options of a choice share their parameters in a supernet. The operations of cells have
+            their own, as published.
     """
 
     name: ClassVar[str]
@@ -62,6 +64,7 @@ class SearchSpace(ABC):
     graph_encodings: ClassVar[tuple[str, ...]] = ("counts",)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
     affine: ClassVar[bool] = True
+    elastic: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -434,7 +437,7 @@ class SearchSpace(ABC):
         """Return an ``nn.Module`` whose ``forward(x, gates)`` mixes the alternatives."""
         from .network import Network
 
-        return Network(self.graph, affine=self.affine)
+        return Network(self.graph, affine=self.affine, elastic=self.elastic)
 
     @cached_property
     def circuit(self) -> Circuit:

@@ -59,6 +59,7 @@ class Darts(SearchSpace):
     layer_encodings: ClassVar[tuple[str, ...]] = ()  # those of the compiled graph tell more
     graph_encodings: ClassVar[tuple[str, ...]] = ("compiled", "counts")
     affine: ClassVar[bool] = False
+    elastic: ClassVar[bool] = False
     rules: ClassVar[tuple[KeepInputs, ...]] = tuple(
         KeepInputs(tuple(f"{kind}/e{i}" for i, (_, target) in enumerate(EDGES) if target == 2 + node))
         for kind in KINDS

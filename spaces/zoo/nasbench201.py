@@ -48,6 +48,7 @@ class NasBench201(SearchSpace):
     layer_encodings: ClassVar[tuple[str, ...]] = ()  # those of the compiled graph tell more
     graph_encodings: ClassVar[tuple[str, ...]] = ("compiled", "full", "counts")
     affine: ClassVar[bool] = False
+    elastic: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         positive(self)

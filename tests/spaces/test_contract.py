@@ -53,9 +53,11 @@ def random_weights(network, seed=0):
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, 0, 0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-            if module.affine:
-                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-                torch.nn.init.normal_(module.bias, 0, 0.1)
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 1 and name.endswith("weight"):
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+        elif parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, 0, 0.1)
     return network.eval()
 
 
@@ -177,7 +179,7 @@ def test_residual_branches_begin_at_scale_0_and_supernets_of_cells_have_no_scale
     for network in (supernet, space.to_torch(sample[0])):
         for node, _ in network.graph.walk():
             if isinstance(node.operation, BatchNorm):
-                weight = network.layers[node.name].weight
+                weight = network.weights().get(f"layers.{node.name}.weight")
                 assert (
                     weight is None
                     if network is supernet and not space.affine
