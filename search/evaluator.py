@@ -142,8 +142,16 @@ def accuracy(network: Network, part: Part, compute: str = "cpu") -> float:
 def inherited_accuracy(
     architecture: Architecture, space: SearchSpace, supernet: Network, task: Task, *, seed: int = 0
 ) -> float:
-    """Return an architecture's accuracy on the ``law`` part with the supernet's weights, BatchNorm recalibrated."""
-    network = inherit(space.to_torch(architecture), supernet)
+    """Return an architecture's accuracy on the ``law`` part with the supernet's weights, BatchNorm recalibrated.
+
+    Args:
+        architecture: of a space of the same sites.
+        space: whose supernet it is.
+        supernet: on the CPU.
+        task: fitted to the space.
+        seed: of the images that BatchNorm is recalibrated with.
+    """
+    network = inherit(space.to_torch(space.from_key(architecture.key)), supernet)
     recalibrate(network, task.weights, torch.Generator().manual_seed(seed))
     return accuracy(network, task.law)
 

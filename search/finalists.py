@@ -1,34 +1,44 @@
 """Finalists: several networks that use the target are trained, and the best on held-out images is kept.
 
 A law learnt on a few epochs of a supernet names a neighbourhood rather than a network. So what it would also have drawn
-is walked to the target, measured and trained like the network found; DARTS chooses among four searches so.
+is measured and trained like the network found; DARTS chooses among four searches so. Where the supernet's weights have
+learnt in single paths, what is drawn is trained in the order of its accuracy with these.
 
 References:
-    Liu et al., *DARTS*, arXiv:1806.09055, section 3.1 (the best of several, by validation, trained from scratch).
+    Liu et al., *DARTS*, arXiv:1806.09055, section 3.1 (the best of several, by validation, trained from scratch); Guo
+    et al., *Single Path One-Shot*, arXiv:1904.00420 (networks compared by inherited weights).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
 
 import numpy as np
 
 from ..spaces.architecture import Architecture
-from .deriver import is_connected, ranked
+from .deriver import draw
 from .evaluator import Trained
 from .moves import descend
-from .repair import Repair, Step
+from .repair import MARGIN, ROOM, Repair, Step
 from .result import Rival
 
-_AIM = 0.965  # of the target: the middle of what uses it
+Accuracy = Callable[[Architecture], float]
+
 _STEPS = 200  # of a walk
+_DRAWN = 100  # networks drawn together, of which some may be expected to use the target
 _TRIES = 8  # draws for each network wanted
-_CONNECTED = 50  # derived networks looked at for one that connects input and output
 
 
 def choose(
-    repair: Repair, kept: Step, count: int, train: Callable[[Architecture], Trained], *, seed: int
+    repair: Repair,
+    kept: Step,
+    count: int,
+    train: Callable[[Architecture], Trained],
+    *,
+    seed: int,
+    inherited: Accuracy | None = None,
 ) -> tuple[Step, Trained, list[Rival]]:
     """Train the network kept and others that use the target; return the best by validation, and all of them.
 
@@ -38,8 +48,15 @@ def choose(
         count: networks trained at most, ``kept`` among them.
         train: an architecture.
         seed: of the draws.
+        inherited: accuracy of an architecture with the supernet's weights; None: draws are taken as they come.
     """
-    others = repair.also(islice(_drawn(repair, kept, seed), _TRIES * count), count - 1)
+    draws = islice(_drawn(repair, kept, seed), _TRIES * count)
+    if inherited is None:
+        others = repair.also(draws, count - 1)
+    else:
+        known = cache(inherited)
+        best_first = sorted(_told(repair, list(dict.fromkeys(draws)), known), key=known, reverse=True)
+        others = repair.also(iter(best_first), count - 1, worth=known)
     field = [Rival(step, train(step.architecture)) for step in [kept, *others]]
     for best in sorted(field, key=lambda each: -each.trained.validation_accuracy):  # of equals the first
         if best.step is kept:
@@ -53,18 +70,27 @@ def choose(
 
 
 def _drawn(repair: Repair, kept: Step, seed: int) -> Iterator[Architecture]:
-    """Yield draws of the law, each walked to where its latency is expected to use the target."""
+    """Yield draws of the law that are expected to use the target; where none of many is, the nearest, walked there."""
     space, rng = repair.space, np.random.default_rng(seed)
-    correction = kept.measurement.latency_ms / kept.predicted_ms
-    limit_ms = _AIM * repair.target_ms / correction
+    expected_ms = repair.target_ms * kept.predicted_ms / kept.measurement.latency_ms
+    least_ms, most_ms = (1 - ROOM) * expected_ms, (1 - MARGIN) * expected_ms
     while True:
-        scores = repair.scores + rng.gumbel(size=repair.scores.shape)  # whose largest is a draw: the Gumbel-max trick
-        start = next((a for a in islice(ranked(scores, space), _CONNECTED) if is_connected(space, a)), None)
-        if start is None:
-            yield kept.architecture  # no news, but the end of a count of tries comes
-            continue
-        down = next(
-            (a for a, ms in islice(descend(space, start, repair.predict, scores), _STEPS) if ms <= limit_ms), start
-        )
-        *_, (end, _ms) = islice(descend(space, down, repair.predict, scores, sign=-1, limit_ms=limit_ms), _STEPS)
-        yield end
+        draws = [draw(repair.scores, space, rng) for _ in range(_DRAWN)]
+        predicted = repair.predict(draws)
+        near = [draws[i] for i in np.flatnonzero((predicted >= least_ms) & (predicted <= most_ms))]
+        yield from near or [_walked(repair, draws[int(np.abs(predicted - most_ms).argmin())], most_ms)]
+
+
+def _walked(repair: Repair, start: Architecture, limit_ms: float) -> Architecture:
+    """Return where walks down to a latency and up to it again end."""
+    space, predict, scores = repair.space, repair.predict, repair.scores
+    down = next((a for a, ms in islice(descend(space, start, predict, scores), _STEPS) if ms <= limit_ms), start)
+    *_, (end, _ms) = islice(descend(space, down, predict, scores, sign=-1, limit_ms=limit_ms), _STEPS)
+    return end
+
+
+def _told(repair: Repair, architectures: list[Architecture], accuracy: Accuracy) -> list[Architecture]:
+    """Return the architectures, their accuracies looked up and told one by one."""
+    for done, architecture in enumerate(architectures, 1):
+        repair.progress("inherited", done, len(architectures), {"accuracy": accuracy(architecture)})
+    return architectures

@@ -114,10 +114,13 @@ class Repair:
         self._add([confirmed])
         return confirmed
 
-    def also(self, candidates: Iterator[Architecture], count: int) -> list[Step]:
-        """Measure candidates until ``count`` use the target, twice as many at a time; return the best of them by score.
+    def also(
+        self, candidates: Iterator[Architecture], count: int, *, worth: Callable[[Architecture], float] | None = None
+    ) -> list[Step]:
+        """Measure candidates until ``count`` use the target, twice as many at a time; return those worth most.
 
-        What fitted on the way is among them, the network kept is not; no two are one network under two names.
+        What fitted on the way is among them, the network kept is not; no two are one network under two names. Worth is
+        the score unless told otherwise.
         """
         kept, floor_ms = self._form(self.steps[-1].architecture), (1 - ROOM) * self.target_ms
         found: dict[str, Step] = {}
@@ -126,7 +129,9 @@ class Repair:
             close = [step for step in self._fitting() if step.measurement.latency_ms >= floor_ms]
             found = {self._form(step.architecture): step for step in close}
             found.pop(kept, None)
-        return self._by_score(list(found.values()))[:count]
+        if worth is None:
+            return self._by_score(list(found.values()))[:count]
+        return sorted(found.values(), key=lambda step: -worth(step.architecture))[:count]
 
     def _shrink(self) -> Step:
         """Measure ever cheaper networks until one fits; return the best that does."""

@@ -139,7 +139,9 @@ def search(
 
     field: list[Rival] = []
     if options.finalists > 1 and repaired is not None:
-        kept, trained, field = choose(repaired, kept, options.finalists, trained_as_asked, seed=options.seed)
+        kept, trained, field = choose(
+            repaired, kept, options.finalists, trained_as_asked, seed=options.seed, inherited=found.inherited
+        )
         steps = repaired.steps
     else:
         trained = trained_as_asked(kept.architecture)

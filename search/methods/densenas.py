@@ -14,7 +14,7 @@ def densenas(
     *,
     eta: float = 0.3,
     epochs: int = 40,
-    warm_up: int | None = None,
+    warm_up: float = 0.75,
     batch: int = 64,
 ) -> Method:
     """DenseNAS (Fang et al., arXiv:1906.09607); chained cost is the circuit of the routes.
@@ -25,8 +25,8 @@ def densenas(
     Args:
         eta: step of the multiplier under a target.
         epochs: of the search.
-        warm_up: epochs of weight steps only, among them; None is three quarters: here they cost a seventh of the
-            others, and what the law then learns from ranks networks the better.
+        warm_up: share of them with weight steps only: here they cost a seventh of the others, and what the law then
+            learns from ranks networks the better.
         batch: images a step.
     """
     searcher = GradientSearcher(
@@ -35,7 +35,7 @@ def densenas(
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
         schedule=Schedule(
             epochs=epochs,
-            warm_up=3 * epochs // 4 if warm_up is None else warm_up,
+            warm_up=warm_up,
             batch=batch,
             weights_rate=0.1,
             paths="sample",

@@ -14,7 +14,7 @@ def fbnetv2(
     *,
     eta: float = 0.3,
     epochs: int = 15,
-    warm_up: int = 3,
+    warm_up: float = 0.2,
     batch: int = 64,
 ) -> Method:
     """FBNetV2, DMaskingNAS (Wan et al., arXiv:2004.05565); its loss and temperatures are FBNet's (1812.03443).
@@ -24,7 +24,7 @@ def fbnetv2(
     Args:
         eta: step of the multiplier under a target.
         epochs: of the search.
-        warm_up: epochs of weight steps only, among them.
+        warm_up: share of them with weight steps only.
         batch: images a step.
     """
     searcher = GradientSearcher(

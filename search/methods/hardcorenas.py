@@ -12,24 +12,21 @@ from ..searchers.gradient import GradientSearcher, Schedule
 def hardcorenas(
     *,
     epochs: int = 15,
-    law_epochs: int = 5,
+    warm_up: float = 2 / 3,
     batch: int = 64,
 ) -> Method:
     """HardCoRe-NAS (Nayman et al., arXiv:2102.11646): one-shot training, then Frank-Wolfe steps of the law.
 
     Args:
         epochs: of the search.
-        law_epochs: the last of them, at most half, in which only the law moves; before, weights train on uniform paths.
+        warm_up: share of them in which weights train on uniform paths; in the others only the law moves.
         batch: images a step.
     """
-    law_epochs = min(law_epochs, epochs // 2)
     searcher = GradientSearcher(
         law=Simplex,
         weighted=None,
         targeted=Hard,
-        schedule=Schedule(
-            epochs=epochs, warm_up=epochs - law_epochs, batch=batch, paths="uniform", law_only=law_epochs
-        ),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, paths="uniform", law_only=True),
         deriver=within_target,
     )
     return Method(

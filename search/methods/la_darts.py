@@ -18,7 +18,7 @@ def la_darts(
     feed: Feed = "sampled",
     one_path: bool = False,
     epochs: int = 15,
-    warm_up: int = 3,
+    warm_up: float = 0.2,
     batch: int = 64,
     eta: float = 0.3,
     second_order: bool = False,
@@ -30,7 +30,7 @@ def la_darts(
         feed: how the law is shown to the predictor.
         one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465), not the mixture: far cheaper steps.
         epochs: of the search.
-        warm_up: epochs of weight steps only, among them.
+        warm_up: share of them with weight steps only.
         batch: images a step.
         eta: step of the multiplier.
         second_order: law steps look one weight step ahead, as DARTS does (1806.09055).

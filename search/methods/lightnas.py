@@ -17,7 +17,7 @@ def lightnas(
     feed: Feed = "draw",
     eta: float = 0.3,
     epochs: int = 15,
-    warm_up: int = 3,
+    warm_up: float = 0.2,
     batch: int = 64,
 ) -> Method:
     """LightNAS (Luo et al., arXiv:2208.14446); at a weight of latency in place of a target, the linear form.
@@ -26,7 +26,7 @@ def lightnas(
         feed: how the law is shown to a predictor; published is the very path that runs.
         eta: step of the multiplier.
         epochs: of the search.
-        warm_up: epochs of weight steps only, among them, on pairs of paths that share nothing.
+        warm_up: share of them with weight steps only, on pairs of paths that share nothing.
         batch: images a step.
     """
     searcher = GradientSearcher(

@@ -18,7 +18,7 @@ def msgdas(
     drop_skips: float = 0.1,
     eta: float = 0.3,
     epochs: int = 15,
-    warm_up: int = 3,
+    warm_up: float = 0.2,
     batch: int = 64,
 ) -> Method:
     """MSG-DAS (Tan et al., arXiv:2107.04324).
@@ -29,7 +29,7 @@ def msgdas(
         drop_skips: share of a skip's map that is dropped in training at first.
         eta: step of the multiplier under a target.
         epochs: of the search.
-        warm_up: epochs of weight steps only, among them.
+        warm_up: share of them with weight steps only.
         batch: images a step.
     """
     searcher = GradientSearcher(

@@ -14,7 +14,7 @@ def proxylessnas(
     *,
     lam: float = 0.1,
     epochs: int = 15,
-    warm_up: int = 5,
+    warm_up: float = 1 / 3,
     batch: int = 64,
     law_every: int = 1,
 ) -> Method:
@@ -23,7 +23,7 @@ def proxylessnas(
     Args:
         lam: weight of the cost under a target.
         epochs: of the search.
-        warm_up: epochs of weight steps only, among them.
+        warm_up: share of them with weight steps only.
         batch: images a step.
         law_every: weight steps for each law step; 5 as published, which small data have too few steps for.
     """

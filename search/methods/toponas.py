@@ -18,7 +18,7 @@ def toponas(
     eta: float = 0.3,
     most_invalid: float = 0.05,
     epochs: int = 15,
-    warm_up: int = 3,
+    warm_up: float = 0.2,
     batch: int = 64,
 ) -> Method:
     """TopoNAS (Hou and Jin, arXiv:2011.09300); temperatures after its sister DOTS (2010.00969).
@@ -27,7 +27,7 @@ def toponas(
         eta: step of the multiplier under a target.
         most_invalid: expected invalid nodes that are let alone, where a node may keep any number of edges.
         epochs: of the search.
-        warm_up: epochs of weight steps only, among them.
+        warm_up: share of them with weight steps only.
         batch: images a step.
     """
 

@@ -33,7 +33,7 @@ from ...spaces.space import SearchSpace
 from ..cost import CostModel, PredictorCost
 from ..deriver import Deriver, as_scores, derive
 from ..drop_block import drop_block
-from ..evaluator import check_finite, cosine, move, seeded, set_rate
+from ..evaluator import check_finite, cosine, inherited_accuracy, move, seeded, set_rate
 from ..forms import Form
 from ..law import Gates, Law
 from ..laws.uniform import Uniform
@@ -56,7 +56,8 @@ class Schedule:
     """How weights and law take turns.
 
     Attributes:
-        epochs: in all, ``warm_up`` of them with weight steps only.
+        epochs: in all.
+        warm_up: share of them, the first, with weight steps only; below 1 the law has one epoch at least.
         batch: images a step.
         weights_rate, weights_rate_last: learning rate of SGD, along a cosine.
         weights_momentum, weights_decay, clip: of SGD.
@@ -64,13 +65,13 @@ class Schedule:
         tau_first, tau_last: temperature of the draws, falling geometrically over the epochs.
         tau_from: share of the epochs after which it begins to fall.
         law_every: weight steps for each law step.
-        law_only: epochs at the end with law steps only.
+        law_only: weights rest once the law moves.
         paths: what weight steps run: the law's ``draw``, or one path, a ``sample`` of the law or ``uniform``.
         drop_skips: share of a skip's map that is dropped in square blocks in training, falling to 0 over the epochs.
     """
 
     epochs: int = 15
-    warm_up: int = 3
+    warm_up: float = 0.2
     batch: int = 64
     weights_rate: float = 0.025
     weights_rate_last: float = 0.001
@@ -84,10 +85,22 @@ class Schedule:
     tau_last: float = 1.0
     tau_from: float = 0.0
     law_every: int = 1
-    law_only: int = 0
+    law_only: bool = False
     paths: Literal["draw", "sample", "uniform"] = "draw"
     drop_skips: float = 0.0
     second_order: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not 0 <= self.warm_up <= 1:
+            raise UsageError(
+                f"epochs={self.epochs}, warm_up={self.warm_up}; allowed: epochs from 1, warm_up from 0 to 1, the share "
+                "of the epochs in which only weights learn"
+            )
+
+    @property
+    def law_epochs(self) -> int:
+        """Return how many epochs, the last ones, move the law."""
+        return 0 if self.warm_up == 1 else max(1, round((1 - self.warm_up) * self.epochs))
 
     def tau(self, epoch: int) -> float:
         """Return the temperature of an epoch."""
@@ -178,8 +191,8 @@ class Alternation:
     def epoch(self) -> Epoch:
         """Run one epoch and return its row of the trace."""
         start, number, schedule = perf_counter(), len(self.trace.epochs), self.schedule
-        searching, tau = number >= schedule.warm_up, schedule.tau(number)
-        weighing = number < schedule.epochs - schedule.law_only
+        searching, tau = number >= schedule.epochs - schedule.law_epochs, schedule.tau(number)
+        weighing = not (searching and schedule.law_only)
         steps = self.task.weights.steps(schedule.batch)
         law_batches = self._law_batches()
         weights_losses, law_losses = list[float](), list[float]()
@@ -266,9 +279,11 @@ class Alternation:
         """Return what moves the law; None where there is nothing to move."""
         law, form, schedule = self.law, self.term.form, self.schedule
         if not list(law.parameters()):
-            if schedule.epochs > schedule.warm_up:
-                raise UsageError(f"{type(law).__name__} has nothing to learn; train with warm-up epochs only")
+            if schedule.law_epochs:
+                raise UsageError(f"{type(law).__name__} has nothing to learn; give warm_up=1: weights only")
             return None
+        if not schedule.law_epochs:
+            raise UsageError(f"warm_up=1 leaves {type(law).__name__} no epoch to learn in; allowed: below 1")
         if law.moves != form.moves:
             raise UsageError(
                 f"{type(form).__name__} moves a law by {form.moves}, {type(law).__name__} is moved by {law.moves}: the "
@@ -392,7 +407,10 @@ class GradientSearcher:
         """Search and derive."""
         with seeded(problem.seed):
             supernet = problem.proxy.supernet()
-        law = self.law(problem.space, torch.Generator().manual_seed(problem.seed))
+        law, task = (
+            self.law(problem.space, torch.Generator().manual_seed(problem.seed)),
+            problem.task.fitted(problem.proxy),
+        )
         objective = Objective(
             CostTerm(problem.price(self.cost), self.form(problem)),
             tuple(regulariser(problem.space) for regulariser in self.regularisers),
@@ -401,7 +419,7 @@ class GradientSearcher:
         run = Alternation(
             law,
             supernet,
-            problem.task.fitted(problem.proxy),
+            task,
             objective,
             problem.space,
             self.schedule,
@@ -412,8 +430,20 @@ class GradientSearcher:
         )
         trace = run.run(problem.checkpoint, problem.progress)
         seconds = sum(epoch.seconds for epoch in trace.epochs)  # those before an interruption count too
-        feed = getattr(objective.term.model, "feed", None)
-        return Found(run.derived(), as_scores(law.scores()), trace, run.passes, seconds, feed)
+        inherited = None
+        if self.schedule.paths != "draw":  # single paths; what has learnt in mixtures only says nothing of one network
+            inherited = partial(
+                inherited_accuracy, space=problem.proxy, supernet=supernet.to("cpu"), task=task, seed=problem.seed
+            )
+        return Found(
+            run.derived(),
+            as_scores(law.scores()),
+            trace,
+            run.passes,
+            seconds,
+            feed=getattr(objective.term.model, "feed", None),
+            inherited=inherited,
+        )
 
     def form(self, problem: Problem) -> Form:
         """Return how the cost enters the loss of a problem.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -221,14 +222,12 @@ class OneShotSearcher:
         shot = OneShot(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
         supernet = shot.run(problem.supernet or problem.checkpoint, problem).to("cpu")
 
-        def ask(architecture: Architecture) -> float:
-            return inherited_accuracy(proxy.from_key(architecture.key), proxy, supernet, task, seed=problem.seed)
-
+        ask = partial(inherited_accuracy, space=proxy, supernet=supernet, task=task, seed=problem.seed)
         queries = Queries(problem, self.evolution.queries, ask)
         queries.passes = shot.passes
         self.evolution.ask(queries)
         found = queries.found(perf_counter() - start)
-        return replace(found, scores=effects(problem.space, found.queries), candidates=())
+        return replace(found, scores=effects(problem.space, found.queries), candidates=(), inherited=ask)
 
 
 def effects(space: SearchSpace, queries: Sequence[Query]) -> Scores:

@@ -108,7 +108,7 @@ def quality_of(space, seed):
 
 
 def run_of(space, law, form, *, seed=0, deriver=derive, quality=None, epochs=1, steps=1, cost=None):
-    schedule = Schedule(epochs=epochs, warm_up=0, batch=2, law_rate=0.1, law_only=epochs, tau_first=2.0, tau_last=0.5)
+    schedule = Schedule(epochs=epochs, warm_up=0, batch=2, law_rate=0.1, law_only=True, tau_first=2.0, tau_last=0.5)
     supernet = Tabulated(space, quality_of(space, seed) if quality is None else quality)
     term = CostTerm(cost or cost_of(space), form)
     law = law_of(law, space, seed) if isinstance(law, str) else law

@@ -8,8 +8,9 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError
-from tempograd.search.deriver import as_scores, derive, is_connected, network_scores, ranked, score
+from tempograd.search.deriver import as_scores, derive, draw, is_connected, network_scores, ranked, score
 from tempograd.search.feasibility import feasibility
+from tempograd.search.laws.markov_route import MarkovRoute
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.moves import descend, neighbours
 from tempograd.spaces.architecture import Architecture
@@ -110,6 +111,27 @@ def test_a_law_that_is_nearly_certain_samples_what_is_derived(space):
     sample = law.sample(20, torch.Generator().manual_seed(1))
     rows = torch.cat([sample[site.name] for site in space.sites], dim=1).numpy()
     assert set(space.decode(rows)) == {wanted}
+
+
+def test_draws_of_routes_are_as_long_as_those_of_the_law():
+    """The best of noise summed along a route would lie on the longest one."""
+    space = registry.create("space", "routed:blocks=4-6/8-10/12-16,reach=3,layers=1,head=16,size=8")
+    law = MarkovRoute(space, torch.Generator().manual_seed(0), noise=0.5)
+    sampled = law.sample(4000, torch.Generator().manual_seed(1))
+    wanted = space.decode(torch.cat([sampled[site.name] for site in space.sites], dim=1).numpy())
+    scores, rng = as_scores(law.scores()), np.random.default_rng(2)
+    found = [draw(scores, space, rng) for _ in range(4000)]
+    decided = [
+        np.array([[choice >= 0 for choice in a.choices] for a in drawn]).mean(axis=0) for drawn in (found, wanted)
+    ]
+    assert np.abs(decided[0] - decided[1]).max() < 4 * np.sqrt(0.5 / 4000)
+
+
+def test_a_law_that_draws_nothing_connected_says_so():
+    scores = np.full((6, 5), -50.0)
+    scores[:, 0] = 0.0  # none everywhere
+    with pytest.raises(TargetError, match="none of 1000 networks drawn"):
+        draw(scores, NB201, np.random.default_rng(0))
 
 
 @SPACES

@@ -25,7 +25,7 @@ SPECS = {
 }
 FITTING = {"densenas": "routed", "fbnetv2": "mbconv", "hardcorenas": "mbconv", "lightnas": "routed",
            "msgdas": "nasbench201", "proxylessnas": "mbconv", "toponas": "darts"}  # fmt: skip
-SHORT = {"epochs": 3, "warm_up": 1, "law_epochs": 1, "batch": 32, "networks": 2}
+SHORT = {"epochs": 3, "warm_up": 1 / 3, "batch": 32, "networks": 2}
 METHODS = registry.names("method")
 
 

@@ -39,7 +39,7 @@ def priceless(space):
 def searched(space, law, value, *, steps=80):
     part = Part(torch.zeros(2 * steps, 1, 2, 2, dtype=torch.uint8), torch.zeros(2 * steps, dtype=torch.long),
                 torch.zeros(1), torch.ones(1))  # fmt: skip
-    schedule = Schedule(epochs=1, warm_up=0, batch=2, law_rate=0.1, law_only=1)
+    schedule = Schedule(epochs=1, warm_up=0, batch=2, law_rate=0.1, law_only=True)
     made = law(space, torch.Generator().manual_seed(0))
     task = Task("blank", part, part, part, classes=2)
     run = Alternation(made, Valued(value), task, priceless(space), space, schedule, seed=0)
@@ -140,7 +140,7 @@ def problem(space, progress=None, **more):
 
 def test_densenas_also_follows_a_predictor_and_leaves_the_law_alone_while_warm():
     space = registry.create("space", ROUTED)
-    method = registry.create("method", "densenas:epochs=4,warm_up=2,batch=32")
+    method = registry.create("method", "densenas:epochs=4,warm_up=0.5,batch=32")
     found = method.find(problem(space))
     entropy = found.trace.columns()["entropy"]
     assert found.feed == "sampled"
@@ -150,7 +150,7 @@ def test_densenas_also_follows_a_predictor_and_leaves_the_law_alone_while_warm()
 
 def test_lightnas_prices_the_very_path_that_runs():
     space = registry.create("space", ROUTED)
-    assert registry.create("method", "lightnas:epochs=2,warm_up=1,batch=32").find(problem(space)).feed == "draw"
+    assert registry.create("method", "lightnas:epochs=2,warm_up=0.5,batch=32").find(problem(space)).feed == "draw"
 
 
 def test_a_single_path_runs_about_as_many_layers_as_one_child():

@@ -145,7 +145,7 @@ def test_a_search_on_a_cuda_device_replays_and_leaves_statistics_alone_in_law_st
     task = load_task("digits,limit=300").fitted(SPACE)
     term = CostTerm(TableCost(SPACE.circuit, dict.fromkeys(SPACE.circuit.keys, 1.0)), Linear(0.0, 1.0))
     law = Gumbel(SPACE, torch.Generator().manual_seed(0), hard=False)
-    schedule = Schedule(epochs=2, warm_up=1, batch=32)
+    schedule = Schedule(epochs=2, warm_up=0.5, batch=32)
     run = Alternation(law, SPACE.supernet(), task, term, SPACE, schedule, seed=0, compute="cuda")
     run.supernet.train()
     batch = next(task.weights.batches(32, run.generator))

@@ -9,7 +9,7 @@ import pytest
 from tempograd import registry
 from tempograd.devices.measurement import Failure, Measurement, Reference, Round
 from tempograd.errors import TargetError
-from tempograd.search.deriver import is_connected
+from tempograd.search.deriver import draw, is_connected
 from tempograd.search.finalists import choose
 from tempograd.search.repair import MARGIN, ROOM, Repair
 from tempograd.spaces.canonical import canonical
@@ -306,6 +306,33 @@ def test_where_the_predictor_errs_more_are_measured_until_there_are_enough():
     _, _, field = choose(state, kept, 8, lambda _: trained(0.0), seed=0)
     assert len(field) == 8
     assert len(state.steps) - before > 2 * 7  # one lot would not have been enough
+
+
+@SPACES
+def test_those_of_the_highest_inherited_accuracy_are_trained(space):
+    _, state, kept = ended(space)
+    asked = {}
+
+    def inherited(architecture):
+        return asked.setdefault(architecture, sum(architecture.choices[:3]) / 100)
+
+    _, _, field = choose(state, kept, 4, lambda _: trained(0.0), seed=0, inherited=inherited)
+    others = [asked[each.step.architecture] for each in field[1:]]
+    assert len(others) == 3
+    assert others == sorted(others, reverse=True)
+    assert np.mean(others) > np.quantile(list(asked.values()), 0.75)
+
+
+def test_draws_that_use_the_target_are_taken_as_they_are():
+    """A walk to the target would make every one the more like its cheapest relatives."""
+    _, state, kept = ended(DARTS)
+    before = len(state.steps)
+    choose(state, kept, 8, lambda _: trained(0.0), seed=0)
+    rng = np.random.default_rng(0)
+    drawn = [draw(state.scores, DARTS, rng) for _ in range(4000)]
+    new = [step.architecture for step in state.steps[before:-1]]
+    assert len(new) > 7
+    assert {*new} <= {*drawn}
 
 
 def test_of_equals_the_network_that_the_search_found_is_kept():

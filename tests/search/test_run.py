@@ -24,7 +24,7 @@ SPECS = {
 }
 QUICK = Options(training=Training(epochs=1, batch=32), random_networks=2)
 METHODS = {
-    "la_darts": "la_darts:epochs=2,warm_up=1,batch=32,one_path=true",
+    "la_darts": "la_darts:epochs=2,warm_up=0.5,batch=32,one_path=true",
     "random_search": "random_search:networks=2",
     "evolution": "evolution:queries=4,population=2",
     "regularized_evolution": "regularized_evolution:queries=4,population=2,tournament=1",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.errors import DivergedError, InputRefusedError, MismatchError
+from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
 from tempograd.search.deriver import derive, is_connected
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.gumbel import Gumbel
@@ -20,7 +20,7 @@ from tempograd.search.task import Part, Task, load_task
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8,channels=1")
 SPACES = pytest.mark.parametrize("space", [NB201, DARTS], ids=lambda space: space.name)
-SHORT = Schedule(epochs=3, warm_up=1, batch=32)
+SHORT = Schedule(epochs=3, warm_up=1 / 3, batch=32)
 
 
 def linear(space, weights, bias=1.0):
@@ -105,9 +105,9 @@ def test_frozen_statistics_normalise_by_the_batch():
 
 
 def test_the_law_stays_as_it_is_in_warm_up():
-    run = search_of(NB201, schedule=Schedule(epochs=1, warm_up=1, batch=32))
+    run = search_of(NB201, schedule=Schedule(epochs=2, warm_up=0.5, batch=32))
     law = state(run.law)
-    (epoch,) = run.run().epochs
+    epoch = run.epoch()
     assert equal(law, state(run.law))
     assert (epoch.phase, epoch.loss_law) == ("warm_up", None)
 
@@ -316,7 +316,7 @@ def is_one_path(gates):
 
 
 def test_weights_of_a_uniform_warm_up_see_every_option_alike_and_then_those_of_the_law():
-    run = watched(Schedule(epochs=60, warm_up=30, batch=32, paths="sample", law_rate=0.0))
+    run = watched(Schedule(epochs=60, warm_up=0.5, batch=32, paths="sample", law_rate=0.0))
     with torch.no_grad():
         run.law.logits[:, 0] += 10
     run.run()
@@ -329,14 +329,33 @@ def test_weights_of_a_uniform_warm_up_see_every_option_alike_and_then_those_of_t
     assert float(torch.stack([g["e0"] for g in late]).mean(dim=0)[0]) > 0.95
 
 
-def test_a_law_step_comes_every_so_many_weight_steps_and_last_epochs_move_the_law_only():
-    run = watched(Schedule(epochs=3, warm_up=1, batch=32, law_every=4, law_only=1))
+@pytest.mark.parametrize(("law_only", "passes"), [(False, 8 + (8 + 2)), (True, 8 + 2)])
+def test_a_law_step_comes_every_so_many_weight_steps_and_may_come_alone(law_only, passes):
+    run = watched(Schedule(epochs=2, warm_up=0.5, batch=32, law_every=4, law_only=law_only))
     before = state(run.law)
     trace = run.run()
-    assert [epoch.loss_law is None for epoch in trace.epochs] == [True, False, False]
-    assert [epoch.loss_weights is None for epoch in trace.epochs] == [False, False, True]
-    assert len(run.supernet.seen) == 8 + (8 + 2) + 2
+    assert [epoch.loss_law is None for epoch in trace.epochs] == [True, False]
+    assert [epoch.loss_weights is None for epoch in trace.epochs] == [False, law_only]
+    assert len(run.supernet.seen) == passes
     assert not equal(before, state(run.law))
+
+
+@pytest.mark.parametrize(("epochs", "share", "law_epochs"), [
+    (15, 0.2, 12), (40, 0.75, 10), (3, 0.2, 2), (2, 0.75, 1), (1, 0.75, 1), (15, 2 / 3, 5), (4, 0.0, 4), (4, 1.0, 0),
+])  # fmt: skip
+def test_however_short_a_search_its_law_has_an_epoch(epochs, share, law_epochs):
+    assert Schedule(epochs=epochs, warm_up=share).law_epochs == law_epochs
+
+
+@pytest.mark.parametrize("share", [-0.1, 3])
+def test_a_warm_up_that_is_no_share_is_refused(share):
+    with pytest.raises(UsageError, match=rf"warm_up={share}; allowed: .* from 0 to 1"):
+        Schedule(warm_up=share)
+
+
+def test_a_law_without_an_epoch_to_learn_in_is_refused():
+    with pytest.raises(UsageError, match="leaves Softmax no epoch"):
+        search_of(NB201, schedule=Schedule(warm_up=1, batch=32))
 
 
 def test_several_paths_add_up_to_the_mean_of_their_gradients_one_pass_at_a_time():
