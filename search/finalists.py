@@ -1,8 +1,8 @@
 """Finalists: several networks that use the target are trained, and the best on held-out images is kept.
 
 A law learnt on a few epochs of a supernet names a neighbourhood rather than a network. So what it would also have drawn
-is measured and trained like the network found; DARTS chooses among four searches so. Where the supernet's weights have
-learnt in single paths, what is drawn is trained in the order of its accuracy with these.
+is measured and trained like the network found; DARTS chooses among four searches so. Where the supernet's weights rank
+networks, what is drawn is trained in the order of its accuracy with these.
 
 References:
     Liu et al., *DARTS*, arXiv:1806.09055, section 3.1 (the best of several, by validation, trained from scratch); Guo

@@ -113,8 +113,8 @@ class Found:
         feed: how the law was shown to the predictor, if it was.
         queries: the accuracies asked for, in order.
         candidates: ``architecture`` and what to take where it is measured above the target, best first.
-        inherited: accuracy of an architecture of the problem's space with the supernet's weights, where these have
-            learnt in single paths.
+        inherited: accuracy of an architecture of the problem's space with the supernet's weights, where these rank
+            networks.
     """
 
     architecture: Architecture

@@ -18,6 +18,8 @@ from tempograd.search.task import Part, Task, load_task
 
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8,channels=1")
 ROUTED = "routed:blocks=4/6-8,reach=2,layers=1,head=16,size=8,classes=10,channels=1"
+MASKED = "mbconv:family=fbnetv2,size=8,classes=10,channels=1,width=0.25,stages=2,layers=2,width_options=2"
+CELL = "nasbench201:cells=1,width=4,size=8,channels=1"
 
 
 class Valued(torch.nn.Module):
@@ -146,11 +148,21 @@ def test_densenas_also_follows_a_predictor_and_leaves_the_law_alone_while_warm()
     assert found.feed == "sampled"
     assert entropy[0] == entropy[1]
     assert entropy[3] != entropy[1]
+    assert found.inherited is not None  # its weights learn in single paths
+    assert 0 < found.inherited(found.architecture) == found.inherited(found.architecture) < 1
 
 
 def test_lightnas_prices_the_very_path_that_runs():
     space = registry.create("space", ROUTED)
-    assert registry.create("method", "lightnas:epochs=2,warm_up=0.5,batch=32").find(problem(space)).feed == "draw"
+    found = registry.create("method", "lightnas:epochs=2,warm_up=0.5,batch=32").find(problem(space))
+    assert found.feed == "draw"
+
+
+@pytest.mark.parametrize(("method", "spec", "told"), [("lightnas", ROUTED, True), ("fbnetv2", MASKED, False),
+                                                      ("proxylessnas", CELL, False)])  # fmt: skip
+def test_accuracies_are_inherited_from_single_paths_through_elastic_layers_only(method, spec, told):
+    found = registry.create("method", f"{method}:epochs=1,batch=64").find(problem(registry.create("space", spec)))
+    assert (found.inherited is not None) == told
 
 
 def test_a_single_path_runs_about_as_many_layers_as_one_child():
