@@ -32,7 +32,7 @@ Scores = NDArray[np.float64]
 Deriver = Callable[[Law, SearchSpace, CostTerm], Architecture]
 
 _TRIES = 20_000  # architectures looked at for one that is connected
-_DRAWS = 1000  # of a law, for one that is
+_BARREN = 1000  # draws without one
 
 
 def derive(law: Law, space: SearchSpace, term: CostTerm | None = None) -> Architecture:
@@ -98,25 +98,20 @@ def viterbi(scores: Scores, space: SearchSpace) -> Architecture:
     return space.architecture(int(row[:width].argmax()) for row, width in zip(total, space.widths, strict=True))
 
 
-def draw(scores: Scores, space: SearchSpace, rng: np.random.Generator) -> Architecture:
-    """Return a random architecture that connects input and output, drawn by the Gumbel-max trick.
+def draws(scores: Scores, space: SearchSpace, rng: np.random.Generator) -> Iterator[Architecture]:
+    """Yield random architectures that connect input and output, drawn by the Gumbel-max trick.
 
-    That is the best of the scores with Gumbel noise. Where sites depend on others each is drawn by itself: noise that
-    is summed along a route has its maximum on the longest one.
-
-    Raises:
-        TargetError: none of 1,000 draws is connected.
+    Each is the best of the scores with Gumbel noise. Where sites depend on others each is drawn by itself: noise that
+    is summed along a route has its maximum on the longest one. It ends where none of 1,000 is connected.
     """
-    routes = any(site.when for site in space.sites)
-    for _ in range(_DRAWS):
+    routes, barren = any(site.when for site in space.sites), 0
+    while barren < _BARREN:
         noisy = scores + rng.gumbel(size=scores.shape)
-        found = space.architecture(noisy.argmax(axis=1).tolist()) if routes else next(ranked(noisy, space))
-        if is_connected(space, found):
-            return found
-    raise TargetError(
-        f"none of {_DRAWS} networks drawn in {space.spec} has a path from input to output; search with more warm-up "
-        "epochs or a smaller latency weight"
-    )
+        drawn = space.architecture(noisy.argmax(axis=1).tolist()) if routes else next(ranked(noisy, space))
+        connected = is_connected(space, drawn)
+        barren = 0 if connected else barren + 1
+        if connected:
+            yield drawn
 
 
 def ranked(scores: Scores, space: SearchSpace) -> Iterator[Architecture]:

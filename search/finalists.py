@@ -18,7 +18,7 @@ from itertools import islice
 import numpy as np
 
 from ..spaces.architecture import Architecture
-from .deriver import draw
+from .deriver import draws
 from .evaluator import Trained
 from .moves import descend
 from .repair import MARGIN, ROOM, Repair, Step
@@ -50,13 +50,14 @@ def choose(
         seed: of the draws.
         inherited: accuracy of an architecture with the supernet's weights; None: draws are taken as they come.
     """
-    draws = islice(_drawn(repair, kept, seed), _TRIES * count)
+    drawn = islice(_drawn(repair, kept, seed), _TRIES * count)
     if inherited is None:
-        others = repair.also(draws, count - 1)
+        others = repair.also(drawn, count - 1)
     else:
-        known = cache(inherited)
-        best_first = sorted(_told(repair, list(dict.fromkeys(draws)), known), key=known, reverse=True)
-        others = repair.also(iter(best_first), count - 1, worth=known)
+        worth, candidates = cache(inherited), list(dict.fromkeys(drawn))
+        for done, architecture in enumerate(candidates, 1):
+            repair.progress("inherited", done, len(candidates), {"accuracy": worth(architecture)})
+        others = repair.also(iter(sorted(candidates, key=worth, reverse=True)), count - 1, worth=worth)
     field = [Rival(step, train(step.architecture)) for step in [kept, *others]]
     for best in sorted(field, key=lambda each: -each.trained.validation_accuracy):  # of equals the first
         if best.step is kept:
@@ -71,14 +72,13 @@ def choose(
 
 def _drawn(repair: Repair, kept: Step, seed: int) -> Iterator[Architecture]:
     """Yield draws of the law that are expected to use the target; where none of many is, the nearest, walked there."""
-    space, rng = repair.space, np.random.default_rng(seed)
+    random = draws(repair.scores, repair.space, np.random.default_rng(seed))
     expected_ms = repair.target_ms * kept.predicted_ms / kept.measurement.latency_ms
     least_ms, most_ms = (1 - ROOM) * expected_ms, (1 - MARGIN) * expected_ms
-    while True:
-        draws = [draw(repair.scores, space, rng) for _ in range(_DRAWN)]
-        predicted = repair.predict(draws)
-        near = [draws[i] for i in np.flatnonzero((predicted >= least_ms) & (predicted <= most_ms))]
-        yield from near or [_walked(repair, draws[int(np.abs(predicted - most_ms).argmin())], most_ms)]
+    while drawn := list(islice(random, _DRAWN)):
+        predicted = repair.predict(drawn)
+        near = [drawn[i] for i in np.flatnonzero((predicted >= least_ms) & (predicted <= most_ms))]
+        yield from near or [_walked(repair, drawn[int(np.abs(predicted - most_ms).argmin())], most_ms)]
 
 
 def _walked(repair: Repair, start: Architecture, limit_ms: float) -> Architecture:
@@ -87,10 +87,3 @@ def _walked(repair: Repair, start: Architecture, limit_ms: float) -> Architectur
     down = next((a for a, ms in islice(descend(space, start, predict, scores), _STEPS) if ms <= limit_ms), start)
     *_, (end, _ms) = islice(descend(space, down, predict, scores, sign=-1, limit_ms=limit_ms), _STEPS)
     return end
-
-
-def _told(repair: Repair, architectures: list[Architecture], accuracy: Accuracy) -> list[Architecture]:
-    """Return the architectures, their accuracies looked up and told one by one."""
-    for done, architecture in enumerate(architectures, 1):
-        repair.progress("inherited", done, len(architectures), {"accuracy": accuracy(architecture)})
-    return architectures

@@ -1,6 +1,7 @@
 """Repair on a device that disagrees with the predictor."""
 
 from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from tempograd import registry
 from tempograd.devices.measurement import Failure, Measurement, Reference, Round
 from tempograd.errors import TargetError
-from tempograd.search.deriver import draw, is_connected
+from tempograd.search.deriver import draws, is_connected
 from tempograd.search.finalists import choose
 from tempograd.search.repair import MARGIN, ROOM, Repair
 from tempograd.spaces.canonical import canonical
@@ -328,11 +329,19 @@ def test_draws_that_use_the_target_are_taken_as_they_are():
     _, state, kept = ended(DARTS)
     before = len(state.steps)
     choose(state, kept, 8, lambda _: trained(0.0), seed=0)
-    rng = np.random.default_rng(0)
-    drawn = [draw(state.scores, DARTS, rng) for _ in range(4000)]
+    drawn = islice(draws(state.scores, DARTS, np.random.default_rng(0)), 4000)
     new = [step.architecture for step in state.steps[before:-1]]
     assert len(new) > 7
     assert {*new} <= {*drawn}
+
+
+def test_a_law_that_draws_nothing_connected_leaves_the_network_kept_alone():
+    _, state, kept = ended(NB201)
+    state.scores = np.full((6, 5), -50.0)
+    state.scores[:, 0] = 0.0
+    step, _, field = choose(state, kept, 3, lambda _: trained(0.5), seed=0)
+    assert [each.step for each in field] == [kept]
+    assert step is kept
 
 
 def test_of_equals_the_network_that_the_search_found_is_kept():
