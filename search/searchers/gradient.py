@@ -270,12 +270,6 @@ class Alternation:
         with torch.no_grad():
             return float(self.term.model(self.space.gates([self.derived()])))
 
-    def in_single_paths(self) -> bool:
-        """Return whether weights learn in single paths, and not in mixtures."""
-        with torch.no_grad():
-            drawn = self._paths(self.schedule.tau_last, warm=False)
-        return all(float(gate.max()) == 1 for gates in drawn for gate in gates.values())
-
     def _drop_skips(self, rate: float) -> None:
         if isinstance(self.supernet, Network):
             drop = partial(drop_block, rate=rate, generator=self.generator)
@@ -437,7 +431,7 @@ class GradientSearcher:
         trace = run.run(problem.checkpoint, problem.progress)
         seconds = sum(epoch.seconds for epoch in trace.epochs)  # those before an interruption count too
         inherited = None
-        if problem.proxy.elastic and run.in_single_paths():  # else the weights do not rank networks
+        if problem.proxy.elastic:  # other supernets do not rank networks
             inherited = partial(
                 inherited_accuracy, space=problem.proxy, supernet=supernet.to("cpu"), task=task, seed=problem.seed
             )
