@@ -201,7 +201,7 @@ class Repair:
 
     def _returns(self) -> list[Architecture]:
         """Return where walks down from the network that misses the target by least are expected to meet it."""
-        above = [step for step in self._live() if step.measurement.latency_ms > self.target_ms]
+        above = [step for step in self._believed() if step.measurement.latency_ms > self.target_ms]
         return self._walks(min(above, key=lambda step: step.measurement.latency_ms)) if above else []
 
     def _elsewhere(self) -> list[Architecture]:
@@ -227,7 +227,12 @@ class Repair:
 
     def _nearest(self) -> Step:
         """Return the step measured nearest to the target: there the predictor's error is the one that counts."""
-        return min(self._live(), key=lambda step: abs(step.measurement.latency_ms - self.target_ms))
+        return min(self._believed(), key=lambda step: abs(step.measurement.latency_ms - self.target_ms))
+
+    def _believed(self) -> list[Step]:
+        """Return the steps measured without noise, if there are any: one slow minute tells nothing of the predictor."""
+        live = self._live()
+        return [step for step in live if step.measurement.verdict == "ok"] or live
 
     def _take(self, architectures: Sequence[Architecture]) -> None:
         predicted = self.predict(architectures)

@@ -73,6 +73,27 @@ def test_a_predictor_that_promises_too_much_fails_first_and_passes_after_repair(
 
 
 @SPACES
+def test_a_slow_and_noisy_start_does_not_tell_how_far_the_predictor_errs(space):
+    device = FakeDevice(space)
+    start = dear(device)
+    target_ms = 0.9 * device.truth_ms(start)
+
+    def measure(architectures):
+        disturbed = device.calls < 2
+        device.noise = 0.4 if disturbed else 0.0
+        found = device.measure(architectures)
+        slow = [
+            replace(m, rounds=tuple(replace(r, wall_ms=(1.5 * r.wall_ms[0],) * 2) for r in m.rounds)) for m in found
+        ]
+        return slow if disturbed else found
+
+    state = repair(device, target_ms, measure=measure)
+    kept = state.run(start)
+    assert {step.measurement.verdict for step in state.steps[:5]} == {"noisy"}
+    assert (1 - ROOM) * target_ms <= kept.measurement.latency_ms <= target_ms
+
+
+@SPACES
 def test_what_is_reported_was_measured_again_and_not_used_for_choosing(space):
     device = FakeDevice(space, noise=0.01)
     state = repair(device, 0.85 * device.truth_ms(dear(device)))
