@@ -33,13 +33,7 @@ def densenas(
         law=MarkovRoute,
         weighted=LogTarget,
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
-        schedule=Schedule(
-            epochs=epochs,
-            warm_up=warm_up,
-            batch=batch,
-            weights_rate=0.1,
-            paths="sample",
-        ),
+        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, weights_rate=0.1, paths="sample"),
     )
     return Method(
         "densenas",
