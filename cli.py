@@ -22,7 +22,7 @@ import typer
 from .errors import DeviceError, TempogradError
 
 if TYPE_CHECKING:
-    from .devices.farm.subjects import Command
+    from .farm.subjects import Command
     from .verbs.outcome import Outcome
 
 app = typer.Typer(
@@ -546,7 +546,7 @@ def _held(process: subprocess.Popen[bytes]) -> Generator[None]:
 )
 def agent(context: typer.Context) -> None:
     """Lend this machine's device to a farm: take networks from its queue, time them, deliver results."""
-    from .__main__ import agent as run  # it starts without this module, where there is no torch
+    from .farm.agent.command import run  # it starts without this module, where there is no torch
 
     raise typer.Exit(run(context.args))
 

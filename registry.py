@@ -17,7 +17,7 @@ from .errors import UnknownNameError, UsageError
 _FOLDERS = {
     "space": ("spaces.zoo", "SPACE"),
     "device": ("devices.places", "DEVICE"),
-    "runtime": ("devices.runtimes", "RUNTIME"),
+    "runtime": ("devices.runtime.engines", "RUNTIME"),
     "model": ("predictor.models", "MODEL"),
     "law": ("search.laws", "LAW"),
     "method": ("search.methods", "METHOD"),

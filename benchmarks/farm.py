@@ -32,10 +32,11 @@ import numpy as np
 
 from tempograd import registry
 from tempograd.data.store import Store
-from tempograd.devices.farm import server
-from tempograd.devices.farm.queue import QueueAwayError, open_queue
-from tempograd.devices.measurement import Measurement
-from tempograd.devices.places.farm import FarmDevice
+from tempograd.farm.connection import open_queue
+from tempograd.farm.device import FarmDevice
+from tempograd.farm.queue import QueueAwayError
+from tempograd.farm.server import server
+from tempograd.measurement.measurement import Measurement
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
 from tempograd.profiler.plan import QUICK, STANDARD, Items, duplicates

@@ -29,9 +29,12 @@ from typing import Any
 
 import psutil
 
-from tempograd.devices.farm.messages import Blob, Job, Limits, PlanSpec, Result, encode
-from tempograd.devices.farm.queue import Queue, open_queue
-from tempograd.devices.measurement import Failure, Measurement, Reference, Round
+from tempograd.farm.connection import open_queue
+from tempograd.farm.messages import Blob, Job, Limits, PlanSpec, Result, encode
+from tempograd.farm.queue import Queue
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.rounds import Failure, Round
 
 CLASS, CAMPAIGN = "bench", "c1"
 MODEL_BYTES = 15_000

@@ -27,8 +27,8 @@ import numpy as np
 
 from tempograd.data.store import Store
 from tempograd.devices.device import Device
-from tempograd.devices.measurement import Measurement
 from tempograd.errors import DeviceError, TempogradError
+from tempograd.measurement.measurement import Measurement
 from tempograd.profiler.choose import choose
 from tempograd.profiler.engine import clock_of
 from tempograd.profiler.plan import Items, named

@@ -28,10 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempograd import registry
-from tempograd.devices import host, sentinels, timing
-from tempograd.devices.measurement import BRACKET_TOLERANCE, GATE, MIN_GATED
+from tempograd.devices import host, sentinels
 from tempograd.devices.places.local import choose_cores, idle_cores
-from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
+from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
+from tempograd.devices.worker import timing
+from tempograd.measurement.label import GATE, MIN_GATED
+from tempograd.measurement.rounds import BRACKET_TOLERANCE
 from tempograd.profiler.plan import Items
 
 SPACES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -11,20 +11,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices.fingerprint import Fingerprint
-from ..devices.measurement import Measurement, Reference, Round, Verdict
-from ..devices.meters import MEMORY
 from ..errors import MismatchError, UnknownNameError, UsageError
+from ..measurement.fingerprint import Fingerprint
+from ..measurement.measurement import Measurement, Verdict
+from ..measurement.quantities import MEMORY, QUANTITIES
+from ..measurement.reference import in_hindsight
+from ..measurement.repeatability import FLOOR, outliers, pair_up, representative, spread
+from ..measurement.rounds import Round
 from ..spaces.space import SearchSpace
-from .repeatability import FLOOR, outliers, pair_up, representative, spread
 from .store import Store
 
 FloatArray = NDArray[np.float64]
-
-LATENCY = "latency_ms"
-QUANTITIES = (LATENCY, "wall_median_ms", "p90_ms", "p99_ms", "energy_mj", MEMORY)
-HALF_WINDOW_S = 1800.0
-MIN_READINGS = 2000  # sentinel readings that a label's reference state rests on, however far apart
 
 
 @dataclass(frozen=True)
@@ -277,24 +274,6 @@ def _light(m: Measurement) -> Measurement:
         )
 
     return replace(m, rounds=tuple(light(r) for r in m.rounds), environment={})
-
-
-def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Return the measurements, all of one device, under the reference state of the time around them."""
-    measurements = list(measurements)
-    readings = sorted((r.started_s, r.sentinel_ms) for m in measurements for r in m.rounds)
-    times_s, values_ms = np.array(readings).reshape(-1, 2).T
-    result: list[Measurement] = []
-    for m in measurements:
-        if m.reference is not None and m.rounds:
-            at_s = float(np.median([r.started_s for r in m.rounds]))
-            here, low, high = np.searchsorted(times_s, [at_s, at_s - HALF_WINDOW_S, at_s + HALF_WINDOW_S])
-            low = max(min(low, here - MIN_READINGS // 2), 0)
-            window = values_ms[low : max(high, low + MIN_READINGS)]
-            seen = Reference.of(window.tolist())
-            m = replace(m, reference=replace(m.reference, sentinel_ms=seen.sentinel_ms, gate_ms=seen.gate_ms))
-        result.append(m)
-    return result
 
 
 def _width(m: Measurement) -> float:

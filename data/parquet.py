@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from ..devices.fingerprint import Fingerprint
 from ..errors import InputRefusedError, UsageError
+from ..measurement.fingerprint import Fingerprint
 from ..spaces.space import SearchSpace
 from .card import card
 from .dataset import LatencyDataset, Row

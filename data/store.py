@@ -21,11 +21,11 @@ from typing import Any, Literal, Self
 
 import filelock
 
-from ..devices.database import transaction, write_ahead
-from ..devices.fingerprint import Fingerprint
-from ..devices.measurement import Measurement
 from ..errors import InputRefusedError, StoreError, UsageError
-from .payload import RESTORE, pack, unpack
+from ..measurement.fingerprint import Fingerprint
+from ..measurement.measurement import Measurement
+from .database import transaction, write_ahead
+from .measurement_json import RESTORE, pack, unpack
 
 APPLICATION_ID = 0x74677264  # "tgrd", in the file's header
 SCHEMA = 1

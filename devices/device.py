@@ -15,8 +15,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .fingerprint import Fingerprint
-from .measurement import Failure, Round
+from ..measurement.fingerprint import Fingerprint
+from ..measurement.rounds import Failure, Round
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ..errors import DeviceError, TempogradError
 from ..registry import create, load, names
-from .packages import NotInstalledError, UnusableError
+from .runtime.packages import NotInstalledError, UnusableError
 
 PROBE_S = 120.0
 State = Literal["here", "missing", "unusable"]

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, chi2
 
-from ..data.repeatability import FLOOR, Pair, pair_up, representative, spread
 from ..data.store import Store
 from ..devices.device import Device, Loaded, Model, Session
-from ..devices.fingerprint import Fingerprint
-from ..devices.measurement import GATE, Estimate, Measurement, order_interval
 from ..errors import DeviceError, InputRefusedError, UsageError
+from ..measurement.fingerprint import Fingerprint
+from ..measurement.label import GATE, Estimate, order_interval
+from ..measurement.measurement import Measurement
+from ..measurement.repeatability import FLOOR, Pair, pair_up, representative, spread
 from ..spaces.export import WeightPool
 from ..spaces.graph import constants
 from ..spaces.space import SearchSpace

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import log
 
-from ..data.repeatability import ENOUGH, pair_up, representative, spread
 from ..data.store import Receipt, Store
 from ..devices.device import Device
-from ..devices.measurement import GATE, MIN_COMMON_SHARE, Measurement
 from ..errors import UsageError
-from .drift import Drift
+from ..farm.campaign import engine_of
+from ..measurement.calibration import Calibration
+from ..measurement.drift import Drift
+from ..measurement.label import GATE, MIN_COMMON_SHARE
+from ..measurement.measurement import Measurement
+from ..measurement.reference import SentinelHistory
+from ..measurement.repeatability import ENOUGH, pair_up, representative, spread
 from .engine import Job, Tally, clock_of
-from .farm import engine_of
 from .plan import Items, Plan, duplicates
-from .protocol import Calibration, SentinelHistory
 
 MIN_OK = 0.5  # share of labels that meet the plan's target, below which a run is not trusted
 MAX_REJECTED = 0.5  # share of rounds left out, above which a run is not trusted

@@ -21,20 +21,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..devices.device import Device, Loaded, Model, Session
-from ..devices.fingerprint import Fingerprint
-from ..devices.measurement import Estimate, Failure, Measurement, Reference, Round, estimate
-from ..devices.runtime import GPU_PROVIDERS
+from ..devices.runtime.runtime import GPU_PROVIDERS
 from ..errors import DeviceError
+from ..measurement.calibration import CALIBRATION_NETWORKS, CALIBRATION_ROUNDS, Calibration, calibrate, is_stale
+from ..measurement.fingerprint import Fingerprint
+from ..measurement.label import Estimate, Reference, estimate
+from ..measurement.measurement import Measurement
+from ..measurement.reference import SentinelHistory
+from ..measurement.rounds import Failure, Round
 from .plan import Items, Plan
-from .protocol import (
-    CALIBRATION_NETWORKS,
-    CALIBRATION_ROUNDS,
-    Calibration,
-    SentinelHistory,
-    calibrate,
-    is_stale,
-    next_step,
-)
+from .stopping import next_step
 
 RECENT = 50  # jobs over which a failing device is recognised
 TOO_MANY = 10  # of them with one and the same cause: more than 20 %

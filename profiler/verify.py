@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field
 
 from ..data.store import Receipt, Store
 from ..devices.device import Device
-from ..devices.measurement import Measurement
+from ..farm.campaign import engine_of
+from ..measurement.calibration import Calibration
+from ..measurement.measurement import Measurement
+from ..measurement.reference import SentinelHistory
 from .campaign import recall
 from .engine import Job
-from .farm import engine_of
 from .plan import PRECISE, Items, Plan
-from .protocol import Calibration, SentinelHistory
 
 
 def measure(

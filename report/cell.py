@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from ..errors import InputRefusedError
-from .figures import themed
+from .charts import themed
 
 NONE = "none"
 _COLUMN, _LANE, _RADIUS, _PILL, _MARGIN = 148.0, 34.0, 17.0, 102.0, 14.0

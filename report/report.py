@@ -16,11 +16,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..errors import StoreError
-from . import pictures
-from .figures import COLOURS
+from . import captions as pictures
+from .charts import COLOURS
+from .formatting import count, digits, interval, ms, percent
 from .result import Result, read_result
 from .table import Table
-from .words import count, digits, interval, ms, percent
 
 MEANINGS = {
     "ok": "the interval is as narrow as the plan asked for",

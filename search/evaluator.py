@@ -18,9 +18,9 @@ from ..errors import DivergedError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
-from .memory import keep_freed_memory
+from .cuda_graphs import recorded
+from .malloc import keep_freed_memory
 from .progress import Progress, silent
-from .recording import recorded
 from .task import Part, Task
 
 _SCORING_BATCH = 256

@@ -12,7 +12,7 @@ from ..errors import TargetError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .deriver import is_connected
-from .moves import Predict, descend
+from .neighbourhood import Predict, descend
 
 SAMPLE = 2000
 _STARTS = 3  # walks to either end, from the best of the sample

@@ -20,7 +20,7 @@ import numpy as np
 from ..spaces.architecture import Architecture
 from .deriver import draws
 from .evaluator import Trained
-from .moves import descend
+from .neighbourhood import descend
 from .repair import MARGIN, ROOM, Repair, Step
 from .result import Rival
 

@@ -24,7 +24,7 @@ from ..spaces.space import SearchSpace
 from .cost import CostModel, PredictorCost
 from .deriver import Scores
 from .evaluator import Training
-from .moves import Predict
+from .neighbourhood import Predict
 from .progress import Progress, silent
 from .task import TableTask, Task
 from .trace import Query, Trace

@@ -16,7 +16,7 @@ from .deriver import is_connected
 from .evaluator import train
 from .front import pick
 from .method import Found, Problem
-from .moves import within
+from .neighbourhood import within
 from .task import TableTask
 from .trace import Query, Trace
 

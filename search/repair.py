@@ -18,13 +18,13 @@ from math import inf, isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices.measurement import Measurement
 from ..errors import TargetError
+from ..measurement.measurement import Measurement
 from ..spaces.architecture import Architecture
 from ..spaces.canonical import canonical
 from ..spaces.space import SearchSpace
 from .deriver import Scores, is_connected, network_scores
-from .moves import Predict, descend, lost_by, neighbours
+from .neighbourhood import Predict, descend, lost_by, neighbours
 from .progress import Progress, silent
 
 Measure = Callable[[Sequence[Architecture]], list[Measurement]]

@@ -21,7 +21,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from ..devices.measurement import Measurement
+from ..measurement.measurement import Measurement
 from ..spaces.architecture import Architecture
 from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, rebuild_line
 from ..spaces.space import SearchSpace

@@ -19,7 +19,7 @@ from .cost import CostModel
 from .evaluator import Trained, Training, train
 from .feasibility import feasibility
 from .finalists import choose
-from .memory import keep_freed_memory
+from .malloc import keep_freed_memory
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
 from .repair import Measure, Repair, Step, upper_ms

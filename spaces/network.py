@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
+from .channels_last import ordered
 from .circuit import sum_product
 from .depthwise import DepthwiseConv2d
 from .graph import FIXED, INPUT, Choice, Graph, Mix, Node
@@ -50,7 +51,6 @@ from .layers import (
     Width,
     Zero,
 )
-from .layout import ordered
 from .pointwise import StridedPointwiseConv2d
 
 Gates = Mapping[str, Tensor]

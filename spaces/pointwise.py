@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .layout import ordered
+from .channels_last import ordered
 
 
 class StridedPointwiseConv2d(nn.Conv2d):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tempograd.devices.farm import server
+from tempograd.farm.server import server
 
 WAITING = ("devices/agent", "devices/farm", "profiler/test_farm.py", "verbs/test_agent.py", "verbs/test_farm.py")
 REAL = ("devices", "profiler", "verbs")

@@ -11,9 +11,9 @@ from pathlib import Path
 from .. import registry
 from ..data.store import Store
 from ..devices.device import Device
-from ..devices.fingerprint import Fingerprint
-from ..devices.places.farm import FarmDevice
 from ..errors import MismatchError, UsageError
+from ..farm.device import FarmDevice
+from ..measurement.fingerprint import Fingerprint
 from ..profiler.audit import WORK, Audit, Check
 from ..profiler.plan import named
 from .outcome import UNRELIABLE, Outcome, Progress, device_of, held_spaces, plain, silent, space_of, table

@@ -14,12 +14,12 @@ import numpy as np
 
 from ..data.store import Store
 from ..devices.device import Device
-from ..devices.measurement import GATE
 from ..errors import UsageError
+from ..measurement.label import GATE
 from ..profiler.campaign import CampaignSummary, run
 from ..profiler.choose import choose, choose_by_design, distinct
 from ..profiler.plan import Items, Plan, duplicates, named
-from ..report.figures import drift_figure
+from ..report.charts import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
 

@@ -19,8 +19,8 @@ from torch import nn
 
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
-from ..devices.measurement import Measurement
 from ..errors import UnknownNameError, UsageError
+from ..measurement.measurement import Measurement
 from ..predictor.metrics import Scores
 from ..predictor.predictor import DifferentiablePredictor
 from ..predictor.saved import SavedPredictor

@@ -11,16 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..devices.farm import server
-from ..devices.farm.connection import PORT, is_loopback
-from ..devices.farm.doctor import examine
-from ..devices.farm.folder import Farm
-from ..devices.farm.messages import State
-from ..devices.farm.overview import Overlook, Overview
-from ..devices.farm.queue import QueueAwayError, Seen, open_queue
-from ..devices.farm.subjects import EVERY_AGENT, Command
-from ..devices.packages import NotInstalledError, UnusableError
+from ..devices.runtime.packages import NotInstalledError, UnusableError
 from ..errors import UnknownNameError
+from ..farm.address import PORT, is_loopback
+from ..farm.connection import open_queue
+from ..farm.messages import State
+from ..farm.queue import QueueAwayError, Seen
+from ..farm.server import server
+from ..farm.server.doctor import examine
+from ..farm.server.folder import Farm
+from ..farm.server.overview import Overlook, Overview
+from ..farm.subjects import EVERY_AGENT, Command
 from .outcome import UNRELIABLE, Outcome, table
 
 UNREACHABLE = 4

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from .. import registry
-from ..data.dataset import LATENCY, QUANTITIES, LatencyDataset
+from ..data.dataset import LatencyDataset
 from ..data.store import Store
 from ..errors import UsageError
+from ..measurement.quantities import LATENCY, QUANTITIES
 from ..predictor.choice import held_out_errors
 from ..predictor.estimator import fit_held_out
 from ..predictor.interval import Conformal

@@ -18,8 +18,8 @@ from torch import nn
 from .. import registry
 from ..data.store import Store
 from ..devices.device import Device
-from ..devices.measurement import Measurement
 from ..errors import UsageError
+from ..measurement.measurement import Measurement
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import measure as verify

@@ -24,10 +24,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tempograd import registry
-from tempograd.data.dataset import in_hindsight
-from tempograd.data.repeatability import pair_up, representative, spread
 from tempograd.data.store import Store
-from tempograd.devices.measurement import Measurement, Reference, Round, estimate
+from tempograd.measurement.label import Reference, estimate
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.reference import in_hindsight
+from tempograd.measurement.repeatability import pair_up, representative, spread
+from tempograd.measurement.rounds import Round
 from tempograd.predictor.models.mlp import LatencyMLP
 
 Array = NDArray[np.float64]

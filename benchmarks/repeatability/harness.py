@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from tempograd.devices import isolation
-from tempograd.devices.measurement import order_interval
-from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
-from tempograd.devices.timing import warm_up
+from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
+from tempograd.devices.worker import isolation
+from tempograd.devices.worker.timing import warm_up
+from tempograd.measurement.label import order_interval
 
 MISSING = 3
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ...measurement.rounds import Failure
 from ..device import Model
-from ..measurement import Failure
 
 _LIMIT_S = 120.0
 

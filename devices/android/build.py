@@ -17,7 +17,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from ...errors import DeviceError, InputRefusedError, TempogradError, UsageError
-from ..packages import UnusableError
+from ..runtime.packages import UnusableError
 
 SOURCE = Path(__file__).parent / "runner" / "runner.cpp"
 FLAGS = ("-O2", "-std=c++17", "-static-libstdc++", "-fPIE", "-pie")

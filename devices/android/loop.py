@@ -19,11 +19,11 @@ from typing import Any, Literal
 from msgspec import ValidationError, convert
 
 from ...errors import DeviceError
+from ...measurement.rounds import Cause, Failure
 from .. import sentinels
-from ..measurement import Cause, Failure
-from ..replies import Ms, Reply
+from ..worker.replies import Ms, Reply
+from .adb import CommandError, Phone
 from .build import Tools
-from .link import CommandError, Phone
 
 ROOT = "/data/local/tmp/tempograd"
 OPTIMISATION = {"none": 0, "basic": 1, "extended": 2, "all": 99}

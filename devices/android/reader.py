@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ...errors import InputRefusedError
-from .. import foreign, isolation
+from ..worker import foreign, isolation
 
 _MEMORY_BYTES = 8 * 2**30
 

@@ -17,11 +17,11 @@ from msgspec import ValidationError, convert
 from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
+from ...measurement.rounds import Failure
 from ..device import Loaded, Model, PassResult
-from ..measurement import Failure
-from ..replies import FailureReply, LoadReply, PassReply
+from ..worker.replies import FailureReply, LoadReply, PassReply
+from .adb import Phone
 from .admit import admit
-from .link import Phone
 from .loop import TRIES, Cool, EndedError, GoneError, Loop, PhoneSettings, Program
 
 _AT_A_TIME = 100  # networks in one command: adb takes 64 KB

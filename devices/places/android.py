@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DeviceError, UsageError
+from ...measurement.fingerprint import Fingerprint
 from ...registry import parse_spec
 from ..android import facts
+from ..android.adb import Phone, Server, next_step
 from ..android.build import ABIS, Tools
-from ..android.link import Phone, Server, next_step
 from ..android.loop import OPTIMISATION, Cool, PhoneSettings, Program
 from ..android.session import AndroidSession
-from ..fingerprint import Fingerprint
-from ..packages import UnusableError
-from ..program import at_least_one_thread, one_of
+from ..runtime.packages import UnusableError
+from ..runtime.program import at_least_one_thread, one_of
 from ..sentinels import KINDS, digest
 
 MIN_BATTERY_PERCENT = 30

@@ -9,12 +9,13 @@ from inspect import signature
 from typing import Any
 
 from ...errors import UnknownNameError, UsageError
+from ...measurement.fingerprint import Fingerprint
 from ...registry import create, load
-from .. import host, nvml
-from ..fingerprint import Fingerprint
-from ..runtime import GPU_PROVIDERS, Runtime
+from .. import host
+from ..runtime import nvml
+from ..runtime.runtime import GPU_PROVIDERS, Runtime
 from ..sentinels import KINDS, digest
-from ..worker_session import WorkerSession, WorkerSettings
+from ..worker.session import WorkerSession, WorkerSettings
 
 
 class LocalDevice:

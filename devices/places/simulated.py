@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputRefusedError, UnknownNameError, UsageError
-from .. import foreign
+from ...measurement.fingerprint import Fingerprint
 from ..device import Model
-from ..fingerprint import Fingerprint
-from ..roofline import Roofline
-from ..simulation import Behaviour, SimulatedSession, options_of
+from ..simulated.roofline import Roofline
+from ..simulated.session import Behaviour, SimulatedSession, options_of
+from ..worker import foreign
 
 
 class SimulatedDevice:

@@ -28,7 +28,7 @@ import numpy as np
 from ...errors import UnknownNameError, UsageError
 from ...spaces.architecture import Architecture
 from ..method import Found, Problem
-from ..moves import crossed, mutated
+from ..neighbourhood import crossed, mutated
 from ..queries import Queries
 from ..trace import Query
 

@@ -31,6 +31,7 @@ from ...spaces.architecture import Architecture
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
 from ..cost import CostModel, PredictorCost
+from ..cuda_graphs import RecordedMixture, all_on
 from ..deriver import Deriver, as_scores, derive
 from ..drop_block import drop_block
 from ..evaluator import check_finite, cosine, inherited_accuracy, move, seeded, set_rate
@@ -40,7 +41,6 @@ from ..laws.uniform import Uniform
 from ..method import Found, Problem
 from ..objective import CostTerm, Objective
 from ..progress import Progress, silent
-from ..recording import RecordedMixture, all_on
 from ..regularisers import Distillation, Regulariser
 from ..task import Task
 from ..trace import Epoch, Trace

@@ -33,7 +33,7 @@ from ..evaluator import check_finite, cosine, inherited_accuracy, seeded, set_ra
 from ..law import Gates
 from ..laws.uniform import Uniform
 from ..method import Found, Problem
-from ..moves import descend
+from ..neighbourhood import descend
 from ..queries import Queries
 from ..task import Task
 from ..trace import Query

@@ -20,7 +20,7 @@ from ...errors import TargetError, UsageError
 from ...spaces.architecture import Architecture
 from ..evaluator import Trained, train
 from ..method import Found, Problem
-from ..moves import within
+from ..neighbourhood import within
 from ..queries import Queries
 
 _MOST = 50  # networks that one random search trains, however fast they train

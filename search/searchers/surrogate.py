@@ -30,7 +30,7 @@ from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ..deriver import is_connected
 from ..method import Found, Problem
-from ..moves import mutated, neighbours
+from ..neighbourhood import mutated, neighbours
 from ..queries import Queries
 
 LIKELY = 0.5  # chance to be within the target, below which a network is not looked at

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tempograd.devices.fingerprint import Fingerprint
+from tempograd.measurement.fingerprint import Fingerprint
 from tempograd.predictor.interval import Conformal
 from tempograd.predictor.saved import Binding, load, save
 from tempograd.registry import load as load_entry

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tempograd import registry
 from tempograd.data.store import Store
-from tempograd.devices.measurement import Failure
+from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
 from tempograd.profiler.plan import QUICK, Items

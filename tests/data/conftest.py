@@ -1,8 +1,10 @@
 import pytest
 
 from tempograd import registry
-from tempograd.devices.fingerprint import Fingerprint
-from tempograd.devices.measurement import Measurement, Reference, Round
+from tempograd.measurement.fingerprint import Fingerprint
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.rounds import Round
 from tempograd.profiler.plan import QUICK
 
 SPACE = "nasbench201:cells=1,width=4,classes=10,size=8,channels=3"

@@ -6,8 +6,8 @@ import pytest
 from tempograd import registry
 from tempograd.data.dataset import LatencyDataset, Row
 from tempograd.data.store import Store
-from tempograd.devices.measurement import Failure
 from tempograd.errors import InvalidArchitectureError, MismatchError, UsageError
+from tempograd.measurement.rounds import Failure
 
 from .conftest import SPACE, keep, make
 

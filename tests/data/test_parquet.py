@@ -13,8 +13,8 @@ from tempograd import registry
 from tempograd.data import parquet
 from tempograd.data.dataset import LatencyDataset, Row
 from tempograd.data.parquet import export, load
-from tempograd.devices.fingerprint import Fingerprint
 from tempograd.errors import InputRefusedError, MismatchError, UsageError
+from tempograd.measurement.fingerprint import Fingerprint
 
 from .conftest import SPACE
 

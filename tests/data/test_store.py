@@ -14,10 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tempograd.data.payload import pack, unpack
+from tempograd.data.measurement_json import pack, unpack
 from tempograd.data.store import SCHEMA, Store
-from tempograd.devices.measurement import Failure, Measurement, Reference, Round
 from tempograd.errors import InputRefusedError, StoreError, UsageError
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.rounds import Failure, Round
 
 from .conftest import SPACE, keep, make
 
@@ -297,9 +299,9 @@ def test_the_second_writer_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp
 FILL = """
     import json, random, resource, sys
     from dataclasses import replace
-    from tempograd.data.payload import unpack
+    from tempograd.data.measurement_json import unpack
     from tempograd.data.store import Store
-    from tempograd.devices.fingerprint import Fingerprint
+    from tempograd.measurement.fingerprint import Fingerprint
     from tempograd.errors import StoreError
     fingerprint, row = Fingerprint("x"), unpack(bytes.fromhex(sys.argv[2]))
     with Store(sys.argv[1], write=True) as store:

@@ -21,9 +21,9 @@ from .android.fake_adb import FakePhone, FakeServer
 FAULTY = """
 import os, signal, stat, subprocess, sys, time
 from onnx import ModelProto
-from tempograd.devices.meters import EnergyMeter
-from tempograd.devices.runtime import FallbackError
-from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
+from tempograd.devices.worker.meters import EnergyMeter
+from tempograd.devices.runtime.runtime import FallbackError
+from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
 
 
 class Program:

@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
-from tempograd.devices.fingerprint import Fingerprint
 from tempograd.errors import DeviceError, UsageError
+from tempograd.measurement.fingerprint import Fingerprint
 from tempograd.registry import create, names
 
 SPECS = {"simulated": "simulated:seed=3,noise=0.02"}  # of the others, the defaults

@@ -8,9 +8,10 @@ import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from tempograd.devices import foreign, sentinels
-from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
+from tempograd.devices import sentinels
+from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
 from tempograd.devices.sentinels.build import build
+from tempograd.devices.worker import foreign
 from tempograd.errors import UnknownNameError
 
 # SHA-256 of the files: a sentinel that changes would silently change what every reference refers to

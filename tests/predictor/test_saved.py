@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from tempograd.devices.fingerprint import Fingerprint
 from tempograd.errors import InputRefusedError, MismatchError, StoreError, UsageError
+from tempograd.measurement.fingerprint import Fingerprint
 from tempograd.predictor.interval import Conformal
 from tempograd.predictor.models.ridge import RidgeLatency
 from tempograd.predictor.saved import ARRAYS, CARD, DOCUMENT, Binding, Head, _document_digest, load, save

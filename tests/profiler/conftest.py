@@ -5,9 +5,9 @@ import pytest
 
 from tempograd import registry
 from tempograd.devices.device import Loaded, PassResult
-from tempograd.devices.fingerprint import Fingerprint
-from tempograd.devices.measurement import Round
 from tempograd.errors import DeviceError
+from tempograd.measurement.fingerprint import Fingerprint
+from tempograd.measurement.rounds import Round
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
 from tempograd.profiler.plan import Items

@@ -10,10 +10,10 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.store import Store
-from tempograd.devices.measurement import Estimate
 from tempograd.devices.places.local import LocalDevice
 from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import UsageError
+from tempograd.measurement.label import Estimate
 from tempograd.profiler.audit import Audit, compare, is_constant
 from tempograd.profiler.plan import QUICK
 
@@ -28,7 +28,7 @@ COMPUTING = {"output.values", "caching.outputs", "caching.repeated", "caching.wo
 
 CHEATS = """
 import numpy as np
-from tempograd.devices.runtimes.onnxruntime import OnnxRuntime
+from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
 
 
 class Program:

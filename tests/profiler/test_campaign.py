@@ -19,14 +19,14 @@ from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
 from tempograd.devices import host, sentinels
 from tempograd.devices.device import Model
-from tempograd.devices.measurement import Failure
 from tempograd.devices.places.local import LocalDevice
 from tempograd.errors import DeviceError, StoreError, UsageError
+from tempograd.measurement.calibration import CALIBRATION_ROUNDS
+from tempograd.measurement.drift import Drift
+from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import _doubts, run, schedule
 from tempograd.profiler.choose import choose
-from tempograd.profiler.drift import Drift
 from tempograd.profiler.plan import QUICK, STANDARD, duplicates
-from tempograd.profiler.protocol import CALIBRATION_ROUNDS
 
 from .conftest import SPACE, STILL, ScriptedDevice, items, sample
 

@@ -4,7 +4,7 @@ import pytest
 from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.device import Model
-from tempograd.devices.measurement import Failure
+from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
 from tempograd.profiler.engine import clock_of

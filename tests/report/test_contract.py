@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tempograd import registry
-from tempograd.devices.measurement import Failure, Measurement, Reference, Round
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.rounds import Failure, Round
 from tempograd.report.report import write_report
 from tempograd.report.result import Result, read_result
 from tempograd.search.evaluator import Trained

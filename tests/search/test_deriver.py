@@ -12,7 +12,7 @@ from tempograd.search.deriver import as_scores, derive, draws, is_connected, net
 from tempograd.search.feasibility import feasibility
 from tempograd.search.laws.markov_route import MarkovRoute
 from tempograd.search.laws.softmax import Softmax
-from tempograd.search.moves import descend, neighbours
+from tempograd.search.neighbourhood import descend, neighbours
 from tempograd.spaces.architecture import Architecture
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.devices.measurement import Measurement, Reference, Round
 from tempograd.errors import UsageError
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.rounds import Round
 from tempograd.search.cost import TableCost, WeightedSum
 from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem, predict_with

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tempograd import registry
-from tempograd.devices.measurement import Failure, Measurement, Reference, Round
 from tempograd.errors import TargetError
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.rounds import Failure, Round
 from tempograd.search.deriver import draws, is_connected
 from tempograd.search.finalists import choose
 from tempograd.search.repair import MARGIN, ROOM, Repair

@@ -11,8 +11,10 @@ import torch
 from safetensors.numpy import load_file
 
 from tempograd import registry
-from tempograd.devices.measurement import Measurement, Reference, Round
 from tempograd.errors import MismatchError, TargetError, UsageError
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
+from tempograd.measurement.rounds import Round
 from tempograd.search.evaluator import Training, accuracy
 from tempograd.search.result import verdict_of
 from tempograd.search.run import Options, search

@@ -4,18 +4,7 @@ import pytest
 import torch
 
 from tempograd.spaces.graph import INPUT, Graph, GraphBuilder, resolve, simplify
-from tempograd.spaces.layers import (
-    Add,
-    BatchNorm,
-    Conv,
-    Identity,
-    Mask,
-    Relu,
-    Subsample,
-    Width,
-    Zero,
-    expanded,
-)
+from tempograd.spaces.layers import Add, BatchNorm, Conv, Identity, Mask, Relu, Subsample, Width, Zero, expanded
 from tempograd.spaces.network import Network
 
 

@@ -10,12 +10,11 @@ import time
 
 import pytest
 
-from tempograd.devices.farm import folder as folder_module
-from tempograd.devices.farm import server
-from tempograd.devices.farm.connection import read_access
-from tempograd.devices.farm.messages import AgentDevice, AgentState
-from tempograd.devices.farm.queue import open_queue
-from tempograd.devices.packages import NotInstalledError, UnusableError
+from tempograd.devices.runtime.packages import NotInstalledError, UnusableError
+from tempograd.farm.connection import open_queue, read_access
+from tempograd.farm.messages import AgentDevice, AgentState
+from tempograd.farm.server import folder as folder_module
+from tempograd.farm.server import server
 from tempograd.verbs import farm as verb
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from tempograd.data.store import Store
 from tempograd.devices.device import PassResult
 from tempograd.devices.places.local import LocalDevice
-from tempograd.devices.worker_session import WorkerSession
+from tempograd.devices.worker.session import WorkerSession
 from tempograd.profiler.plan import Items, Plan
 from tempograd.profiler.verify import measure
 

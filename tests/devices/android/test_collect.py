@@ -9,7 +9,8 @@ import pytest
 
 from tempograd.data.store import Store
 from tempograd.devices import inventory
-from tempograd.devices.measurement import Measurement, Reference
+from tempograd.measurement.label import Reference
+from tempograd.measurement.measurement import Measurement
 from tempograd.registry import create
 from tempograd.verbs.collect import collect
 

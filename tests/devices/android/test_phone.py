@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from tempograd.devices.android import loop as loops
-from tempograd.devices.android.link import CommandError, Phone, Server
-from tempograd.devices.packages import UnusableError
+from tempograd.devices.android.adb import CommandError, Phone, Server
+from tempograd.devices.runtime.packages import UnusableError
 from tempograd.errors import DeviceError, UsageError
 from tempograd.registry import create
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tempograd.devices.device import Model
-from tempograd.devices.measurement import Reference, estimate
 from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
+from tempograd.measurement.label import Reference, estimate
 from tempograd.registry import create
 
 TABLE = {f"n{i}": 0.1 * 1.3**i for i in range(12)}

@@ -12,7 +12,7 @@ from tempograd.errors import TargetError, UsageError
 from tempograd.search.deriver import is_connected
 from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem
-from tempograd.search.moves import within
+from tempograd.search.neighbourhood import within
 from tempograd.search.searchers.random import RandomSearcher, best, random_search
 from tempograd.search.task import load_task
 

@@ -1,0 +1,183 @@
+"""An ONNX network as a torch module: straight-line code, made of the operators that our builder emits.
+
+torch reads no ONNX. The result is what a person would have written by hand, so that eager mode, the compiler and
+graph capture see an ordinary module.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+from torch import fx, nn
+from torch.nn import functional
+
+from ...errors import InputRefusedError
+
+
+def to_module(model: ModelProto) -> fx.GraphModule:
+    """Return a module that takes the network's inputs, in order, and returns its first output.
+
+    Args:
+        model: with its weights embedded.
+
+    Raises:
+        InputRefusedError: an operator, or a use of one, that is not among those of our spaces.
+    """
+    return _Translator(model).module()
+
+
+class _Translator:
+    """Appends one call to a traced graph for each ONNX node."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self._model = model
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        self._root, self._graph = nn.Module(), fx.Graph()
+        self._values: dict[str, fx.Node] = {}
+
+    def module(self) -> fx.GraphModule:
+        for value in self._model.graph.input:
+            if value.name not in self.constants:
+                self._values[value.name] = self._graph.placeholder(f"input{len(self._values)}")
+        for node in self._model.graph.node:
+            translate = _OPERATORS.get(node.op_type)
+            if translate is None or node.domain not in ("", "ai.onnx"):
+                raise InputRefusedError(f"torch is given no operator {node.op_type}; allowed: {', '.join(_OPERATORS)}")
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            self._values[node.output[0]] = translate(self, node, attributes)
+        self._graph.output(self.value(self._model.graph.output[0].name))
+        return fx.GraphModule(self._root, self._graph).eval()
+
+    def value(self, name: str) -> fx.Node:
+        """Return a tensor: computed, or a constant that the module keeps."""
+        if name not in self._values:
+            self._values[name] = self.keep(self.constants[name])
+        return self._values[name]
+
+    def keep(self, array: NDArray[Any]) -> fx.Node:
+        """Return a constant."""
+        name = f"constant{len(list(self._root.buffers()))}"
+        self._root.register_buffer(name, torch.from_numpy(np.array(array)))
+        return self._graph.get_attr(name)
+
+    def numbers(self, name: str) -> list[int]:
+        """Return an input that must be known when the network is built, such as a shape.
+
+        Raises:
+            InputRefusedError: it is computed.
+        """
+        if name not in self.constants:
+            raise InputRefusedError(f"{name!r} is computed; shapes and indices must be constants")
+        return [int(value) for value in self.constants[name].reshape(-1)]
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
+        return self._graph.call_function(function, arguments, keywords)
+
+
+_Attributes = Mapping[str, Any]
+
+
+def _padding(node: NodeProto, attributes: _Attributes) -> list[int]:
+    pads = list(attributes.get("pads", [0] * 4))
+    if pads[:2] != pads[2:] or attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or attributes.get("ceil_mode", 0):
+        raise InputRefusedError(f"{node.op_type} with pads {pads}; allowed: as much on both sides, rounded down")
+    return pads[:2]
+
+
+def _conv(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    x, *weights = (to.value(name) for name in node.input)
+    bias = weights[1] if len(weights) > 1 else None
+    strides, dilations = (list(attributes.get(key, [1, 1])) for key in ("strides", "dilations"))
+    groups, padding = attributes.get("group", 1), _padding(node, attributes)
+    return to.call(functional.conv2d, x, weights[0], bias, strides, padding, dilations, groups)
+
+
+def _pool(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    kernel, strides = list(attributes["kernel_shape"]), list(attributes.get("strides", [1, 1]))
+    padding, x = _padding(node, attributes), to.value(node.input[0])
+    if node.op_type == "MaxPool":
+        return to.call(functional.max_pool2d, x, kernel, strides, padding)
+    counted = bool(attributes.get("count_include_pad", 0))
+    return to.call(functional.avg_pool2d, x, kernel, strides, padding, count_include_pad=counted)
+
+
+def _batch_norm(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    x, scale, shift, mean, variance = (to.value(name) for name in node.input)
+    return to.call(functional.batch_norm, x, mean, variance, scale, shift, False, 0.0, attributes.get("epsilon", 1e-5))
+
+
+def _gemm(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    if attributes.get("transA", 0) or not attributes.get("transB", 0) or len(node.input) != 3:
+        raise InputRefusedError("Gemm without transB, or without a bias; allowed: a linear layer")
+    if attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
+        raise InputRefusedError("Gemm with alpha or beta; allowed: 1")
+    return to.call(functional.linear, *(to.value(name) for name in node.input))
+
+
+def _slice(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    starts, ends, axes, *steps = (to.numbers(name) for name in node.input[1:])
+    cuts = [slice(None)] * (max(axes) + 1)
+    for start, end, axis, step in zip(starts, ends, axes, steps[0] if steps else [1] * len(axes), strict=True):
+        cuts[axis] = slice(start, None if end >= np.iinfo(np.int64).max else end, step)
+    return to.call(operator.getitem, to.value(node.input[0]), tuple(cuts))
+
+
+def _sum(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    first, *others = (to.value(name) for name in node.input)
+    for other in others:
+        first = to.call(torch.add, first, other)
+    return first
+
+
+def _hard_sigmoid(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    if abs(attributes.get("alpha", 0.2) - 1 / 6) > 1e-6 or attributes.get("beta", 0.5) != 0.5:
+        raise InputRefusedError(f"HardSigmoid with {dict(attributes)}; allowed: alpha 1/6, beta 1/2")
+    return to.call(functional.hardsigmoid, to.value(node.input[0]))
+
+
+def _constant_of_shape(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    value = numpy_helper.to_array(attributes["value"]) if "value" in attributes else np.zeros(1, np.float32)
+    return to.keep(np.full(to.numbers(node.input[0]), value[0]))
+
+
+def _flatten(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    if attributes.get("axis", 1) != 1:
+        raise InputRefusedError(f"Flatten at axis {attributes['axis']}; allowed: 1")
+    return to.call(torch.flatten, to.value(node.input[0]), 1)
+
+
+def _simple(function: Callable[..., Any], *more: Any) -> Callable[[_Translator, NodeProto, _Attributes], fx.Node]:
+    return lambda to, node, attributes: to.call(function, *(to.value(name) for name in node.input), *more)
+
+
+_OPERATORS: dict[str, Callable[[_Translator, NodeProto, _Attributes], fx.Node]] = {
+    "Add": _simple(torch.add),
+    "AveragePool": _pool,
+    "BatchNormalization": _batch_norm,
+    "Concat": lambda to, node, a: to.call(torch.cat, [to.value(name) for name in node.input], a["axis"]),
+    "ConstantOfShape": _constant_of_shape,
+    "Conv": _conv,
+    "Flatten": _flatten,
+    "Gather": lambda to, node, a: to.call(
+        torch.index_select, to.value(node.input[0]), a.get("axis", 0), to.value(node.input[1])
+    ),
+    "Gemm": _gemm,
+    "GlobalAveragePool": _simple(functional.adaptive_avg_pool2d, 1),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _simple(functional.hardswish),
+    "Identity": lambda to, node, a: to.value(node.input[0]),
+    "MaxPool": _pool,
+    "Mul": _simple(torch.mul),
+    "Relu": _simple(functional.relu),
+    "Reshape": lambda to, node, a: to.call(torch.reshape, to.value(node.input[0]), to.numbers(node.input[1])),
+    "Sigmoid": _simple(torch.sigmoid),
+    "Slice": _slice,
+    "Sum": _sum,
+    "Transpose": lambda to, node, a: to.call(torch.permute, to.value(node.input[0]), list(a["perm"])),
+}

@@ -1,0 +1,1 @@
+"""The measuring process: the only one that runs foreign code."""

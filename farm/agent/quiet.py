@@ -1,0 +1,88 @@
+"""Timing and the agent's own work in turn: a burst is never disturbed by the network or the disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...devices.device import Device, Loaded, Model, PassResult, Session
+from ...measurement.fingerprint import Fingerprint
+
+
+class Turnstile:
+    """Lets through either one pass or one piece of work; who waits to work goes before the next pass."""
+
+    def __init__(self) -> None:
+        self._door, self._inside = threading.Lock(), threading.Lock()
+
+    @contextmanager
+    def timing(self) -> Generator[None]:
+        """Hold for one pass."""
+        with self._door:  # whoever waits to work holds it
+            pass
+        with self._inside:
+            yield
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """Hold for work that must not overlap a pass."""
+        with self._door, self._inside:
+            yield
+
+
+class QuietDevice:
+    """A device whose passes go through a turnstile; otherwise the device itself."""
+
+    def __init__(self, device: Device, turnstile: Turnstile) -> None:
+        self._device, self._turnstile = device, turnstile
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self._device.fingerprint
+
+    @property
+    def batch(self) -> int:
+        return self._device.batch
+
+    def environment(self) -> dict[str, Any]:
+        return self._device.environment()
+
+    def open(self) -> QuietSession:
+        return QuietSession(self._device.open(), self._turnstile)
+
+
+class QuietSession:
+    """A session whose passes go through a turnstile."""
+
+    def __init__(self, session: Session, turnstile: Turnstile) -> None:
+        self._session, self._turnstile = session, turnstile
+
+    def load(self, models: Sequence[Model]) -> list[Loaded]:
+        return self._session.load(models)
+
+    def start_timing(self) -> None:
+        self._session.start_timing()
+
+    def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:
+        with self._turnstile.timing():
+            return self._session.run_pass(keys, burst_ms=burst_ms)
+
+    def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]] | None:
+        return self._session.outputs(key, inputs)
+
+    def hold_inputs(self, held: bool) -> None:
+        self._session.hold_inputs(held)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

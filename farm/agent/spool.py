@@ -1,0 +1,183 @@
+"""What an agent must not forget when it is killed: leases in hand, results not delivered, notes about its device."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import filelock
+
+from ...data.database import is_ours, transaction, write_ahead
+from ...devices.host import text_of
+from ...errors import InputRefusedError, StoreError
+from ..messages import Job, Result, decode, encode
+from ..queue import Lease
+
+APPLICATION_ID = 0x74677370  # "tgsp", in the file's header
+SCHEMA = 1
+WARNED = 0.8  # share of the cap from which the agent says so
+
+_TABLES = """
+CREATE TABLE leases (
+    attempt TEXT PRIMARY KEY,
+    job BLOB NOT NULL,
+    delivery INTEGER NOT NULL,
+    deadline_s REAL NOT NULL,
+    handle TEXT NOT NULL,
+    boot TEXT NOT NULL
+) STRICT;
+CREATE TABLE results (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    body BLOB NOT NULL
+) STRICT;
+CREATE TABLE notes (
+    name TEXT PRIMARY KEY,
+    json TEXT NOT NULL
+) STRICT;
+"""
+
+
+class Spool:
+    """A SQLite file, written ahead and synced at every commit; one process at a time.
+
+    Args:
+        folder: where it lies, beside models and weights; created if absent.
+        cap_bytes: of undelivered results; at the cap an agent takes nothing more.
+
+    Raises:
+        StoreError: another agent has it, or it cannot be written.
+        InputRefusedError: it is something else.
+    """
+
+    def __init__(self, folder: Path, *, cap_bytes: int = 10**9) -> None:
+        self.folder, self.cap_bytes = folder, cap_bytes
+        self._turn = threading.RLock()
+        self._boot = text_of(Path("/proc/sys/kernel/random/boot_id")) or ""
+        self._lock = filelock.FileLock(folder / "spool.lock", thread_local=False)
+        with self._named():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            self._connection = sqlite3.connect(folder / "spool.db", isolation_level=None, check_same_thread=False)
+        try:
+            with self._named():
+                self._admit()
+            self._bytes = int(self._read("SELECT coalesce(sum(length(body)), 0) FROM results")[0][0])
+            self.waiting = int(self._read("SELECT count(*) FROM results")[0][0])
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let it go; closing twice is allowed."""
+        self._connection.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def fullness(self) -> float:
+        """Return the share of the cap that undelivered results take."""
+        return self._bytes / self.cap_bytes
+
+    # -- leases --------------------------------------------------------------------------------------------------
+
+    def hold(self, leases: Iterable[Lease]) -> None:
+        """Note leases, or their new deadlines."""
+        rows = [(x.attempt, encode(x.job), x.delivery, x.deadline_s, x.handle, self._boot) for x in leases]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def forget(self, leases: Iterable[Lease]) -> None:
+        """Drop leases that were finished, given back or lost."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM leases WHERE attempt = ?", [(lease.attempt,) for lease in leases])
+
+    def leases(self) -> list[Lease]:
+        """Return the leases of this boot of the machine; deadlines of another mean nothing."""
+        rows = self._read("SELECT job, delivery, attempt, deadline_s, handle FROM leases WHERE boot = ?", self._boot)
+        return [Lease(decode(job, Job), *rest) for job, *rest in rows]
+
+    # -- results -------------------------------------------------------------------------------------------------
+
+    def keep(self, results: Sequence[Result]) -> None:
+        """Keep results until they are delivered; they are on the disk when this returns."""
+        rows = [(result.key, encode(result)) for result in results]
+        with self._transaction() as connection:
+            for row in rows:
+                kept = connection.execute("INSERT OR IGNORE INTO results (key, body) VALUES (?, ?)", row).rowcount
+                self._bytes += kept * len(row[1])
+                self.waiting += kept
+
+    def undelivered(self, most: int) -> list[Result]:
+        """Return the oldest results."""
+        rows = self._read("SELECT body FROM results ORDER BY number LIMIT ?", most)
+        return [decode(body, Result) for (body,) in rows]
+
+    def waiting_keys(self) -> list[str]:
+        """Return the keys of all results that are not delivered."""
+        return [key for (key,) in self._read("SELECT key FROM results ORDER BY number")]
+
+    def delivered(self, results: Sequence[Result]) -> None:
+        """Drop results that the queue has."""
+        with self._transaction() as connection:
+            for result in results:
+                rows = connection.execute("DELETE FROM results WHERE key = ? RETURNING length(body)", (result.key,))
+                for (length,) in rows.fetchall():
+                    self._bytes -= length
+                    self.waiting -= 1
+
+    # -- notes ---------------------------------------------------------------------------------------------------
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep a value under a name."""
+        text = json.dumps(value, allow_nan=False)
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+
+    def noted(self, name: str, otherwise: Any) -> Any:
+        """Return what was kept under a name."""
+        rows = self._read("SELECT json FROM notes WHERE name = ?", name)
+        return json.loads(rows[0][0]) if rows else otherwise
+
+    # -- the file ------------------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        self._connection.execute("PRAGMA trusted_schema = OFF")
+        write_ahead(self._connection)
+        with self._transaction():
+            if not is_ours(self._connection, _TABLES, application_id=APPLICATION_ID, schema=SCHEMA):
+                raise InputRefusedError(
+                    f"{self.folder / 'spool.db'} is no spool of this version of tempograd; name another folder, or "
+                    "delete it: then what it had not delivered is timed again"
+                )
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection]:
+        with self._turn, self._named(), transaction(self._connection):
+            yield self._connection
+
+    def _read(self, query: str, *values: object) -> list[Any]:
+        with self._turn, self._named():
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _named(self) -> Generator[None]:
+        try:
+            yield
+        except filelock.Timeout as error:
+            raise StoreError(f"another agent has {self.folder}; give each its own --spool") from error
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"cannot write {self.folder} ({error}); nothing lost: what was not kept is timed again. Free or mount "
+                "the disk, then start again"
+            ) from error

@@ -1,0 +1,1 @@
+"""Queues: a file, or a NATS server."""

@@ -1,0 +1,1 @@
+"""The farm's server: its folder, keys, permissions and state."""

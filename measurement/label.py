@@ -1,0 +1,178 @@
+"""From rounds to a label with its interval.
+
+A round counts as taken in the device's reference state (it is *gated*) if its sentinel reading is within 10 % of the
+fast end of recent readings. The label is the median of the gated rounds; where there are too few, rounds are corrected
+by the sentinel's drift.
+
+References:
+    Abedi and Brecht, *Conducting repeatable experiments in highly variable cloud computing environments*, ICPE 2017.
+    Maricq et al., *Taming performance variability*, OSDI 2018 (order-statistic intervals).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp, hypot, log
+from typing import Literal
+
+import numpy as np
+
+from .quantiles import median_rank, t_quantile
+from .rounds import Round
+
+Path = Literal["gated", "ratio", "plain"]
+GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
+MIN_GATED = 3  # gated rounds that make a label without any correction
+MIN_COMMON_SHARE = 0.5  # below this, the sentinel does not explain the drift and must not correct it
+BETA_SPREAD = 0.1  # least standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The state of the device that labels refer to, from recent sentinel readings and a calibration.
+
+    Attributes:
+        sentinel_ms: T_ref, the median of the gated sentinel readings.
+        gate_ms: readings at or below this are gated.
+        beta: elasticity of a network's time on the sentinel's, shrunk to 1.
+        noise: standard deviation of ln(before/after) of the sentinel.
+        common_share: R2 of ln(network) on ln(sentinel) in calibration; what the sentinel explains.
+        calibration: id of the calibration in force.
+        beta_spread: standard deviation of elasticities from network to network.
+    """
+
+    sentinel_ms: float
+    gate_ms: float
+    beta: float = 1.0
+    noise: float = 0.0
+    common_share: float = 1.0
+    calibration: str = ""
+    beta_spread: float = BETA_SPREAD
+
+    @classmethod
+    def of(
+        cls,
+        readings_ms: Sequence[float],
+        *,
+        beta: float = 1.0,
+        noise: float = 0.0,
+        common_share: float = 1.0,
+        calibration: str = "",
+        beta_spread: float = BETA_SPREAD,
+    ) -> Reference:
+        """Take the reference state from sentinel readings: the gate is 1.10 x their 5 % quantile."""
+        readings = np.asarray(readings_ms, float)
+        gate = GATE * float(np.quantile(readings, 0.05))
+        fast_ms = float(np.median(readings[readings <= gate]))
+        return cls(fast_ms, gate, beta, noise, common_share, calibration, beta_spread)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A label and how far it can be trusted.
+
+    Attributes:
+        latency_ms: the headline, in the reference state.
+        low_ms, high_ms: interval of the median over rounds, 95 % unless asked otherwise, widened by ``repeatability``
+            and, for a ratio, by what is not known of the network's elasticity.
+        path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain``.
+        rounds, gated: valid rounds, and those of them that passed the gate.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    path: Path
+    rounds: int
+    gated: int
+
+    @property
+    def half_width(self) -> float:
+        """Return the interval's half width as a share of the latency."""
+        return max(self.high_ms - self.latency_ms, self.latency_ms - self.low_ms) / self.latency_ms
+
+
+def order_interval(values: Sequence[float], coverage: float = 0.95) -> tuple[float, float]:
+    """Return the order-statistic interval of the median, with at least this coverage whatever the distribution.
+
+    Too few values for that (fewer than 6 at 95 %) give the interval of Student's t on the logarithms instead, and one
+    value alone gives ``(0, inf)``: it says nothing of its own spread.
+
+    >>> order_interval([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
+    (1.0, 6.0)
+    >>> order_interval([1.0])
+    (0.0, inf)
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    rank = _rank(n, coverage)
+    if rank:
+        return float(ordered[rank - 1]), float(ordered[n - rank])
+    if n < 2:
+        return 0.0, float("inf")
+    logs = np.log(ordered)
+    # sqrt(pi / 2): how much wider the median spreads than the mean, for normal values
+    half = _quantile_of_t(n, coverage) * float(np.sqrt(np.pi / 2) * logs.std(ddof=1) / np.sqrt(n))
+    level = float(np.median(logs))
+    return min(ordered[0], float(np.exp(level - half))), max(ordered[-1], float(np.exp(level + half)))
+
+
+_rank = lru_cache(maxsize=1024)(median_rank)
+
+
+@lru_cache(maxsize=64)
+def _quantile_of_t(n: int, coverage: float) -> float:
+    return t_quantile(coverage, n - 1)
+
+
+def estimate(
+    rounds: Sequence[Round], reference: Reference, clock: str, *, repeatability: float = 0.0, coverage: float = 0.95
+) -> Estimate | None:
+    """Return the label of a network from its rounds, or None if no round is valid.
+
+    Args:
+        rounds: all rounds, the invalid ones too.
+        reference: the device's reference state.
+        clock: ``cpu`` for one thread, ``wall`` for more, ``gpu`` on a GPU.
+        repeatability: relative standard deviation between measuring processes, from blind duplicates; it joins the
+            interval in quadrature.
+        coverage: of the interval at this number of rounds; a plan that looks several times asks for more than 0.95
+            at each look, so that all of them together keep it.
+    """
+    valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
+    if not valid:
+        return None
+    gated = [r for r in valid if r.sentinel_ms <= reference.gate_ms]
+    path: Path = "gated"
+    if len(gated) >= MIN_GATED:
+        values = [r.value_ms(clock) for r in gated]
+    elif reference.common_share >= MIN_COMMON_SHARE:
+        path = "ratio"
+        values = [_corrected_ms(r, reference, clock) for r in valid]
+    else:
+        path = "plain"
+        values = [r.value_ms(clock) for r in valid]
+    level = float(np.median(values))
+    low, high = order_interval(values, coverage)
+    if path == "plain":  # nothing vouches for these rounds: the interval also holds what the sentinel would have said
+        corrected = order_interval([_corrected_ms(r, reference, clock) for r in valid], coverage)
+        low, high = min(low, corrected[0]), max(high, corrected[1])
+    spread = repeatability
+    if path == "ratio":  # how far this network follows the sentinel is known only as well as elasticities agree
+        spread = hypot(spread, reference.beta_spread * float(np.median([abs(_drift(r, reference)) for r in valid])))
+    extra = 1.96 * spread * level
+    low, high = max(0.0, level - hypot(level - low, extra)), level + hypot(high - level, extra)
+    return Estimate(level, low, high, path, len(valid), len(gated))
+
+
+def _drift(round_: Round, reference: Reference) -> float:
+    return log(round_.sentinel_ms / reference.sentinel_ms)
+
+
+def _corrected_ms(round_: Round, reference: Reference, clock: str) -> float:
+    """Divide the drift out, but only where it exceeds twice the sentinel's own noise."""
+    drift = _drift(round_, reference)
+    value = round_.value_ms(clock)
+    return value * exp(-reference.beta * drift) if abs(drift) > 2 * reference.noise else value

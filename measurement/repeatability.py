@@ -1,0 +1,75 @@
+"""How far two measuring processes agree on the same network: the figure that every interval is widened by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from math import hypot, log
+from typing import NamedTuple
+
+import numpy as np
+
+from .label import Estimate
+from .measurement import Measurement
+
+SIGMAS = 4.0  # a duplicate further off than this many is no matter of chance
+FLOOR = 0.005  # relative standard deviation below which no label is believed
+ENOUGH = 5  # pairs in the reference state that make the others unnecessary
+
+
+class Pair(NamedTuple):
+    """Two labels of one network from two processes.
+
+    Attributes:
+        key: the network.
+        difference: ln of the ratio of the labels.
+        sigma: its standard deviation as far as the two intervals explain it.
+        gated: both were taken in the device's reference state.
+    """
+
+    key: str
+    difference: float
+    sigma: float
+    gated: bool
+
+
+def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
+    """Return the first two labels of every network that has two."""
+    found: defaultdict[str, list[Estimate]] = defaultdict(list)
+    for m in measurements:
+        if m.failure is None and m.estimate is not None:
+            found[m.key].append(m.estimate)
+    return [_pair(key, *labels[:2]) for key, labels in found.items() if len(labels) > 1]
+
+
+def representative(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs that tell how repeatable labels are: gated ones, or all if those are too few.
+
+    A label corrected by the sentinel carries its own, larger uncertainty in its interval already.
+    """
+    gated = [pair for pair in pairs if pair.gated]
+    return gated if len(gated) >= ENOUGH else list(pairs)
+
+
+def spread(pairs: Sequence[Pair]) -> float:
+    """Return the relative standard deviation of a label between processes; NaN if there are no pairs."""
+    if not pairs:
+        return float("nan")
+    return float(np.sqrt(np.mean([pair.difference**2 for pair in pairs]) / 2))
+
+
+def outliers(pairs: Sequence[Pair]) -> set[str]:
+    """Return the networks whose two labels lie further apart than four sigmas.
+
+    Sigma is that of most pairs (from the median), so that one wrong label cannot hide behind the spread that it makes,
+    and what the pair's own intervals explain.
+    """
+    usual = [abs(pair.difference) for pair in representative(pairs)]
+    sigma = max(1.4826 * float(np.median(usual)), FLOOR * 2**0.5) if usual else 0.0
+    return {pair.key for pair in pairs if abs(pair.difference) > SIGMAS * hypot(sigma, pair.sigma)}
+
+
+def _pair(key: str, one: Estimate, other: Estimate) -> Pair:
+    difference = log(other.latency_ms / one.latency_ms)
+    sigma = hypot(one.half_width, other.half_width) / 1.96
+    return Pair(key, difference, sigma, one.path == other.path == "gated")

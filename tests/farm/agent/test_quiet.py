@@ -1,0 +1,31 @@
+import threading
+import time
+
+from tempograd.farm.agent.quiet import Turnstile
+
+
+def test_work_and_passes_never_overlap_and_work_goes_first():
+    turnstile, log, inside = Turnstile(), [], []
+    stop = threading.Event()
+
+    def time_passes():
+        while not stop.is_set():
+            with turnstile.timing():
+                inside.append("pass")
+                time.sleep(0.005)
+                inside.remove("pass")
+
+    timing = threading.Thread(target=time_passes)
+    timing.start()
+    try:
+        for _ in range(20):
+            asked = time.monotonic()
+            with turnstile.working():
+                log.append((time.monotonic() - asked, list(inside)))
+                time.sleep(0.002)
+                log.append((0.0, list(inside)))
+    finally:
+        stop.set()
+        timing.join()
+    assert all(not others for _, others in log)
+    assert sorted(waited for waited, _ in log)[len(log) // 2] < 0.1  # at most the pass under way
