@@ -2,7 +2,7 @@
 
 A device is a place and a runtime. ``open()`` starts one *measuring process*; networks are loaded into it, and each
 ``run_pass`` times one round of each network asked for. A session is dumb: when to stop is decided by
-``profiler.protocol`` between passes, when nothing is timed.
+``profiler.stopping`` between passes, when nothing is timed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,8 +108,13 @@ class Session(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class Device(Protocol):
-    """A place and a runtime."""
+@runtime_checkable
+class Place(Protocol):
+    """Where networks run, with a runtime: a device of this machine, or somewhere that has them timed.
+
+    A place that times networks itself, like a farm, brings an ``engine`` (see `profiler.engine.BringsEngine`); one
+    without is a `Device`, timed by `profiler.engine.Engine`.
+    """
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -118,12 +123,24 @@ class Device(Protocol):
 
     @property
     def batch(self) -> int:
-        """Inputs per inference: the batch size that models for this device are built with."""
+        """Inputs per inference: the batch size that models for this place are built with."""
         ...
 
     def environment(self) -> dict[str, Any]:
-        """Return what may differ from day to day: governor, clocks, load, boot id, affinity."""
+        """Return what may differ from day to day: governor, clocks, load, boot id, affinity.
+
+        Three keys are read by the profiler; each may be left out:
+
+        - ``timed_cores``, ``idle_cores``: numbers of this machine's CPUs that are timed, and of those that are not.
+        - ``virtual_clock``: true where the times of rounds are not of this machine's wall clock, so that they cannot be
+          compared with how long a campaign took.
+        """
         ...
+
+
+@runtime_checkable
+class Device(Place, Protocol):
+    """A place that opens measuring processes."""
 
     def open(self) -> Session:
         """Start one measuring process.

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from .subjects import ID
 
 PORT = 4222
+EMBEDDED = "embedded:tempograd-farm.db"  # without a server: a file in the working directory
 _NAME = re.compile(ID)
 
 

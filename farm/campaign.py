@@ -18,19 +18,17 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..data.store import Fate, Receipt, Store
-from ..devices.device import Device
+from ..data.store import Fate, Receipt
 from ..errors import DeviceError
 from ..measurement.calibration import Calibration
+from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement
-from ..measurement.reference import SentinelHistory
 from ..measurement.rounds import Failure
-from ..profiler.engine import Engine, Sink, Tally, clock_of
+from ..profiler.engine import CampaignSink, Tally, clock_of
 from ..profiler.engine import Job as Wanted
 from ..profiler.plan import Items, Plan
-from .device import FarmDevice
 from .messages import Blob, Job, Limits, NewerSchemaError, PlanSpec, digest, job_id
-from .queue import Delivery, Queue, QueueAwayError, QueueFullError
+from .queue import Delivery, Queue, QueueAwayError, QueueFullError, Seen
 
 RECONCILE_S = 60.0  # between looks at jobs that nobody speaks of
 SILENT_S = 300.0  # before a job is one of them
@@ -42,43 +40,21 @@ FEWEST_AHEAD, MOST_AHEAD = 128, 50_000  # jobs offered and not done
 LIMITS = Limits(memory_bytes=8 * 2**30, load_ms=600_000.0, wall_ms=3_600_000.0)
 
 
-class FarmSink(Sink, Protocol):
-    """Where a farm's results go: a sink that also keeps what became of them."""
+class Lenders(Protocol):
+    """The agents of one class, and how they are reached; see `farm.device.FarmDevice`."""
 
     @property
-    def campaign(self) -> str:
-        """Id in the store, empty without one."""
-        ...
-
+    def kind(self) -> str: ...
     @property
-    def store(self) -> Store | None:
-        """Where they end, None if they are only handed over."""
-        ...
-
-    def keep(self, measurements: Sequence[Measurement], receipts: Sequence[Receipt] = ()) -> None:
-        """Take networks that are done, and receipts of results; both are on the disk when this returns."""
-        ...
-
-
-def engine_of(
-    device: Device,
-    items: Items,
-    plan: Plan,
-    *,
-    seed: int,
-    sink: FarmSink,
-    history: SentinelHistory,
-    calibration: Calibration | None,
-    batch_size: int,
-    stop: threading.Event | None,
-) -> Engine | FarmEngine:
-    """Return what times jobs on a device: the engine, or the farm's where the device is one."""
-    if isinstance(device, FarmDevice):
-        return FarmEngine(device, items, plan, seed=seed, sink=sink, stop=stop)
-    return Engine(
-        device, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,
-        batch_size=batch_size, stop=stop,
-    )  # fmt: skip
+    def url(self) -> str: ...
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+    @property
+    def ahead_s(self) -> float: ...
+    @property
+    def patience_s(self) -> float: ...
+    def connect(self) -> Queue: ...
+    def live(self, queue: Queue) -> list[Seen]: ...
 
 
 @dataclass
@@ -108,12 +84,12 @@ class FarmEngine:
 
     def __init__(
         self,
-        device: FarmDevice,
+        device: Lenders,
         items: Items,
         plan: Plan,
         *,
         seed: int,
-        sink: FarmSink,
+        sink: CampaignSink,
         stop: threading.Event | None = None,
     ) -> None:
         self.tally = Tally()

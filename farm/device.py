@@ -1,25 +1,27 @@
 """Other machines: networks are timed by agents that take them from a queue.
 
-A farm device times whole jobs only. It has a fingerprint, that of its agents, but opens no session here.
+It has a fingerprint, that of its agents, and brings an engine of its own: no measuring process is opened here.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..devices.device import Session
 from ..errors import DeviceError, UsageError
 from ..measurement.fingerprint import Fingerprint
-from .address import check_name
+from ..profiler.engine import CampaignSink
+from ..profiler.plan import Items, Plan
+from .address import EMBEDDED, check_name
+from .campaign import FarmEngine
 from .connection import open_queue, read_access
 from .queue import Access, Queue, QueueAwayError, Seen
 
 CONFIG = Path("farm.toml")
-EMBEDDED = "embedded:tempograd-farm.db"  # without a server: a file in the working directory
 LIVE_S = 60.0  # an agent says every 15 s how it is
 
 
@@ -105,19 +107,14 @@ class FarmDevice:
         return int(self.fingerprint.options.get("batch", 1))
 
     def environment(self) -> dict[str, Any]:
-        """Return that the work is done elsewhere; each result brings its own environment."""
-        return {"farm": self.kind}
+        """Return that other machines' clocks count; each result brings its own environment."""
+        return {"farm": self.kind, "virtual_clock": True}
 
-    def open(self) -> Session:
-        """Refuse: a farm times whole jobs.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"farm:{self.kind} times whole networks on other machines and opens no session here; run this on the "
-            "agent's machine with --device local"
-        )
+    def engine(
+        self, items: Items, plan: Plan, *, seed: int, sink: CampaignSink, stop: threading.Event | None
+    ) -> FarmEngine:
+        """Return what has networks timed by the agents of this class."""
+        return FarmEngine(self, items, plan, seed=seed, sink=sink, stop=stop)
 
     def _announced(self, queue: Queue) -> dict[str, list[Fingerprint]]:
         """Return fingerprint id -> what each agent that was ever seen with it says of it; live agents go first."""

@@ -10,16 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 from math import log
 
 from ..data.store import Receipt, Store
-from ..devices.device import Device
+from ..devices.device import Place
 from ..errors import UsageError
-from ..farm.campaign import engine_of
 from ..measurement.calibration import Calibration
 from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
 from ..measurement.repeatability import ENOUGH, pair_up, representative, spread
-from .engine import Job, Tally, clock_of
+from .engine import Job, Tally, clock_of, engine_of
 from .plan import Items, Plan, duplicates
 
 MIN_OK = 0.5  # share of labels that meet the plan's target, below which a run is not trusted
@@ -94,7 +93,7 @@ class CampaignSummary:
 
 
 def run(
-    device: Device,
+    device: Place,
     items: Items,
     plan: Plan,
     store: Store,
@@ -140,7 +139,7 @@ def run(
         batch_size=batch_size, stop=stop,
     )  # fmt: skip
     engine.run(jobs)
-    real = not {"simulated", "farm"} & device.environment().keys()  # one device, timed by this machine's clock
+    real = not device.environment().get("virtual_clock")
     return _summary(sink, engine.tally, items, plan, duplicates=len(twice), found=found, real=real)
 
 
@@ -151,7 +150,7 @@ def schedule(keys: Sequence[str], twice: Sequence[int], batch_size: int) -> list
     return [job for _, job in sorted(places, key=lambda place: place[0])]
 
 
-def recall(store: Store, device: Device) -> tuple[SentinelHistory, Calibration | None]:
+def recall(store: Store, device: Place) -> tuple[SentinelHistory, Calibration | None]:
     """Return what the store knows of a device's state: recent sentinel readings and the last calibration."""
     id_ = device.fingerprint.id
     rows = store.measurements(fingerprint_id=id_, newest=RECENT_ROWS)

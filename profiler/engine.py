@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..devices.device import Device, Loaded, Model, Session
+from ..data.store import Receipt, Store
+from ..devices.device import Device, Loaded, Model, Place, Session
 from ..devices.runtime.runtime import GPU_PROVIDERS
-from ..errors import DeviceError
+from ..errors import DeviceError, UsageError
 from ..measurement.calibration import CALIBRATION_NETWORKS, CALIBRATION_ROUNDS, Calibration, calibrate, is_stale
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.label import Estimate, Reference, estimate
@@ -46,6 +47,24 @@ class Sink(Protocol):
 
     def calibrated(self, calibration: Calibration) -> None:
         """Take a new calibration of the device."""
+        ...
+
+
+class CampaignSink(Sink, Protocol):
+    """A sink with a store behind it, which also keeps what became of results that came from elsewhere."""
+
+    @property
+    def campaign(self) -> str:
+        """Id in the store, empty without one."""
+        ...
+
+    @property
+    def store(self) -> Store | None:
+        """Where they end, None if they are only handed over."""
+        ...
+
+    def keep(self, measurements: Sequence[Measurement], receipts: Sequence[Receipt] = ()) -> None:
+        """Take networks that are closed, and receipts of results; both are on the disk when this returns."""
         ...
 
 
@@ -101,6 +120,41 @@ class Tally:
             self.rounds += 1
             self.rejected.update([reason] if reason else [])
             self.gated += reason is None and r.sentinel_ms <= reference.gate_ms
+
+
+class Timer(Protocol):
+    """What times jobs; it hands measurements to its sink as soon as they are closed."""
+
+    @property
+    def tally(self) -> Tally:
+        """What it did so far."""
+        ...
+
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Time all jobs.
+
+        Raises:
+            DeviceError: whatever times them cannot be reached, or fails network after network.
+            StoreError: the store cannot be written.
+        """
+        ...
+
+
+@runtime_checkable
+class BringsEngine(Place, Protocol):
+    """A place that has networks timed in a way of its own."""
+
+    def engine(self, items: Items, plan: Plan, *, seed: int, sink: CampaignSink, stop: threading.Event | None) -> Timer:
+        """Return what times the jobs of one campaign.
+
+        Args:
+            items: what; the keys of the jobs are among them.
+            plan: how long.
+            seed: of the orders of rounds; it stands in every measurement.
+            sink: where measurements and calibrations go.
+            stop: when it is set, what is done is handed over, and ``run`` returns.
+        """
+        ...
 
 
 @dataclass
@@ -404,3 +458,30 @@ def _keep_to(cores: set[int]) -> None:
     """Keep this thread, and the processes that it starts, on these CPUs."""
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
+
+
+def engine_of(
+    place: Place,
+    items: Items,
+    plan: Plan,
+    *,
+    seed: int,
+    sink: CampaignSink,
+    history: SentinelHistory,
+    calibration: Calibration | None,
+    batch_size: int,
+    stop: threading.Event | None,
+) -> Timer:
+    """Return what times jobs at a place: the engine that it brings, else `Engine`.
+
+    Raises:
+        UsageError: the place neither brings an engine nor opens measuring processes.
+    """
+    if isinstance(place, BringsEngine):
+        return place.engine(items, plan, seed=seed, sink=sink, stop=stop)
+    if not isinstance(place, Device):
+        raise UsageError(f"{type(place).__name__} neither opens a measuring process nor brings an engine of its own")
+    return Engine(
+        place, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,
+        batch_size=batch_size, stop=stop,
+    )  # fmt: skip

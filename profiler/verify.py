@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from ..data.store import Receipt, Store
-from ..devices.device import Device
-from ..farm.campaign import engine_of
+from ..devices.device import Place
 from ..measurement.calibration import Calibration
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
 from .campaign import recall
-from .engine import Job
+from .engine import Job, engine_of
 from .plan import PRECISE, Items, Plan
 
 
 def measure(
-    device: Device,
+    device: Place,
     items: Items,
     plan: Plan = PRECISE,
     store: Store | None = None,

@@ -12,7 +12,6 @@ from .. import registry
 from ..data.store import Store
 from ..devices.device import Device
 from ..errors import MismatchError, UsageError
-from ..farm.device import FarmDevice
 from ..measurement.fingerprint import Fingerprint
 from ..profiler.audit import WORK, Audit, Check
 from ..profiler.plan import named
@@ -41,9 +40,9 @@ def audit(
         MismatchError: the rows come from another kind of device.
     """
     timing, place = named(plan), device_of(device)
-    if isinstance(place, FarmDevice):
+    if not isinstance(place, Device):
         raise UsageError(
-            f"--device {device}: a farm gives back times, not outputs to compare; copy {store} to the agent's machine "
+            f"--device {device}: it gives back times, not outputs to compare; copy {store} to the agent's machine "
             "and audit it there with the agent's own --device"
         )
     with Store(store) as opened:

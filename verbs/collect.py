@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..data.store import Store
-from ..devices.device import Device
+from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.label import GATE
 from ..profiler.campaign import CampaignSummary, run
@@ -87,7 +87,7 @@ def _exit_code(summary: CampaignSummary) -> int:
     return PARTIAL if failed else 0
 
 
-def _dry_run(space: SearchSpace, device: Device, plan: Plan, networks: int, store: Path) -> Outcome:
+def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store: Path) -> Outcome:
     jobs = networks + len(duplicates(networks))
     timed_s = jobs * plan.burst_ms * plan.checks[-1] / 1e3
     seconds = 2 * timed_s  # half of the wall time goes to sentinels, loading and storing

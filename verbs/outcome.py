@@ -12,7 +12,7 @@ from .. import registry
 
 if TYPE_CHECKING:
     from ..data.store import Store
-    from ..devices.device import Device
+    from ..devices.device import Place
     from ..spaces.space import SearchSpace
 
 Progress = Callable[[str, int, int], None]
@@ -44,7 +44,7 @@ def space_of(spec: str) -> SearchSpace:
     return registry.create("space", spec)
 
 
-def device_of(spec: str, threads: int | None = None) -> Device:
+def device_of(spec: str, threads: int | None = None) -> Place:
     """Return the device that a spec names, with ``threads`` where they are given apart."""
     extra = {} if threads is None else {"threads": threads}
     return registry.create("device", spec, **extra)

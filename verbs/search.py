@@ -17,7 +17,7 @@ from torch import nn
 
 from .. import registry
 from ..data.store import Store
-from ..devices.device import Device
+from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.measurement import Measurement
 from ..predictor.saved import SavedPredictor, load
@@ -204,7 +204,7 @@ class _Bench:
     """Times networks of one search into its store."""
 
     space: SearchSpace
-    device: Device
+    device: Place
     plan: Plan
     store: Store
     seed: int

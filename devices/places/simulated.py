@@ -118,7 +118,7 @@ class SimulatedDevice:
 
     def environment(self) -> dict[str, Any]:
         """Return that nothing here is real."""
-        return {"simulated": True}
+        return {"simulated": True, "virtual_clock": True}
 
     def open(self) -> SimulatedSession:
         """Start one measuring process that never was."""

@@ -7,6 +7,7 @@ So creating one imports no engine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DeviceError
-from ..worker.timing import GpuTime
 from .packages import Package
 
 GPU_PROVIDERS = frozenset({
     "CUDA", "CUDAExecutionProvider", "TensorRT", "TensorRT-RTX", "TensorrtExecutionProvider",
 })  # fmt: skip
 """Providers whose programs have a `Program.gpu_time`; their labels are taken from it."""
+
+GpuTime = Callable[[int], tuple[float, float]]
+"""Launch so many inferences, wait, and return (GPU ms from the first to the last, host ms until all were launched)."""
 
 
 class Program(Protocol):

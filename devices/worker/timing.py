@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
+from ..runtime.runtime import GpuTime
+
 BLOCK_MS = 0.2  # shorter inferences are timed as blocks of this length
 GPU_BLOCK_MS = 1.0  # on a GPU, whose events have a coarser clock
 MIN_SAMPLES = 3
@@ -29,8 +31,6 @@ _SETTLED = 0.03
 _SUSPENDED_S = 0.001
 
 Run = Callable[[], None]
-GpuTime = Callable[[int], tuple[float, float]]
-"""Launch so many inferences, wait, and return (GPU ms from the first to the last, host ms until all were launched)."""
 
 
 class Timed(Protocol):

@@ -16,8 +16,8 @@ from pathlib import Path
 from ... import registry
 from ...devices.device import Device
 from ...errors import TempogradError, UsageError
+from ..address import EMBEDDED
 from ..connection import open_queue
-from ..device import EMBEDDED
 from ..queue import Terms
 from .service import Service
 from .settings import Settings

@@ -12,7 +12,7 @@ import pytest
 
 from tempograd.errors import DeviceError, UsageError
 from tempograd.measurement.fingerprint import Fingerprint
-from tempograd.registry import create, names
+from tempograd.registry import create, load, names
 
 SPECS = {"simulated": "simulated:seed=3,noise=0.02"}  # of the others, the defaults
 
@@ -21,8 +21,8 @@ SPECS = {"simulated": "simulated:seed=3,noise=0.02"}  # of the others, the defau
 def device(request: pytest.FixtureRequest):
     if request.param == "android":  # a real one is nobody's to test with
         return create("device", request.getfixturevalue("hung").spec)
-    if request.param == "farm":
-        pytest.skip("a farm opens no session: tests/profiler/test_farm.py")
+    if not hasattr(load("device", request.param), "open"):
+        pytest.skip("a place that opens no measuring process here: it brings its own engine, tested with it")
     unreachable = why_unreachable(request.param)
     if unreachable:
         pytest.skip(unreachable)
@@ -54,6 +54,14 @@ def test_fingerprint_is_stable_plain_and_readable(device):
 
 def test_environment_is_json(device):
     assert json.loads(json.dumps(device.environment(), allow_nan=False)) == device.environment()
+
+
+def test_the_environment_says_what_the_profiler_reads_as_it_reads_it(device):
+    told = device.environment()
+    here = set(range(psutil.cpu_count() or 1))
+    for name in ("timed_cores", "idle_cores"):
+        assert {core for core in told.get(name, ()) if type(core) is int} == set(told.get(name, ())) <= here
+    assert isinstance(told.get("virtual_clock", False), bool)
 
 
 def test_a_batch_from_load_to_rounds(device, zoo):

@@ -17,6 +17,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.store import Store
+from tempograd.devices.device import Device, Place
 from tempograd.errors import DeviceError, UsageError
 from tempograd.farm import campaign as farm
 from tempograd.farm.agent import quiet as turnstile
@@ -462,9 +463,9 @@ def test_agents_of_a_class_that_differ_are_told_apart(tmp_path, url):
         FarmDevice("sim", queue=url, fingerprint="0" * 12).fingerprint  # noqa: B018
 
 
-def test_a_farm_opens_no_session_and_refuses_odd_names(url):
-    with pytest.raises(UsageError, match="opens no session"):
-        FarmDevice("sim", queue=url).open()
+def test_a_farm_is_no_device_but_a_place_and_refuses_odd_names(url):
+    assert isinstance(FarmDevice("sim", queue=url), Place)
+    assert not isinstance(FarmDevice, Device)
     with pytest.raises(UsageError, match="a-z"):
         FarmDevice("Sim*", queue=url)
     with pytest.raises(UsageError, match="positive"):

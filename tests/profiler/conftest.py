@@ -52,7 +52,7 @@ class ScriptedDevice:
         self.events = events
         self.sessions = []
         self.now_s = 1000.0
-        self._environment = environment or {"simulated": True}
+        self._environment = environment or {"simulated": True, "virtual_clock": True}
 
     def environment(self):
         return dict(self._environment)

@@ -160,7 +160,7 @@ def test_with_no_core_to_spare_nothing_is_made_meanwhile(store):
     device = ScriptedDevice(
         on_load=lambda session, key: order.append(("load", session.number)),
         on_round=lambda session, key: order.append(("round", session.number)),
-        environment={"simulated": True, "timed_cores": [0], "idle_cores": [0]},
+        environment={"simulated": True, "virtual_clock": True, "timed_cores": [0], "idle_cores": [0]},
     )
     run(device, items(30), QUICK, store, batch_size=10)
     numbers = [number for _, number in order]
@@ -174,7 +174,7 @@ def test_the_builder_keeps_off_the_timed_cores(store):
     seen = set()
     device = ScriptedDevice(
         on_load=lambda session, key: seen.add(frozenset(os.sched_getaffinity(0))),
-        environment={"simulated": True, "timed_cores": [cores[-1]], "idle_cores": cores[:-1]},
+        environment={"simulated": True, "virtual_clock": True, "timed_cores": [cores[-1]], "idle_cores": cores[:-1]},
     )
     run(device, items(5), QUICK, store)
     assert seen == {frozenset(cores[:-1])}
