@@ -75,13 +75,17 @@ class FarmDevice:
             if seen.age_s < LIVE_S and any(device.device_class == self.kind for device in seen.state.devices)
         ]
 
-    @cached_property
+    @property
     def fingerprint(self) -> Fingerprint:
         """What the agents of this class say that they are.
 
         Raises:
             DeviceError: none has said so, or they differ and none was asked for.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> Fingerprint:
         until_s = time.monotonic() + min(self.patience_s, 60.0)
         while True:
             try:

@@ -34,7 +34,7 @@ from tempograd.profiler.plan import QUICK, Items, duplicates
 from tempograd.profiler.verify import measure
 from tempograd.spaces.export import WeightPool, to_onnx
 
-from .conftest import SPACE, write
+from ..profiler.conftest import SPACE, write
 
 STILL = "simulated:seed=1,slow=1.0"
 

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from tempograd.devices.places.local import LocalDevice
 from tempograd.devices.worker.meters import EnergyMeter, MemoryMeter
 
-from .conftest import model_bytes
+from ..conftest import model_bytes
 
 RANGE_UJ = 10_000
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tempograd.devices.places.local import LocalDevice
 from tempograd.errors import DeviceError, UsageError
 
-from .conftest import model_bytes
+from ..conftest import model_bytes
 
 
 def gone(pid: int, within_s: float = 5.0) -> bool:

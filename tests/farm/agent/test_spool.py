@@ -8,8 +8,8 @@ from tempograd.farm.agent.spool import Spool
 from tempograd.farm.messages import encode
 from tempograd.farm.queue import Lease, now_s
 
-from ..farm.conftest import _job as job
-from ..farm.conftest import _result as result
+from ..conftest import _job as job
+from ..conftest import _result as result
 
 
 def lease(name, attempt="0123456789abcdef"):
