@@ -11,7 +11,7 @@ def space():
     return registry.create("space", SPACE)
 
 
-def keep(store, fingerprint, *measurements, seed=0):
+def keep(store, fingerprint, *measurements, seed=0):  # noqa: F811
     campaign = store.begin(SPACE, fingerprint, QUICK.record(seed), seed)
     store.append(campaign, *measurements)
     return campaign
