@@ -189,6 +189,21 @@ class LatencyDataset:
         """Return the ``n`` verdicts."""
         return tuple(row.verdict for row in self.labelled)
 
+    @cached_property
+    def informative(self) -> NDArray[np.bool_]:
+        """Return ``(n,)`` which labels tell something: ``ok``, or noisy with an interval that ends."""
+        trusted = np.array([verdict in ("ok", "noisy", "hot") for verdict in self.verdict], bool)
+        return trusted & (self.weight > 0)
+
+    def judging(self, least: int) -> NDArray[np.bool_]:
+        """Return ``(n,)`` which labels others are judged by: the ``ok`` ones; where those are few, `informative` ones.
+
+        Args:
+            least: fewer ``ok`` labels than this are few.
+        """
+        ok = np.array([verdict == "ok" for verdict in self.verdict], bool)
+        return ok if ok.sum() >= least else self.informative
+
     @property
     def censored(self) -> dict[str, float]:
         """Return key -> ms that its latency is known to be above."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import hypot, log
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from .measurement import Measurement
 SIGMAS = 4.0  # a duplicate further off than this many is no matter of chance
 FLOOR = 0.005  # relative standard deviation below which no label is believed
 ENOUGH = 5  # pairs in the reference state that make the others unnecessary
+AGAIN = 2  # the first replicate that is no blind duplicate: the network was measured again because it was noisy
+_BEST_FIRST: tuple[str, ...] = ("ok", "noisy", "hot")
 
 
 class Pair(NamedTuple):
@@ -34,10 +36,13 @@ class Pair(NamedTuple):
 
 
 def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
-    """Return the first two labels of every network that has two."""
+    """Return the first two labels of every network that has two; those measured again for their noise are left out.
+
+    Which networks these are depends on their first labels, so they would tell of chance and not of the device.
+    """
     found: defaultdict[str, list[Estimate]] = defaultdict(list)
     for m in measurements:
-        if m.failure is None and m.estimate is not None:
+        if m.failure is None and m.estimate is not None and m.replicate < AGAIN:
             found[m.key].append(m.estimate)
     return [_pair(key, *labels[:2]) for key, labels in found.items() if len(labels) > 1]
 
@@ -58,6 +63,16 @@ def spread(pairs: Sequence[Pair]) -> float:
     return float(np.sqrt(np.mean([pair.difference**2 for pair in pairs]) / 2))
 
 
+def settled(verdicts: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], str]:
+    """Return (key, replicate) -> verdict with one entry a job: measured again, a network has its best verdict."""
+    found: dict[tuple[str, int], str] = {}
+    for (key, replicate), verdict in verdicts.items():
+        job = (key, 0 if replicate >= AGAIN else replicate)
+        if job not in found or _rank(verdict) < _rank(found[job]):
+            found[job] = verdict
+    return found
+
+
 def outliers(pairs: Sequence[Pair]) -> set[str]:
     """Return the networks whose two labels lie further apart than four sigmas.
 
@@ -67,6 +82,10 @@ def outliers(pairs: Sequence[Pair]) -> set[str]:
     usual = [abs(pair.difference) for pair in representative(pairs)]
     sigma = max(1.4826 * float(np.median(usual)), FLOOR * 2**0.5) if usual else 0.0
     return {pair.key for pair in pairs if abs(pair.difference) > SIGMAS * hypot(sigma, pair.sigma)}
+
+
+def _rank(verdict: str) -> int:
+    return _BEST_FIRST.index(verdict) if verdict in _BEST_FIRST else len(_BEST_FIRST)
 
 
 def _pair(key: str, one: Estimate, other: Estimate) -> Pair:

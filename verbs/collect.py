@@ -23,6 +23,11 @@ from ..report.charts import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
 
+NOISY = (
+    "noisy: not as close as the plan asks, on a device that is never quite still. A predictor can be learnt all the "
+    "same, noisy labels counting little, and a search measures the network that it finds anew in three processes: pass "
+    "or fail does not rest on these numbers"
+)
 LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -32,7 +37,7 @@ def collect(
     *,
     device: str = "local",
     count: int = 300,
-    plan: str = "standard",
+    plan: str = "quick",
     seed: int = 0,
     threads: int | None = None,
     operations: bool = False,
@@ -72,6 +77,7 @@ def collect(
         )  # fmt: skip
     document = plain(asdict(summary)) | {
         "store": str(store), "space": chosen.spec, "device": place.fingerprint.id, "plan": plan, "seed": seed,
+        "labels": summary.labels,
     }  # fmt: skip
     if plot is not None and summary.drift is not None:
         _draw(summary, plot)
@@ -81,7 +87,7 @@ def collect(
 def _exit_code(summary: CampaignSummary) -> int:
     if summary.interrupted:
         return INTERRUPTED
-    if summary.doubts:
+    if summary.doubts and summary.labels:
         return UNRELIABLE
     failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
     return PARTIAL if failed else 0
@@ -103,9 +109,10 @@ def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store
 
 def _text(d: Mapping[str, Any]) -> str:
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(d["verdicts"].items())) or "nothing yet"
+    again = f", {d['again']} of them again, as they had been noisy" if d["again"] else ""
     lines = [
         f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}",
-        f"this run: {d['measured']} in {d['seconds']:.0f} s ({d['networks_per_hour']:.0f} an hour)",
+        f"this run: {d['measured']} in {d['seconds']:.0f} s ({d['networks_per_hour']:.0f} an hour){again}",
     ]
     if d["measured"]:
         read = ", ".join(f"{name} of {n}" for name, n in sorted(d["beside_time"].items()))
@@ -126,8 +133,9 @@ def _text(d: Mapping[str, Any]) -> str:
     if d["interrupted"]:
         lines.append("interrupted: run the same command to go on")
     elif d["doubts"]:
-        lines += ["NOT RELIABLE:", *(f"- {doubt}" for doubt in d["doubts"])]
-    else:
+        lines += [NOISY] if d["labels"] else []
+        lines += [f"- {doubt}" for doubt in d["doubts"]]
+    elif d["labels"]:
         lines.append("reliable: nothing speaks against these numbers")
     return "\n".join(lines)
 

@@ -53,8 +53,8 @@ def fit(
     predictions give the scores and the width of the intervals; the model that is written has seen all rows. The
     encoding is chosen before by leave-one-out of a small Gaussian process, or by a lookup itself, which means the
     encoding's entries literally. Rows that are not ``ok`` take part with the small weight of their wide interval, and
-    are not scored; censored ones where the model would put them too low. Networks without a head's quantity are left
-    out of it, and counted.
+    are not scored, unless fewer than 19 are ``ok``: then scores and intervals hold their noise, too. Censored ones take
+    part where the model would put them too low. Networks without a head's quantity are left out of it, and counted.
 
     The model is ``gp``, or ``transfer`` below 100 networks or with ``sources``: stores of the same space from other
     devices, each a line that the new device's latency may be made of.
@@ -85,14 +85,15 @@ def fit(
 
 def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, sources: Sequence[Path]) -> str:
     """Return the model for a quantity of these networks, or say why none can be fitted."""
-    ok = sum(verdict == "ok" for verdict in dataset.verdict)
-    model = model or default_model(len(dataset.keys), sources)
+    labels = int(dataset.informative.sum())
+    model = model or default_model(labels, sources)
     check_sources(model, sources)
     least = FEW_ROWS if model == "transfer" else MIN_ROWS
-    if ok < least:
+    if labels < least:
+        other = "" if model == "transfer" else f", or fit --model transfer, which needs {FEW_ROWS}"
         raise UsageError(
-            f"{ok} networks with verdict ok and {quantity}; allowed: {least} or more for {model}. Collect more of "
-            f"them, or fit --model transfer, which needs {FEW_ROWS}"
+            f"{labels} networks with a label of {quantity} whose interval ends; allowed: {least} or more for {model}. "
+            f"Collect more of them{other}"
         )
     if model == "lookup" and quantity != LATENCY:
         raise UsageError(f"a lookup adds up {LATENCY} of operations, not {quantity}; fit it with another model")
@@ -112,7 +113,7 @@ def _fit_head(
     """
     quantity, model, seed = about["quantity"], about["model"], about["seed"]
     labels, weight = dataset.values(quantity), dataset.weights(quantity)
-    ok = np.array([verdict == "ok" for verdict in dataset.verdict], bool)
+    judging = dataset.judging(FEW_ROWS)
     names = encodings_of(chosen, model)
     encodings = {name: dataset.encode(chosen, name) for name in names}
     judge = estimator_of(model, **wanted) if model == "lookup" else None
@@ -126,25 +127,25 @@ def _fit_head(
     found = fit_held_out(estimator, *rows, seed=seed)
     assert found is not None
     predicted = found[: len(labels)]
-    scores = asdict(Scores.of(labels[ok], predicted[ok]))
-    conformal = Conformal.fit(labels[ok], predicted[ok])
+    scores = asdict(Scores.of(labels[judging], predicted[judging]))
+    conformal = Conformal.fit(labels[judging], predicted[judging])
     low, high = conformal.interval(predicted, COVERAGE)
     binding = Binding.of(space=dataset.space, encoding=encoding, fingerprint=dataset.fingerprint, quantity=quantity)
     unit = binding.unit
     document = {
         **about, "space": dataset.space, "encoding": encoding, "device": dataset.fingerprint.id,
-        "networks": len(labels), "verdicts": dataset.counts, "left_out": dataset.left_out, "scored": int(ok.sum()),
+        "networks": len(labels), "verdicts": dataset.counts, "left_out": dataset.left_out, "scored": int(judging.sum()),
         "scores": {(f"mae_{unit}" if name == "mae_ms" else name): value for name, value in scores.items()},
         "error_pct_by_encoding": {name: 100 * error for name, error in errors.items()},
         "gradient": gradient_of(chosen, encoding, estimator), "censored": len(rows[1]) - len(labels),
         "noise_floor_mape_pct": (
-            noise_floor_mape_pct(dataset.half_width[ok] / 1.96) if quantity == LATENCY else float("nan")
+            noise_floor_mape_pct(dataset.half_width[judging] / 1.96) if quantity == LATENCY else float("nan")
         ),
         "repeatability": dataset.repeatability if quantity == LATENCY else float("nan"), "coverage": COVERAGE,
         "interval_pct": 100 * (float(np.exp(conformal.log_half_width(COVERAGE))) - 1),
     }  # fmt: skip
     columns = {"measured": labels, "predicted": predicted, "low": low, "high": high}
-    parity = {f"{name}_{unit}": values[ok].tolist() for name, values in columns.items()}
+    parity = {f"{name}_{unit}": values[judging].tolist() for name, values in columns.items()}
     return Head(estimator, binding, plain(document) | {"parity": parity}, conformal)
 
 
@@ -242,5 +243,6 @@ def _fit_text(d: Mapping[str, Any]) -> str:
         f"held out: MAPE {s['mape_pct']:.2f} %{floor}, within 1/5/10 %: "
         f"{s['within_1_pct']:.0f}/{s['within_5_pct']:.0f}/{s['within_10_pct']:.0f}, Spearman {s['spearman']:.3f}, "
         f"Kendall {s['kendall']:.3f}",
-        f"{COVERAGE:.0%} of networks lie within {d['interval_pct']:.1f} % of their prediction",
+        f"{COVERAGE:.0%} of networks lie within {d['interval_pct']:.1f} % of their prediction"
+        + ("" if d["verdicts"].get("ok", 0) >= FEW_ROWS else ", as far as labels this noisy can tell"),
     ))  # fmt: skip

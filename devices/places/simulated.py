@@ -33,7 +33,7 @@ class SimulatedDevice:
         gflops, gbps, overhead_us: the roofline's limits.
         batch: inputs per inference.
         seed, noise, sentinel_noise, process_noise, slow, dwell_min_s, dwell_max_s, elastic, preemptions, drift,
-            throttle, crash, hang, oom, nan: as in `Behaviour`.
+            disturbed, throttle, crash, hang, oom, nan: as in `Behaviour`.
 
     Raises:
         UsageError: a value that is not allowed, or a table and a function.
@@ -55,6 +55,7 @@ class SimulatedDevice:
         elastic: bool = Behaviour.elastic,
         preemptions: float = Behaviour.preemptions,
         drift: float = Behaviour.drift,
+        disturbed: float = Behaviour.disturbed,
         throttle: float = Behaviour.throttle,
         crash: float = 0.0,
         hang: float = 0.0,
@@ -82,6 +83,7 @@ class SimulatedDevice:
             elastic=elastic,
             preemptions=preemptions,
             drift=drift,
+            disturbed=disturbed,
             throttle=throttle,
             crash=crash,
             hang=hang,

@@ -25,6 +25,7 @@ EPOCH_S = 1_700_000_000.0  # the virtual clock's zero
 _SENTINEL_MS = 1.0
 _HEAT_PERIOD_S = 60.0
 _HOT = 1.3
+_DISTURBED = 2.0
 _PREEMPTION_MS = 4.0
 _WARM_UP_RUNS = 10
 _WATTS = 15.0
@@ -46,6 +47,7 @@ class Behaviour:
         elastic: networks follow the state with an elasticity drawn from 0.74-1.16, not 1.
         preemptions: a second, seen by wall time only.
         drift: amplitude of ln of a slow wave, one an hour.
+        disturbed: share of rounds in which a network is up to twice as slow, unseen by the sentinel.
         throttle: share of time in which the device is hot: 1.3 x slower, and rounds carry the event ``thermal``.
         crash, hang, oom, nan: shares of networks with that fault, chosen by key.
     """
@@ -60,6 +62,7 @@ class Behaviour:
     elastic: bool = True
     preemptions: float = 2.0
     drift: float = 0.0
+    disturbed: float = 0.0
     throttle: float = 0.0
     crash: float = 0.0
     hang: float = 0.0
@@ -69,8 +72,11 @@ class Behaviour:
     def __post_init__(self) -> None:
         """Refuse what is no share, no spread, no factor."""
         shares = (self.crash, self.hang, self.oom, self.nan)
-        if min(shares) < 0 or sum(shares) > 1 or not 0 <= self.throttle <= 1:
-            raise UsageError(f"crash, hang, oom, nan={shares} and throttle={self.throttle} are shares of one whole")
+        if min(shares) < 0 or sum(shares) > 1 or not (0 <= self.throttle <= 1 and 0 <= self.disturbed <= 1):
+            raise UsageError(
+                f"crash, hang, oom, nan={shares}, throttle={self.throttle} and disturbed={self.disturbed} are shares "
+                "of one whole"
+            )
         if min(self.noise, self.sentinel_noise, self.process_noise, self.preemptions, self.drift) < 0:
             raise UsageError("noise, sentinel_noise, process_noise, preemptions and drift must not be negative")
         if self.slow < 1 or not 0 < self.dwell_min_s <= self.dwell_max_s:
@@ -274,6 +280,8 @@ class SimulatedSession:
         steps_s = block * level_ms / 1e3 * np.arange(1, count + 1)
         factor = self._weather.factor(self._now_s + steps_s) ** behaviour.elasticity(key)
         spread = behaviour.noise * (rng.standard_normal() + rng.standard_normal(count) / np.sqrt(block))
+        if behaviour.disturbed and rng.random() < behaviour.disturbed:
+            spread = spread + rng.uniform(0, np.log(_DISTURBED))
         cpu_ms = level_ms * factor * np.exp(spread)
         hits = rng.poisson(behaviour.preemptions * block * cpu_ms / 1e3)
         waits_ms = rng.exponential(_PREEMPTION_MS, count) * hits
@@ -323,5 +331,6 @@ def _uniform(seed: int, what: str, key: str) -> float:
 
 
 def options_of(behaviour: Behaviour) -> dict[str, Any]:
-    """Return what changes latencies; the faults do not."""
-    return {k: v for k, v in vars(behaviour).items() if k not in ("crash", "hang", "oom", "nan")}
+    """Return what changes latencies; the faults do not, nor does a disturbance that is not there."""
+    left_out = {"crash", "hang", "oom", "nan"} | (set() if behaviour.disturbed else {"disturbed"})
+    return {k: v for k, v in vars(behaviour).items() if k not in left_out}

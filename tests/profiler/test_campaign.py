@@ -101,6 +101,30 @@ def test_a_grown_campaign_measures_only_what_is_new(device, space, store):
     assert again.verdicts == second.verdicts
 
 
+def test_noisy_labels_are_measured_again_where_too_few_are_not(space, store):
+    device = registry.create("device", "simulated:seed=1,disturbed=0.2")
+    summary = sample(device, space, QUICK, store, count=30, seed=5)
+    rows = store.labels(summary.campaign)
+    first = {key: verdict for (key, replicate), (verdict, _) in rows.items() if replicate == 0}
+    again = {key: verdict for (key, replicate), (verdict, _) in rows.items() if replicate > 1}
+    assert again.keys() == {key for key, verdict in first.items() if verdict == "noisy"}
+    assert len(again) == summary.again > 15
+    assert summary.measured == 30 + summary.duplicates + summary.again
+    assert sum(summary.verdicts.values()) == 30 + summary.duplicates
+    assert "ok" in again.values()
+    best = [key for key in first if "ok" in (first[key], again.get(key))]
+    assert LatencyDataset.from_store(store).verdict.count("ok") >= 0.8 * len(best)
+    assert summary.pairs == summary.duplicates  # what was chosen for its noise tells nothing of the device
+    assert not summary.interrupted
+
+
+def test_few_noisy_labels_among_good_ones_are_left_alone(space, store):
+    device = registry.create("device", "simulated:seed=1,disturbed=0.04")
+    summary = sample(device, space, QUICK, store, count=60, seed=5)
+    assert summary.verdicts["noisy"] > 0
+    assert summary.again == 0
+
+
 def test_progress_is_told_and_ends_at_the_total(device, space, store):
     seen = []
     summary = sample(device, space, QUICK, store, count=20, batch_size=5, progress=seen.append)

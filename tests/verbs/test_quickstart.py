@@ -1,0 +1,21 @@
+import pytest
+
+from tempograd.verbs import quickstart as quickly
+from tempograd.verbs.outcome import MISSED, UNRELIABLE
+
+NOISY = ("simulated:disturbed=0.8", "simulated:disturbed=1")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(quickly, "SPACE", quickly.PROXY)
+    for name, value in {"COUNT": 60, "EPOCHS": 1, "TRAIN_EPOCHS": 1, "RANDOM": 0}.items():
+        monkeypatch.setattr(quickly, name, value)
+
+
+@pytest.mark.parametrize("device", NOISY)
+def test_a_noisy_machine_ends_in_a_verdict(device, tmp_path):
+    done = quickly.quickstart(tmp_path / "q", device=device)
+    assert done.exit_code in {0, UNRELIABLE, MISSED}
+    assert (tmp_path / "q" / "report.html").is_file()
+    assert done.document["fit"]["networks"] == 60
