@@ -94,7 +94,7 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
 def _elasticity_spread(by_network: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
     """Return how far elasticities differ from network to network, beyond what their errors explain, at most by 1.
 
-    The estimate of moments of DerSimonian and Laird, *Controlled Clinical Trials* 7, 1986; 0 for a single network.
+    The estimate of moments of DerSimonian and Laird, *Meta-analysis in clinical trials*, 1986; 0 for a single network.
     """
     told = [(float(s @ s), float(s @ v), float(v @ v), len(s)) for s, v in by_network if float(s @ s) > 0]
     free = sum(n - 2 for *_, n in told)

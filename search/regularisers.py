@@ -1,7 +1,7 @@
 """What is asked of a law beside accuracy and cost.
 
 References:
-    Hou and Jin, *TopoNAS*, arXiv:2011.09300 (passive-aggressive validity; its formula here is tempograd's own, with
+    Huang et al., *TopoNAS*, arXiv:2011.09300 (passive-aggressive validity; its formula here is tempograd's own, with
     the step of Crammer et al., *Online passive-aggressive algorithms*, JMLR 2006); Liu et al., *H-DAS*,
     arXiv:2101.04028 (depth); Tan et al., *MSG-DAS*, arXiv:2107.04324 (distillation from the mixture).
 """

@@ -351,8 +351,9 @@ def write(out: Path, docs: Path) -> None:
     parts += [_throughput(out / "throughput.json")]
     parts += [_plots(conditions, truth, other, images)]
     text = "\n".join(part for part in parts if part)
-    page = docs / "measuring.md"
-    before, after = f"# Measuring\n\n{BEGIN}\n", f"\n{END}\n"
+    page = docs / "results" / "repeatability.md"
+    page.parent.mkdir(exist_ok=True)
+    before, after = f"# Repeatability beside other tools\n\n{BEGIN}\n", f"\n{END}\n"
     if page.exists() and BEGIN in page.read_text() and END in page.read_text():
         whole = page.read_text()
         before, after = whole[: whole.index(BEGIN) + len(BEGIN)] + "\n", "\n" + whole[whole.index(END) :]
@@ -477,7 +478,7 @@ def _plots(conditions: Sequence[Condition], truth: Array, other: Array, images: 
     lines: list[str] = []
     for name, title, figure, log in plots:
         if _plot(conditions, title, figure, images / f"measuring-{name}.svg", log=log):
-            lines.append(f"![{title}](images/measuring-{name}.svg)")
+            lines.append(f"![{title}](../images/measuring-{name}.svg)")
     return "\n" + "\n\n".join(lines) + "\n"
 
 
@@ -537,7 +538,7 @@ def _ms(value: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("raw", type=Path)
-    parser.add_argument("--docs", type=Path, help="folder of measuring.md and images; default: the raw folder")
+    parser.add_argument("--docs", type=Path, help="folder of results/repeatability.md and images; default: the raw folder")
     arguments = parser.parse_args()
     write(arguments.raw, arguments.docs or arguments.raw)
 

@@ -3,7 +3,7 @@
     python -m tempograd.devices.android.build ABI COMPILER LIBRARY
 
 ``LIBRARY`` is a ``libonnxruntime.so`` of that ABI, or a zip that holds one, such as onnxruntime-android's ``.aar``.
-Both go where the device looks for them; see ``docs/phones.md``.
+Both go where the device looks for them; see ``docs/how-to/phone.md``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Tools:
         if missing:
             raise UnusableError(
                 f"{' and '.join(missing)} for {abi} not in {folder}",
-                f"build them once (docs/phones.md): python -m {__name__} {abi} COMPILER onnxruntime-android.aar",
+                f"build them once (docs/how-to/phone.md): python -m {__name__} {abi} COMPILER onnxruntime-android.aar",
             )
         return found
 

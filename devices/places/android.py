@@ -1,4 +1,4 @@
-"""Android phones: networks run in a loop on the phone, bound to one cluster of its cores; see ``docs/phones.md``."""
+"""Android phones: networks run in a loop on the phone, bound to one cluster of its cores; see ``docs/how-to/phone.md``."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class AndroidDevice:
         """
         phones = Server().phones()
         if not phones:
-            raise UnusableError("adb knows of no phone", "plug one in and allow USB debugging (docs/phones.md)")
+            raise UnusableError("adb knows of no phone", "plug one in and allow USB debugging (docs/how-to/phone.md)")
         return [f"android:serial={serial}" for serial in phones]
 
     @cached_property

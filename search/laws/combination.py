@@ -1,7 +1,7 @@
 """Topology learnt by itself: a distribution over the sets of in-edges of a node, beside one over operations.
 
 References:
-    Gu et al., *DOTS*, arXiv:2010.00969; Hou and Jin, *TopoNAS*, arXiv:2011.09300.
+    Gu et al., *DOTS*, arXiv:2010.00969; Huang et al., *TopoNAS*, arXiv:2011.09300.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def toponas(
     warm_up: float = 0.2,
     batch: int = 64,
 ) -> Method:
-    """TopoNAS (Hou and Jin, arXiv:2011.09300); temperatures after its sister DOTS (2010.00969).
+    """TopoNAS (Huang et al., arXiv:2011.09300); temperatures after its sister DOTS (2010.00969).
 
     Args:
         eta: step of the multiplier under a target.
@@ -45,7 +45,7 @@ def toponas(
     return Method(
         "toponas",
         searcher,
-        paper="Hou and Jin, arXiv:2011.09300",
+        paper="Huang et al., arXiv:2011.09300",
         needs=CELLS,
         pieces={
             "law": "combination: sets of edges, operations",

@@ -183,7 +183,7 @@ def test_reference_and_labels_of_hindsight_find_a_known_truth(raw):
 
 def test_the_page_keeps_its_text_and_gets_the_figures(raw):
     folder, _ = raw
-    page = folder / "measuring.md"
+    page = folder / "results" / "repeatability.md"
     page.write_text(f"# Before\n\n{analyse.BEGIN}\nstale\n{analyse.END}\n\nafter\n")
     analyse.write(folder, folder)
     text = page.read_text()
@@ -193,7 +193,7 @@ def test_the_page_keeps_its_text_and_gets_the_figures(raw):
     peer = next(line for line in text.splitlines() if line.startswith("| torch_blocked"))
     assert "| 100 | 0.0 (0.0-0.0) |" in peer
     for image in ("variation", "errors", "errors-other-truth", "coverage"):
-        assert f"images/measuring-{image}.svg" in text
+        assert f"../images/measuring-{image}.svg" in text
     assert (folder / "images" / "measuring-errors.svg").stat().st_size > 1000
 
 

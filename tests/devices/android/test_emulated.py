@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(
         not (COMPILER and QEMU and LIBRARY),
         reason="needs g++-aarch64-linux-gnu, qemu-user-static, and TEMPOGRAD_ONNXRUNTIME_AARCH64, which names a "
-        "libonnxruntime.so (docs/phones.md)",
+        "libonnxruntime.so (docs/how-to/phone.md)",
     ),
 ]
 

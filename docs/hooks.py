@@ -1,0 +1,116 @@
+"""What the program says of itself, written into the pages when the site is built, so that no page can lag behind it.
+
+A page asks for it by a comment: ``<!-- generated: commands -->``, or ``names``, or ``exit codes``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tempograd import errors, registry
+
+KINDS = {
+    "space": "Spaces",
+    "device": "Devices",
+    "runtime": "Runtimes",
+    "model": "Predictors",
+    "law": "Laws",
+    "method": "Methods",
+}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace each mark by its text; MkDocs calls this for every page."""
+    return re.sub(r"<!-- generated: ([a-z ]+) -->", lambda mark: GENERATED[mark[1]](), markdown)
+
+
+def commands() -> str:
+    """Return a section for each verb, as its ``--help`` tells it."""
+    import typer
+
+    from tempograd.__main__ import _parser as agent_parser
+    from tempograd.cli import app
+
+    def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        for word, part in sorted(command.commands.items()):
+            if hasattr(part, "commands"):
+                yield from leaves(part, f"{name} {word}")
+            else:
+                yield f"{name} {word}", part
+
+    sections: list[str] = []
+    for name, command in leaves(typer.main.get_command(app), "tempograd"):
+        if name == "tempograd agent":  # it reads its arguments itself
+            text = agent_parser().format_help().rstrip()
+            sections.append(f"## {name}\n\n```text\n{text}\n```\n")
+            continue
+        context = command.context_class(command, info_name=name)
+        records = [parameter.get_help_record(context) for parameter in command.params]
+        rows = "\n".join(f"| `{_cell(what)}` | {_cell(_escaped(text))} |" for what, text in filter(None, records))
+        epilog = re.sub(r"^Examples?: ", "", command.epilog or "")
+        examples = "\n".join(f"    {line}" for line in _examples(epilog))
+        sections.append(
+            f"## {name}\n\n{_escaped(command.help)}\n\n{examples}\n\n| argument | is |\n|---|---|\n{rows}\n"
+        )
+    return "\n".join(sections)
+
+
+def _examples(epilog: str) -> list[str]:
+    """Return the commands of an epilog, each with what is said before it as a comment."""
+    lines: list[str] = []
+    for part in re.split(r"[;.] (?=\S)", epilog):
+        before, tempograd, rest = part.partition("tempograd ")
+        lines += ([f"# {before.strip().rstrip(':')}"] if before.strip() else []) + ([tempograd + rest] if rest else [])
+    return lines
+
+
+def names() -> str:
+    """Return every name that a spec may begin with, by kind, with its description and arguments."""
+    return "\n".join(
+        f"## {title}\n\n"
+        + "\n".join(_name(kind, name, registry.load(kind, name)) for name in registry.names(kind))
+        for kind, title in KINDS.items()
+    )  # fmt: skip
+
+
+def _name(kind: str, name: str, factory: Any) -> str:
+    text = inspect.getdoc(factory) or ""
+    first, _, rest = text.partition("\n")
+    arguments = [
+        (key, parameter.default)
+        for key, parameter in inspect.signature(factory).parameters.items()
+        if isinstance(parameter.default, str | int | float | None)
+    ]
+    spec = ",".join(f"{key}={_value(default)}" for key, default in arguments)
+    body = f"\n{rest.strip()}\n" if rest.strip() else ""
+    return (
+        f"### {name} {{ #{kind}-{name} }}\n\n{_escaped(first)}\n"
+        + (f"\nArguments and defaults: `{name}:{spec}`\n" if spec else "")
+        + (f"\n```text{body}```\n" if body else "")
+    )
+
+
+def _value(default: Any) -> str:
+    words = {True: "true", False: "false", None: "none"}
+    return words[default] if default is None or isinstance(default, bool) else str(default)
+
+
+def exit_codes() -> str:
+    """Return the tree of errors, as it is drawn in the module that defines it."""
+    tree = inspect.cleandoc((errors.__doc__ or "").split("\n", 1)[1])
+    return f"```text\n{tree}\n```"
+
+
+def _escaped(text: str) -> str:
+    """Return text that Markdown shows as it stands: capitals and paths between brackets are no tags."""
+    return text.replace("<", "&lt;").replace("*", r"\*").replace("_", r"\_").replace("[", r"\[")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")
+
+
+GENERATED: dict[str, Callable[[], str]] = {"commands": commands, "names": names, "exit codes": exit_codes}
