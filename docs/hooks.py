@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +33,6 @@ def commands() -> str:
     """Return a section for each verb, as its ``--help`` tells it."""
     import typer
 
-    from tempograd.__main__ import _parser as agent_parser
     from tempograd.cli import app
 
     def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -44,7 +45,8 @@ def commands() -> str:
     sections: list[str] = []
     for name, command in leaves(typer.main.get_command(app), "tempograd"):
         if name == "tempograd agent":  # it reads its arguments itself
-            text = agent_parser().format_help().rstrip()
+            told = [sys.executable, "-m", "tempograd", "agent", "--help"]
+            text = subprocess.run(told, capture_output=True, text=True, check=True).stdout.rstrip()
             sections.append(f"## {name}\n\n```text\n{text}\n```\n")
             continue
         context = command.context_class(command, info_name=name)
