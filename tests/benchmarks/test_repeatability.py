@@ -184,6 +184,7 @@ def test_reference_and_labels_of_hindsight_find_a_known_truth(raw):
 def test_the_page_keeps_its_text_and_gets_the_figures(raw):
     folder, _ = raw
     page = folder / "results" / "repeatability.md"
+    page.parent.mkdir()
     page.write_text(f"# Before\n\n{analyse.BEGIN}\nstale\n{analyse.END}\n\nafter\n")
     analyse.write(folder, folder)
     text = page.read_text()
