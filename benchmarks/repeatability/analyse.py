@@ -538,7 +538,9 @@ def _ms(value: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("raw", type=Path)
-    parser.add_argument("--docs", type=Path, help="folder of results/repeatability.md and images; default: the raw folder")
+    parser.add_argument(
+        "--docs", type=Path, help="folder of results/repeatability.md and images; default: the raw folder"
+    )
     arguments = parser.parse_args()
     write(arguments.raw, arguments.docs or arguments.raw)
 

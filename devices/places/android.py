@@ -1,4 +1,4 @@
-"""Android phones: networks run in a loop on the phone, bound to one cluster of its cores; see ``docs/how-to/phone.md``."""
+"""Android phones: networks run in a loop on the phone, bound to one cluster of cores; see ``docs/how-to/phone.md``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A network's time from its graph: every node takes its arithmetic or its traffic, whichever is longer, and a fee.
 
-Williams, Waterman and Patterson, *Roofline*, CACM 2009, node by node. It ignores fusion and caches: plausible truth for
-a simulated device, not a prediction for a real one.
+Williams, Waterman and Patterson, *Roofline*, CACM 2009, node by node. It ignores fusion and caches: a plausible truth
+for a simulated device, not a prediction for a real one.
 """
 
 from __future__ import annotations
