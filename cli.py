@@ -44,6 +44,9 @@ Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 MODELS = "blend, gp, lookup, mlp, ridge, sklearn_gp, transfer or trees; by default gp, or transfer below 100 networks."
+Where = Annotated[
+    list[str] | None, typer.Option(help="Only rows of the table where COLUMN=VALUE, e.g. device=pi4; repeatable.")
+]
 QUANTITIES = "latency_ms, wall_median_ms, p90_ms, p99_ms, energy_mj or memory_bytes."
 INTERRUPTED = 130
 
@@ -222,6 +225,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Random splits.")] = 3,
     model: Annotated[str | None, typer.Option(help=MODELS)] = None,
     sampling: Annotated[str, typer.Option(help="Which rows to learn from: random or d_optimal.")] = "random",
+    where: Where = None,
     as_json: Json = False,
 ) -> None:
     """Judge a predictor on any latency table, one device or many, with or without devices to transfer from."""
@@ -229,8 +233,8 @@ def evaluate(
 
     with _progress() as (progress, _):
         result = verb.evaluate(
-            table, space=space, columns=_split(column), source_columns=_split(source_columns or []), train=train,
-            valid=valid, seeds=seeds, model=model, sampling=sampling, progress=progress,
+            table, space=space, columns=column, source_columns=source_columns or [], train=train, valid=valid,
+            seeds=seeds, model=model, sampling=sampling, where=where or [], progress=progress,
         )  # fmt: skip
     _show(as_json, result.document, result.text, None, result.exit_code)
 
@@ -289,6 +293,7 @@ def search(
         str | None, typer.Option(help="In place of a device: table:FILE:COLUMN, where the found network is looked up.")
     ] = None,
     latency_rows: Annotated[int | None, typer.Option(help="Rows of that table to learn latency from; 900.")] = None,
+    where: Where = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -301,7 +306,7 @@ def search(
             method=method, task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs,
             train_epochs=train_epochs, train_threads=train_threads, compute=compute, random=random,
             finalists=finalists, queries=queries, supernet=supernet, latency=latency, latency_rows=latency_rows,
-            seed=seed, command=_command(), progress=progress, stop=stop,
+            where=where or [], seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     one = out if "results" not in result.document else out / f"{min(target_ms or ()):g}-ms"
     _show(as_json, result.document, result.text, f"tempograd report {one} --out report.html", result.exit_code)

@@ -41,7 +41,7 @@ HELP_TABLE_4 = {"help:gold_6226": {8.0: 67.3, 11.0: 70.2, 14.0: 72.1}}
 def cases(arguments: argparse.Namespace, done: set[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     path = arguments.tables / "nasbench201.parquet"
     space = registry.create("space", "nasbench201")
-    accuracies = read_accuracies(path, space, ACCURACY)
+    accuracies = read_accuracies(path, space, ACCURACY).shares
     known = [c for c in pq.ParquetFile(path).schema_arrow.names if c.startswith(("help:", "latbench:"))]
     for seed, column, rows in product(range(arguments.seeds), arguments.columns or known, arguments.rows):
         table = read_table(path, space, column)

@@ -1,25 +1,44 @@
-"""Tables that others published: architectures with a column of latencies."""
+"""Tables that others published: architectures with a column of latencies, or of accuracies.
+
+One reader for every verb. It believes no number that it cannot place: a column's name and the size of its values must
+agree on what it holds, rows that contradict each other are refused with the column that tells them apart, and whatever
+is left out is counted and named by its row. Rows are counted from 0, as pandas and pyarrow do.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
-from ..errors import InputRefusedError, InvalidArchitectureError, UnknownNameError
+from ..errors import InputRefusedError, InvalidArchitectureError, MismatchError, UnknownNameError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
+from .meaning import MS, OF_LATENCY, condition, meaning_of, repetition
+from .table_file import Numbers, TableFile, open_table
 
 LEAST = 20  # networks, below which a table can neither teach nor judge
 CONFLICT = 0.05  # relative difference above which two labels of one network contradict each other
-OTHER_UNITS = ("_j", "_mj", "_bytes", "_kb", "_mb")  # endings of columns that hold no time
+CONTRADICTORY = 0.1  # share of networks with a conflict, from which on the column holds more than one thing
 SLOWEST, FASTEST = 3e7, 3e12  # multiply-accumulates a second of a small network on any machine of today
+TOY = 1e6  # multiply-accumulates, below which a network's time is mostly overhead
+GAP = 10  # times as large as every other latency is a number that stands for a failure, if it looks like one
+DECREASING = 0.3  # rank correlation with the network's size, below minus which a number is no cost
+ROUNDED = 1e-3  # that a share may be above 1 by
+LEAST_PERCENT = 10  # percent that the best network of a table of accuracies has at least
+SAMPLED = 100  # networks whose size is compared with their numbers, at least
+SHOWN = 5  # rows that a remark names
+WORDS = {"s": "seconds", "us": "microseconds", "ns": "nanoseconds", "ms": "milliseconds"}
+_NAMES = ("arch_str", "architecture", "arch", "genotype", "config")  # columns of architectures as text
+_PLACEHOLDER = re.compile(r"9{3,}(\.9*|\.0)?|10{3,}(\.0)?|32767|65535|2147483647|4294967295")
 
 
 @dataclass(frozen=True)
@@ -27,12 +46,12 @@ class Table:
     """Architectures and their latencies.
 
     Attributes:
-        architectures: those with a latency, in the file's order.
-        y_ms: ``(n,)``.
+        architectures: those with a latency, in the file's order, each once.
+        y_ms: ``(n,)``; of another quantity in the unit that the file has.
         not_measured: rows of the file without a latency.
-        rejected: rows whose latency is none, such as ``row 3: -1.0``.
+        rejected: rows whose latency is none, such as ``row 3: -1``.
         conflicting: architectures that stand there again with a latency more than 5 % apart; the median is taken.
-        remark: what is strange about the unit; empty if nothing is.
+        remarks: how the file was read, and what was left out, for people.
     """
 
     architectures: tuple[Architecture, ...]
@@ -40,127 +59,556 @@ class Table:
     not_measured: int
     rejected: tuple[str, ...] = ()
     conflicting: tuple[str, ...] = ()
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
 
 
-def read_table(path: Path | str, space: SearchSpace, column: str) -> Table:
-    """Read a Parquet or CSV table.
+@dataclass(frozen=True)
+class Accuracies:
+    """Accuracies of architectures.
+
+    Attributes:
+        shares: the accuracy of each as a share.
+        remarks: how the file was read, and what was left out, for people.
+    """
+
+    shares: Mapping[Architecture, float]
+    remarks: tuple[str, ...] = ()
+
+
+def read_table(
+    path: Path | str,
+    space: SearchSpace,
+    column: str,
+    *,
+    where: Sequence[str] = (),
+    kinds: Collection[str] = ("time",),
+) -> Table:
+    """Read a table of latencies.
 
     Args:
-        path: the file; CSV if it ends so, else Parquet.
+        path: a file as :func:`.table_file.open_table` takes it.
         space: what its architectures are of. They stand in the columns ``e0``, ``e1``, ...: one a site, in the space's
-            order, each the index of the option taken; or in ``arch_str``, as ``space.parse`` reads it.
-        column: the latencies, in ms; empty or NaN is not measured. Where its name ends in a unit of energy or memory,
-            such as ``_mj``, it holds that instead, and nothing is said of its unit.
+            order, each the index of the option taken; in ``site.*``, as ``export`` writes them; or as text in
+            ``arch_str``, ``architecture``, ``arch``, ``genotype`` or ``config``, as ``space.parse`` reads it.
+        column: the latencies. The unit is the one that the name says (``lat_us``), else ms; ``COLUMN[us]`` says it
+            where the name does not: ``s``, ``ms``, ``us`` or ``ns``.
+        where: conditions ``COLUMN=VALUE`` that rows must meet.
+        kinds: quantities that are taken; other than ``time`` they are left in their unit.
 
     Raises:
-        InputRefusedError: the file cannot be read, an architecture is not of this space, fewer than 20 networks have a
-            latency, or all have the same.
+        InputRefusedError: the file cannot be read, an architecture is not of this space, the column holds another
+            quantity or unit than its name says, rows of one network differ by a column that ``where`` does not fix,
+            fewer than 20 networks have a latency, or all have the same.
         UnknownNameError: no such column.
+        UsageError: a condition that no row meets.
     """
-    path = Path(path)
-    table = _file(path)
-    y_ms = _numbers(table, column, path)
-    wrong = (y_ms <= 0) | np.isinf(y_ms)
-    measured = np.isfinite(y_ms) & ~wrong
-    found = _architectures(table.filter(pa.array(measured)), space, path)
-    architectures, latencies, conflicting = _merged(found, y_ms[measured])
+    source = _Source.of(path, space, column, where)
+    kind, factor, told = _unit(source, kinds)
+    source.check_conditions(lambda name: name.lower() not in OF_LATENCY)
+    numbers = source.numbers()
+    values = factor * numbers.values
+    found = source.architectures(np.isfinite(values) & (values > 0))
+    odd = np.flatnonzero((values <= 0) | np.isinf(values)).tolist()
+    odd += _placeholders(values, (lambda row: space.network_graph(found[row]).macs()) if kind == "time" else None)
+    failed = {row: _shown(numbers.values[row]) for row in odd} | numbers.words
+    kept = [row for row in found if row not in failed]
+    architectures, latencies, conflicting, repeated = source.merged({row: found[row] for row in kept}, values)
     if len(architectures) < LEAST:
         raise InputRefusedError(
-            f"{path}: {len(architectures)} networks with a latency above 0 in {column}; the smallest useful number is "
-            f"{LEAST}: measure more"
+            f"{source.file.path}: {len(architectures)} networks with a latency above 0 in {column}; the smallest "
+            f"useful number is {LEAST}: measure more{_failures(failed, ', ')}"
         )
     if np.ptp(latencies) == 0:
         raise InputRefusedError(
-            f"{path}: all {len(latencies)} networks have {column}={latencies[0]:g}: nothing can be learnt or judged"
+            f"{source.file.path}: all {len(latencies)} networks have {column}={latencies[0]:g}: nothing can be learnt "
+            "or judged"
         )
-    rejected = tuple(f"row {row}: {y_ms[row]}" for row in np.flatnonzero(wrong))
-    timed = not column.lower().endswith(OTHER_UNITS)
-    remark = _unit_remark(space, architectures, latencies) if timed else ""
-    return Table(architectures, latencies, int(np.isnan(y_ms).sum()), rejected, conflicting, remark)
+    if kind == "time" and not source.unit:
+        few = kept[:: max(1, len(kept) // SAMPLED)]
+        told += _check_size(source, _sizes(space, [found[row] for row in few]), values[few])
+    remarks = (*source.remarks, *numbers.remarks, *told, *repeated, *_left_out(source.name, failed, numbers.empty))
+    rejected = tuple(f"row {row}: {value}" for row, value in sorted(failed.items()))
+    return Table(architectures, latencies, len(numbers.empty), rejected, conflicting, remarks)
 
 
-def read_accuracies(path: Path | str, space: SearchSpace, column: str) -> dict[Architecture, float]:
-    """Read a column of accuracies of a table as ``read_table`` takes; return shares of the networks that have one.
+def read_accuracies(path: Path | str, space: SearchSpace, column: str, *, where: Sequence[str] = ()) -> Accuracies:
+    """Read a column of accuracies of a table as ``read_table`` takes.
 
-    Percent are told from shares by a value above 1. A network that stands there again has the mean.
+    They are all shares or all percent; ``COLUMN[share]`` or ``COLUMN[%]`` says which where it cannot be told. Rows of
+    one network, such as of several seeds, have the mean.
 
     Raises:
-        InputRefusedError: the file cannot be read, an architecture is not of this space, a value lies outside 0 to 100,
-            or there is none.
+        InputRefusedError: as ``read_table``; or by name or size the values are no accuracies of one scale.
         UnknownNameError: no such column.
+        UsageError: a condition that no row meets.
     """
-    path = Path(path)
-    table = _file(path)
-    values = _numbers(table, column, path)
-    known = np.isfinite(values)
-    odd = np.flatnonzero(known & ((values < 0) | (values > 100)))
-    if len(odd) or not known.any():
-        what = f"row {odd[0]} has {values[odd[0]]:g}" if len(odd) else "every row is empty"
-        raise InputRefusedError(f"{path}: {what} in {column}; an accuracy is a share or percent: name another column")
-    shares = values[known] / (100 if values[known].max() > 1 else 1)
-    rows: dict[Architecture, list[float]] = {}
-    for architecture, share in zip(
-        _architectures(table.filter(pa.array(known)), space, path), shares.tolist(), strict=True
-    ):
-        rows.setdefault(architecture, []).append(share)
-    return {architecture: float(np.mean(found)) for architecture, found in rows.items()}
-
-
-def _file(path: Path) -> pa.Table:
-    try:
-        return pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+    source = _Source.of(path, space, column, where)
+    allowed = "an accuracy is a share or percent"
+    kind = meaning_of(source.name).kind
+    if not source.unit and kind not in ("", "accuracy"):
+        what = "an error or a loss, of which less is better" if kind == "error" else kind
         raise InputRefusedError(
-            f"cannot read {path}: {error}. It must be Parquet, or CSV with the ending .csv"
-        ) from error
-
-
-def _merged(
-    architectures: tuple[Architecture, ...], y_ms: NDArray[np.float64]
-) -> tuple[tuple[Architecture, ...], NDArray[np.float64], tuple[str, ...]]:
-    """Return every architecture once, with the median of its latencies, and the keys of those that disagree."""
-    rows: dict[Architecture, list[float]] = {}
-    for architecture, ms in zip(architectures, y_ms.tolist(), strict=True):
-        rows.setdefault(architecture, []).append(ms)
-    conflicting = tuple(a.key for a, labels in rows.items() if max(labels) > (1 + CONFLICT) * min(labels))
-    return tuple(rows), np.array([np.median(labels) for labels in rows.values()], float), conflicting
-
-
-def _unit_remark(space: SearchSpace, architectures: tuple[Architecture, ...], y_ms: NDArray[np.float64]) -> str:
-    """Return a remark if a factor of 1000 would bring the labels from implausible to plausible machines."""
-    few = architectures[:: max(1, len(architectures) // 20)]
-    macs = float(np.median([space.raw_graph(a).macs() for a in few]))
-    rate = macs / (float(np.median(y_ms)) / 1e3)  # multiply-accumulates a second, if the labels are ms
-    for unit, factor in (("seconds", 1e-3), ("microseconds", 1e3)):
-        too = rate > FASTEST if factor < 1 else rate < SLOWEST
-        if too and SLOWEST <= rate * factor <= FASTEST:
-            return (
-                f"read as ms, the median network of {macs:.2g} multiply-accumulates would do {rate:.1g} of them a "
-                f"second: the latencies look like {unit}"
+            f"{source.file.path}: column {source.name!r} holds {what} by its name; {allowed}: name another column "
+            f"of {source.others(('accuracy',))}, or write {source.name}[%] if it is one in percent"
+        )
+    source.check_conditions(lambda name: name.lower() in OF_LATENCY)
+    numbers = source.numbers()
+    values = numbers.values
+    odd = np.flatnonzero((values <= 0) | np.isinf(values)).tolist()
+    failed = {row: _shown(values[row]) for row in odd} | numbers.words
+    known = np.isfinite(values)
+    known[list(failed)] = False
+    if not known.any():
+        what = "row {} has {}".format(*next(iter(sorted(failed.items())))) if failed else "every row is empty"
+        raise InputRefusedError(f"{source.file.path}: {what} in {source.name}; {allowed}: name another column")
+    scale, told = _scale(source, values, np.flatnonzero(known))
+    found = source.architectures(known)
+    if not source.unit and kind == "":
+        few = list(found)[:: max(1, len(found) // SAMPLED)]
+        rho = _falling(_sizes(space, [found[row] for row in few]), values[few])
+        if rho < -0.5:
+            raise InputRefusedError(
+                f"{source.file.path}: column {source.name!r} looks like a loss or an error: larger networks have less "
+                f"of it (rank correlation {rho:.2f}); {allowed}: name another column, or write {source.name}[%] or "
+                f"{source.name}[share] if it is one"
             )
-    return ""
+    architectures, shares, _, repeated = source.merged(found, np.minimum(values / scale, 1.0), middle=np.mean)
+    remarks = (*source.remarks, *numbers.remarks, *told, *repeated, *_left_out(source.name, failed, numbers.empty))
+    return Accuracies(dict(zip(architectures, shares.tolist(), strict=True)), remarks)
 
 
-def _numbers(table: pa.Table, column: str, path: Path) -> NDArray[np.float64]:
-    if column not in table.column_names:
-        raise UnknownNameError(f"column of {path.name}", column, table.column_names)
+def columns_named(path: Path | str, given: Sequence[str]) -> list[str]:
+    """Return the columns that are meant by names given one by one or joined by commas; a column may hold commas itself.
+
+    >>> columns_named("absent.parquet", [])
+    []
+    """
+    there: Collection[str] = open_table(path).names if any("," in name for name in given) else ()
+    return [name for joined in given for name in ([joined] if joined in there else joined.split(",")) if name]
+
+
+def conditions_for(paths: Sequence[Path], where: Sequence[str]) -> list[list[str]]:
+    """Return for every file those of the conditions ``COLUMN=VALUE`` whose column it has.
+
+    Raises:
+        UnknownNameError: no file has the column of one.
+    """
+    names = [open_table(path).names if where else () for path in paths]
+    for text in where:
+        if not any(_column_of(text, there) for there in names):
+            every = {name for there in names for name in there}
+            raise UnknownNameError("column in --where COLUMN=VALUE", text.partition("=")[0], every)
+    return [[text for text in where if _column_of(text, there)] for there in names]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One column of a file, and the rows of it that are asked for."""
+
+    file: TableFile
+    space: SearchSpace
+    name: str
+    unit: str
+    kept: NDArray[np.bool_]
+    where: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @staticmethod
+    def of(path: Path | str, space: SearchSpace, column: str, where: Sequence[str]) -> _Source:
+        file = open_table(path)
+        name, unit = column, ""
+        if column not in file.names and (found := re.fullmatch(r"(.+)\[([^\]]+)\]", column)):
+            name, unit = found[1], found[2].strip().lower().replace("µ", "u").replace("μ", "u")
+        if name not in file.names:
+            raise UnknownNameError(f"column of {file.path.name}", name, file.names)
+        kept = np.ones(file.table.num_rows, bool)
+        for text in where:
+            kept &= _meets(file, text)
+        remarks = [*file.remarks, *_exported(file, space)]
+        if where and file.table.num_rows:
+            remarks.append(f"{int(kept.sum())} of {_count(len(kept), 'row')} where {' and '.join(where)}")
+            if not kept.any():
+                raise UsageError(f"{file.path}: no row where {' and '.join(where)}; drop a condition")
+        return _Source(file, space, name, unit, kept, tuple(where), tuple(remarks))
+
+    def numbers(self) -> Numbers:
+        """Return the column as numbers, NaN in rows that are not asked for."""
+        found = self.file.numbers(self.name)
+        return Numbers(
+            np.where(self.kept, found.values, np.nan),
+            tuple(row for row in found.empty if self.kept[row]),
+            {row: word for row, word in found.words.items() if self.kept[row]},
+            found.remarks,
+        )
+
+    def others(self, kinds: Collection[str]) -> str:
+        """Return the columns that may be named instead."""
+        names = [n for n in self.file.names if n != self.name and meaning_of(n).kind in ("", *kinds)]
+        names = [n for n in names if n not in self._of_networks()]
+        named = [n for n in names if meaning_of(n).kind] or names
+        return ", ".join(named[:10]) + (", ..." if len(named) > 10 else "") or "another table"
+
+    def check_conditions(self, decides: Callable[[str], bool]) -> None:
+        """Refuse a column of conditions, such as ``device`` or ``batch``, that has more than one value.
+
+        Raises:
+            InputRefusedError: there is one, or a column that says of the network what the space cannot.
+        """
+        used = self._of_networks()
+        for name in self.file.names:
+            if name in used or name == self.name:
+                continue
+            arguments = self.space.unread(name)
+            if arguments is None and not (condition(name) and decides(name)):
+                continue
+            values = self._distinct(name)
+            if len(values) < 2 or (arguments is None and self._measured(name)):
+                continue
+            if arguments is None:
+                raise InputRefusedError(
+                    f"{self.file.path}: column {name!r} has {_few(values)}, and {self.name} holds rows of all of them; "
+                    f"choose one with --where {name}={values[0]}"
+                )
+            other = f"take a space that chooses it: {arguments}, or " if arguments else ""
+            raise InputRefusedError(
+                f"{self.file.path}: column {name!r} has {_few(values)} and decides the network, but {self.space.spec} "
+                f"has no choice there; {other}choose one with --where {name}={values[0]}"
+            )
+
+    def architectures(self, wanted: NDArray[np.bool_]) -> dict[int, Architecture]:
+        """Return the architectures of the rows that are wanted and asked for, by row.
+
+        Raises:
+            InputRefusedError: one is not of this space.
+            UnknownNameError: a column of them is missing.
+        """
+        rows = np.flatnonzero(wanted & self.kept).tolist()
+        row = 0
+        try:
+            text = next((name for name in _NAMES if name in self.file.names), None)
+            if text is not None:
+                cells = self.file.cells(text)
+                found: dict[int, Architecture] = {}
+                for row in rows:
+                    found[row] = self.space.parse(str(cells[row]))
+                return found
+            prefix = "site." if any(name.startswith("site.") for name in self.file.names) else ""
+            columns = {name: f"site.{site}" if prefix else name for site, (name, _) in self.space.columns.items()}
+            missing = [name for name in columns.values() if name not in self.file.names]
+            if missing:
+                raise UnknownNameError(f"column of {self.file.path.name}", missing[0], self.file.names)
+            values = {name: self.file.numbers(column).values for name, column in columns.items()}
+            found = {}
+            for row in rows:
+                found[row] = self._from_row({name: _whole(v[row], columns[name]) for name, v in values.items()}, prefix)
+            return found
+        except InvalidArchitectureError as error:
+            raise InputRefusedError(
+                f"{self.file.path}: row {row}: an architecture is not of {self.space.spec}: {error}"
+            ) from error
+
+    def merged(
+        self,
+        found: Mapping[int, Architecture],
+        values: NDArray[np.float64],
+        middle: Callable[[NDArray[np.float64]], Any] = np.median,
+    ) -> tuple[tuple[Architecture, ...], NDArray[np.float64], tuple[str, ...], list[str]]:
+        """Return every architecture once, with the middle of its values, those that disagree, and what to tell.
+
+        Raises:
+            InputRefusedError: a column tells the rows of one network apart, or many disagree.
+        """
+        rows: dict[Architecture, list[int]] = {}
+        for row, architecture in found.items():
+            rows.setdefault(architecture, []).append(row)
+        several = {a: r for a, r in rows.items() if len(r) > 1}
+        differing = {a: r for a, r in several.items() if len({float(values[i]) for i in r}) > 1}
+        conflicting = [a.key for a, r in differing.items() if max(values[r]) > (1 + CONFLICT) * min(values[r])]
+        if differing:
+            self._check_apart(differing, values)
+        if len(conflicting) >= max(2, CONTRADICTORY * len(rows)):
+            raise InputRefusedError(
+                f"{self.file.path}: {len(conflicting)} of {len(rows)} networks stand there again with another "
+                f"{self.name}, more than {CONFLICT:.0%} apart ({self._example(differing, values)}), and no column "
+                "tells the rows apart; keep the rows of one device, batch and data set"
+            )
+        told: list[str] = []
+        same = sum(len(r) - 1 for a, r in several.items() if a not in differing)
+        if same:
+            told.append(f"{_count(same, 'row')} repeat a network with the same {self.name}: counted once")
+        if differing:
+            told.append(
+                f"{_count(len(differing), 'network')} stand there again with another {self.name} "
+                f"({self._example(differing, values)}): the {'mean' if middle is np.mean else 'median'} is taken"
+                + (f"; {len(conflicting)} of them are more than {CONFLICT:.0%} apart" if conflicting else "")
+            )
+        return tuple(rows), np.array([middle(values[r]) for r in rows.values()], float), tuple(conflicting), told
+
+    def _check_apart(self, differing: Mapping[Architecture, list[int]], values: NDArray[np.float64]) -> None:
+        used = self._of_networks()
+        n = int(self.kept.sum())
+        for name in self.file.names:
+            if name in used or name == self.name or repetition(name):
+                continue
+            if self.file.table.column_names.count(name) > 1 or self._measured(name):
+                continue
+            cells, distinct = self.file.cells(name), self._distinct(name)
+            apart = sum(len({str(cells[i]) for i in rows}) > 1 for rows in differing.values())
+            if apart * 2 > len(differing) and 1 < len(distinct) <= n / 2:
+                raise InputRefusedError(
+                    f"{self.file.path}: {_count(len(differing), 'network')} stand there several times with another "
+                    f"{self.name} ({self._example(differing, values)}), told apart by the column {name!r}: "
+                    f"{_few(distinct)}; choose with --where {name}={distinct[0]}"
+                )
+
+    def _example(self, differing: Mapping[Architecture, list[int]], values: NDArray[np.float64]) -> str:
+        rows = next(iter(differing.values()))
+        return " and ".join(f"row {row}: {values[row]:.6g}" for row in rows[:2])
+
+    def _distinct(self, name: str) -> list[str]:
+        cells = self.file.cells(name)
+        return list(dict.fromkeys(str(cells[row]) for row in np.flatnonzero(self.kept)))
+
+    def _measured(self, name: str) -> bool:
+        """Return whether a column holds fractions: it is another measurement and no condition."""
+        return any(re.fullmatch(r"[+-]?\d*[.,]\d*[1-9]\d*(e[+-]?\d+)?", cell) for cell in self._distinct(name))
+
+    def _of_networks(self) -> set[str]:
+        """Return the columns by which architectures are read, or that say the same as these."""
+        return (
+            {name for name, _ in self.space.columns.values()} | {f"site.{s.name}" for s in self.space.sites} | {*_NAMES}
+        )
+
+    def _from_row(self, row: Mapping[str, int], prefix: str) -> Architecture:
+        return self.space.architecture(row.values()) if prefix else self.space.from_row(row)
+
+
+def _exported(file: TableFile, space: SearchSpace) -> list[str]:
+    """Return what to tell of a file that ``export`` wrote; refuse one of another space.
+
+    Raises:
+        MismatchError: its networks are of another space.
+    """
+    header = json.loads((file.table.schema.metadata or {}).get(b"tempograd", b"{}"))
+    if not header:
+        return []
+    if header.get("space") != space.spec:
+        raise MismatchError(
+            f"{file.path} holds networks of {header.get('space')}, not of {space.spec}; name that space"
+        )
+    counts = Counter(file.cells("verdict"))
+    odd = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if verdict != "ok")
+    return (
+        [f"rows whose verdict is not ok are used where they have a latency ({odd}); --where verdict=ok"] if odd else []
+    )
+
+
+def _meets(file: TableFile, text: str) -> NDArray[np.bool_]:
+    """Return the rows that meet a condition ``COLUMN=VALUE``."""
+    name = _column_of(text, file.names)
+    if not name:
+        raise UnknownNameError(
+            f"column of {file.path.name} in --where COLUMN=VALUE", text.partition("=")[0], file.names
+        )
+    value = text[len(name) + 1 :].strip()
+    cells = [str(cell).strip() for cell in file.cells(name)]
+    found = np.array([cell == value or _as_number(cell, value) for cell in cells], bool)
+    if not found.any():
+        raise UsageError(
+            f"--where {text}: no row of {file.path} has it; {name!r} has {_few(list(dict.fromkeys(cells)))}"
+        )
+    return found
+
+
+def _column_of(text: str, names: Sequence[str]) -> str:
+    """Return the column of a condition ``COLUMN=VALUE``, empty if it is none of these; names may hold ``=``."""
+    return max((name for name in names if text.startswith(f"{name}=")), key=len, default="")
+
+
+def _as_number(cell: str, value: str) -> bool:
     try:
-        values = table.column(column).cast(pa.float64()).to_pylist()
-    except pa.ArrowException as error:
-        raise InputRefusedError(f"{path}: column {column!r} holds no numbers: {error}") from error
-    return np.array([np.nan if value is None else value for value in values], float)
+        return float(cell) == float(value)
+    except ValueError:
+        return False
 
 
-def _architectures(table: pa.Table, space: SearchSpace, path: Path) -> tuple[Architecture, ...]:
-    names = [name for name, _ in space.columns.values()]
-    try:
-        if "arch_str" in table.column_names:
-            return tuple(space.parse(str(text)) for text in table.column("arch_str").to_pylist())
-        missing = [name for name in names if name not in table.column_names]
-        if missing:
-            raise UnknownNameError(f"column of {path.name}", missing[0], table.column_names)
-        columns: list[list[Any]] = [table.column(name).cast(pa.int64()).to_pylist() for name in names]
-        return tuple(space.from_row(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
-    except (InvalidArchitectureError, pa.ArrowException, TypeError) as error:
-        raise InputRefusedError(f"{path}: an architecture is not of {space.spec}: {error}") from error
+def _whole(value: float, column: str) -> int:
+    """Return a number of an option."""
+    if value != value or value != int(value):
+        raise InvalidArchitectureError(f"{column}={value}; allowed: a whole number")
+    return int(value)
+
+
+def _unit(source: _Source, kinds: Collection[str]) -> tuple[str, float, list[str]]:
+    """Return the kind of a column, what makes ms of it, and what to tell; refuse what its name does not allow."""
+    name, said = source.name, meaning_of(source.name)
+    if source.unit:
+        if source.unit not in MS:
+            raise UsageError(f"{name}[{source.unit}]; allowed units of a latency: {', '.join(MS)}")
+        return "time", MS[source.unit], [f"{name} read in {source.unit}, as asked"]
+    if said.kind not in ("", *kinds):
+        better = ", of which more is better" if said.kind in ("throughput", "accuracy") else ""
+        raise InputRefusedError(
+            f"{source.file.path}: column {name!r} holds {said.kind}{better}, by its name, and no latency; name another "
+            f"column of {source.others(('time',))}, or write {name}[ms] if it is a latency in ms"
+        )
+    if said.kind not in ("", "time"):
+        return said.kind, 1.0, [f"{name} holds {said.kind}, not latency: the scores are of that"]
+    if said.unit in ("", "ms"):
+        return "time", 1.0, []
+    return "time", MS[said.unit], [f"{name} is in {said.unit} by its name: multiplied by {MS[said.unit]:g} to ms"]
+
+
+def _sizes(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+    """Return multiply-accumulates ``(n,)`` of every operation chosen."""
+    return np.array([space.raw_graph(a).macs() for a in architectures], float)
+
+
+def _placeholders(values: NDArray[np.float64], macs: Callable[[int], float] | None) -> list[int]:
+    """Return rows of extreme values that stand for a failure.
+
+    Such a value is ten times as large as every other one, in at most half of the rows, and stands there again, or is a
+    number that people write for none (9999, 2147483647), or is more than the network can take on any machine. Or it is
+    ten times as small, and less than the network can take.
+    """
+    found: list[int] = []
+    left = np.isfinite(values) & (values > 0)
+    most = int(left.sum()) // 2
+    while True:
+        there = np.unique(values[left])
+        if len(there) < 2:
+            return found
+        for extreme, near, high in ((there[-1], there[-2], True), (there[0], there[1], False)):
+            rows = np.flatnonzero(left & (values == extreme)).tolist()
+            far = extreme >= GAP * near if high else extreme * GAP <= near
+            if far and len(found) + len(rows) <= most and _no_latency(float(extreme), rows, macs, high=high):
+                found += rows
+                left[rows] = False
+                break
+        else:
+            return found
+
+
+def _no_latency(value: float, rows: Sequence[int], macs: Callable[[int], float] | None, *, high: bool) -> bool:
+    rate = None if macs is None else macs(rows[0]) / (value / 1e3)
+    if high:
+        return len(rows) > 1 or bool(_PLACEHOLDER.fullmatch(f"{value:.12g}")) or (rate is not None and rate < SLOWEST)
+    return rate is not None and rate > FASTEST
+
+
+def _falling(macs: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Return the rank correlation of values with the size of their networks, 0 where it may be chance."""
+    if len(values) < LEAST or np.ptp(macs) == 0 or np.ptp(values) == 0:
+        return 0.0
+    rho = float(spearmanr(macs, values).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    return rho if abs(rho) > 3 / np.sqrt(len(values) - 1) else 0.0
+
+
+def _check_size(source: _Source, macs: NDArray[np.float64], y_ms: NDArray[np.float64]) -> list[str]:
+    """Refuse latencies of a size that no machine has, if another unit would explain it, and such as fall with size.
+
+    That toys, whose time is mostly overhead, are slow is only told.
+
+    Raises:
+        InputRefusedError: they look like another unit, or like a throughput.
+    """
+    name, said = source.name, meaning_of(source.name).unit
+    own, typical = said or "ms", float(np.median(macs))
+    rate = typical / (float(np.median(y_ms)) / 1e3)
+    for unit, word in WORDS.items():
+        factor = MS[unit] / MS[own]
+        too = rate > FASTEST if factor > 1 else rate < SLOWEST
+        if factor != 1 and too and SLOWEST <= rate / factor <= FASTEST:
+            looks = (
+                f"read in {WORDS[own]}, the median network of {typical:.2g} multiply-accumulates would do {rate:.1g} "
+                f"of them a second: the latencies of {name!r} look like {word}"
+            )
+            if typical < TOY and factor < 1:
+                return [looks]
+            raise InputRefusedError(
+                f"{source.file.path}: {looks}. Write {name}[{unit}] if they are, {name}[{own}] if they are in {own}, "
+                "or name another column"
+            )
+    rho = _falling(macs, y_ms)
+    if rho < -DECREASING:
+        raise InputRefusedError(
+            f"{source.file.path}: column {name!r} looks like a throughput, of which more is better: larger networks "
+            f"have less of it (rank correlation {rho:.2f} with multiply-accumulates). Name a column of latencies, or "
+            f"write {name}[ms] if it is one in ms"
+        )
+    return []
+
+
+def _scale(source: _Source, values: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[float, list[str]]:
+    """Return what makes shares of accuracies, and what to tell.
+
+    Raises:
+        InputRefusedError: they are of two scales, or of none.
+        UsageError: an unknown scale was asked for.
+    """
+    known, name = values[rows], source.name
+    largest = float(known.max())
+    row = int(rows[known.argmax()])
+    where = f"{source.file.path}: row {row} has {largest:.10g} in {name}"
+    ask = f"write {name}[share] or {name}[%] if all are of one scale, or name another column"
+    if source.unit:
+        scales = {"share": 1.0, "%": 100.0, "percent": 100.0, "pct": 100.0}
+        if source.unit not in scales:
+            raise UsageError(f"{name}[{source.unit}]; allowed: {name}[share] and {name}[%]")
+        scale = scales[source.unit]
+        if largest > scale * (1 + ROUNDED):
+            raise InputRefusedError(f"{where}, above {scale:g}: no accuracy as {source.unit}; name another column")
+        return scale, [f"{name} read as {source.unit}, as asked"]
+    if largest > 100:
+        raise InputRefusedError(f"{where}; an accuracy is a share or percent: name another column")
+    if largest <= 1:
+        return 1.0, []
+    small, large = known[known <= 1], known[known > 1]
+    inside = small[(100 * small >= large.min()) & (100 * small <= large.max())]
+    apart = len(np.unique(small)) > 2 and large.min() >= LEAST_PERCENT / 2  # chance is one number, and shares are many
+    if len(inside) or apart or 2 * len(small) >= len(known):
+        odd = int(
+            rows[np.flatnonzero(known <= 1)[0]] if not len(inside) else rows[np.flatnonzero(known == inside[0])[0]]
+        )
+        raise InputRefusedError(
+            f"{where}, row {odd} has {values[odd]:.10g}: shares and percent, or shares rounded to more than 1, or no "
+            f"accuracies; {ask}"
+        )
+    if largest < LEAST_PERCENT:
+        raise InputRefusedError(f"{where}, the largest: too much for a share, little for percent, as losses are; {ask}")
+    return 100.0, []
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _shown(value: float) -> str:
+    return str(float(value))
+
+
+def _rows(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, sorted(rows)[:SHOWN]))
+    return f"{'row' if len(rows) == 1 else 'rows'} {shown}{', ...' if len(rows) > SHOWN else ''}"
+
+
+def _named(failed: Mapping[int, str]) -> str:
+    shown = "; ".join(f"row {row}: {value}" for row, value in sorted(failed.items())[:SHOWN])
+    return shown + ("; ..." if len(failed) > SHOWN else "")
+
+
+def _left_out(name: str, failed: Mapping[int, str], empty: Sequence[int]) -> list[str]:
+    told: list[str] = []
+    if failed:
+        told.append(f"{_count(len(failed), 'row')} of {name} left out as failed: {_named(failed)}")
+    if empty:
+        told.append(f"{_count(len(empty), 'row')} without a value in {name}: {_rows(empty)}")
+    return told
+
+
+def _failures(failed: Mapping[int, str], lead: str) -> str:
+    return f"{lead}{len(failed)} failed ({_named(failed)})" if failed else ""
+
+
+def _few(values: Sequence[str]) -> str:
+    return f"{', '.join(values[:6])}{', ...' if len(values) > 6 else ''} ({len(values)} values)"

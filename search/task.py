@@ -141,16 +141,18 @@ def table_column(spec: str) -> tuple[Path, str] | None:
     """Return file and column of ``table:FILE:COLUMN``, or None if the spec is no table; both may hold colons.
 
     Raises:
-        UsageError: the spec begins so, but names no Parquet or CSV file with a column.
+        UsageError: the spec begins so, but names no Parquet, CSV or TSV file with a column.
 
     >>> table_column("table:nb201.parquet:help:gold_6226")
     (PosixPath('nb201.parquet'), 'help:gold_6226')
     """
     if not spec.startswith("table:"):
         return None
-    found = re.fullmatch(r"table:(.+?\.(?:parquet|csv)):(.+)", spec, re.IGNORECASE)
+    found = re.fullmatch(r"table:(.+?\.(?:parquet|(?:csv|tsv)(?:\.gz)?)):(.+)", spec, re.IGNORECASE)
     if found is None:
-        raise UsageError(f"cannot read {spec!r}; write table:FILE:COLUMN, the file ending in .parquet or .csv")
+        raise UsageError(
+            f"cannot read {spec!r}; write table:FILE:COLUMN, the file ending in .parquet, .csv, .tsv or .csv.gz"
+        )
     return Path(found[1]), found[2]
 
 

@@ -13,6 +13,7 @@ A space states its sites, its rules and one choice graph; everything else is der
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -200,6 +201,15 @@ class SearchSpace(ABC):
     def columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return for every site its column in tables, and the value that stands there for each option."""
         return {s.name: (f"e{i}", tuple(range(len(s.options)))) for i, s in enumerate(self.sites)}
+
+    def unread(self, column: str) -> str | None:
+        """Return whether a table's column says something of a network that this space does not choose.
+
+        It is empty if so, or the arguments of a space that chooses it; None if the column says nothing of networks. The
+        base knows columns ``e0``, ``e1``, ... and ``site.*`` beyond its own sites.
+        """
+        own = {name for name, _ in self.columns.values()} | {f"site.{site.name}" for site in self.sites}
+        return "" if re.fullmatch(r"e\d+|site\..+", column) and column not in own else None
 
     def from_row(self, row: Mapping[str, int]) -> Architecture:
         """Return the architecture of a table's row; -1 stands where a site decides nothing.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.table import Table, read_table
+from ..data.table import Table, columns_named, read_table
 from ..errors import UsageError
 from ..predictor.choice import choose_encoding
 from ..predictor.design import d_optimal
@@ -29,6 +29,7 @@ COVERAGE = 0.9
 SAMPLINGS = ("random", "d_optimal")
 COVERED = ("coverage_pct", "coverage_fast_pct", "coverage_middle_pct", "coverage_slow_pct", "width_pct")
 KEYS = (*METRICS, *COVERED, "source_share", "fit_seconds", "networks_per_second")
+KINDS = ("time", "energy", "memory")  # quantities that add up over a network, as a predictor takes it
 SOURCE_ROWS = 900
 CANDIDATES = 2000  # rows that a design chooses from
 
@@ -44,6 +45,7 @@ def evaluate(
     seeds: int = 3,
     model: str | None = None,
     sampling: str = "random",
+    where: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Outcome:
     """Judge a predictor on columns of a table: learn from ``train`` rows, test on all that are not ``valid``.
@@ -51,7 +53,8 @@ def evaluate(
     The encoding is chosen by leave-one-out on the rows of ``train`` and ``valid``, the model as ``fit`` chooses it.
     Intervals of 90 % are judged too, in every third of the latencies. With ``source_columns``, a line is learnt on 900
     rows of each of these devices first, and the new one's may be made of them. ``sampling="d_optimal"`` chooses the
-    rows to learn from by design.
+    rows to learn from by design. Names of columns may be joined by commas; ``where`` holds conditions ``COLUMN=VALUE``
+    that rows must meet, such as one device.
 
     Raises:
         UsageError: no column, an unknown sampling, or sources for a model that takes none.
@@ -59,13 +62,14 @@ def evaluate(
     chosen = space_of(space)
     if not columns or sampling not in SAMPLINGS:
         raise UsageError(f"columns={list(columns)}, sampling={sampling!r}; give a column, and one of {SAMPLINGS}")
+    columns, source_columns = columns_named(table, columns), columns_named(table, source_columns)
     model = model or default_model(train, source_columns)
     check_sources(model, source_columns)
     devices: list[dict[str, Any]] = []
-    sources = [_source(chosen, table, name) for name in source_columns]
+    sources = [_source(chosen, table, name, where) for name in source_columns]
     done, todo = 0, len(columns) * seeds
     for column in columns:
-        found = _Device(chosen, read_table(table, chosen, column))
+        found = _Device(chosen, read_table(table, chosen, column, where=where, kinds=KINDS))
         rows: list[dict[str, Any]] = []
         for seed in range(seeds):
             progress("judging", done, todo)
@@ -104,9 +108,9 @@ class _Device:
         return np.array([any(not cell.canonical(t) for cell in self.space.compiled_cells) for t in taken])
 
 
-def _source(space: SearchSpace, table: Path, column: str) -> Linear:
+def _source(space: SearchSpace, table: Path, column: str, where: Sequence[str]) -> Linear:
     """Return the latency on one device as a line, learnt from 900 of its rows."""
-    found = _Device(space, read_table(table, space, column))
+    found = _Device(space, read_table(table, space, column, where=where, kinds=KINDS))
     rows = np.random.default_rng(1).permutation(len(found.table.y_ms))[:SOURCE_ROWS]
     model = estimator_of("transfer", blocks=space.count_blocks)
     return model.fit(found.encode("counts")[rows], found.table.y_ms[rows]).line_
@@ -168,8 +172,8 @@ def _summary(column: str, device: _Device, rows: Sequence[dict[str, Any]], train
     table = device.table
     document: dict[str, Any] = {
         "column": column, "test": rows[0]["n"], "not_measured": table.not_measured, "rejected": list(table.rejected),
-        "conflicting": list(table.conflicting), "remark": table.remark, "disconnected": int(device.disconnected.sum()),
-        "encodings": [row["encoding"] for row in rows],
+        "conflicting": list(table.conflicting), "remarks": list(table.remarks),
+        "disconnected": int(device.disconnected.sum()), "encodings": [row["encoding"] for row in rows],
     }  # fmt: skip
     document |= {key: spread(key, rows) for key in KEYS if key in rows[0]}
     document["connected"] = {key: spread(key, [row["connected"] for row in rows]) for key in METRICS}
@@ -181,16 +185,12 @@ def _text(d: dict[str, Any]) -> str:
         f"{d['model']} on {d['column']}: {d['train']} + {d['valid']} rows, {d['test']} tested, "
         f"encoding {', '.join(dict.fromkeys(d['encodings']))}"
     )
-    remarks = [d["remark"]] if d["remark"] else []
-    for key in ("rejected", "conflicting"):
-        if d[key]:
-            remarks.append(f"{len(d[key])} rows {key}: {'; '.join(d[key][:5])}{' ...' if len(d[key]) > 5 else ''}")
     rows = [(key, _number(d[key]["mean"]), _number(d[key]["sd"])) for key in KEYS if key in d]
     if d["disconnected"]:
         rows += [
             (f"{key}, connected", *(_number(d["connected"][key][part]) for part in ("mean", "sd"))) for key in METRICS
         ]
-    return "\n".join([head, *remarks, aligned(("metric", "mean", "s.d."), rows)])
+    return "\n".join([head, *d["remarks"], aligned(("metric", "mean", "s.d."), rows)])
 
 
 def _number(value: float | None) -> str:

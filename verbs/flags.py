@@ -45,6 +45,7 @@ FLAGS = {
     "train-epochs": Flag(),
     "train-threads": Flag(),
     "upper-bound": Flag(table=True, predicted=True),
+    "where": Flag(device=False, table=True),
 }
 
 

@@ -68,6 +68,7 @@ def search(
     supernet: Path | None = None,
     latency: str | None = None,
     latency_rows: int | None = None,
+    where: Sequence[str] = (),
     seed: int = 0,
     command: str = "",
     progress: Progress = silent,
@@ -89,7 +90,8 @@ def search(
     serve every target (method ``ofa``) are trained once and kept in ``supernet``, by default a file in ``out``.
 
     With ``task`` and ``latency`` as ``table:FILE:COLUMN`` a table that others published is searched, latency learnt
-    from ``latency_rows`` of its rows (900), ``queries`` of its accuracies asked for (100).
+    from ``latency_rows`` of its rows (900), ``queries`` of its accuracies asked for (100); ``where`` holds conditions
+    ``COLUMN=VALUE`` that rows must meet, such as one device.
 
     Raises:
         UsageError: among much else, something is given that this search would not heed, see :mod:`.flags`.
@@ -104,6 +106,7 @@ def search(
         "device": device, "store": store, "plan": plan, "proxy": proxy, "epochs": epochs,
         "train-epochs": train_epochs, "train-threads": train_threads, "compute": compute, "random": random,
         "queries": queries, "finalists": finalists, "supernet": supernet, "latency-rows": latency_rows,
+        "where": " ".join(where) or None,
     }  # fmt: skip
     check(given, recipe, on_table=on_table, costs=() if on_table else parse(cost))
     common = {"task": task, "upper_bound": upper_bound, "seed": seed, "command": command, "progress": progress,
@@ -113,7 +116,7 @@ def search(
     if on_table:
         one = partial(
             tabular, space, method=recipe, latency=latency or "", queries=100 if queries is None else queries,
-            rows=900 if latency_rows is None else latency_rows, **common,
+            rows=900 if latency_rows is None else latency_rows, where=where, **common,
         )  # fmt: skip
     else:
         check_compute(compute or "cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..data.table import Table, read_accuracies, read_table
+from ..data.table import Table, conditions_for, read_accuracies, read_table
 from ..errors import UsageError
 from ..predictor.choice import choose_encoding
 from ..predictor.design import d_optimal
@@ -63,6 +63,7 @@ def tabular(
     queries: int,
     rows: int,
     upper_bound: bool,
+    where: Sequence[str],
     seed: int,
     command: str,
     progress: Progress,
@@ -77,8 +78,10 @@ def tabular(
     if queries < 1:
         raise UsageError(f"--queries {queries}; allowed: from 1, the accuracies that may be asked for")
     chosen = space_of(space)
-    accuracies = read_accuracies(accuracy_column[0], chosen, accuracy_column[1])
-    table = read_table(latency_column[0], chosen, latency_column[1])
+    of_accuracy, of_latency = conditions_for([accuracy_column[0], latency_column[0]], where)
+    read = read_accuracies(accuracy_column[0], chosen, accuracy_column[1], where=of_accuracy)
+    table = read_table(latency_column[0], chosen, latency_column[1], where=of_latency)
+    accuracies = read.shares
     latencies_ms = dict(zip(table.architectures, table.y_ms.tolist(), strict=True))
     known = {a: accuracy for a, accuracy in accuracies.items() if a in latencies_ms}
     if not known:
@@ -103,6 +106,7 @@ def tabular(
         "device": {"table": str(latency_column[0]), "column": latency_column[1]},
         "predicted_interval_ms": (float(low[0]), float(high[0])), "networks": len(known),
         "without_latency": len(accuracies) - len(known), "command": command,
+        "remarks": list(dict.fromkeys([*table.remarks, *read.remarks])),
     }  # fmt: skip
     result.save(out, provenance)
     document = plain(json.loads((out / "result.json").read_text()))
@@ -127,6 +131,7 @@ def columns_of(task: str, latency: str) -> tuple[tuple[Path, str], tuple[Path, s
 def _text(d: Mapping[str, Any]) -> str:
     table, found, queries = d["feasibility"], d["found"], d["queries"]
     lines = [
+        *d["remarks"],
         f"predicted from {d['predictor']['rows']} rows: smallest {table['smallest_ms']:.4g} ms, median "
         f"{table['median_ms']:.4g}, largest {table['largest_ms']:.4g}; {table['share_within_target']:.0%} of networks "
         "meet the target",

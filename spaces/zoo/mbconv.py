@@ -26,6 +26,7 @@ References:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -274,6 +275,16 @@ class MbConv(SearchSpace):
                 )
                 found[f"s{s}l{layer}/expand"] = (f"e{i}", (3, 4, 6))
         return {site.name: found[site.name] for site in self.sites}
+
+    def unread(self, column: str) -> str | None:
+        """Return the arguments of a space that chooses a published column: resolution, further stages and layers."""
+        if column in {name for name, _ in self.columns.values()}:
+            return None
+        if self.family == "ofa" and column == "r":
+            return "size=224,resolution_options=25"
+        if re.fullmatch({"ofa": r"(ks|e|d)\d+", "fbnet": r"b\d+"}.get(self.family, "$"), column):
+            return f"stages={len(self._family.stages)},layers=4"
+        return "" if column == "wid" else super().unread(column)
 
     def _at(self, size: int) -> Block:
         return lambda builder, x: self._network(builder, builder.add("grid", Subsample(size), x))
