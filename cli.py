@@ -122,7 +122,7 @@ def collect(
             space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, operations=operations,
             every=every, design=design, plot=plot, dry_run=dry_run, progress=progress, stop=stop,
         )  # fmt: skip
-    _show(as_json, result.document, result.text, f"tempograd fit --store {store} --out predictor/", result.exit_code)
+    _show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
 @app.command(epilog="Example: tempograd audit --store run.db. Exit code 3 if a check failed.")
@@ -188,10 +188,7 @@ def fit(
             store, out, quantities=_split(quantity or ["latency_ms"]), model=model, sources=source or [], space=space,
             device=device, steps=steps, seed=seed, progress=progress,
         )  # fmt: skip
-    following = f"tempograd search --space '{result.document['space']}' --predictor {out} --target-ms T --out result/"
-    if not result.document["quantity"].endswith("_ms"):
-        following = f"tempograd predict --predictor {out} --arch ARCH"
-    _show(as_json, result.document, result.text, following, result.exit_code)
+    _show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
 @app.command(epilog="Example: tempograd predict --predictor predictor/ --arch 1462")

@@ -72,7 +72,8 @@ def brp(folder: Path, keep: Keep, seeds: int, models: Sequence[str], train: int,
 
 def _scores(done: dict[str, Any]) -> str:
     within = "/".join(f"{done[key]['mean']:.1f}" for key in WITHIN)
-    return f"{within} ({done['within_5_pct']['sd']:.1f}), {done['mape_pct']['mean']:.2f}"
+    spread = done["within_5_pct"]["sd"]
+    return f"{within}{'' if spread is None else f' ({spread:.1f})'}, {done['mape_pct']['mean']:.2f}"
 
 
 def help_table(folder: Path, seeds: int) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from .store import Store
 
 FloatArray = NDArray[np.float64]
 
+FEW_ROWS = 19  # labels, the fewest from which leave-one-out promises intervals of 95 %
+
 
 @dataclass(frozen=True)
 class Row:
@@ -195,14 +197,11 @@ class LatencyDataset:
         trusted = np.array([verdict in ("ok", "noisy", "hot") for verdict in self.verdict], bool)
         return trusted & (self.weight > 0)
 
-    def judging(self, least: int) -> NDArray[np.bool_]:
-        """Return ``(n,)`` which labels others are judged by: the ``ok`` ones; where those are few, `informative` ones.
-
-        Args:
-            least: fewer ``ok`` labels than this are few.
-        """
+    @cached_property
+    def judging(self) -> NDArray[np.bool_]:
+        """Return ``(n,)`` which labels a predictor is judged by: ``ok`` ones, or all `informative` ones."""
         ok = np.array([verdict == "ok" for verdict in self.verdict], bool)
-        return ok if ok.sum() >= least else self.informative
+        return ok if ok.sum() >= FEW_ROWS else self.informative
 
     @property
     def censored(self) -> dict[str, float]:

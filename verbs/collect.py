@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 
+from ..data.dataset import FEW_ROWS
 from ..data.store import Store
 from ..devices.device import Place
 from ..errors import UsageError
@@ -81,7 +83,8 @@ def collect(
     }  # fmt: skip
     if plot is not None and summary.drift is not None:
         _draw(summary, plot)
-    return Outcome(document, _text(document), _exit_code(summary))
+    following = None if operations else _following(document, device)
+    return Outcome(document, _text(document), _exit_code(summary), following)
 
 
 def _exit_code(summary: CampaignSummary) -> int:
@@ -91,6 +94,19 @@ def _exit_code(summary: CampaignSummary) -> int:
         return UNRELIABLE
     failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
     return PARTIAL if failed else 0
+
+
+def _following(d: Mapping[str, Any], device: str) -> str:
+    """Return the next command: what a predictor can be learnt from, or what gives more labels."""
+    store = quote(d["store"])
+    if not d["labels"]:
+        return "tempograd doctor"
+    if d["labels"] < FEW_ROWS:
+        return (
+            f"tempograd collect --space {quote(d['space'])} --device {quote(device)} --plan {d['plan']} --seed "
+            f"{d['seed']} --count 200 --store {store}"
+        )
+    return f"tempograd fit --store {store} --out predictor/"
 
 
 def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store: Path) -> Outcome:

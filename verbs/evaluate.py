@@ -167,7 +167,7 @@ def _one(
 def _summary(column: str, device: _Device, rows: Sequence[dict[str, Any]], train: int, valid: int) -> dict[str, Any]:
     def spread(key: str, found: Sequence[dict[str, Any]]) -> dict[str, float]:
         values = np.array([row[key] for row in found], float)
-        return {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+        return {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan")}
 
     table = device.table
     document: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from .. import registry
-from ..data.dataset import LatencyDataset
+from ..data.dataset import FEW_ROWS, LatencyDataset
 from ..data.store import Store
 from ..errors import UsageError
 from ..measurement.quantities import LATENCY, QUANTITIES
@@ -22,13 +23,14 @@ from ..predictor.interval import Conformal
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores, noise_floor_mape_pct
 from ..predictor.saved import Binding, Head, save
+from ..search.deriver import is_connected
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
 
 MIN_ROWS = 40
 MANY_ROWS = 100  # networks, from which a Gaussian process is better than a line
-FEW_ROWS = 19  # the fewest from which leave-one-out promises COVERAGE
+SAMPLE = 500  # networks that say what latencies a space has
 SLOPE_GAIN = 0.95  # error that an encoding without a slope must reach, as a share of the best with one
 CENSORED_WEIGHT = 0.1  # of the mean weight: what is known of a censored network is one side of its latency
 COVERAGE = 0.95
@@ -80,7 +82,8 @@ def fit(
     save(out, main.predictor, binding=main.binding, card=main.card, conformal=main.conformal, others=others)
     progress("fitting", len(quantities), len(quantities))
     document, *beside = [{key: value for key, value in head.card.items() if key != "parity"} for head in heads]
-    return Outcome(document | {"heads": beside}, "\n".join(map(_fit_text, (document, *beside))))
+    document = document | {"heads": beside, "of_space": _of_space(main, chosen, seed)}
+    return Outcome(document, _text(document), following=_following(document))
 
 
 def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, sources: Sequence[Path]) -> str:
@@ -113,7 +116,7 @@ def _fit_head(
     """
     quantity, model, seed = about["quantity"], about["model"], about["seed"]
     labels, weight = dataset.values(quantity), dataset.weights(quantity)
-    judging = dataset.judging(FEW_ROWS)
+    judging = dataset.judging
     names = encodings_of(chosen, model)
     encodings = {name: dataset.encode(chosen, name) for name in names}
     judge = estimator_of(model, **wanted) if model == "lookup" else None
@@ -231,6 +234,36 @@ def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
     """Return ``(d,)``: what every option of every site costs in ms, from measured operations by the circuit."""
     _, costs = space.circuit.linear(operations_ms(store, space, device))
     return np.array([costs.get((site.name, i), 0.0) for site in space.sites for i in range(len(site.options))])
+
+
+def _of_space(head: Head, space: SearchSpace, seed: int) -> dict[str, float]:
+    """Return what sampled networks that connect input and output are predicted at, in the unit of the quantity."""
+    drawn = space.sample(min(SAMPLE, round(10 ** min(space.size_log10, 9))), np.random.default_rng([seed, 8]))
+    networks = [architecture for architecture in drawn if is_connected(space, architecture)]
+    predicted = head.predictor.predict(space.encode(networks, head.binding.encoding))
+    named = {"smallest": 0.0, "tenth": 0.1, "median": 0.5, "largest": 1.0}
+    return {name: float(np.quantile(predicted, share)) for name, share in named.items()}
+
+
+def _following(d: Mapping[str, Any]) -> str:
+    """Return the next command, with a target that half of the networks meet, where a search can take one."""
+    predictor = quote(d["predictor"])
+    if not d["quantity"].endswith("_ms"):
+        return f"tempograd predict --predictor {predictor} --arch ARCH"
+    median_ms = d["of_space"]["median"]
+    rounded_ms = float(f"{median_ms:.2g}")
+    target_ms = rounded_ms if rounded_ms > d["of_space"]["smallest"] else median_ms
+    asked = f"--space {quote(d['space'])} --predictor {predictor} --target-ms {target_ms:.4g}"
+    return f"tempograd search {asked} --out result/"
+
+
+def _text(d: Mapping[str, Any]) -> str:
+    about, unit = d["of_space"], d["quantity"].rpartition("_")[2]
+    return "\n".join((
+        *map(_fit_text, (d, *d["heads"])),
+        f"predicted in this space: smallest {about['smallest']:.4g} {unit}, median {about['median']:.4g}, largest "
+        f"{about['largest']:.4g}, of sampled networks",
+    ))  # fmt: skip
 
 
 def _fit_text(d: Mapping[str, Any]) -> str:

@@ -22,11 +22,12 @@ UNRELIABLE, PARTIAL, MISSED, INTERRUPTED = 3, 6, 8, 130
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verb returns: a JSON document, the same for people, and the exit code that it deserves."""
+    """What a verb returns: a JSON document, the same for people, its exit code, and the command that comes next."""
 
     document: dict[str, Any]
     text: str
     exit_code: int = 0
+    following: str | None = None
 
 
 def silent(what: str, done: int, total: int) -> None:

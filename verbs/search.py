@@ -36,7 +36,7 @@ from .costs import parse, priced
 from .fit import COVERAGE
 from .flags import check
 from .outcome import MISSED, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
-from .tabular import columns_of, tabular
+from .tabular import columns_of, met_by, tabular
 
 SUPERNET = "supernet.safetensors"
 PROCESSES = 3  # that time the final network: now and then one is 10 % off throughout, by where its memory lies
@@ -268,10 +268,9 @@ def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
 def _search_text(d: Mapping[str, Any]) -> str:
     table, found, measured = d["feasibility"], d["found"], d["found"]["measured"]
     target = "" if d["target_ms"] is None else f" against a target of {d['target_ms']:.4g} ms"
-    share = table["share_within_target"]
     lines = [
         f"predicted in this space: smallest {table['smallest_ms']:.4g} ms, median {table['median_ms']:.4g}, largest "
-        f"{table['largest_ms']:.4g}" + ("" if share is None else f"; {share:.0%} of networks meet the target"),
+        f"{table['largest_ms']:.4g}" + met_by(table["share_within_target"]),
         f"{d['verdict'].upper()}: measured {_ms(measured)}{target}, predicted {found['predicted_ms']:.4g} ms, "
         f"{len(d['repairs'])} measured on the way",
         f"test accuracy {found['accuracy']:.1%}, {found['parameters']} parameters, {found['macs'] / 1e6:.1f} M MACs",

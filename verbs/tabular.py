@@ -128,13 +128,21 @@ def columns_of(task: str, latency: str) -> tuple[tuple[Path, str], tuple[Path, s
     return accuracy_column, latency_column
 
 
+def met_by(share: float | None) -> str:
+    """Return what share of sampled networks a target leaves, and what it means if that is all of them."""
+    if share is None:
+        return ""
+    if share >= 1:
+        return "; every sampled network meets the target, so it asks for nothing: one below the median would"
+    return f"; {share:.0%} of networks meet the target"
+
+
 def _text(d: Mapping[str, Any]) -> str:
     table, found, queries = d["feasibility"], d["found"], d["queries"]
     lines = [
         *d["remarks"],
         f"predicted from {d['predictor']['rows']} rows: smallest {table['smallest_ms']:.4g} ms, median "
-        f"{table['median_ms']:.4g}, largest {table['largest_ms']:.4g}; {table['share_within_target']:.0%} of networks "
-        "meet the target",
+        f"{table['median_ms']:.4g}, largest {table['largest_ms']:.4g}{met_by(table['share_within_target'])}",
         f"{d['verdict'].upper()}: {found['measured']['latency_ms']:.4g} ms in the table against a target of "
         f"{d['target_ms']:.4g} ms, predicted {found['predicted_ms']:.4g} ms; {d['latencies_looked_up']} looked up",
         f"accuracy {found['accuracy']:.2%} after {queries['used']} of {queries['budget']} queries",

@@ -41,6 +41,14 @@ def test_the_default_plan_is_one_that_an_ordinary_machine_meets(tmp_path):
     assert "reliable: nothing speaks against these numbers" in done.text
 
 
+@pytest.mark.parametrize(
+    ("device", "count", "following"),
+    [("simulated:crash=1", 3, "tempograd doctor"), ("simulated", 3, "--count 200"), ("simulated", 30, "tempograd fit")],
+)
+def test_the_next_command_fits_what_was_measured(device, count, following, tmp_path):
+    assert following in collect(SPACE, tmp_path / "s.db", device=device, count=count).following
+
+
 @pytest.mark.parametrize("plan", ["quick", "standard"])
 def test_a_dry_run_names_no_verdict(plan, tmp_path):
     assert "reliable" not in collect(SPACE, tmp_path / "s.db", device="simulated", plan=plan, dry_run=True).text

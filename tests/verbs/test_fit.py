@@ -1,13 +1,17 @@
 """Few networks of a new device, with and without the store of another."""
 
 import json
+import shlex
 
+import numpy as np
 import pytest
 
+from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.verbs.collect import collect
 from tempograd.verbs.evaluate import evaluate
 from tempograd.verbs.fit import fit
+from tempograd.verbs.tabular import met_by
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 
@@ -49,3 +53,40 @@ def test_a_source_of_another_space_and_a_model_that_takes_none_are_refused(store
 def test_a_table_is_judged_with_the_model_for_so_many_networks(tmp_path):
     with pytest.raises(UsageError, match="only transfer takes them"):
         evaluate(tmp_path / "t.parquet", space=SPACE, columns=["a"], source_columns=["b"], model="mlp")
+
+
+def test_the_latencies_of_the_space_are_told_with_a_target_that_can_be_asked_for(stores, tmp_path):
+    done = fit(stores[1], tmp_path / "a predictor")
+    about = done.document["of_space"]
+    assert about["smallest"] < about["tenth"] < about["median"] < about["largest"]
+    assert f"smallest {about['smallest']:.4g} ms, median {about['median']:.4g}, largest" in done.text
+    words = shlex.split(done.following)
+    assert words[words.index("--predictor") + 1] == str(tmp_path / "a predictor")
+    target_ms = float(words[words.index("--target-ms") + 1])
+    assert about["smallest"] < target_ms < about["largest"]
+
+
+def test_noisy_labels_are_learnt_from_and_judged_by_where_there_are_no_others(tmp_path):
+    store = tmp_path / "noisy.db"
+    collect(SPACE, store, device="simulated:disturbed=1", count=45, plan="quick")
+    done = fit(store, tmp_path / "predictor")
+    assert done.document["verdicts"] == {"noisy": 45}
+    assert done.document["scored"] == 45
+    assert "as far as labels this noisy can tell" in done.text
+
+
+def test_one_seed_has_no_spread(stores, tmp_path):
+    table = tmp_path / "t.csv"
+    space = registry.create("space", SPACE)
+    rows = [(space.format(a), 1 + 0.01 * n) for n, a in enumerate(space.sample(60, np.random.default_rng(0)))]
+    table.write_text("arch_str,a_ms\n" + "".join(f"{text},{ms}\n" for text, ms in rows))
+    asked = {"space": SPACE, "columns": ["a_ms"], "train": 40, "valid": 0, "model": "ridge"}
+    one = evaluate(table, seeds=1, **asked)
+    assert one.document["mape_pct"]["sd"] is None
+    assert one.document["connected"]["mape_pct"]["sd"] is None
+    assert evaluate(table, seeds=2, **asked).document["mape_pct"]["sd"] > 0
+
+
+@pytest.mark.parametrize(("share", "said"), [(None, ""), (0.5, "50% of networks meet"), (1.0, "asks for nothing")])
+def test_a_target_that_every_network_meets_is_remarked_upon(share, said):
+    assert said in met_by(share)
