@@ -16,8 +16,10 @@ from torch.nn import functional
 
 from tempograd import registry
 from tempograd.predictor.models.mlp import LatencyMLP
+from tempograd.search.cost import PredictorCost
+from tempograd.search.forms import Linear
 from tempograd.search.laws.softmax import Softmax
-from tempograd.search.objective import CostTerm, Linear, PredictorCost
+from tempograd.search.objective import CostTerm
 
 
 def main() -> None:

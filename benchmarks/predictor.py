@@ -136,7 +136,7 @@ def nasflat(folder: Path, seeds: int) -> dict[str, Any]:
 
 def gradient(folder: Path, seeds: int) -> dict[str, Any]:
     """Judge the slope that a search uses: the effect of swaps, at sampled networks of the i7."""
-    from tempograd.search.objective import PredictorCost
+    from tempograd.search.cost import PredictorCost
 
     table = pq.read_table(folder / "nasbench201.parquet")
     space = registry.create("space", "nasbench201")

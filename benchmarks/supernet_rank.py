@@ -48,7 +48,7 @@ def main() -> None:
     problem = Problem(space, space, cost, None, task, 1e12, None, 1.0, training)
     start = perf_counter()
     shot = OneShot(space, task, searcher.schedule, seed=a.seed, compute="cpu")
-    supernet = shot.run(None, problem)
+    supernet = shot.run(None, problem.progress)
     supernet_s = perf_counter() - start
     pool = [n for n in space.sample(2000, np.random.default_rng(a.seed)) if is_connected(space, n)]
     macs = np.array([space.raw_graph(n).macs() for n in pool])

@@ -11,23 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .cost import CostModel, Feed, PredictorCost, TableCost, WeightedSum
-from .forms import Form, LearnedMultiplier, Linear
+from .cost import CostModel
+from .forms import Form
 from .law import Gates, Law
 from .regularisers import Distillation, Regulariser
-
-__all__ = [
-    "CostModel",
-    "CostTerm",
-    "Feed",
-    "Form",
-    "LearnedMultiplier",
-    "Linear",
-    "Objective",
-    "PredictorCost",
-    "TableCost",
-    "WeightedSum",
-]
 
 
 @dataclass(frozen=True)

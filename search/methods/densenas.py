@@ -7,7 +7,8 @@ from functools import partial
 from ..forms import LearnedMultiplier, LogTarget
 from ..laws.markov_route import MarkovRoute
 from ..method import ROUTES, Method
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def densenas(

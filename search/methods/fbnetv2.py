@@ -7,7 +7,8 @@ from functools import partial
 from ..forms import LearnedMultiplier, MulLog
 from ..laws.gumbel import Gumbel
 from ..method import LAYERS, Method
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def fbnetv2(

@@ -6,7 +6,8 @@ from ..forms import Hard
 from ..laws.simplex import Simplex
 from ..method import FREE, Method
 from ..projection import within_target
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def hardcorenas(

@@ -9,7 +9,8 @@ from ..forms import LearnedMultiplier, Linear
 from ..laws.gumbel import Gumbel
 from ..laws.softmax import Softmax
 from ..method import Method
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def la_darts(

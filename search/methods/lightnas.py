@@ -9,7 +9,8 @@ from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
 from ..laws.gumbel import Gumbel
 from ..method import Method
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def lightnas(

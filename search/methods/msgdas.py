@@ -8,7 +8,8 @@ from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
 from ..method import Method
 from ..regularisers import Distillation
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def msgdas(

@@ -7,7 +7,8 @@ from functools import partial
 from ..forms import Ratio
 from ..laws.two_path import TwoPath
 from ..method import Method
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def proxylessnas(

@@ -10,7 +10,8 @@ from ..forms import LearnedMultiplier, Linear
 from ..laws.combination import Combination
 from ..method import CELLS, Method
 from ..regularisers import PassiveAggressive, Regulariser
-from ..searchers.gradient import GradientSearcher, Schedule
+from ..searchers.alternation import Schedule
+from ..searchers.gradient import GradientSearcher
 
 
 def toponas(

@@ -1,112 +1,144 @@
-"""One file that holds a search between two epochs: tensors in safetensors, the rest as JSON in its metadata.
+"""Training that can be stopped between two epochs: one file holds its tensors and its state.
 
-Going on from it gives bit for bit what an undisturbed run gives: weights, statistics, both optimisers, the law, the
-multiplier and the random generator are all in it.
+Tensors are in safetensors, the rest is JSON in their metadata. Going on from a file gives bit for bit what an
+undisturbed run gives, so whatever trains says everything that moves: weights, statistics, optimisers, the generator.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import InputRefusedError, MismatchError
-from ..trace import Trace
-
-if TYPE_CHECKING:
-    from .gradient import Alternation
-
-_SCHEMA = 2
+from ..progress import Progress
 
 
-def save_state(run: Alternation, path: Path) -> None:
-    """Write the state of a search; whoever reads meanwhile sees the old file or the new one, whole."""
-    from safetensors.torch import save_file
+class Resumable(ABC):
+    """Training in epochs, saved after each.
 
-    tensors: dict[str, Tensor] = {"generator": run.generator.get_state()}
-    tensors |= {f"supernet/{name}": value for name, value in run.supernet.state_dict().items()}
-    tensors |= {f"law/{name}": value for name, value in run.law.state_dict().items()}
-    tensors |= {f"warm_up/{name}": value for name, value in run.warm_up.state_dict().items()}
-    for name, optimizer in _optimizers(run).items():
-        for index, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"{name}/{index}/{key}": value for key, value in slots.items() if value is not None}
-    state = {
-        "schema": _SCHEMA,
-        "identity": _identity(run),
-        "trace": run.trace.rows(),
-        "passes": run.passes,
-        "form": {name: getattr(run.term.form, name) for name in run.term.form.learns},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    save_file(copies, partial, metadata={"state": json.dumps(state)})
-    partial.replace(path)
-
-
-def load_state(run: Alternation, path: Path) -> None:
-    """Set the state of a search from a checkpoint.
-
-    Raises:
-        InputRefusedError: the file is not a checkpoint.
-        MismatchError: it is one of another search.
+    Attributes:
+        kind: what the file holds, in a word, for errors.
+        stage: what progress is told under.
+        schema: of the state in the file; a file that names none is of schema 1.
+        generator: where everything random comes from.
     """
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
-            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise InputRefusedError(f"{path} is not a checkpoint ({error}); delete it to start anew") from error
-    if state.get("schema") != _SCHEMA or state.get("identity") != _identity(run):
-        raise MismatchError(f"{path} is the checkpoint of another search; delete it or name another file")
-    run.supernet.load_state_dict(_under(tensors, "supernet"))
-    run.law.load_state_dict(_under(tensors, "law"))
-    run.warm_up.load_state_dict(_under(tensors, "warm_up"))
-    for name, optimizer in _optimizers(run).items():
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, name).items():
-            index, _, slot = key.partition("/")
-            slots.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    run.generator.set_state(tensors["generator"])
-    run.trace = Trace.from_rows(state["trace"])
-    run.passes = int(state["passes"])
-    for name in run.term.form.learns:
-        setattr(run.term.form, name, float(state["form"][name]))
+    kind: ClassVar[str]
+    stage: ClassVar[str]
+    schema: ClassVar[int] = 1
+    generator: torch.Generator
+
+    @property
+    @abstractmethod
+    def done(self) -> int:
+        """Return the number of epochs trained."""
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """Return the number of epochs in all."""
+
+    @abstractmethod
+    def advance(self) -> Mapping[str, float]:
+        """Train one epoch; return numbers that tell how it went."""
+
+    @abstractmethod
+    def moving(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
+        """Return by name everything that training moves and that holds tensors."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what else training moves, JSON-ready."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state` gave."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what two trainings must share for one to go on from the other's file, JSON-ready."""
+
+    def train(self, path: Path | None, progress: Progress) -> None:
+        """Train the epochs that are left, saving after each; a file that is there is gone on from.
+
+        Raises:
+            InputRefusedError: the file cannot be read.
+            MismatchError: it is of another training.
+            DivergedError: a loss or gradient is no number any more; the file of the epoch before is kept.
+        """
+        if path is not None and path.exists():
+            self.load(path)
+        while self.done < self.total:
+            numbers = self.advance()
+            if path is not None:
+                self.save(path)
+            progress(self.stage, self.done, self.total, numbers)
+
+    def save(self, path: Path) -> None:
+        """Write the file; whoever reads meanwhile sees the old one or the new one, whole."""
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
+        for name, part in self.moving().items():
+            tensors |= {f"{name}/{key}": value for key, value in _tensors(part).items()}
+        state = {"schema": self.schema, "identity": self.identity()} | self.state()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+        save_file(copies, partial, metadata={"state": json.dumps(state)})
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Take over what a file holds.
+
+        Raises:
+            InputRefusedError: the file cannot be read.
+            MismatchError: it is of another training; the message says in what they differ.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                state: dict[str, Any] = json.loads((file.metadata() or {})["state"])
+                tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise InputRefusedError(f"{path} is not a {self.kind} ({error}); delete it to start anew") from error
+        own, other = json.loads(json.dumps(self.identity())), state.get("identity", {})
+        differing = [key for key in own | other if own.get(key) != other.get(key)]
+        if state.get("schema", 1) != self.schema:
+            differing.append("schema")
+        if differing:
+            raise MismatchError(
+                f"{path} is the {self.kind} of another search: other {', '.join(differing)}; delete it or name another "
+                "file"
+            )
+        for name, part in self.moving().items():
+            _load(part, {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
+        self.generator.set_state(tensors["generator"])
+        self.restore(state)
 
 
-def _identity(run: Alternation) -> dict[str, Any]:
-    """Return what two searches must share for one to go on from the other's checkpoint, as JSON gives it back."""
-    form = run.term.form
-    identity = {
-        "space": run.space.spec,
-        "task": [run.task.name, len(run.task.weights), len(run.task.law), list(run.task.weights.images.shape[1:])],
-        "schedule": asdict(run.schedule),
-        "laws": [type(law).__name__ for law in (run.law, run.warm_up)],
-        "form": [type(form).__name__, {k: v for k, v in vars(form).items() if k not in form.learns}],
-        "cost": run.term.model.identity(),
-        "regularisers": [[type(r).__name__, _plain(r)] for r in run.objective.regularisers],
-        "distillation": run.objective.distillation and asdict(run.objective.distillation),
-        "seed": run.generator.initial_seed(),
-        "supernet": {key: list(value.shape) for key, value in run.supernet.state_dict().items()},
-    }
-    return json.loads(json.dumps(identity))
+def _tensors(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the tensors of a module by name, of an optimiser by ``parameter/slot``."""
+    if isinstance(part, nn.Module):
+        return part.state_dict()
+    slots: dict[int, dict[str, Tensor | None]] = part.state_dict()["state"]
+    return {f"{i}/{key}": value for i, row in slots.items() for key, value in row.items() if value is not None}
 
 
-def _plain(value: object) -> dict[str, float]:
-    return {k: v for k, v in vars(value).items() if isinstance(v, float | int)}
-
-
-def _optimizers(run: Alternation) -> dict[str, torch.optim.Optimizer]:
-    found = {"weights_optimizer": run.weights_optimizer, "law_optimizer": run.law_optimizer}
-    return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{prefix}/"): value for key, value in tensors.items() if key.startswith(f"{prefix}/")}
+def _load(part: nn.Module | torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give a part the tensors that :func:`_tensors` returned."""
+    if isinstance(part, nn.Module):
+        part.load_state_dict(dict(tensors))
+        return
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        parameter, _, slot = key.partition("/")
+        slots.setdefault(int(parameter), {})[slot or "momentum_buffer"] = value  # files of before name no slot of SGD
+    part.load_state_dict({"state": slots, "param_groups": part.state_dict()["param_groups"]})

@@ -11,8 +11,7 @@ References:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,20 +22,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputRefusedError, MismatchError, UsageError
+from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
 from ..deriver import Scores, is_connected
-from ..evaluator import check_finite, cosine, inherited_accuracy, seeded, set_rate
+from ..evaluator import check_finite, cosine, inherited_accuracy, move, seeded, set_rate
 from ..law import Gates
 from ..laws.uniform import Uniform
 from ..method import Found, Problem
 from ..neighbourhood import descend
+from ..progress import Progress, silent
 from ..queries import Queries
 from ..task import Task
 from ..trace import Query
+from .checkpoint import Resumable
 from .evolution import EvolutionSearcher
 
 _EXACT = 1e-3  # of accuracy: differences below it are none
@@ -72,16 +73,19 @@ class OneShotSchedule:
             )
 
 
-class OneShot:
+class OneShot(Resumable):
     """The training of one supernet; :meth:`run` carries it to the end, saving after every epoch.
 
     Args:
         space: whose supernet it is.
         task: fitted to the space.
-        schedule: of the training.
-        seed: of weights, order, augmentation and draws.
+        schedule: stages and rates of the training.
+        seed: seed of weights, order, augmentation and draws.
         compute: torch device.
     """
+
+    kind = "supernet"
+    stage = "supernet"
 
     def __init__(self, space: SearchSpace, task: Task, schedule: OneShotSchedule, *, seed: int, compute: str) -> None:
         self.space, self.task, self.schedule, self.seed, self.compute = space, task, schedule, seed, compute
@@ -93,29 +97,32 @@ class OneShot:
             self.supernet.parameters(), schedule.rate, schedule.momentum, weight_decay=schedule.decay
         )
         self.smallest, self.largest = (_one_hot(space, end) for end in ends(space, seed))
-        self.done, self.passes = 0, 0
+        self._done, self.passes = 0, 0
         self.where = "the supernet"  # for errors
+
+    @property
+    def done(self) -> int:
+        """Return the number of epochs trained, of both stages."""
+        return self._done
 
     @property
     def total(self) -> int:
         """Return the epochs of both stages."""
         return self.schedule.largest + self.schedule.epochs
 
-    def run(self, path: Path | None, problem: Problem) -> Network:
+    def run(self, path: Path | None, progress: Progress = silent) -> Network:
         """Train what is left, going on from a file that is there; return the supernet in eval mode.
 
         Raises:
+            InputRefusedError: the file cannot be read.
             MismatchError: the file is of another supernet.
             DivergedError: a loss is no number any more; the message names the step, the epoch before is kept.
         """
-        if path is not None and path.exists():
-            self.load(path)
-        while self.done < self.total:
-            loss = self.epoch()
-            if path is not None:
-                self.save(path)
-            problem.progress("supernet", self.done, self.total, {"loss": loss})
+        self.train(path, progress)
         return self.supernet.eval()
+
+    def advance(self) -> dict[str, float]:
+        return {"loss": self.epoch()}
 
     def epoch(self) -> float:
         """Train one epoch; return the mean cross-entropy of the largest network."""
@@ -128,7 +135,7 @@ class OneShot:
             self.where = f"the supernet's step {index + 1} of {steps}, epoch {self.done + 1} of {self.total}"
             set_rate(self.optimizer, cosine(schedule.rate, 0.0, (self.done - first + index / steps) / length))
             total += self.step(images.to(self.compute), labels.to(self.compute), alone=alone) / steps
-        self.done += 1
+        self._done += 1
         return total
 
     def step(self, images: Tensor, labels: Tensor, *, alone: bool) -> float:
@@ -142,62 +149,28 @@ class OneShot:
             drawn = [self.law.draw(self.generator, tau=1.0) for _ in range(self.schedule.draws)]
             for gates in (self.smallest, *drawn):
                 check_finite(nn.functional.cross_entropy(self._forward(images, gates), told), self.where).backward()
-        nn.utils.clip_grad_norm_(self.supernet.parameters(), self.schedule.clip)
-        self.optimizer.step()
+        move(self.optimizer, self.schedule.clip)
         return float(loss.detach())
 
     def _forward(self, images: Tensor, gates: Gates) -> Tensor:
         self.passes += len(images)
         return self.supernet(images, gates)
 
-    def save(self, path: Path) -> None:
-        """Write weights, momenta and generator; whoever reads meanwhile sees the old file or the new one, whole."""
-        from safetensors.torch import save_file
+    def moving(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {"supernet": self.supernet, "momentum": self.optimizer}
 
-        tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
-        tensors |= {f"supernet/{name}": value for name, value in self.supernet.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            if slots.get("momentum_buffer") is not None:
-                tensors[f"momentum/{index}"] = slots["momentum_buffer"]
-        state = {"identity": self._identity(), "done": self.done, "passes": self.passes}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part")
-        copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-        save_file(copies, partial, metadata={"state": json.dumps(state)})
-        partial.replace(path)
+    def state(self) -> dict[str, Any]:
+        return {"done": self.done, "passes": self.passes}
 
-    def load(self, path: Path) -> None:
-        """Go on from a file.
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._done, self.passes = int(state["done"]), int(state["passes"])
 
-        Raises:
-            InputRefusedError: it holds no supernet.
-            MismatchError: it holds another one.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                state = json.loads((file.metadata() or {})["state"])
-                tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise InputRefusedError(f"{path} holds no supernet ({error}); delete it to train one") from error
-        if state.get("identity") != self._identity():
-            raise MismatchError(f"{path} holds a supernet trained otherwise; delete it or name another file")
-        parts = {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith("supernet/")}
-        self.supernet.load_state_dict(parts)
-        moved = {int(k.partition("/")[2]): {"momentum_buffer": v} for k, v in tensors.items() if k[:9] == "momentum/"}
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moved, "param_groups": groups})
-        self.generator.set_state(tensors["generator"])
-        self.done, self.passes = int(state["done"]), int(state["passes"])
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         task = self.task
-        identity = {
+        return {
             "space": self.space.spec, "task": [task.name, len(task.weights), list(task.weights.images.shape[1:])],
             "schedule": asdict(self.schedule), "seed": self.seed,
         }  # fmt: skip
-        return json.loads(json.dumps(identity))
 
 
 @dataclass(frozen=True)
@@ -220,7 +193,7 @@ class OneShotSearcher:
         proxy = problem.proxy
         task = problem.task.fitted(proxy)
         shot = OneShot(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
-        supernet = shot.run(problem.supernet or problem.checkpoint, problem).to("cpu")
+        supernet = shot.run(problem.supernet or problem.checkpoint, problem.progress).to("cpu")
 
         ask = partial(inherited_accuracy, space=proxy, supernet=supernet, task=task, seed=problem.seed)
         queries = Queries(problem, self.evolution.queries, ask)

@@ -20,7 +20,7 @@ from tempograd.search.deriver import argmax_combination, as_scores, derive, is_c
 from tempograd.search.front import front_pick
 from tempograd.search.objective import CostTerm
 from tempograd.search.projection import within_target
-from tempograd.search.searchers.gradient import Alternation, Schedule
+from tempograd.search.searchers.alternation import Alternation, Schedule
 from tempograd.search.task import Part, Task
 
 SPECS = {

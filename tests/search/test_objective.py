@@ -9,17 +9,11 @@ import torch
 from tempograd import registry
 from tempograd.errors import UnknownNameError, UsageError
 from tempograd.predictor.models.gp import GaussianProcessLatency
+from tempograd.search.cost import PredictorCost, TableCost, WeightedSum
+from tempograd.search.forms import LearnedMultiplier, Linear
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.method import predict_with
-from tempograd.search.objective import (
-    CostTerm,
-    LearnedMultiplier,
-    Linear,
-    Objective,
-    PredictorCost,
-    TableCost,
-    WeightedSum,
-)
+from tempograd.search.objective import CostTerm, Objective
 from tempograd.spaces.architecture import Architecture
 
 SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=2,width=4,size=8"}

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tempograd import registry
+from tempograd.search.cost import PredictorCost
 from tempograd.search.deriver import argmax_combination, derive
 from tempograd.search.evaluator import Training
 from tempograd.search.forms import Linear
@@ -12,8 +13,8 @@ from tempograd.search.laws.combination import Combination
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.method import Problem
-from tempograd.search.objective import CostTerm, PredictorCost
-from tempograd.search.searchers.gradient import Alternation, Schedule
+from tempograd.search.objective import CostTerm
+from tempograd.search.searchers.alternation import Alternation, Schedule
 from tempograd.search.task import Part, Task, load_task
 
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8,channels=1")

@@ -8,13 +8,15 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
+from tempograd.search.cost import PredictorCost
 from tempograd.search.deriver import derive, is_connected
+from tempograd.search.forms import LearnedMultiplier, Linear
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.gumbel import Gumbel
 from tempograd.search.laws.softmax import Softmax
-from tempograd.search.objective import CostTerm, LearnedMultiplier, Linear, Objective, PredictorCost
+from tempograd.search.objective import CostTerm, Objective
 from tempograd.search.regularisers import Distillation
-from tempograd.search.searchers.gradient import Alternation, Schedule, frozen_statistics
+from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
 from tempograd.search.task import Part, Task, load_task
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
@@ -155,8 +157,12 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit(tmp_path, law):
 def test_a_checkpoint_of_another_search_and_a_damaged_one_are_refused(tmp_path):
     path = tmp_path / "search.safetensors"
     search_of(NB201).run(path)
-    for other in (search_of(NB201, seed=1), search_of(DARTS), search_of(NB201, form=LearnedMultiplier(6.0, 0.1))):
-        with pytest.raises(MismatchError, match="another search"):
+    others = {
+        "seed": search_of(NB201, seed=1), "space": search_of(DARTS),
+        "form": search_of(NB201, form=LearnedMultiplier(6.0, 0.1)),
+    }  # fmt: skip
+    for differing, other in others.items():
+        with pytest.raises(MismatchError, match=f"checkpoint of another search: other .*{differing}"):
             other.run(path)
     content = path.read_bytes()
     for damaged in (content[:100], b"", b"x" * 200):

@@ -1,10 +1,13 @@
 """One supernet: trained from the largest down, kept, gone on from bit by bit, and the same for every target."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tempograd import registry
 from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
@@ -72,14 +75,31 @@ def test_the_first_stage_trains_the_largest_and_the_second_all_of_its_parts(task
 
 def test_training_gone_on_from_a_file_is_bit_for_bit_what_it_was(task, tmp_path):
     whole = shot(task)
-    whole.run(None, problem(task))
+    whole.run(None)
     first = shot(task)
     first.epoch()
     first.save(tmp_path / "supernet.safetensors")
     again = shot(task)
-    again.run(tmp_path / "supernet.safetensors", problem(task))
+    again.run(tmp_path / "supernet.safetensors")
     assert same(whole.supernet, again.supernet)
     assert whole.passes == again.passes
+
+
+def test_a_file_written_before_the_state_had_a_schema_is_gone_on_from(task, tmp_path):
+    """Momenta had no slot in their names."""
+    whole, first, again = shot(task), shot(task), shot(task)
+    whole.run(None)
+    first.epoch()
+    path = tmp_path / "supernet.safetensors"
+    first.save(path)
+    with safe_open(path, framework="pt") as file:
+        state = json.loads(file.metadata()["state"])
+        tensors = {key.removesuffix("/momentum_buffer"): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert state.pop("schema") == 1
+    assert "momentum/0" in tensors
+    save_file(tensors, path, metadata={"state": json.dumps(state)})
+    again.run(path)
+    assert same(whole.supernet, again.supernet)
 
 
 def test_a_second_target_trains_nothing_and_both_are_kept(task, tmp_path):
@@ -103,11 +123,16 @@ def test_a_second_target_trains_nothing_and_both_are_kept(task, tmp_path):
 def test_another_supernet_or_another_file_is_refused(task, tmp_path):
     path = tmp_path / "supernet.safetensors"
     shot(task).save(path)
-    for other in (shot(task, seed=1), shot(task, replace(QUICK, draws=2)), shot(task, space=WIDE)):
-        with pytest.raises(MismatchError, match="trained otherwise"):
+    others = {
+        "seed": shot(task, seed=1),
+        "schedule": shot(task, replace(QUICK, draws=2)),
+        "space": shot(task, space=WIDE),
+    }
+    for differing, other in others.items():
+        with pytest.raises(MismatchError, match=f"supernet of another search: other {differing};"):
             other.load(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(InputRefusedError, match="holds no supernet"):
+    with pytest.raises(InputRefusedError, match="is not a supernet"):
         shot(task).load(path)
 
 
@@ -120,11 +145,11 @@ def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_file(task, 
     forward = broken._forward
     broken._forward = lambda images, gates: forward(images, gates) * (float("nan") if " step 2 " in broken.where else 1)
     with pytest.raises(DivergedError, match=f"the supernet's step 2 of {steps}, epoch 2 of 2"):
-        broken.run(path, problem(task))
+        broken.run(path)
     assert path.read_bytes() == content
     again, whole = shot(task), shot(task)
-    again.run(path, problem(task))
-    whole.run(None, problem(task))
+    again.run(path)
+    whole.run(None)
     assert same(again.supernet, whole.supernet)
 
 

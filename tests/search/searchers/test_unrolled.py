@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from tempograd import registry
+from tempograd.search.cost import TableCost
+from tempograd.search.forms import Linear
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.softmax import Softmax
-from tempograd.search.objective import CostTerm, Linear, TableCost
-from tempograd.search.searchers.gradient import Alternation, Schedule, frozen_statistics
+from tempograd.search.objective import CostTerm
+from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
 from tempograd.search.task import load_task
 from tempograd.spaces.circuit import counts
 
