@@ -1,0 +1,127 @@
+"""Commands in the documentation: those marked to run do run, and all others name verbs and flags that exist.
+
+In a page ``<!-- file: NAME -->`` before a block says that a reader saves it under this name, ``<!-- run -->`` that the
+reader runs it. A package that a page lets its reader install is announced here without pip.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+import tempograd
+from tempograd.cli import app
+
+ROOT = Path(tempograd.__file__).parent
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"])
+BLOCK = re.compile(r"(?:<!-- (run|file): ?([\w.]*) ?-->|<!-- (run) -->)?\n```(\w+)\n(.*?)\n```", re.DOTALL)
+RUN = [page for page in PAGES if "<!-- run -->" in page.read_text() and page.name != "README.md"]
+
+
+def blocks(page: Path):
+    """Yield what each block of a page is for (``run``, ``file`` or nothing), its file's name, language and text."""
+    for what, name, run, language, text in BLOCK.findall(page.read_text()):
+        yield what or run, name, language, text
+
+
+@pytest.fixture
+def surroundings(tmp_path) -> dict[str, str]:
+    """An environment in which ``tempograd`` and ``python`` are those of this interpreter."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, command in {"python": "", "tempograd": "-m tempograd"}.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
+        (programs / name).chmod(0o755)
+    return os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "work")}
+
+
+def announce(folder: Path) -> None:
+    """Do for a package in a folder what ``pip install -e .`` does for its entry points."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    told = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    lines = [line for group, names in groups for line in (f"[{group}]", *(f"{n} = {v}" for n, v in names.items()))]
+    (told / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_what_is_marked_to_run_does_run(page, tmp_path, surroundings):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    ran = 0
+    for what, name, language, text in blocks(page):
+        if what == "file":
+            (folder / name).write_text(text + "\n")
+            if name == "pyproject.toml":
+                announce(folder)
+        elif what == "run":
+            assert language == "bash"
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=surroundings, capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            ran += 1
+    assert ran > 0
+
+
+def test_tutorials_are_run():
+    assert {page.stem for page in RUN} >= {"first-search", "new-space", "new-device"}
+
+
+def commands():
+    """Yield where a command of tempograd stands, and its words."""
+    for page in PAGES:
+        for _, _, language, text in blocks(page):
+            parts = text.replace("\\\n", " ").replace("&&", "\n").splitlines() if language in {"bash", "sh"} else []
+            for part in parts:
+                if re.match(r"\s*(?:\S*/)?tempograd\s", part):
+                    words = shlex.split(part, comments=True)
+                    yield f"{page.relative_to(ROOT)}: {shlex.join(words)}", words[1:]
+
+
+def options(words: list[str]) -> tuple[str, set[str]]:
+    """Return the verb that these words begin with, and the options that it takes."""
+    if words[0] == "agent":
+        told = subprocess.run([sys.executable, "-m", "tempograd", "agent", "--help"], capture_output=True, text=True)
+        return "agent", set(re.findall(r"--[\w-]+", told.stdout))
+    command, used = typer.main.get_command(app), []
+    for word in words:
+        if not hasattr(command, "commands"):
+            break
+        if word not in command.commands:
+            return "", set()
+        command = command.commands[word]
+        used.append(word)
+    return " ".join(used), {option for parameter in command.params for option in parameter.opts} | {"--help"}
+
+
+def test_verbs_and_flags_of_every_command_exist():
+    wrong, seen = [], set()
+    for where, words in commands():
+        verb, allowed = options(words)
+        seen.add(verb)
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        wrong += [where] if not verb or given - allowed else []
+    assert wrong == []
+    assert seen >= {
+        "collect",
+        "fit",
+        "search",
+        "report",
+        "predict",
+        "evaluate",
+        "audit",
+        "export",
+        "agent",
+        "farm init",
+    }
