@@ -290,7 +290,7 @@ class _Source:
                 cells = self.file.cells(text)
                 found: dict[int, Architecture] = {}
                 for row in rows:
-                    found[row] = self.space.parse(str(cells[row]))
+                    found[row] = self.space.parse(str(cells[row]).strip())
                 return found
             prefix = "site." if any(name.startswith("site.") for name in self.file.names) else ""
             columns = {name: f"site.{site}" if prefix else name for site, (name, _) in self.space.columns.items()}
@@ -565,7 +565,9 @@ def _scale(source: _Source, values: NDArray[np.float64], rows: NDArray[np.int64]
         return 1.0, []
     small, large = known[known <= 1], known[known > 1]
     inside = small[(100 * small >= large.min()) & (100 * small <= large.max())]
-    apart = len(np.unique(small)) > 2 and large.min() >= LEAST_PERCENT / 2  # chance is one number, and shares are many
+    apart = (
+        len(np.unique(small.round(2))) > 2 and large.min() >= LEAST_PERCENT / 2
+    )  # chance is one number, and shares are many
     if len(inside) or apart or 2 * len(small) >= len(known):
         odd = int(
             rows[np.flatnonzero(known <= 1)[0]] if not len(inside) else rows[np.flatnonzero(known == inside[0])[0]]

@@ -198,7 +198,7 @@ def _unpacked(path: Path) -> tuple[bytes, bool]:
 def _text_table(path: Path, content: bytes, remarks: tuple[str, ...]) -> TableFile:
     text, encoding = _decoded(content)
     separator = _separator(path, text)
-    header = next(csv.reader(io.StringIO(text), delimiter=separator), [])
+    header = next(filter(None, csv.reader(io.StringIO(text), delimiter=separator)), [])
     names = [name.strip() for name in header]
     table = pyarrow.csv.read_csv(
         io.BytesIO(text.encode()),
