@@ -305,7 +305,8 @@ def search(
             finalists=finalists, queries=queries, supernet=supernet, latency=latency, latency_rows=latency_rows,
             where=where or [], seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
-    one = out if "results" not in result.document else out / f"{min(target_ms or ()):g}-ms"
+    found = [each["target_ms"] for each in result.document.get("results", ()) if each["verdict"] != "infeasible"]
+    one = out / f"{min(found):g}-ms" if found else out
     _show(as_json, result.document, result.text, f"tempograd report {one} --out report.html", result.exit_code)
 
 

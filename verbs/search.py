@@ -18,7 +18,7 @@ from torch import nn
 from .. import registry
 from ..data.store import Store
 from ..devices.device import Place
-from ..errors import UsageError
+from ..errors import TargetError, UsageError
 from ..measurement.measurement import Measurement
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
@@ -96,6 +96,7 @@ def search(
     Raises:
         UsageError: among much else, something is given that this search would not heed, see :mod:`.flags`.
     """
+    _check_numbers(target_ms, lam)
     on_table = latency is not None or task.startswith("table:")
     if on_table:
         columns_of(task, latency or "")
@@ -136,7 +137,29 @@ def search(
     targets = sorted(set(target_ms))
     if len(targets) == 1:
         return one(out, target_ms=targets[0])
-    return _together([(target, one(out / f"{target:g}-ms", target_ms=target)) for target in targets])
+    return _together([(target, _met(partial(one, out / f"{target:g}-ms"), target)) for target in targets])
+
+
+def _check_numbers(target_ms: float | Sequence[float] | None, lam: float | None) -> None:
+    """Refuse targets and weights that are no numbers, before any work.
+
+    Raises:
+        UsageError: a target is not above 0 and finite, or the weight is below 0 or not finite.
+    """
+    for target in target_ms if isinstance(target_ms, Sequence) else [target_ms]:
+        if target is not None and not 0 < target < inf:
+            raise UsageError(f"--target-ms {target:g}; allowed: a latency in ms above 0, and finite, such as 1.5")
+    if lam is not None and not 0 <= lam < inf:
+        raise UsageError(f"--lam {lam:g}; allowed: a weight of latency from 0, and finite, such as 0.1")
+
+
+def _met(one: Callable[..., Outcome], target_ms: float) -> Outcome:
+    """Return what the search for one of several targets gives; one that cannot be met does not end the others."""
+    try:
+        return one(target_ms=target_ms)
+    except TargetError as error:
+        document = {"target_ms": target_ms, "verdict": "infeasible", "reason": str(error)}
+        return Outcome(document, f"INFEASIBLE: {error}", error.exit_code)
 
 
 def _on_device(
@@ -259,7 +282,13 @@ def _told(progress: Progress, stop: threading.Event | None) -> Callable[[str, in
 
 
 def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
-    """Return the outcomes of several targets as one, with the worst exit code."""
+    """Return the outcomes of several targets as one, with the worst exit code.
+
+    Raises:
+        TargetError: none can be met.
+    """
+    if all(outcome.document["verdict"] == "infeasible" for _, outcome in outcomes):
+        raise TargetError(outcomes[-1][1].document["reason"])
     texts = [f"target {target_ms:g} ms\n{outcome.text}" for target_ms, outcome in outcomes]
     document = {"results": [outcome.document for _, outcome in outcomes]}
     return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes))

@@ -3,6 +3,7 @@
 import json
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 import pytest
 
@@ -78,6 +79,49 @@ def test_a_miss_exits_with_8(published, tmp_path, monkeypatch):
     done = on_table(published, tmp_path)
     assert (done.exit_code, done.document["verdict"], done.document["regret_points"]) == (8, "fail", None)
     assert done.text.splitlines()[1].startswith("FAIL")
+
+
+def test_a_target_that_cannot_be_met_does_not_end_the_others(published, tmp_path):
+    done = on_table(published, tmp_path, target_ms=[0.2, 12.0])
+    infeasible, found = done.document["results"]
+    assert (infeasible["target_ms"], infeasible["verdict"], found["verdict"]) == (0.2, "infeasible", "pass")
+    assert "smallest network" in infeasible["reason"]
+    assert "INFEASIBLE: target 0.2 ms" in done.text
+    assert done.exit_code == 8
+    assert json.loads((tmp_path / "12-ms" / "result.json").read_text()) == found
+    with pytest.raises(TargetError, match=r"target 0.3 ms .* Ask for at least"):
+        on_table(published, tmp_path, target_ms=[0.2, 0.3])
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 0.0, -1.0])
+def test_targets_and_weights_that_are_no_numbers_are_refused_before_any_work(tmp_path, value):
+    nowhere = tmp_path / "absent"  # nothing is read, else it would be missed
+    for target in (value, [1.0, value]):
+        with pytest.raises(UsageError, match=r"--target-ms (inf|nan|0|-1); allowed: a latency in ms above 0"):
+            search("no such space", nowhere, tmp_path / "out", target_ms=target)
+    if value != 0:
+        with pytest.raises(UsageError, match=r"--lam (inf|nan|-1); allowed: a weight of latency from 0"):
+            search("no such space", nowhere, tmp_path / "out", lam=value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_device_of_a_table_of_two_is_chosen(published, tmp_path):
+    table = pq.read_table(published.with_name("named.parquet"))
+    slow = table.set_column(
+        table.column_names.index("help:device"), "help:device", pa.compute.multiply(table["help:device"], 3.0)
+    )
+    both = pa.concat_tables(
+        [t.append_column("device", pa.array([name] * t.num_rows)) for t, name in ((table, "pi"), (slow, "gpu"))]
+    )
+    path = tmp_path / "both.parquet"
+    pq.write_table(both, path)
+    with pytest.raises(InputRefusedError, match=r"'device' has pi, gpu.*--where device=pi"):
+        on_table(path, tmp_path / "none")
+    done = on_table(path, tmp_path / "one", where=["device=gpu"], target_ms=30.0)
+    assert done.document["remarks"][0] == f"{table.num_rows} of {both.num_rows} rows where device=gpu"
+    assert "rows where device=gpu" in done.text
+    with pytest.raises(UnknownNameError, match="'board'"):
+        on_table(path, tmp_path / "none", where=["board=gpu"])
 
 
 def test_bad_input_is_refused_with_the_next_step(published, tmp_path):
