@@ -90,7 +90,7 @@ def collect(
     space: Space,
     store: Store,
     device: Device = "local",
-    count: Annotated[int, typer.Option(min=1, help="Networks to measure.")] = 300,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks to measure.")] = 300,
     plan: Annotated[
         str, typer.Option(help="quick (within 5 %), standard (2 %) or precise (1 %, on a quiet machine).")
     ] = "quick",
@@ -130,7 +130,7 @@ def audit(
     store: Store,
     space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
     device: Device = "local",
-    count: Annotated[int, typer.Option(min=1, help="Networks that are compared and timed again.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks that are compared and timed again.")] = 8,
     plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
     seed: Seed = 0,
     as_json: Json = False,

@@ -12,6 +12,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+from .arguments import check, read, read_all
 from .errors import UnknownNameError, UsageError
 
 _FOLDERS = {
@@ -47,6 +48,31 @@ def load(kind: str, name: str) -> Any:
     return getattr(import_module(f".{folder}.{name}", package=__package__), attribute)
 
 
+def split_spec(spec: str, bare: str | None = None) -> tuple[str, dict[str, str]]:
+    """Split ``name:key=value,key=value`` into a name and arguments as they are written.
+
+    Args:
+        spec: the text.
+        bare: a key that may be left out at the first argument.
+
+    Raises:
+        UsageError: the text is no spec, or a key is given twice.
+    """
+    name, _, rest = spec.partition(":")
+    arguments: dict[str, str] = {}
+    for number, part in enumerate(filter(None, rest.split(","))):
+        if bare is not None and number == 0 and "=" not in part:
+            arguments[bare] = part
+            continue
+        key, equals, text = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"cannot read {part!r} in {spec!r}; write name:key=value,key=value")
+        if key in arguments:
+            raise UsageError(f"{key} is given twice in {spec!r}; give it once")
+        arguments[key] = text
+    return name, arguments
+
+
 def parse_spec(spec: str, bare: str | None = None) -> tuple[str, dict[str, Any]]:
     """Split ``name:key=value,key=value`` into a name and typed arguments; ``bare`` is a key that may be left out.
 
@@ -55,17 +81,8 @@ def parse_spec(spec: str, bare: str | None = None) -> tuple[str, dict[str, Any]]
     >>> parse_spec("farm:pi5,patience_s=60", bare="kind")
     ('farm', {'kind': 'pi5', 'patience_s': 60})
     """
-    name, _, rest = spec.partition(":")
-    arguments: dict[str, Any] = {}
-    for number, part in enumerate(filter(None, rest.split(","))):
-        if bare is not None and number == 0 and "=" not in part:
-            arguments[bare] = part
-            continue
-        key, equals, text = part.partition("=")
-        if not equals or not key.isidentifier():
-            raise UsageError(f"cannot read {part!r} in {spec!r}; write name:key=value,key=value")
-        arguments[key] = _value(text)
-    return name, arguments
+    name, texts = split_spec(spec, bare)
+    return name, {key: read(text) for key, text in texts.items()}
 
 
 def create(kind: str, spec: str, **extra: Any) -> Any:
@@ -73,10 +90,12 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
 
     Raises:
         UnknownNameError: no such entry.
-        UsageError: an argument that the entry does not take, or a value that it refuses.
+        UsageError: an argument that the entry does not take or lacks, or a value of another type or out of its range.
     """
     factory = load(kind, spec.partition(":")[0])
-    name, arguments = parse_spec(spec, getattr(factory, "bare", None))
+    bare = getattr(factory, "bare", None)
+    name, texts = split_spec(spec, bare)
+    arguments = read_all(factory, texts)
     allowed = signature(factory).parameters
     forwards = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
     for key in () if forwards else arguments:
@@ -84,13 +103,11 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
             raise UnknownNameError(f"argument of {kind} {name}", key, allowed)
     for key in arguments.keys() & extra.keys():
         raise UsageError(f"{key} is given twice, as {arguments[key]} in {spec!r} and as {extra[key]}; give it once")
-    return factory(**arguments, **extra)
-
-
-def _value(text: str) -> Any:
-    for cast in (int, float):
-        try:
-            return cast(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    given = {**arguments, **extra}
+    check(factory, given, what=f"{kind} {name}")
+    for key, parameter in allowed.items():
+        needed = parameter.default is Parameter.empty and parameter.kind is not Parameter.VAR_KEYWORD
+        if needed and key not in given:
+            shown = key.upper() if key == bare else f"{key}=..."
+            raise UsageError(f"{kind} {spec!r} lacks its argument {key}; write {name}:{shown}")
+    return factory(**given)

@@ -129,6 +129,7 @@ class Store:
         write: take the writer's lock.
 
     Raises:
+        UsageError: the path is a folder, a pipe or a device.
         InputRefusedError: not a store, damaged, or of a newer schema.
         StoreError: held by another process, or the disk does not obey.
     """
@@ -137,6 +138,8 @@ class Store:
         self.path = Path(path)
         self.write = write
         self._lock: filelock.BaseFileLock | None = None
+        if self.path.exists() and not self.path.is_file():
+            raise UsageError(f"--store {self.path} is no regular file; allowed: a file such as run.db, there or new")
         if not write and not self.path.is_file():
             raise InputRefusedError(f"no store at {self.path}; name an existing file, or measure into a new one")
         if write:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..arguments import Seconds
 from ..errors import DeviceError, UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..profiler.engine import CampaignSink
@@ -50,8 +51,8 @@ class FarmDevice:
         queue: str | None = None,
         config: Path | str | None = None,
         fingerprint: str | None = None,
-        ahead_s: float = 600.0,
-        patience_s: float = 600.0,
+        ahead_s: Seconds = 600.0,
+        patience_s: Seconds = 600.0,
     ) -> None:
         if ahead_s <= 0 or patience_s <= 0:
             raise UsageError(f"ahead_s={ahead_s}, patience_s={patience_s}; both must be positive")

@@ -18,13 +18,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
-from math import comb, log10
+from math import comb, log10, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
+from ..arguments import check_fields
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
 from .architecture import Architecture, KeepInputs, Site
 from .graph import Choice, Graph, resolve, simplify
@@ -67,6 +69,14 @@ class SearchSpace(ABC):
     affine: ClassVar[bool] = True
     elastic: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Hold every argument against its annotation; a subclass with more to check calls this first.
+
+        Raises:
+            UsageError: an argument of another type or out of its range.
+        """
+        check_fields(self, what=f"space {self.name}")
+
     @property
     @abstractmethod
     def sites(self) -> tuple[Site, ...]:
@@ -103,8 +113,21 @@ class SearchSpace(ABC):
 
     @cached_property
     def graph(self) -> Graph:
-        """Return the choice graph, built once."""
-        return self.build()
+        """Return the choice graph, built once.
+
+        Raises:
+            UsageError: its weights and its largest map do not fit into this machine.
+        """
+        graph = self.build()
+        numbers = sum(prod(shape) for shape in graph.weights.values())
+        numbers += max(prod(node.shape) for node, _ in graph.walk())
+        there = psutil.virtual_memory().total
+        if 4 * numbers > there:
+            raise UsageError(
+                f"{self.spec} takes {4 * numbers / 2**30:,.1f} GiB for its weights and one map; allowed: what this "
+                f"machine holds, {there / 2**30:.1f} GiB. Make it narrower, shorter or of smaller images"
+            )
+        return graph
 
     @cached_property
     def spec(self) -> str:
@@ -474,11 +497,3 @@ class SearchSpace(ABC):
     def _own(self, architecture: Architecture) -> None:
         if architecture.space != self.spec:
             raise InvalidArchitectureError(f"architecture of {architecture.space!r} given to {self.spec!r}")
-
-
-def positive(space: SearchSpace) -> None:
-    """Raise UsageError unless every field of a space that is declared ``int`` is a positive integer."""
-    for field in fields(space):  # type: ignore[arg-type]
-        value = getattr(space, field.name)
-        if field.type in ("int", int) and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UsageError(f"{field.name}={value!r}; allowed: a whole number from 1")

@@ -227,7 +227,8 @@ def estimator_of(model: str, **wanted: Any) -> Any:
     """Return an unfitted model; arguments that are None or that the model does not take are left out."""
     create = registry.load("model", model)
     known = create().get_params()
-    return create(**{key: value for key, value in wanted.items() if key in known and value is not None})
+    taken = {key: value for key, value in wanted.items() if key in known and value is not None}
+    return registry.create("model", model, **taken)
 
 
 def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...arguments import Batch, NonNegative, Seconds, Threads
 from ...errors import DeviceError, UsageError
 from ...measurement.fingerprint import Fingerprint
 from ...registry import parse_spec
@@ -51,16 +52,16 @@ class AndroidDevice:
         serial: str | int | float | None = None,
         *,
         cores: str | int | None = None,
-        threads: int = 1,
-        batch: int = 1,
+        threads: Threads = 1,
+        batch: Batch = 1,
         optimisation: str = "all",
         sentinel: str = "convolution",
-        duty_s: float = 1.5,
-        rest_s: float = 0.5,
-        cool_within: float = 0.03,
-        max_pause_s: float = 300.0,
-        patience_s: float = 180.0,
-        load_s: float = 60.0,
+        duty_s: Seconds = 1.5,
+        rest_s: NonNegative = 0.5,
+        cool_within: NonNegative = 0.03,
+        max_pause_s: NonNegative = 300.0,
+        patience_s: NonNegative = 180.0,
+        load_s: Seconds = 60.0,
         tools: str | Path | None = None,
         server: str | None = None,
     ) -> None:

@@ -6,8 +6,11 @@ import platform
 from collections.abc import Sequence
 from functools import cached_property
 from inspect import signature
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from ...arguments import Batch, Seconds, Threads, check
 from ...errors import UnknownNameError, UsageError
 from ...measurement.fingerprint import Fingerprint
 from ...registry import create, load
@@ -41,18 +44,16 @@ class LocalDevice:
         self,
         runtime: str = "onnxruntime",
         *,
-        threads: int = 1,
-        batch: int = 1,
+        threads: Threads = 1,
+        batch: Batch = 1,
         cores: Sequence[int] | str | int | None = None,
         sentinel: str | None = None,
-        memory_gib: float = 8.0,
-        load_timeout_s: float | None = None,
+        memory_gib: Annotated[float, Meta(gt=0, le=2**20)] = 8.0,
+        load_timeout_s: Seconds | None = None,
         **options: Any,
     ) -> None:
-        if batch < 1 or memory_gib <= 0 or (load_timeout_s is not None and load_timeout_s <= 0):
-            raise UsageError(
-                f"batch={batch}, memory_gib={memory_gib}, load_timeout_s={load_timeout_s}; all must be positive"
-            )
+        own = {"threads": threads, "batch": batch, "memory_gib": memory_gib, "load_timeout_s": load_timeout_s}
+        check(LocalDevice, own, what="device local")
         if sentinel not in {None, *KINDS}:
             raise UsageError(f"sentinel={sentinel!r}; allowed: {', '.join(KINDS)}")
         allowed_options = signature(load("runtime", runtime)).parameters

@@ -16,11 +16,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from ...arguments import Batch, NonNegative, Positive, Seed, Share, check
 from ...errors import InputRefusedError, UnknownNameError, UsageError
 from ...measurement.fingerprint import Fingerprint
 from ..device import Model
 from ..simulated.roofline import Roofline
-from ..simulated.session import Behaviour, SimulatedSession, options_of
+from ..simulated.session import Behaviour, Dwell, Rate, SimulatedSession, Slower, Spread, options_of
 from ..worker import foreign
 
 
@@ -45,33 +46,31 @@ class SimulatedDevice:
         table: Mapping[str, float] | str | Path | None = None,
         *,
         latency_of: Callable[[Model], float] | None = None,
-        seed: int = 0,
-        noise: float = Behaviour.noise,
-        sentinel_noise: float = Behaviour.sentinel_noise,
-        process_noise: float = Behaviour.process_noise,
-        slow: float = Behaviour.slow,
-        dwell_min_s: float = Behaviour.dwell_min_s,
-        dwell_max_s: float = Behaviour.dwell_max_s,
+        seed: Seed = 0,
+        noise: Spread = Behaviour.noise,
+        sentinel_noise: Spread = Behaviour.sentinel_noise,
+        process_noise: Spread = Behaviour.process_noise,
+        slow: Slower = Behaviour.slow,
+        dwell_min_s: Dwell = Behaviour.dwell_min_s,
+        dwell_max_s: Dwell = Behaviour.dwell_max_s,
         elastic: bool = Behaviour.elastic,
-        preemptions: float = Behaviour.preemptions,
-        drift: float = Behaviour.drift,
-        disturbed: float = Behaviour.disturbed,
-        throttle: float = Behaviour.throttle,
-        crash: float = 0.0,
-        hang: float = 0.0,
-        oom: float = 0.0,
-        nan: float = 0.0,
-        gflops: float = Roofline.gflops,
-        gbps: float = Roofline.gbps,
-        overhead_us: float = Roofline.overhead_us,
-        batch: int = 1,
+        preemptions: Rate = Behaviour.preemptions,
+        drift: Spread = Behaviour.drift,
+        disturbed: Share = Behaviour.disturbed,
+        throttle: Share = Behaviour.throttle,
+        crash: Share = 0.0,
+        hang: Share = 0.0,
+        oom: Share = 0.0,
+        nan: Share = 0.0,
+        gflops: Positive = Roofline.gflops,
+        gbps: Positive = Roofline.gbps,
+        overhead_us: NonNegative = Roofline.overhead_us,
+        batch: Batch = 1,
     ) -> None:
         if table is not None and latency_of is not None:
             raise UsageError("a table and latency_of were given; one truth is needed")
-        if batch < 1 or min(gflops, gbps) <= 0 or overhead_us < 0:
-            raise UsageError(
-                f"batch={batch}, gflops={gflops}, gbps={gbps}, overhead_us={overhead_us}; must be positive"
-            )
+        limits = {"gflops": gflops, "gbps": gbps, "overhead_us": overhead_us, "batch": batch}
+        check(SimulatedDevice, limits, what="device simulated")
         self._behaviour = Behaviour(
             seed=seed,
             noise=noise,
@@ -159,6 +158,8 @@ class SimulatedDevice:
 def _read(table: Mapping[str, float] | str | Path) -> dict[str, float]:
     if isinstance(table, str | Path):
         try:
+            if not Path(table).is_file():  # a device or a pipe may never end
+                raise OSError("it is no regular file")
             table = json.loads(Path(table).read_text())
         except (OSError, ValueError) as error:
             raise InputRefusedError(f"cannot read the table {table}: {error}") from error

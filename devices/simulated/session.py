@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from ...arguments import Seed, Share, check_fields
 from ...errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from ...measurement.quantities import ENERGY
 from ...measurement.rounds import Cause, Failure, Round
@@ -31,6 +33,12 @@ _WARM_UP_RUNS = 10
 _WATTS = 15.0
 _OTHER_ELASTICITY = {"depthwise": 0.8, "overhead": 0.5}  # how the other sentinels follow the device's state
 _FAULTS: tuple[Cause, ...] = ("crashed", "timeout", "oom", "invalid_output")
+
+
+Spread = Annotated[float, Meta(ge=0, le=10)]  # sd of ln
+Slower = Annotated[float, Meta(ge=1, le=1000)]
+Rate = Annotated[float, Meta(ge=0, le=10_000)]  # a second
+Dwell = Annotated[float, Meta(ge=0.001, le=1e7)]  # a pass draws some for all of its time
 
 
 @dataclass(frozen=True)
@@ -52,37 +60,32 @@ class Behaviour:
         crash, hang, oom, nan: shares of networks with that fault, chosen by key.
     """
 
-    seed: int = 0
-    noise: float = 0.01
-    sentinel_noise: float = 0.02
-    process_noise: float = 0.01
-    slow: float = 1.6
-    dwell_min_s: float = 0.1
-    dwell_max_s: float = 30.0
+    seed: Seed = 0
+    noise: Spread = 0.01
+    sentinel_noise: Spread = 0.02
+    process_noise: Spread = 0.01
+    slow: Slower = 1.6
+    dwell_min_s: Dwell = 0.1
+    dwell_max_s: Dwell = 30.0
     elastic: bool = True
-    preemptions: float = 2.0
-    drift: float = 0.0
-    disturbed: float = 0.0
-    throttle: float = 0.0
-    crash: float = 0.0
-    hang: float = 0.0
-    oom: float = 0.0
-    nan: float = 0.0
+    preemptions: Rate = 2.0
+    drift: Spread = 0.0
+    disturbed: Share = 0.0
+    throttle: Share = 0.0
+    crash: Share = 0.0
+    hang: Share = 0.0
+    oom: Share = 0.0
+    nan: Share = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what is no share, no spread, no factor."""
+        check_fields(self, what="device simulated")
         shares = (self.crash, self.hang, self.oom, self.nan)
-        if min(shares) < 0 or sum(shares) > 1 or not (0 <= self.throttle <= 1 and 0 <= self.disturbed <= 1):
+        if sum(shares) > 1:
+            raise UsageError(f"crash, hang, oom, nan={shares}; allowed: shares of one whole")
+        if self.dwell_min_s > self.dwell_max_s:
             raise UsageError(
-                f"crash, hang, oom, nan={shares}, throttle={self.throttle} and disturbed={self.disturbed} are shares "
-                "of one whole"
-            )
-        if min(self.noise, self.sentinel_noise, self.process_noise, self.preemptions, self.drift) < 0:
-            raise UsageError("noise, sentinel_noise, process_noise, preemptions and drift must not be negative")
-        if self.slow < 1 or not 0 < self.dwell_min_s <= self.dwell_max_s:
-            raise UsageError(
-                f"slow={self.slow}, dwell_min_s={self.dwell_min_s}, dwell_max_s={self.dwell_max_s}; "
-                "allowed: slow >= 1, 0 < dwell_min_s <= dwell_max_s"
+                f"dwell_min_s={self.dwell_min_s}, dwell_max_s={self.dwell_max_s}; allowed: dwell_min_s <= dwell_max_s"
             )
 
     def elasticity(self, key: str) -> float:

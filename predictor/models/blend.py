@@ -12,6 +12,7 @@ from scipy.optimize import linprog
 from torch import nn
 
 from ... import registry
+from ...arguments import Count, Seconds, Seed
 from ...errors import InputRefusedError, UsageError
 from ..estimator import LatencyModel, fit_held_out, of_all_rows, params_of
 from ..predictor import Array, State
@@ -50,10 +51,10 @@ class BlendLatency(LatencyModel):
     def __init__(
         self,
         models: Sequence[str] = ("ridge", "gp", "mlp"),
-        budget_s: float = 120.0,
+        budget_s: Seconds = 120.0,
         stages: Stages = (),
-        steps: int | None = None,
-        random_state: int = 0,
+        steps: Count | None = None,
+        random_state: Seed = 0,
     ) -> None:
         self.models = models
         self.budget_s = budget_s

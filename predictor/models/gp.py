@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...arguments import Count, Seed
 from ...errors import InputRefusedError, UsageError
 from ..estimator import LatencyModel, array_of, folds, of_all_rows, tempered
 from ..linear import FLOOR_SHARE, moments
@@ -60,7 +61,7 @@ class GaussianProcessLatency(LatencyModel):
     fitted_mark: ClassVar[str] = "network_"
     leaves_out: ClassVar[bool] = True
 
-    def __init__(self, stages: Stages = (), steps: int = 60, random_state: int = 0) -> None:
+    def __init__(self, stages: Stages = (), steps: Count = 60, random_state: Seed = 0) -> None:
         self.stages = stages
         self.steps = steps
         self.random_state = random_state

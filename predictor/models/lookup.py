@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
+from ...arguments import NonNegative
 from ...errors import UsageError
 from ..estimator import BadLabelError, LatencyModel, array_of, params_of
 from ..linear import relative_weight
@@ -43,7 +44,9 @@ class LookupLatency(LatencyModel):
 
     fitted_mark: ClassVar[str] = "base_ms_"
 
-    def __init__(self, table_ms: npt.ArrayLike | None = None, base_ms: float = 0.0, calibrate: bool = False) -> None:
+    def __init__(
+        self, table_ms: npt.ArrayLike | None = None, base_ms: NonNegative = 0.0, calibrate: bool = False
+    ) -> None:
         self.table_ms = table_ms
         self.base_ms = base_ms
         self.calibrate = calibrate

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...arguments import Count, NonNegative, Seed
 from ...errors import InputRefusedError, UsageError
 from ..estimator import LatencyModel, array_of, params_of, tempered
 from ..linear import FLOOR_SHARE, fit_ridge, moments, relative_weight
@@ -60,11 +61,11 @@ class LatencyMLP(LatencyModel):
     def __init__(
         self,
         backbone: str = "auto",
-        members: int = 5,
+        members: Count = 5,
         hidden: Sequence[int] = (256, 128, 64),
-        steps: int = 4000,
-        weight_decay: float = 1.0,
-        random_state: int = 0,
+        steps: Count = 4000,
+        weight_decay: NonNegative = 1.0,
+        random_state: Seed = 0,
     ) -> None:
         self.backbone = backbone
         self.members = members

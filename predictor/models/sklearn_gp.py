@@ -13,6 +13,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Kernel, WhiteKernel
 from threadpoolctl import threadpool_limits
 
+from ...arguments import Count, Seed
 from ..estimator import LatencyModel, array_of, params_of, tempered
 from ..linear import FLOOR_SHARE, above_floor, moments
 from ..predictor import Array, State
@@ -37,7 +38,7 @@ class SklearnGP(LatencyModel):
 
     fitted_mark: ClassVar[str] = "alpha_"
 
-    def __init__(self, rows: int = 1000, random_state: int = 0) -> None:
+    def __init__(self, rows: Count = 1000, random_state: Seed = 0) -> None:
         self.rows = rows
         self.random_state = random_state
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
+from ...arguments import Count, Positive, Seed, Share
 from ...errors import InputRefusedError, TempogradError
 from ..estimator import LatencyModel, array_of, params_of, tempered
 from ..predictor import Array, State
@@ -39,11 +40,11 @@ class TreesLatency(LatencyModel):
 
     def __init__(
         self,
-        trees: int = 800,
-        leaves: int = 15,
-        learning_rate: float = 0.05,
-        feature_share: float = 0.3,
-        random_state: int = 0,
+        trees: Count = 800,
+        leaves: Count = 15,
+        learning_rate: Positive = 0.05,
+        feature_share: Share = 0.3,
+        random_state: Seed = 0,
     ) -> None:
         self.trees = trees
         self.leaves = leaves

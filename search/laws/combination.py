@@ -12,6 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from ...arguments import NonNegative
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ...spaces.space import SearchSpace
@@ -43,7 +44,7 @@ class Combination(Softmax):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
+        noise: NonNegative = 1e-3,
         empty: bool = True,
     ) -> None:
         super().__init__(space, generator, noise=noise)

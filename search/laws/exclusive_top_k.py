@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import Count, NonNegative
 from ...errors import UsageError
 from ...spaces.space import SearchSpace
 from ..law import Gates, gumbel, one_hot, straight_through
@@ -34,8 +35,8 @@ class ExclusiveTopK(Softmax):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
-        paths: int = 2,
+        noise: NonNegative = 1e-3,
+        paths: Count = 2,
     ) -> None:
         super().__init__(space, generator, noise=noise)
         if not 1 <= paths <= min(self.widths):

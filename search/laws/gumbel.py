@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import NonNegative
 from ...spaces.space import SearchSpace
 from ..law import Gates, gumbel, one_hot, straight_through
 from .softmax import Softmax
@@ -26,7 +27,7 @@ class Gumbel(Softmax):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
+        noise: NonNegative = 1e-3,
         hard: bool = True,
     ) -> None:
         super().__init__(space, generator, noise=noise)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import Count, NonNegative
 from ...errors import UsageError
 from ...spaces.space import SearchSpace
 from ..law import Gates, gumbel, one_hot, straight_through
@@ -29,8 +30,8 @@ class GumbelRao(Softmax):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
-        averaged: int = 8,
+        noise: NonNegative = 1e-3,
+        averaged: Count = 8,
     ) -> None:
         super().__init__(space, generator, noise=noise)
         if averaged < 1:

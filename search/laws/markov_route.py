@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import NonNegative
 from ...errors import UsageError
 from ...spaces.space import SearchSpace
 from ..law import Product
@@ -33,7 +34,7 @@ class MarkovRoute(Product):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
+        noise: NonNegative = 1e-3,
         hard: bool = False,
     ) -> None:
         routes = {name for site in space.sites for name, _ in site.when}

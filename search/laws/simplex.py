@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...arguments import NonNegative, Share
 from ...errors import UsageError
 from ...spaces.space import SearchSpace
 from ..law import Gates
@@ -43,8 +44,8 @@ class Simplex(Softmax):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
-        explore: float = 0.1,
+        noise: NonNegative = 1e-3,
+        explore: Share = 0.1,
     ) -> None:
         if space.rules:
             raise UsageError(f"{space.name} has rules that tie sites together; use softmax")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...arguments import NonNegative
 from ...spaces.architecture import KeepInputs
 from ...spaces.space import SearchSpace
 from ..law import Gates, Law, gumbel, one_hot
@@ -48,7 +49,7 @@ class Softmax(Law):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
+        noise: NonNegative = 1e-3,
         sites: Collection[str] | None = None,
     ) -> None:
         super().__init__()

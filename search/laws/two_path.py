@@ -12,6 +12,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from ...arguments import NonNegative
 from ...spaces.space import SearchSpace
 from ..law import Gates, gumbel, one_hot, straight_through
 from .softmax import Softmax
@@ -36,7 +37,7 @@ class TwoPath(Softmax):
         space: SearchSpace,
         generator: torch.Generator | None = None,
         *,
-        noise: float = 1e-3,
+        noise: NonNegative = 1e-3,
         sites: Collection[str] | None = None,
         hard: bool = False,
     ) -> None:

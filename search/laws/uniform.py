@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import NonNegative
 from ...spaces.space import SearchSpace
 from ..law import Gates
 from .softmax import Softmax
@@ -22,7 +23,9 @@ class Uniform(Softmax):
         noise: not used.
     """
 
-    def __init__(self, space: SearchSpace, generator: torch.Generator | None = None, *, noise: float = 0.0) -> None:
+    def __init__(
+        self, space: SearchSpace, generator: torch.Generator | None = None, *, noise: NonNegative = 0.0
+    ) -> None:
         super().__init__(space, generator, noise=0.0)
         logits = self.logits.detach()
         del self.logits

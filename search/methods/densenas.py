@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...arguments import Batch, Count, NonNegative, Share
 from ..forms import LearnedMultiplier, LogTarget
 from ..laws.markov_route import MarkovRoute
 from ..method import ROUTES, Method
@@ -13,10 +14,10 @@ from ..searchers.gradient import GradientSearcher
 
 def densenas(
     *,
-    eta: float = 0.3,
-    epochs: int = 40,
-    warm_up: float = 0.75,
-    batch: int = 64,
+    eta: NonNegative = 0.3,
+    epochs: Count = 40,
+    warm_up: Share = 0.75,
+    batch: Batch = 64,
 ) -> Method:
     """DenseNAS (Fang et al., arXiv:1906.09607); chained cost is the circuit of the routes.
 

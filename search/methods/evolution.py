@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...arguments import Count, Share
 from ..method import Method
 from ..searchers.evolution import EvolutionSearcher
 
 
-def evolution(*, queries: int = 24, population: int = 8, rate: float = 0.1) -> Method:
+def evolution(*, queries: Count = 24, population: Count = 8, rate: Share = 0.1) -> Method:
     """NSGA-II (Deb et al., IEEE TEVC 2002) over architectures, as NSGA-Net (arXiv:1810.03522).
 
     Children above the target are rejected before they are asked about.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...arguments import Batch, Count, NonNegative, Share
 from ..forms import LearnedMultiplier, MulLog
 from ..laws.gumbel import Gumbel
 from ..method import LAYERS, Method
@@ -13,10 +14,10 @@ from ..searchers.gradient import GradientSearcher
 
 def fbnetv2(
     *,
-    eta: float = 0.3,
-    epochs: int = 15,
-    warm_up: float = 0.2,
-    batch: int = 64,
+    eta: NonNegative = 0.3,
+    epochs: Count = 15,
+    warm_up: Share = 0.2,
+    batch: Batch = 64,
 ) -> Method:
     """FBNetV2, DMaskingNAS (Wan et al., arXiv:2004.05565); its loss and temperatures are FBNet's (1812.03443).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...arguments import Batch, Count, Share
 from ..forms import Hard
 from ..laws.simplex import Simplex
 from ..method import FREE, Method
@@ -12,9 +13,9 @@ from ..searchers.gradient import GradientSearcher
 
 def hardcorenas(
     *,
-    epochs: int = 15,
-    warm_up: float = 2 / 3,
-    batch: int = 64,
+    epochs: Count = 15,
+    warm_up: Share = 2 / 3,
+    batch: Batch = 64,
 ) -> Method:
     """HardCoRe-NAS (Nayman et al., arXiv:2102.11646): one-shot training, then Frank-Wolfe steps of the law.
 

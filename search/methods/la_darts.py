@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...arguments import Batch, Count, NonNegative, Share
 from ..cost import Feed, PredictorCost
 from ..forms import LearnedMultiplier, Linear
 from ..laws.gumbel import Gumbel
@@ -15,13 +16,13 @@ from ..searchers.gradient import GradientSearcher
 
 def la_darts(
     *,
-    draws: int = 4,
+    draws: Count = 4,
     feed: Feed = "sampled",
     one_path: bool = False,
-    epochs: int = 15,
-    warm_up: float = 0.2,
-    batch: int = 64,
-    eta: float = 0.3,
+    epochs: Count = 15,
+    warm_up: Share = 0.2,
+    batch: Batch = 64,
+    eta: NonNegative = 0.3,
     second_order: bool = False,
 ) -> Method:
     """LA-DARTS (Xu et al., arXiv:2001.06392); a target's weight is learnt as LightNAS does (2208.14446).

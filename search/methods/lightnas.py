@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...arguments import Batch, Count, NonNegative, Share
 from ..cost import Feed, PredictorCost
 from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
@@ -16,10 +17,10 @@ from ..searchers.gradient import GradientSearcher
 def lightnas(
     *,
     feed: Feed = "draw",
-    eta: float = 0.3,
-    epochs: int = 15,
-    warm_up: float = 0.2,
-    batch: int = 64,
+    eta: NonNegative = 0.3,
+    epochs: Count = 15,
+    warm_up: Share = 0.2,
+    batch: Batch = 64,
 ) -> Method:
     """LightNAS (Luo et al., arXiv:2208.14446); at a weight of latency in place of a target, the linear form.
 

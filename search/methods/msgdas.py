@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...arguments import Batch, Count, NonNegative, Share
 from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
 from ..method import Method
@@ -14,13 +15,13 @@ from ..searchers.gradient import GradientSearcher
 
 def msgdas(
     *,
-    paths: int = 2,
-    distillation: float = 1.0,
-    drop_skips: float = 0.1,
-    eta: float = 0.3,
-    epochs: int = 15,
-    warm_up: float = 0.2,
-    batch: int = 64,
+    paths: Count = 2,
+    distillation: NonNegative = 1.0,
+    drop_skips: Share = 0.1,
+    eta: NonNegative = 0.3,
+    epochs: Count = 15,
+    warm_up: Share = 0.2,
+    batch: Batch = 64,
 ) -> Method:
     """MSG-DAS (Tan et al., arXiv:2107.04324).
 

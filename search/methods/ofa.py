@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...arguments import Batch, Count, Share
 from ..method import Method
 from ..searchers.evolution import EvolutionSearcher
 from ..searchers.one_shot import OneShotSchedule, OneShotSearcher
@@ -9,13 +10,13 @@ from ..searchers.one_shot import OneShotSchedule, OneShotSearcher
 
 def ofa(
     *,
-    epochs: int = 15,
-    largest: int = 5,
-    draws: int = 2,
-    batch: int = 16,
-    queries: int = 200,
-    population: int = 40,
-    rate: float = 0.1,
+    epochs: Count = 15,
+    largest: Count = 5,
+    draws: Count = 2,
+    batch: Batch = 16,
+    queries: Count = 200,
+    population: Count = 40,
+    rate: Share = 0.1,
 ) -> Method:
     """Once-for-All (Cai et al., arXiv:1908.09791), small: sub-networks of all sizes at once, not stage by stage.
 

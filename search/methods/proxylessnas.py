@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...arguments import Batch, Count, NonNegative, Share
 from ..forms import Ratio
 from ..laws.two_path import TwoPath
 from ..method import Method
@@ -13,11 +14,11 @@ from ..searchers.gradient import GradientSearcher
 
 def proxylessnas(
     *,
-    lam: float = 0.1,
-    epochs: int = 15,
-    warm_up: float = 1 / 3,
-    batch: int = 64,
-    law_every: int = 1,
+    lam: NonNegative = 0.1,
+    epochs: Count = 15,
+    warm_up: Share = 1 / 3,
+    batch: Batch = 64,
+    law_every: Count = 1,
 ) -> Method:
     """ProxylessNAS (Cai et al., arXiv:1812.00332), its gradient-based form with the additive loss.
 

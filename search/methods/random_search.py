@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...arguments import Count
 from ..method import Method
 from ..searchers.random import RandomSearcher
 
 
-def random_search(*, networks: int = 8) -> Method:
+def random_search(*, networks: Count = 8) -> Method:
     """Random search (Li and Talwalkar, arXiv:1902.07638).
 
     Args:

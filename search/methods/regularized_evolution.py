@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...arguments import Count
 from ..method import Method
 from ..searchers.evolution import EvolutionSearcher
 
 
-def regularized_evolution(*, queries: int = 24, population: int = 10, tournament: int = 3) -> Method:
+def regularized_evolution(*, queries: Count = 24, population: Count = 10, tournament: Count = 3) -> Method:
     """Regularised evolution (Real et al., arXiv:1802.01548), children above the target rejected before.
 
     Args:

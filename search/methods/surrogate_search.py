@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...arguments import Count, Share
 from ..method import Method
 from ..searchers.surrogate import SurrogateSearcher
 
 
-def surrogate_search(*, queries: int = 24, first: float = 0.2, rounds: int = 8) -> Method:
+def surrogate_search(*, queries: Count = 24, first: Share = 0.2, rounds: Count = 8) -> Method:
     """Expected improvement (BANANAS, arXiv:1910.11858) times the chance to meet the target (Gardner et al., ICML 2014).
 
     Args:

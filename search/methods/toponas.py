@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...arguments import Batch, Count, NonNegative, Share
 from ...spaces.space import SearchSpace
 from ..deriver import argmax_combination
 from ..forms import LearnedMultiplier, Linear
@@ -16,11 +17,11 @@ from ..searchers.gradient import GradientSearcher
 
 def toponas(
     *,
-    eta: float = 0.3,
-    most_invalid: float = 0.05,
-    epochs: int = 15,
-    warm_up: float = 0.2,
-    batch: int = 64,
+    eta: NonNegative = 0.3,
+    most_invalid: Share = 0.05,
+    epochs: Count = 15,
+    warm_up: Share = 0.2,
+    batch: Batch = 64,
 ) -> Method:
     """TopoNAS (Huang et al., arXiv:2011.09300); temperatures after its sister DOTS (2010.00969).
 

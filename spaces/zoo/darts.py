@@ -13,12 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...arguments import Classes, Few, Size
 from ...errors import InvalidArchitectureError, UsageError
 from ..architecture import Architecture, KeepInputs, Site
 from ..blocks import relu_conv_bn
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Concat, Conv, Crop, GlobalPool, Identity, Linear, Pool, Relu, Zero
-from ..space import SearchSpace, positive
+from ..space import SearchSpace
 
 OPTIONS = (
     "none",
@@ -49,11 +50,11 @@ class Darts(SearchSpace):
         channels: channels of the input.
     """
 
-    layers: int = 8
-    width: int = 16
-    classes: int = 10
-    size: int = 32
-    channels: int = 3
+    layers: Few = 8
+    width: Size = 16
+    classes: Classes = 10
+    size: Size = 32
+    channels: Size = 3
 
     name: ClassVar[str] = "darts"
     layer_encodings: ClassVar[tuple[str, ...]] = ()  # those of the compiled graph tell more
@@ -67,7 +68,7 @@ class Darts(SearchSpace):
     )
 
     def __post_init__(self) -> None:
-        positive(self)
+        super().__post_init__()
         if self.size % 4:
             raise UsageError(f"size={self.size}; allowed: a multiple of 4, since two cells halve the map")
 

@@ -29,8 +29,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from msgspec import Meta
+
+from ...arguments import Classes, Few, Size
 from ...errors import UnknownNameError, UsageError
 from ..architecture import Site
 from ..blocks import conv_bn, inverted_residual
@@ -49,7 +52,7 @@ from ..layers import (
     same_width,
     scaled,
 )
-from ..space import SearchSpace, positive
+from ..space import SearchSpace
 
 LEAST = 4 / 7  # the smallest width or resolution, as a share of the largest: 16 of 28 channels, 128 of 224 pixels
 SMALL_IMAGE = 64
@@ -165,24 +168,22 @@ class MbConv(SearchSpace):
     """
 
     family: str = "fbnet"
-    size: int = 32
-    classes: int = 100
-    channels: int = 3
-    width: float = 1.0
-    stages: int = 7
-    layers: int = 4
-    width_options: int = 1
-    resolution_options: int = 1
+    size: Size = 32
+    classes: Classes = 100
+    channels: Size = 3
+    width: Annotated[float, Meta(gt=0, le=4)] = 1.0
+    stages: Few = 7
+    layers: Few = 4
+    width_options: Few = 1
+    resolution_options: Few = 1
 
     name: ClassVar[str] = "mbconv"
 
     def __post_init__(self) -> None:
-        positive(self)
+        super().__post_init__()
         if self.family not in FAMILIES:
             raise UnknownNameError("family of mbconv", self.family, FAMILIES)
         object.__setattr__(self, "width", float(self.width))
-        if not 0 < self.width <= 4:
-            raise UsageError(f"width={self.width}; allowed: a factor above 0, at most 4")
         if self.width_options > 1 and any("_g" in operation for operation in self._family.operations):
             raise UsageError(
                 f"width_options={self.width_options} in {self.family}, whose grouped convolutions cannot be masked"

@@ -12,12 +12,13 @@ from functools import cached_property
 from itertools import product
 from typing import Any, ClassVar
 
+from ...arguments import Classes, Few, Size
 from ...errors import InvalidArchitectureError
 from ..architecture import Architecture, Site
 from ..blocks import relu_conv_bn
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Conv, GlobalPool, Identity, Linear, Pool, Relu, Zero
-from ..space import SearchSpace, positive
+from ..space import SearchSpace
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPTIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -37,11 +38,11 @@ class NasBench201(SearchSpace):
         channels: channels of the input.
     """
 
-    cells: int = 5
-    width: int = 16
-    classes: int = 10
-    size: int = 32
-    channels: int = 3
+    cells: Few = 5
+    width: Size = 16
+    classes: Classes = 10
+    size: Size = 32
+    channels: Size = 3
 
     name: ClassVar[str] = "nasbench201"
     encodings: ClassVar[tuple[str, ...]] = ("raw", "pruned")
@@ -49,9 +50,6 @@ class NasBench201(SearchSpace):
     graph_encodings: ClassVar[tuple[str, ...]] = ("compiled", "full", "counts")
     affine: ClassVar[bool] = False
     elastic: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        positive(self)
 
     @property
     def sites(self) -> tuple[Site, ...]:

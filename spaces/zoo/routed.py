@@ -19,21 +19,24 @@ References:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from ...arguments import Classes, Few, Size
 from ...errors import UnknownNameError, UsageError
 from ..architecture import Site
 from ..blocks import basic, conv_bn, inverted_residual
 from ..graph import FIXED, INPUT, Block, Condition, Graph, GraphBuilder
 from ..layers import Conv, GlobalPool, Identity, Linear, Relu
-from ..space import SearchSpace, positive
+from ..space import SearchSpace
 
 SMALL = "8-12/16-24/32-48"
 MOBILENET = "16/24/32-40-48/56-64-72-96-112-128/160-176-192-320-352-384"  # the published one, at 224 pixels
 OPERATIONS = tuple(f"k{kernel}_e{expansion}" for kernel in (3, 5, 7) for expansion in (3, 6))
+MOST_BLOCKS = 64
 BASES = {"mbv2": OPERATIONS, "resnet": ("basic",)}
 
 
@@ -54,23 +57,25 @@ class Routed(SearchSpace):
 
     base: str = "mbv2"
     blocks: str = SMALL
-    reach: int = 4
-    layers: int = 3
-    head: int = 128
-    classes: int = 10
-    size: int = 32
-    channels: int = 3
+    reach: Few = 4
+    layers: Few = 3
+    head: Size = 128
+    classes: Classes = 10
+    size: Size = 32
+    channels: Size = 3
 
     name: ClassVar[str] = "routed"
 
     def __post_init__(self) -> None:
-        positive(self)
+        super().__post_init__()
         if self.base not in BASES:
             raise UnknownNameError("base of routed", self.base, BASES)
         object.__setattr__(self, "blocks", str(self.blocks))
         parts = self.blocks.replace("/", "-").split("-")
-        if not all(part.isdecimal() and int(part) for part in parts):
-            raise UsageError(f"blocks={self.blocks!r}; allowed: widths such as {SMALL!r}")
+        if len(parts) > MOST_BLOCKS or not all(re.fullmatch("0*[1-9][0-9]{0,3}", part) for part in parts):
+            raise UsageError(
+                f"blocks={self.blocks!r}; allowed: up to {MOST_BLOCKS} widths from 1 to 9999, such as {SMALL!r}"
+            )
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:

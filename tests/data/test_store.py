@@ -395,3 +395,12 @@ def test_plans_are_kept_as_json(tmp_path, fingerprint):
     with Store(tmp_path / "s.db", write=True) as store:
         store.begin("s", fingerprint, {"checks": [8, 11]}, 0)
         assert json.loads(json.dumps(store.campaigns()[0].plan)) == {"checks": [8, 11]}
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_what_is_no_regular_file_is_refused(tmp_path, write):
+    """Of an empty path, which is the folder here, and of a pipe, which would wait for a writer."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("", tmp_path, tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(UsageError, match="no regular file; allowed: a file such as"):
+            Store(path, write=write)

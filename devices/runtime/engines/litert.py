@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....arguments import Threads
 from ....errors import InputRefusedError
 from ..packages import Package, UnusableError
 from ..program import PreparedProgram, at_least_one_thread, inputs_of, line, one_of, only_shape, whole
@@ -38,7 +39,7 @@ class LiteRt:
     ways = ("",)
     needs = Needs()
 
-    def __init__(self, *, threads: int = 1, precision: str = "fp32") -> None:
+    def __init__(self, *, threads: Threads = 1, precision: str = "fp32") -> None:
         at_least_one_thread(threads)
         one_of("precision", precision, PRECISIONS)
         self._threads, self._precision = threads, precision

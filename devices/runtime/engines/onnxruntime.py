@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from ....arguments import Threads
 from ....errors import InputRefusedError, UsageError
 from .. import cuda
 from ..int8 import is_integer, kernels_of, quantised
@@ -85,7 +86,7 @@ class OnnxRuntime:
     def __init__(
         self,
         *,
-        threads: int = 1,
+        threads: Threads = 1,
         precision: str = "fp32",
         optimisation: str = "all",
         provider: str = "cpu",

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....arguments import Threads
 from ....errors import DeviceError, InputRefusedError
 from ..packages import Package, UnusableError
 from ..program import PreparedProgram, at_least_one_thread, inputs_of, line, one_of, only_shape, whole
@@ -45,7 +46,7 @@ class OpenVino:
     ways = ("",)
     needs = Needs()
 
-    def __init__(self, *, threads: int = 1, precision: str = "fp32") -> None:
+    def __init__(self, *, threads: Threads = 1, precision: str = "fp32") -> None:
         one_of("precision", precision, PRECISIONS)
         at_least_one_thread(threads)
         self._threads, self._precision = threads, precision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....arguments import Threads
 from ..packages import Package
 from ..tensorrt import TensorRt
 
@@ -18,7 +19,7 @@ class ClassicTensorRt(TensorRt):
     def __init__(
         self,
         *,
-        threads: int = 1,
+        threads: Threads = 1,
         precision: str = "fp32",
         level: int = 3,
         cuda_graph: bool = False,

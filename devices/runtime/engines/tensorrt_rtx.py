@@ -5,6 +5,7 @@ Its wheels are on PyPI. It builds for compute capabilities 7.5, 8.0, 8.6, 8.9 an
 
 from __future__ import annotations
 
+from ....arguments import Threads
 from ..packages import Package
 from ..tensorrt import TensorRt
 
@@ -19,7 +20,7 @@ class TensorRtRtx(TensorRt):
     def __init__(
         self,
         *,
-        threads: int = 1,
+        threads: Threads = 1,
         precision: str = "fp32",
         level: int = 3,
         cuda_graph: bool = False,

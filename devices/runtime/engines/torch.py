@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from ....arguments import Threads
 from ....errors import InputRefusedError, UsageError
 from ..packages import Package, UnusableError
 from ..program import PreparedProgram, at_least_one_thread, inputs_of, line, one_of, only_shape, whole
@@ -50,7 +51,7 @@ class TorchRuntime:
     def __init__(
         self,
         *,
-        threads: int = 1,
+        threads: Threads = 1,
         precision: str = "fp32",
         provider: str = "cpu",
         mode: str = "eager",

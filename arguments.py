@@ -1,0 +1,161 @@
+"""Arguments by type and range: what may stand in a spec, and what an entry of a registry may be made of.
+
+An entry says what it takes in the annotations of its signature, ``threads: Threads = 1``, ``noise: Share = 0.01``,
+``feed: Literal["draw", "sampled"]``; `check` is the one door that holds every value against them. Values of other
+types (a space, a table in memory) pass: they cannot be written in a spec, and their entry checks them.
+
+The ranges are ``msgspec``'s, which boards have; they do without pydantic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
+from math import isfinite
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from .errors import UsageError
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Few = Annotated[int, Meta(ge=1, le=128)]  # layers, cells, stages: what a graph has as many nodes of
+Size = Annotated[int, Meta(ge=1, le=8192)]  # pixels, channels
+Classes = Annotated[int, Meta(ge=1, le=100_000)]
+Threads = Annotated[int, Meta(ge=1, le=1024)]
+Batch = Annotated[int, Meta(ge=1, le=65_536)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+NonNegative = Annotated[float, Meta(ge=0, le=1e9)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+Seconds = Annotated[float, Meta(gt=0, le=1e7)]
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+_LARGEST = 2**63 - 1  # of whole numbers without a range: what arrays and files hold
+
+
+def read(text: str) -> Any:
+    """Return what a text in a spec says: a whole number, a finite number, true or false, else the text itself.
+
+    >>> [read(text) for text in ("2", "0.5", "true", "nan", "2-3")]
+    [2, 0.5, True, 'nan', '2-3']
+    """
+    for cast in (int, float):
+        try:
+            value = cast(text)
+        except ValueError:
+            continue
+        if isinstance(value, int) or isfinite(value):
+            return value
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def read_all(factory: Callable[..., Any], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the texts of a spec say; one of a parameter that takes text and no number stays as it was written."""
+    allowed = _annotations(factory)
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        types = {_bare(member) for member in allowed.get(name, ())}
+        values[name] = text if types & {str, Path} and not types & {int, float, bool} else read(text)
+    return values
+
+
+def check(factory: Callable[..., Any], values: Mapping[str, Any], *, what: str = "") -> None:
+    """Hold arguments against the types and ranges that a signature asks for.
+
+    Args:
+        factory: a class or function whose parameters are annotated.
+        values: argument -> value; those that the signature does not name pass.
+        what: whose arguments they are, for the message.
+
+    Raises:
+        UsageError: a value of another type or out of its range; the message names argument, value and what is allowed.
+    """
+    allowed = _annotations(factory)
+    for name, value in values.items():
+        members = allowed.get(name, ())
+        if members and isinstance(value, str | int | float | Path | NoneType) and not _fits(value, members):
+            of = f" of {what}" if what else ""
+            raise UsageError(f"argument {name}={value!r}{of}; allowed: {_told(members)}")
+
+
+def check_fields(instance: Any, *, what: str = "") -> None:
+    """Hold every field of a dataclass against its annotation.
+
+    Raises:
+        UsageError: as `check`.
+    """
+    names = signature(type(instance)).parameters
+    check(type(instance), {name: getattr(instance, name) for name in names}, what=what)
+
+
+def told(factory: Callable[..., Any], name: str) -> str:
+    """Return in words what an argument may be; empty where a spec cannot hold it.
+
+    >>> from tempograd.registry import load
+    >>> told(load("device", "local"), "threads")
+    'a whole number from 1 to 1024'
+    """
+    return _told(_annotations(factory).get(name, ()))
+
+
+def _told(members: tuple[Any, ...]) -> str:
+    return ", or ".join(_words(member) for member in members if member is not NoneType)
+
+
+def _words(member: Any) -> str:
+    if get_origin(member) is Literal:
+        return " or ".join(map(str, get_args(member)))
+    words = [_WORDS[_bare(member)]]
+    for one in get_args(member)[1:] if get_origin(member) is Annotated else ():
+        ends = (("from", one.ge), ("above", one.gt), ("to", one.le), ("below", one.lt))
+        words += [f"{word} {end}" for word, end in ends if end is not None]
+    return " ".join(words)
+
+
+def _bare(member: Any) -> Any:
+    return get_args(member)[0] if get_origin(member) is Annotated else member
+
+
+def _fits(value: Any, members: tuple[Any, ...]) -> bool:
+    if isinstance(value, str | Path):
+        if "\0" in str(value):
+            return False
+        if Path in members:
+            return True
+    if isinstance(value, Path) or (isinstance(value, float) and not isfinite(value)):
+        return False
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return False
+    kinds: Any = Union[tuple(member for member in members if member is not Path)]  # noqa: UP007 - made at run time
+    try:
+        msgspec.convert(value, kinds)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _annotations(factory: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
+    """Return for every parameter the types of it that a spec can hold."""
+    function: Any = factory.__init__ if isinstance(factory, type) else factory
+    names: dict[str, Any] = getattr(function, "__globals__", {})
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, parameter in signature(factory).parameters.items():
+        if parameter.kind is Parameter.VAR_KEYWORD or parameter.annotation is Parameter.empty:
+            continue
+        holder = type("Holder", (), {"__annotations__": {name: parameter.annotation}})
+        try:
+            hint = get_type_hints(holder, globalns=names, include_extras=True)[name]
+        except NameError:  # a type that is imported for type checkers only: no spec holds it
+            continue
+        found[name] = tuple(_members(hint))
+    return found
+
+
+def _members(hint: Any) -> list[Any]:
+    if get_origin(hint) in (Union, UnionType):
+        return [one for member in get_args(hint) for one in _members(member)]
+    return [hint] if _bare(hint) in _WORDS or hint is NoneType or get_origin(hint) is Literal else []
