@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from tempograd import registry
-from tempograd.search.objective import PredictorCost  # 1
+from tempograd.search.cost import PredictorCost  # 1
 
 OPERATIONS = {
     "none": lambda c: None,

@@ -99,6 +99,15 @@ def test_every_name_is_listed(site, pages, kind):
     assert {f"{kind}-{name}" for name in registry.names(kind)} <= page.anchors
 
 
+def test_every_file_of_the_source_that_is_named_exists():
+    houses = "|".join(path.parent.name for path in ROOT.glob("*/__init__.py")) + "|benchmarks|examples|packaging|tests"
+    named = re.compile(rf"`((?:{houses})/[\w./-]*)`")
+    pages = [ROOT / name for name in READ_ON_THEIR_OWN if name != "CHANGELOG.md"] + [*(ROOT / "docs").rglob("*.md")]
+    paths = [(page.name, path) for page in pages for path in named.findall(page.read_text())]
+    assert [case for case in paths if not (ROOT / case[1]).exists() and not (ROOT / f"{case[1]}.py").exists()] == []
+    assert len(paths) > 50
+
+
 @pytest.mark.parametrize("name", READ_ON_THEIR_OWN)
 def test_links_of_the_files_outside_the_site(name):
     file = ROOT / name
