@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils import Tags, validation
 
 from ..errors import InputRefusedError, UsageError
@@ -19,6 +19,7 @@ from .predictor import Array
 _checks: Any = validation  # inferred types take each default's type for the only one
 
 FOLDS = 5
+Groups = npt.NDArray[np.int64]
 MAX_WEIGHT_RATIO = 20.0  # a label may count at most this many times as much as the mean, or that much less
 
 
@@ -39,7 +40,8 @@ class LatencyModel(RegressorMixin, BaseEstimator):
     """
 
     fitted_mark: ClassVar[str]  # the attribute that ``fit`` sets last
-    leaves_out: ClassVar[bool] = False  # whether ``fit`` sets held_out_ms_, ``(n,)`` predictions without the own label
+    leaves_out: ClassVar[bool] = False  # whether ``fit`` takes ``groups`` and sets held_out_ms_, ``(n,)`` predictions
+    # of which none has seen a label of its own group
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -97,6 +99,29 @@ def tempered(weight: Array) -> Array:
     return bounded / bounded.mean()
 
 
+def learnt_groups(groups: npt.ArrayLike | None, sample_weight: npt.ArrayLike | None, rows: int) -> Groups:
+    """Return the groups of the ``rows`` that are learnt from, those of weight above 0; without groups each its own.
+
+    Raises:
+        BadLabelError: there is not one for every row.
+    """
+    if groups is None:
+        return np.arange(rows)
+    given = np.asarray(groups)
+    kept = np.ones(len(given), bool) if sample_weight is None else np.asarray(sample_weight, float) > 0
+    if given.ndim != 1 or len(given) != len(kept) or kept.sum() != rows:
+        raise BadLabelError(f"groups must be (n,), one for each network; found {given.shape}")
+    return np.unique(given[kept], return_inverse=True)[1]
+
+
+def repeated(groups: Groups) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield ``(m, k)`` rows of the m groups that have k rows each, for every k above 1."""
+    order = np.argsort(groups, kind="stable")
+    _, start, size = np.unique(groups[order], return_index=True, return_counts=True)
+    for k in np.unique(size[size > 1]).tolist():
+        yield order[start[size == k][:, None] + np.arange(k)]
+
+
 def of_all_rows(left_out: Array, sample_weight: npt.ArrayLike | None) -> Array:
     """Return ``left_out`` at the rows of weight above 0, those learnt from, and NaN at the others: ``(n,)``."""
     if sample_weight is None:
@@ -107,27 +132,50 @@ def of_all_rows(left_out: Array, sample_weight: npt.ArrayLike | None) -> Array:
     return found
 
 
-def folds(rows: int, seed: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield rows to learn from and rows to predict: 5 times, or as often as there are rows; never for one row."""
-    if rows > 1:
-        yield from KFold(min(FOLDS, rows), shuffle=True, random_state=seed).split(np.empty(rows))
+def folds(groups: Groups, seed: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Yield rows to learn from and rows to predict, no group ``(n,)`` among both.
+
+    It does so 5 times, or as often as there are groups; never for one.
+    """
+    rows, many = len(groups), len(np.unique(groups))
+    if many > 1:
+        parts, alone = min(FOLDS, many), many == rows
+        kind = (KFold if alone else GroupKFold)(parts, shuffle=True, random_state=seed)
+        yield from kind.split(np.empty(rows), groups=None if alone else groups)
 
 
 def fit_held_out(
-    model: Any, X: Array, y_ms: Array, weight: Array, *, seed: int, left_s: float = float("inf")
+    model: Any,
+    X: Array,
+    y_ms: Array,
+    weight: Array,
+    *,
+    seed: int,
+    groups: npt.ArrayLike | None = None,
+    left_s: float = float("inf"),
 ) -> Array | None:
-    """Fit a model and return ``(n,)`` predictions in ms of all rows, each without its own label.
+    """Fit a model and return ``(n,)`` predictions in ms of all rows, each without any label of its own group.
 
     They come from the model itself where it leaves rows out, else from 5 folds. None, and a model that is not fitted,
     if the folds would take longer than ``left_s``.
+
+    Args:
+        model: unfitted.
+        X: ``(n, d)``.
+        y_ms: ``(n,)``.
+        weight: ``(n,)``.
+        seed: of the folds.
+        groups: ``(n,)`` numbers that rows of one network share; None if no network is there twice.
+        left_s: seconds.
     """
     if left_s <= 0:
         return None
-    if getattr(type(model), "leaves_out", False):
-        return model.fit(X, y_ms, sample_weight=weight).held_out_ms_
+    together = {} if groups is None else {"groups": groups}
+    if getattr(type(model), "leaves_out", False) and (not together or _checks.has_fit_parameter(model, "groups")):
+        return model.fit(X, y_ms, sample_weight=weight, **together).held_out_ms_
     start = perf_counter()
-    found = np.empty(len(X))
-    for number, (learn, test) in enumerate(folds(len(X), seed)):
+    found = np.full(len(X), float(np.median(y_ms)))  # of one network alone nothing else is known
+    for number, (learn, test) in enumerate(folds(learnt_groups(groups, None, len(X)), seed)):
         if number == 1 and (perf_counter() - start) * (FOLDS + 1) > left_s:
             return None
         fresh: Any = clone(model)

@@ -220,6 +220,16 @@ class SearchSpace(ABC):
             )
         return self.architecture(-1 if part == "x" else int(part) for part in parts)
 
+    def groups(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
+        """Return ``(n,)`` numbers from 0, equal for architectures that are one network: see `spaces.canonical`.
+
+        A split of measured networks must keep those of one number together: what is known of one is known of all.
+        """
+        from .canonical import network_groups
+
+        choices = np.array([a.choices for a in architectures], np.int64).reshape(-1, len(self.sites))
+        return network_groups(self.graph, [site.name for site in self.sites], choices)
+
     @cached_property
     def columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return for every site its column in tables, and the value that stands there for each option."""

@@ -14,7 +14,7 @@ from torch import nn
 from ... import registry
 from ...arguments import Count, Seconds, Seed
 from ...errors import InputRefusedError, UsageError
-from ..estimator import LatencyModel, fit_held_out, of_all_rows, params_of
+from ..estimator import LatencyModel, fit_held_out, learnt_groups, of_all_rows, params_of
 from ..predictor import Array, State
 from ..schedule import Stages
 
@@ -38,8 +38,8 @@ class BlendLatency(LatencyModel):
     Attributes:
         weights_: member -> weight, of those above 2 %.
         members_: the same members, fitted on all rows.
-        held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without their own label; NaN for rows of weight 0, and
-            for all after loading.
+        held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without any label of their group; NaN for rows of
+            weight 0, and for all after loading.
 
     References:
         Breiman, *Stacked regressions*, Machine Learning 24, 1996.
@@ -62,15 +62,24 @@ class BlendLatency(LatencyModel):
         self.steps = steps
         self.random_state = random_state
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        groups: npt.ArrayLike | None = None,
+    ) -> Self:
         """Learn from encodings ``X (n, d)`` and latencies ``y (n,)`` in ms; weights are 1 / relative variance.
 
+        ``groups (n,)`` are numbers that rows of one network share: these are left out together.
+
         Raises:
-            BadLabelError: a latency is not positive, or a weight is negative.
+            BadLabelError: a latency is not positive, a weight is negative, or there is not one group for each row.
             UsageError: no member, or one without a slope.
             UnknownNameError: a member that is not in the registry.
         """
         features, y_ms, weight = self._learnable(X, y, sample_weight)
+        together = learnt_groups(groups, sample_weight, len(y_ms))
         members = {name: self._member(name) for name in self.models}
         if not members:
             raise UsageError("models=(); give the names of one or more models, such as ridge, gp, mlp")
@@ -78,7 +87,7 @@ class BlendLatency(LatencyModel):
         start = perf_counter()
         for name, member in members.items():
             left_s = self.budget_s - (perf_counter() - start) if held else float("inf")
-            found = fit_held_out(member, features, y_ms, weight, seed=self.random_state, left_s=left_s)
+            found = fit_held_out(member, features, y_ms, weight, seed=self.random_state, groups=together, left_s=left_s)
             if found is not None:
                 held[name] = found
         share = _shares(np.log(y_ms), np.log(np.stack(list(held.values()), axis=1)), weight)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...arguments import Count, Seed
 from ...errors import InputRefusedError, UsageError
-from ..estimator import LatencyModel, array_of, folds, of_all_rows, tempered
+from ..estimator import Groups, LatencyModel, array_of, folds, learnt_groups, of_all_rows, repeated, tempered
 from ..linear import FLOOR_SHARE, moments
 from ..modules import KernelModule, matern, one_thread
 from ..predictor import Array, State
@@ -49,9 +49,9 @@ class GaussianProcessLatency(LatencyModel):
 
     Attributes:
         network_: the fitted module, float64.
-        held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without their own label: by leave-one-out, with
-            hyperparameters learnt from the half of the rows that they are not in; with few rows, in 5 folds. NaN for
-            rows of weight 0, and for all after loading.
+        held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without any label of their group: by leave-one-out,
+            with hyperparameters learnt from the half of the rows that they are not in; with few rows, in 5 folds. NaN
+            for rows of weight 0, and for all after loading.
 
     References:
         Rasmussen and Williams, *Gaussian processes for machine learning*, 2006 (5.4 leave-one-out, 8.3 sparse);
@@ -66,34 +66,43 @@ class GaussianProcessLatency(LatencyModel):
         self.steps = steps
         self.random_state = random_state
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        groups: npt.ArrayLike | None = None,
+    ) -> Self:
         """Learn from encodings ``X (n, d)`` and latencies ``y (n,)`` in ms; weights are 1 / relative variance.
 
+        ``groups (n,)`` are numbers that rows of one network share: these are left out together.
+
         Raises:
-            BadLabelError: a latency is not positive, or a weight is negative.
+            BadLabelError: a latency is not positive, a weight is negative, or there is not one group for each row.
             UsageError: fewer than one step.
         """
         if self.steps < 1:
             raise UsageError(f"steps={self.steps}; allowed: a whole number from 1")
         features, y_ms, weight = self._learnable(X, y, sample_weight)
-        weight = tempered(weight)
+        weight, together = tempered(weight), learnt_groups(groups, sample_weight, len(y_ms))
         with one_thread(), torch.enable_grad():
-            schedule, found = self._learn(features, y_ms, weight, left_out=len(y_ms) >= MANY)
-            held_out = found.held_out_ms if len(y_ms) >= MANY else self._by_folds(features, y_ms, weight)
+            many = len(np.unique(together)) >= MANY
+            schedule, found = self._learn(features, y_ms, weight, together if many else None)
+            held_out = found.held_out_ms if many else self._by_folds(features, y_ms, weight, together)
         self._set(schedule, found.arrays, found.scalars)
         self.held_out_ms_: Array = of_all_rows(np.maximum(held_out, found.scalars["floor_ms"]), sample_weight)
         return self
 
-    def _learn(self, X: Array, y_ms: Array, weight: Array, *, left_out: bool) -> tuple[Schedule | None, _Fitted]:
+    def _learn(self, X: Array, y_ms: Array, weight: Array, groups: Groups | None) -> tuple[Schedule | None, _Fitted]:
         schedule = fit_schedule(self.stages, X, y_ms, weight) if self.stages and len(y_ms) > 2 else None
         features = X if schedule is None else np.hstack([X, schedule(torch.from_numpy(X)).numpy()])
-        return schedule, _fit(features, y_ms, weight, self.steps, self.random_state, left_out=left_out)
+        return schedule, _fit(features, y_ms, weight, self.steps, self.random_state, groups)
 
-    def _by_folds(self, X: Array, y_ms: Array, weight: Array) -> Array:
+    def _by_folds(self, X: Array, y_ms: Array, weight: Array, groups: Groups) -> Array:
         """Return ``(n,)`` predictions in ms of processes that have seen nothing of a row, not even its schedule."""
         held_out = np.full(len(y_ms), float(np.median(y_ms)))
-        for learn, test in folds(len(y_ms), self.random_state):
-            schedule, found = self._learn(X[learn], y_ms[learn], weight[learn], left_out=False)
+        for learn, test in folds(groups, self.random_state):
+            schedule, found = self._learn(X[learn], y_ms[learn], weight[learn], None)
             with torch.no_grad():
                 module = KernelModule(schedule, found.arrays, **found.scalars)
                 held_out[test] = module(torch.from_numpy(X[test])).numpy()
@@ -215,7 +224,8 @@ class _Kernel:
         return torch.linalg.cholesky(self(z, z) + torch.diag(self.noise.exp() * variance + JITTER))
 
 
-def _fit(X: Array, y_ms: Array, weight: Array, steps: int, seed: int, *, left_out: bool) -> _Fitted:
+def _fit(X: Array, y_ms: Array, weight: Array, steps: int, seed: int, groups: Groups | None) -> _Fitted:
+    """Return the fitted process; with ``groups (n,)``, predictions of judges that have not seen them too."""
     typical = float(np.exp(np.log(y_ms).mean()))
     variance = ((y_ms / typical) ** 2 + NEAR_ZERO**2) / weight
     mean, inverse = moments(X, np.ones(len(X)))
@@ -239,11 +249,16 @@ def _fit(X: Array, y_ms: Array, weight: Array, steps: int, seed: int, *, left_ou
                 trust = (FREEDOM + 1) / (FREEDOM + far / usual)
             if turn == 0:
                 kernel.learn(z, target, noise / trust, order, steps // 2, LEARNING_RATE / 2)
-        if left_out:
-            for half, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+        if groups is not None:
+            # whole groups to either half: every second one, in the order in which the rows were drawn
+            drawn, first = np.unique(groups[order.numpy()], return_index=True)
+            rank = np.empty(len(drawn), np.int64)
+            rank[np.argsort(first)] = np.arange(len(drawn))
+            odd = torch.from_numpy(rank[groups[order.numpy()]] % 2 == 1)
+            for half, other in ((order[~odd], order[odd]), (order[odd], order[~odd])):
                 judge = _Kernel(X.shape[1])
                 judge.learn(z, target, noise / trust, other, steps, LEARNING_RATE, BATCH // 2)
-                held_out[half] = _solve(judge, z, target, noise / trust, support)[1][half]
+                held_out[half] = _solve(judge, z, target, noise / trust, support, groups)[1][half]
     arrays = {
         "mean": mean, "inverse": inverse, "rates": kernel.rates.exp().numpy(), "slopes": kernel.slopes.exp().numpy(),
         "support": z[support].numpy(), "alpha": alpha.numpy(),
@@ -255,18 +270,31 @@ def _fit(X: Array, y_ms: Array, weight: Array, steps: int, seed: int, *, left_ou
     return _Fitted(arrays, scalars, held_out.numpy() * scale + center)
 
 
-def _solve(kernel: _Kernel, z: Tensor, target: Tensor, variance: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weights of the support ``(m,)`` and what the other rows say of each row ``(n,)``."""
+def _solve(
+    kernel: _Kernel, z: Tensor, target: Tensor, variance: Tensor, support: Tensor, groups: Groups | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the weights of the support ``(m,)`` and what other rows, or groups of them, say of each row ``(n,)``."""
+    many = [] if groups is None else [torch.from_numpy(rows) for rows in repeated(groups)]
     if len(support) == len(z):
         factor = kernel.factor(z, variance)
         alpha = torch.cholesky_solve(target[:, None], factor)[:, 0]
-        return alpha, target - alpha / torch.cholesky_inverse(factor).diagonal()
+        inverse = torch.cholesky_inverse(factor)
+        residual = alpha / inverse.diagonal()
+        for rows in many:
+            residual[rows] = torch.linalg.solve(inverse[rows[:, :, None], rows[:, None]], alpha[rows])
+        return alpha, target - residual
     noise = kernel.noise.exp() * variance + JITTER
     across, own = kernel(z, z[support]), kernel(z[support], z[support])
     factor = torch.linalg.cholesky(own + (across / noise[:, None]).T @ across + JITTER * torch.eye(len(support)))
     alpha = torch.cholesky_solve((across.T @ (target / noise))[:, None], factor)[:, 0]
-    leverage = torch.linalg.solve_triangular(factor, across.T, upper=False).square().sum(0) / noise
-    return alpha, target - (target - across @ alpha) / (1 - leverage).clamp_min(1e-3)
+    root = torch.linalg.solve_triangular(factor, across.T, upper=False)
+    residual = target - across @ alpha
+    left = residual / (1 - root.square().sum(0) / noise).clamp_min(1e-3)
+    for rows in many:
+        parts = root.T[rows]  # (groups, rows of each, m)
+        hat = parts @ parts.mT / noise[rows][:, None]
+        left[rows] = torch.linalg.solve((1 + 1e-4) * torch.eye(rows.shape[1], dtype=z.dtype) - hat, residual[rows])
+    return alpha, target - left
 
 
 MODEL = GaussianProcessLatency

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ...errors import UsageError
-from ..estimator import LatencyModel, array_of, of_all_rows, params_of
+from ..estimator import LatencyModel, array_of, learnt_groups, of_all_rows, params_of, repeated
 from ..linear import FLOOR_SHARE, Linear, above_floor, moments
 from ..predictor import Array, State
 
@@ -45,8 +45,8 @@ class TransferLatency(LatencyModel):
         line_: the latency in ms over the features.
         floor_ms_: no prediction is below it.
         source_share_: weight of the models that use the sources, 0 to 1.
-        held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without their own label; NaN for rows of weight 0,
-            and for all after loading.
+        held_out_ms_: ``(n,)`` predictions of the rows of ``fit`` without any label of their group; NaN for rows of
+            weight 0, and for all after loading.
 
     References:
         Lee et al., *HELP*, NeurIPS 2021; Akhauri and Abdelfattah, *On latency predictors for neural architecture
@@ -60,13 +60,23 @@ class TransferLatency(LatencyModel):
         self.blocks = blocks
         self.sources = sources
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        groups: npt.ArrayLike | None = None,
+    ) -> Self:
         """Learn from features ``X (n, d)`` and latencies ``y (n,)`` in ms; weights are 1 / relative variance.
 
+        ``groups (n,)`` are numbers that rows of one network share: these are left out together.
+
         Raises:
+            BadLabelError: a latency is not positive, a weight is negative, or there is not one group for each row.
             UsageError: the blocks do not add up to the features, or a source is over other features.
         """
         features, y_ms, weight = self._learnable(X, y, sample_weight)
+        together = list(repeated(learnt_groups(groups, sample_weight, len(y_ms))))
         n, width = features.shape
         blocks = list(self.blocks) or [width]
         if sum(blocks) != width or min(blocks) < 1:
@@ -79,7 +89,7 @@ class TransferLatency(LatencyModel):
         kinds += [[*parts[first:], lines] for first in range(len(parts) + 1)] if self.sources else []
         ones = np.column_stack([features, np.ones(n)])
         with threadpool_limits(1):  # matrices too small to gain by more threads, and the cores are not ours alone
-            found = [_averaged([ones @ part.T for part in kind], y_ms, weight) for kind in kinds]
+            found = [_averaged([ones @ part.T for part in kind], y_ms, weight, together) for kind in kinds]
         error = np.maximum([f.error for f in found], 1e-9)
         share = (error.min() / error) ** TRUST
         share /= share.sum()
@@ -136,8 +146,13 @@ class _Average:
     error: float
 
 
-def _averaged(parts: Sequence[Array], y_ms: Array, weight: Array) -> _Average:
-    """Return the average over strengths of blocks of features, each ``(n, width)``."""
+def _averaged(
+    parts: Sequence[Array], y_ms: Array, weight: Array, together: Sequence[npt.NDArray[np.int64]]
+) -> _Average:
+    """Return the average over strengths of blocks of features, each ``(n, width)``.
+
+    Rows are left out one at a time, or as ``together`` says: arrays ``(groups, rows of each)``.
+    """
     n = len(y_ms)
     center, scale = float(y_ms.mean()), float(y_ms.std())
     scaled = [moments(part, np.ones(n)) for part in parts]
@@ -160,7 +175,11 @@ def _averaged(parts: Sequence[Array], y_ms: Array, weight: Array) -> _Average:
             evidence.append(-0.5 * (n * np.log(variance) + float(np.log(covariance).sum())))
             along = [signal * s * (part.T @ alpha) for s, part in zip(strength, z, strict=True)]
             slopes.append(np.concatenate([*along, [signal * alpha.sum()]]))
-            left_out.append(target - alpha / (vectors**2 / covariance).sum(axis=1))
+            residual = alpha / (vectors**2 / covariance).sum(axis=1)
+            for rows in together:
+                inverse = (vectors[rows] / covariance) @ vectors[rows].swapaxes(1, 2)
+                residual[rows] = np.linalg.solve(inverse, alpha[rows][..., None])[..., 0]
+            left_out.append(target - residual)
     share = np.exp(np.array(evidence) - max(evidence))
     share /= share.sum()
     slope, without = share @ np.array(slopes), share @ np.array(left_out)
