@@ -223,6 +223,13 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help=MODELS)] = None,
     sampling: Annotated[str, typer.Option(help="Which rows to learn from: random or d_optimal.")] = "random",
     where: Where = None,
+    by_name: Annotated[
+        bool,
+        typer.Option(
+            "--by-name",
+            help="Split by name, as most papers do: networks learnt from under one name are tested under another.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Judge a predictor on any latency table, one device or many, with or without devices to transfer from."""
@@ -231,7 +238,7 @@ def evaluate(
     with _progress() as (progress, _):
         result = verb.evaluate(
             table, space=space, columns=column, source_columns=source_columns or [], train=train, valid=valid,
-            seeds=seeds, model=model, sampling=sampling, where=where or [], progress=progress,
+            seeds=seeds, model=model, sampling=sampling, where=where or [], by_name=by_name, progress=progress,
         )  # fmt: skip
     _show(as_json, result.document, result.text, None, result.exit_code)
 

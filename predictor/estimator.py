@@ -144,6 +144,12 @@ def folds(groups: Groups, seed: int) -> Iterator[tuple[npt.NDArray[np.int64], np
         yield from kind.split(np.empty(rows), groups=None if alone else groups)
 
 
+def fit_grouped(model: Any, X: Array, y_ms: Array, weight: Array | None, groups: npt.ArrayLike | None) -> Any:
+    """Fit a model and return it; one that leaves rows out is told which belong together, if any do."""
+    takes = groups is not None and _checks.has_fit_parameter(model, "groups")
+    return model.fit(X, y_ms, sample_weight=weight, **({"groups": groups} if takes else {}))
+
+
 def fit_held_out(
     model: Any,
     X: Array,
@@ -170,9 +176,8 @@ def fit_held_out(
     """
     if left_s <= 0:
         return None
-    together = {} if groups is None else {"groups": groups}
-    if getattr(type(model), "leaves_out", False) and (not together or _checks.has_fit_parameter(model, "groups")):
-        return model.fit(X, y_ms, sample_weight=weight, **together).held_out_ms_
+    if getattr(type(model), "leaves_out", False) and (groups is None or _checks.has_fit_parameter(model, "groups")):
+        return fit_grouped(model, X, y_ms, weight, groups).held_out_ms_
     start = perf_counter()
     found = np.full(len(X), float(np.median(y_ms)))  # of one network alone nothing else is known
     for number, (learn, test) in enumerate(folds(learnt_groups(groups, None, len(X)), seed)):

@@ -151,20 +151,28 @@ def _check_split(
 def split_rows(
     labels: npt.NDArray[np.generic], train: int, valid: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows to learn from, to choose by and to test on; no test row has the label of one of the others.
+    """Return the rows to learn from, to choose by and to test on; no label is among two of them.
+
+    Those to learn from depend on the seed alone, not on the labels.
 
     Raises:
-        BadSplitError: no row is left to learn from or to test on.
+        BadSplitError: no row is left to learn from or to test on, or too few to choose by.
     """
     if train < 1 or valid < 0 or train + valid >= len(labels):
         raise BadSplitError(
             f"train={train}, valid={valid} of {len(labels)} rows: train must be >= 1, and some rows be left to test"
         )
     order = np.random.default_rng(seed).permutation(len(labels))
-    learn, choose, test = np.split(order, [train, train + valid])
-    test = test[~np.isin(labels[test], labels[np.concatenate([learn, choose])])]
-    if len(test) == 0:
-        raise BadSplitError(f"seed {seed}: every test row belongs to a group that was learnt from; train on fewer rows")
+    learn, rest = np.split(order, [train])
+    rest = rest[~np.isin(labels[rest], labels[learn])]
+    choose, test = np.split(rest, [valid])
+    test = test[~np.isin(labels[test], labels[choose])]
+    if len(choose) < valid or len(test) == 0:
+        raise BadSplitError(
+            f"seed {seed}: besides the {len(np.unique(labels[learn]))} networks of {train} rows to learn from there "
+            f"are {len(np.unique(labels[rest]))} others, too few for {valid} rows to choose by and some to test on; "
+            "learn from fewer"
+        )
     return learn, choose, test
 
 

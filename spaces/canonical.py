@@ -148,7 +148,7 @@ class _Numbering:
         return value
 
     def _taken(self, condition: Condition, rows: Rows) -> NDArray[np.bool_]:
-        """Return flags ``(m,)``: whether one of the options is taken; always where there are none, or at a fixed one."""
+        """Return flags ``(m,)``: whether one of the options is taken; none given, or a fixed one, always is."""
         flags = np.full(len(rows), not condition)
         for site, option in condition:
             flags |= True if site == FIXED else self.taken[site][rows] == option

@@ -230,8 +230,8 @@ def _line(
     slope, constant_ms = _least_absolute(rows)
     if slope == 0:
         raise UsageError(f"{name} say nothing about latency in {space.spec} on this device; take another --cost")
-    held_out = np.empty_like(y_ms)
+    held_out, groups = np.empty_like(y_ms), space.groups(architectures)
     for i in range(len(y_ms)):
-        others = np.arange(len(y_ms)) != i
+        others = groups != groups[i]
         held_out[i] = _least_absolute(rows[others]) @ rows[i] * y_ms[i]
     return _Line(WeightedSum(((float(slope) / unit, cost),), float(constant_ms)), held_out)

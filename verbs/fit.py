@@ -51,12 +51,13 @@ def fit(
 ) -> Outcome:
     """Learn a predictor from a store and write it with its card: one head for every quantity, the first the main one.
 
-    Every network is predicted once without its own label: by leave-one-out where the model can, else in 5 folds. These
-    predictions give the scores and the width of the intervals; the model that is written has seen all rows. The
-    encoding is chosen before by leave-one-out of a small Gaussian process, or by a lookup itself, which means the
-    encoding's entries literally. Rows that are not ``ok`` take part with the small weight of their wide interval, and
-    are not scored, unless fewer than 19 are ``ok``: then scores and intervals hold their noise, too. Censored ones take
-    part where the model would put them too low. Networks without a head's quantity are left out of it, and counted.
+    Every network is predicted once without its own label, whatever names it has in the space: by leave-one-out where
+    the model can, else in 5 folds. These predictions give the scores and the width of the intervals; the model that is
+    written has seen all rows. The encoding is chosen before by leave-one-out of a small Gaussian process, or by a
+    lookup itself, which means the encoding's entries literally. Rows that are not ``ok`` take part with the small
+    weight of their wide interval, and are not scored, unless fewer than 19 are ``ok``: then scores and intervals hold
+    their noise, too. Censored ones take part where the model would put them too low. Networks without a head's quantity
+    are left out of it, and counted.
 
     The model is ``gp``, or ``transfer`` below 100 networks or with ``sources``: stores of the same space from other
     devices, each a line that the new device's latency may be made of.
@@ -120,14 +121,16 @@ def _fit_head(
     names = encodings_of(chosen, model)
     encodings = {name: dataset.encode(chosen, name) for name in names}
     judge = estimator_of(model, **wanted) if model == "lookup" else None
-    errors = held_out_errors(encodings, labels, weight, judge=judge, seed=seed)
+    groups = chosen.groups([chosen.from_key(key) for key in dataset.keys])
+    errors = held_out_errors(encodings, labels, weight, groups=groups, judge=judge, seed=seed)
     encoding = _preferred(errors, names)
     blocks = chosen.count_blocks if encoding == "counts" else ()
     estimator = estimator_of(model, stages=chosen.schedule, blocks=blocks, **wanted)
     rows: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] = encodings[encoding], labels, weight
     if quantity == LATENCY:
-        rows = _with_censored(estimator, chosen, dataset, encodings[encoding], encoding)
-    found = fit_held_out(estimator, *rows, seed=seed)
+        rows, keys = _with_censored(estimator, chosen, dataset, encodings[encoding], encoding)
+        groups = chosen.groups([chosen.from_key(key) for key in keys])
+    found = fit_held_out(estimator, *rows, seed=seed, groups=groups)
     assert found is not None
     predicted = found[: len(labels)]
     scores = asdict(Scores.of(labels[judging], predicted[judging]))
@@ -137,7 +140,8 @@ def _fit_head(
     unit = binding.unit
     document = {
         **about, "space": dataset.space, "encoding": encoding, "device": dataset.fingerprint.id,
-        "networks": len(labels), "verdicts": dataset.counts, "left_out": dataset.left_out, "scored": int(judging.sum()),
+        "networks": len(labels), "different_networks": len(np.unique(groups[: len(labels)])),
+        "verdicts": dataset.counts, "left_out": dataset.left_out, "scored": int(judging.sum()),
         "scores": {(f"mae_{unit}" if name == "mae_ms" else name): value for name, value in scores.items()},
         "error_pct_by_encoding": {name: 100 * error for name, error in errors.items()},
         "gradient": gradient_of(chosen, encoding, estimator), "censored": len(rows[1]) - len(labels),
@@ -210,17 +214,21 @@ def _preferred(errors: Mapping[str, float], names: Sequence[str]) -> str:
 
 def _with_censored(
     estimator: Any, space: SearchSpace, dataset: LatencyDataset, X: NDArray[Any], encoding: str
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return rows, labels and weights, with a row for every censored network that the model puts below its bound."""
+) -> tuple[tuple[NDArray[Any], NDArray[Any], NDArray[Any]], list[str]]:
+    """Return rows, labels and weights, with a row for every censored network that the model puts below its bound.
+
+    The keys of the networks stand beside them.
+    """
     if not dataset.censored:
-        return X, dataset.y_ms, dataset.weight
+        return (X, dataset.y_ms, dataset.weight), list(dataset.keys)
     bound_ms = np.array(list(dataset.censored.values()), float)
     censored = space.encode([space.from_key(key) for key in dataset.censored], encoding)
     first: Any = clone(estimator)
     below = first.fit(X, dataset.y_ms, sample_weight=dataset.weight).predict(censored) < bound_ms
     weight = np.full(int(below.sum()), CENSORED_WEIGHT * dataset.weight.mean())
     labels = np.concatenate([dataset.y_ms, bound_ms[below]])
-    return np.vstack([X, censored[below]]), labels, np.concatenate([dataset.weight, weight])
+    keys = [*dataset.keys, *(key for key, low in zip(dataset.censored, below, strict=True) if low)]
+    return (np.vstack([X, censored[below]]), labels, np.concatenate([dataset.weight, weight])), keys
 
 
 def estimator_of(model: str, **wanted: Any) -> Any:

@@ -17,6 +17,7 @@ from ..data.table import Table, conditions_for, read_accuracies, read_table
 from ..errors import UsageError
 from ..predictor.choice import choose_encoding
 from ..predictor.design import d_optimal
+from ..predictor.estimator import fit_grouped
 from ..predictor.interval import Conformal
 from ..predictor.modules import ScaledModule
 from ..search.method import Method, predict_with
@@ -171,13 +172,16 @@ def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0)
     if model == "gp":
         taken = order[:rows]
     else:
-        candidates = order[:CANDIDATES]
+        networks = space.groups([table.architectures[i] for i in order])
+        different = order[np.sort(np.unique(networks, return_index=True)[1])]
+        candidates = (different if len(different) >= rows else order)[:CANDIDATES]
         counts = space.encode([table.architectures[i] for i in candidates], "counts")[:, -space.count_blocks[-1] :]
         taken = candidates[d_optimal(counts, rows, rng)]
     architectures, y_ms = [table.architectures[i] for i in taken], table.y_ms[taken]
     encodings = {name: space.encode(architectures, name) for name in encodings_of(space, model)}
-    encoding = choose_encoding(encodings, y_ms, seed=seed)
+    groups = space.groups(architectures)
+    encoding = choose_encoding(encodings, y_ms, groups=groups, seed=seed)
     blocks = space.count_blocks if encoding == "counts" else ()
     estimator = estimator_of(model, random_state=seed, stages=space.schedule, blocks=blocks)
-    estimator.fit(encodings[encoding], y_ms)
+    fit_grouped(estimator, encodings[encoding].astype(float), y_ms, None, groups)
     return LatencyModel(model, encoding, rows, estimator.module, Conformal.fit(y_ms, estimator.held_out_ms_))

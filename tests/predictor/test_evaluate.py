@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tempograd.errors import UsageError
-from tempograd.predictor.evaluate import METRICS, judge, judge_in_full
+from tempograd.predictor.evaluate import METRICS, BadSplitError, judge, judge_in_full, split_rows
 from tempograd.predictor.models.ridge import RidgeLatency
 
 
@@ -91,6 +91,19 @@ def test_equal_networks_do_not_fall_on_both_sides():
     full = judge_in_full(lambda _: Remembering(log), X, np.full(100, 2.0), train=40, valid=0, seeds=(0,), groups=groups)
     assert full.scores["mape_pct"]["mean"] == pytest.approx(50)  # not one twin was remembered
     assert full.by_seed[0].n < 60
+
+
+def test_no_label_is_in_two_parts_of_a_split():
+    labels = np.random.default_rng(0).integers(0, 150, 400)
+    learn, choose, test = split_rows(labels, 100, 40, seed=3)
+    parts = [set(labels[rows].tolist()) for rows in (learn, choose, test)]
+    assert (len(learn), len(choose)) == (100, 40)
+    assert not parts[0] & parts[1] and not parts[2] & (parts[0] | parts[1])
+    assert parts[2]
+    by_name = split_rows(np.arange(400), 100, 40, seed=3)
+    assert (learn == by_name[0]).all()  # so that both ways to split can be compared
+    with pytest.raises(BadSplitError, match="others, too few for 40 rows to choose by"):
+        split_rows(labels, 350, 40, seed=3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import product
 
 import numpy as np
@@ -58,6 +59,39 @@ def test_networks_of_one_form_cost_the_same(space):
             continue  # what hangs on constants alone is computed when a network is loaded
         cost = graph.parameters(), graph.macs()
         assert found.setdefault(canonical(graph), cost) == cost
+
+
+def test_groups_keep_every_name_of_a_network_together(space):
+    """Whatever is one network by its canonical form, or by what the cell computes, is in one group."""
+    architectures = space.sample(600, np.random.default_rng(1))
+    groups = space.groups(architectures).tolist()
+    (cell,), names = space.compiled_cells, [site.name for site in space.sites]
+    for same in (
+        lambda a: canonical(space.network_graph(a)),
+        lambda a: cell.canonical(dict(zip(names, a.choices, strict=True))),
+    ):
+        found = defaultdict(set)
+        for architecture, group in zip(architectures, groups, strict=True):
+            found[same(architecture)].add(group)
+        assert all(len(numbers) == 1 for numbers in found.values())
+        assert len(found) < 500  # there is something to keep together
+
+
+def test_groups_are_of_the_whole_space_at_any_size():
+    full = registry.create("space", "nasbench201")
+    architectures = list(full.enumerate())
+    groups = full.groups(architectures)
+    assert (len(groups), groups.max() + 1) == (15625, 5773)
+    assert groups[0] == full.groups(architectures[:10])[0] == 0  # everything is cut off
+
+
+def test_layers_that_are_skipped_leave_equal_networks():
+    """In one stage it makes no difference which of two equal layers is the one that is skipped."""
+    space = registry.create("space", "mbconv:family=fbnet,size=8,width=0.25,stages=2,layers=2")
+    architectures = space.sample(400, np.random.default_rng(0))
+    forms = [canonical(space.network_graph(a)) for a in architectures]
+    groups = space.groups(architectures)
+    assert len(set(forms)) == len(set(groups.tolist())) == len(set(zip(forms, groups.tolist(), strict=True)))
 
 
 @pytest.mark.slow

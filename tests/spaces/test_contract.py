@@ -12,6 +12,7 @@ import torch
 from tempograd import registry
 from tempograd.errors import InvalidArchitectureError, UnknownNameError
 from tempograd.search.deriver import is_connected
+from tempograd.spaces.canonical import canonical
 from tempograd.spaces.circuit import SKELETON, counts
 from tempograd.spaces.export import WeightPool, to_onnx
 from tempograd.spaces.graph import Graph
@@ -44,6 +45,18 @@ def space(request):
 @pytest.fixture(scope="module")
 def sample(space):
     return space.sample(20, np.random.default_rng(0))
+
+
+def test_equal_numbers_are_of_equal_networks_only(space):
+    """`groups` may say one of two that differ in how weights are shared; work and shapes of both are the same."""
+    architectures = space.sample(60, np.random.default_rng(3))
+    groups = space.groups([*architectures, *architectures])
+    assert (groups[:60] == groups[60:]).all()
+    forms: dict[str, int] = {}
+    for architecture, group in zip(architectures, groups.tolist(), strict=False):
+        assert forms.setdefault(canonical(space.network_graph(architecture)), group) == group
+    assert len(set(groups.tolist())) > 10
+    assert space.groups([]).shape == (0,)
 
 
 def random_weights(network, seed=0):

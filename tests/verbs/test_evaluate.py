@@ -1,0 +1,91 @@
+"""``evaluate``: scores are of networks that were not learnt from, under whatever name."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tempograd import registry
+from tempograd.data.table import read_table
+from tempograd.verbs.evaluate import evaluate
+from tempograd.verbs.tabular import learn_latency
+
+SPACE = "nasbench201:cells=1,width=4,size=8"
+
+
+@pytest.fixture(scope="module")
+def lottery(tmp_path_factory):
+    """A table of networks that have several names each, with a random latency a network: nothing is to be learnt."""
+    space = registry.create("space", SPACE)
+    rng = np.random.default_rng(0)
+    architectures = list(space.enumerate())
+    groups = space.groups(architectures)
+    sizes = np.bincount(groups)
+    taken = np.isin(groups, rng.permutation(np.flatnonzero((sizes >= 5) & (sizes <= 12)))[:70])
+    ms = np.exp(0.5 * rng.standard_normal(len(sizes)))
+    path = tmp_path_factory.mktemp("lottery") / "table.parquet"
+    choices = np.array([a.choices for a in architectures])[taken]
+    columns = {f"e{i}": choices[:, i] for i in range(6)}
+    pq.write_table(pa.table(columns | {"ms": ms[groups[taken]]}), path)
+    return path
+
+
+def judged(path, **wanted):
+    arguments = {"train": 150, "valid": 30, "seeds": 1, "model": "ridge"} | wanted
+    return evaluate(path, space=SPACE, columns=["ms"], **arguments)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"model": "gp", "train": 100},
+        {"model": "transfer", "train": 60, "sampling": "d_optimal", "valid": 10},
+    ],
+    ids=["ridge", "gp", "design"],
+)
+def test_nothing_is_learnt_where_nothing_can_be(lottery, wanted):
+    by_name = judged(lottery, by_name=True, **wanted).document
+    assert by_name["within_5_pct"]["mean"] > 20 or by_name["spearman"]["mean"] > 0.3  # the trap is one
+    document = judged(lottery, **wanted).document
+    assert abs(document["spearman"]["mean"]) < 0.3
+    assert document["within_5_pct"]["mean"] < 15
+    assert document["spearman"]["mean"] < by_name["spearman"]["mean"] - 0.1
+
+
+def test_both_splits_are_told(lottery):
+    done, marked = judged(lottery), judged(lottery, by_name=True)
+    document, by_name = done.document, marked.document
+    assert (document["split"], by_name["split"]) == ("network", "name")
+    assert document["twins_pct"]["mean"] > 40
+    assert document["test"] < by_name["test"]
+    assert "another name, and not tested" in done.text
+    assert f"{document['by_name']['mape_pct']['mean']:.4g}" in done.text
+    assert "BY NAME" in marked.text.splitlines()[1]
+    json.dumps(document)
+
+
+def test_a_table_without_twins_says_nothing_of_names(tmp_path):
+    space = registry.create("space", SPACE)
+    architectures = list(space.enumerate())
+    groups = space.groups(architectures)
+    _, first = np.unique(groups, return_index=True)
+    rows = np.random.default_rng(0).permutation(first)[:200]
+    choices = np.array([architectures[i].choices for i in rows])
+    columns = {f"e{i}": choices[:, i] for i in range(6)} | {"ms": 1.0 + choices.sum(axis=1)}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    done, by_name = judged(tmp_path / "t.parquet"), judged(tmp_path / "t.parquet", by_name=True)
+    assert done.document["twins_pct"]["mean"] == 0
+    assert "name" not in done.text
+    assert done.document["mape_pct"] == by_name.document["mape_pct"]
+
+
+def test_a_search_on_a_table_promises_no_more_than_it_knows(lottery):
+    """Residuals of a lottery are as wide as the lottery, however many names each network has."""
+    space = registry.create("space", SPACE)
+    table = read_table(lottery, space, "ms")
+    for rows in (60, 150):
+        learnt = learn_latency(space, table, rows)
+        assert np.median(learnt.conformal.residuals) > 0.2
