@@ -115,13 +115,13 @@ def test_the_choice_of_an_encoding_is_not_led_by_names():
     """An encoding that only knows networks again is worthless for those never seen."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(60), NAMES)
-    cause = rng.random((60, 2))[groups]
-    y_ms = 1 + cause.sum(axis=1) + 0.3 * rng.random(60)[groups]
+    cause = (rng.random((60, 3)) > 0.5).astype(float)[groups]
+    y_ms = 1 + cause.sum(axis=1) + 0.5 * rng.random(60)[groups]
     encodings = {"names": np.eye(60)[groups], "cause": cause}
     assert choose_encoding(encodings, y_ms) == "names"
     assert choose_encoding(encodings, y_ms, groups=groups) == "cause"
     errors = held_out_errors(encodings, y_ms, groups=groups)
-    assert errors["cause"] < 0.7 * errors["names"]
+    assert errors["cause"] < 0.8 * errors["names"]
 
 
 class Foreign(LatencyModel):

@@ -9,6 +9,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.table import read_table
+from tempograd.predictor.estimator import fit_grouped
 from tempograd.verbs.evaluate import evaluate
 from tempograd.verbs.tabular import learn_latency
 
@@ -23,7 +24,7 @@ def lottery(tmp_path_factory):
     architectures = list(space.enumerate())
     groups = space.groups(architectures)
     sizes = np.bincount(groups)
-    taken = np.isin(groups, rng.permutation(np.flatnonzero((sizes >= 5) & (sizes <= 12)))[:70])
+    taken = np.isin(groups, rng.permutation(np.flatnonzero((sizes >= 5) & (sizes <= 12)))[:90])
     ms = np.exp(0.5 * rng.standard_normal(len(sizes)))
     path = tmp_path_factory.mktemp("lottery") / "table.parquet"
     choices = np.array([a.choices for a in architectures])[taken]
@@ -33,26 +34,28 @@ def lottery(tmp_path_factory):
 
 
 def judged(path, **wanted):
-    arguments = {"train": 150, "valid": 30, "seeds": 1, "model": "ridge"} | wanted
+    arguments = {"train": 60, "valid": 10, "seeds": 3, "model": "transfer"} | wanted
     return evaluate(path, space=SPACE, columns=["ms"], **arguments)
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        {},
-        {"model": "gp", "train": 100},
-        {"model": "transfer", "train": 60, "sampling": "d_optimal", "valid": 10},
-    ],
-    ids=["ridge", "gp", "design"],
-)
+@pytest.mark.parametrize("wanted", [{}, {"model": "trees", "valid": 40, "seeds": 1}], ids=str)
 def test_nothing_is_learnt_where_nothing_can_be(lottery, wanted):
-    by_name = judged(lottery, by_name=True, **wanted).document
-    assert by_name["within_5_pct"]["mean"] > 20 or by_name["spearman"]["mean"] > 0.3  # the trap is one
     document = judged(lottery, **wanted).document
-    assert abs(document["spearman"]["mean"]) < 0.3
-    assert document["within_5_pct"]["mean"] < 15
-    assert document["spearman"]["mean"] < by_name["spearman"]["mean"] - 0.1
+    assert abs(document["spearman"]["mean"]) < 0.25
+    by_name = judged(lottery, by_name=True, **wanted).document
+    assert by_name["spearman"]["mean"] > document["spearman"]["mean"] + 0.15  # the trap is one
+
+
+def test_a_design_learns_from_no_network_twice(lottery, monkeypatch):
+    told = []
+
+    def spy(model, X, y_ms, weight, groups):
+        told.append(groups)
+        return fit_grouped(model, X, y_ms, weight, groups)
+
+    monkeypatch.setattr("tempograd.verbs.evaluate.fit_grouped", spy)
+    judged(lottery, sampling="d_optimal", seeds=1)
+    assert len(set(told[0].tolist())) == len(told[0]) == 60
 
 
 def test_both_splits_are_told(lottery):
@@ -86,6 +89,6 @@ def test_a_search_on_a_table_promises_no_more_than_it_knows(lottery):
     """Residuals of a lottery are as wide as the lottery, however many names each network has."""
     space = registry.create("space", SPACE)
     table = read_table(lottery, space, "ms")
-    for rows in (60, 150):
+    for rows in (60, 110):
         learnt = learn_latency(space, table, rows)
         assert np.median(learnt.conformal.residuals) > 0.2
