@@ -16,7 +16,7 @@ from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement, Verdict
 from ..measurement.quantities import MEMORY, QUANTITIES
 from ..measurement.reference import in_hindsight
-from ..measurement.repeatability import FLOOR, outliers, pair_up, representative, spread
+from ..measurement.repeatability import FLOOR, outliers, pair_up, spread, usual
 from ..measurement.rounds import Round
 from ..spaces.space import SearchSpace
 from .store import Store
@@ -113,7 +113,7 @@ class LatencyDataset:
         found = in_hindsight(found)
         pairs = pair_up(found)
         doubtful = outliers(pairs)
-        usual = representative([pair for pair in pairs if pair.key not in doubtful])
+        representative = usual(pairs)
         best: dict[str, tuple[Measurement, dict[str, float]]] = {}
         for m, told in zip(found, beside, strict=True):
             if m.key not in best or _width(m) < _width(best[m.key][0]):
@@ -122,8 +122,8 @@ class LatencyDataset:
             space,
             store.fingerprint(fingerprint_id),
             tuple(_row(m, told, m.key in doubtful) for m, told in best.values()),
-            spread(usual),
-            len(usual),
+            spread(representative),
+            len(representative),
         )
 
     @cached_property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import hypot, log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,15 +37,15 @@ class Pair(NamedTuple):
 
 
 def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
-    """Return the first two labels of every network that has two; those measured again for their noise are left out.
+    """Return the first two labels by one plan of every network; those measured again for their noise are left out.
 
     Which networks these are depends on their first labels, so they would tell of chance and not of the device.
     """
-    found: defaultdict[str, list[Estimate]] = defaultdict(list)
+    found: defaultdict[tuple[str, Any], list[Estimate]] = defaultdict(list)
     for m in measurements:
         if m.failure is None and m.estimate is not None and m.replicate < AGAIN:
-            found[m.key].append(m.estimate)
-    return [_pair(key, *labels[:2]) for key, labels in found.items() if len(labels) > 1]
+            found[m.key, m.plan.get("name")].append(m.estimate)
+    return [_pair(key, *labels[:2]) for (key, _), labels in found.items() if len(labels) > 1]
 
 
 def representative(pairs: Sequence[Pair]) -> list[Pair]:
@@ -56,11 +57,40 @@ def representative(pairs: Sequence[Pair]) -> list[Pair]:
     return gated if len(gated) >= ENOUGH else list(pairs)
 
 
+def usual(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the representative pairs but for outliers: what repeatability is taken from, wherever it is told."""
+    doubtful = outliers(pairs)
+    return representative([pair for pair in pairs if pair.key not in doubtful])
+
+
 def spread(pairs: Sequence[Pair]) -> float:
     """Return the relative standard deviation of a label between processes; NaN if there are no pairs."""
     if not pairs:
         return float("nan")
     return float(np.sqrt(np.mean([pair.difference**2 for pair in pairs]) / 2))
+
+
+def across(told: Measurement, processes: Iterable[Measurement], repeatability: float) -> Estimate | None:
+    """Return the label of a measurement with an interval that covers what differs between measuring processes.
+
+    It is widened by the larger of the repeatability and the standard deviation of the processes' own labels, and
+    reaches to each of these.
+
+    Args:
+        told: the one whose label is told.
+        processes: all measurements of the same network by the same plan; noisy ones count where none is ``ok``.
+        repeatability: relative standard deviation between processes, from blind duplicates; NaN if it is not known.
+    """
+    own = told.estimate
+    if own is None:
+        return None
+    known = [m for m in processes if m.failure is None and m.estimate is not None]
+    latencies_ms = [m.latency_ms for m in ([m for m in known if m.verdict == "ok"] or known)]
+    between = float(np.std(np.log(latencies_ms), ddof=1)) if len(latencies_ms) > 1 else 0.0
+    extra = 1.96 * max(between, 0.0 if np.isnan(repeatability) else repeatability) * own.latency_ms
+    low_ms = max(0.0, own.latency_ms - hypot(own.latency_ms - own.low_ms, extra))
+    high_ms = own.latency_ms + hypot(own.high_ms - own.latency_ms, extra)
+    return replace(own, low_ms=min(low_ms, *latencies_ms, own.latency_ms), high_ms=max(high_ms, *latencies_ms, 0.0))
 
 
 def settled(verdicts: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], str]:

@@ -17,7 +17,7 @@ from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
-from ..measurement.repeatability import AGAIN, ENOUGH, pair_up, representative, settled, spread
+from ..measurement.repeatability import AGAIN, ENOUGH, pair_up, settled, spread, usual
 from .engine import Job, Tally, clock_of, engine_of
 from .plan import PLANS, Items, Plan, duplicates
 
@@ -239,7 +239,7 @@ def _summary(
     sink: _StoreSink, tally: Tally, items: Items, plan: Plan, *, duplicates: int, found: int, again: int, real: bool
 ) -> CampaignSummary:
     seconds = time.monotonic() - sink.started_s
-    pairs = representative(pair_up(sink.store.measurements(campaign=sink.campaign, repeated=True)))
+    pairs = usual(pair_up(sink.store.measurements(campaign=sink.campaign, repeated=True)))
     valid = tally.rounds - sum(tally.rejected.values())
     wall_ms = seconds * 1e3 if real else float("nan")
     found_so_far = CampaignSummary(

@@ -116,13 +116,7 @@ def comparison(result: Result) -> str:
     found = result.found
     if result.verdict == "unreliable":
         return "Not compared with random networks: it is not known what it costs."
-    limit = result.target_ms if result.target_ms is not None else found.measured.latency_ms
-    accuracies = [
-        r.accuracy
-        for r in result.random
-        if r.accuracy is not None and r.verdict == "ok" and r.measured_ms is not None
-        if limit is None or r.measured_ms <= limit
-    ]
+    accuracies = [rival.accuracy for rival in result.counted if rival.accuracy is not None]
     if found.accuracy is None or not accuracies:
         return "No random network of trusted latency within the same limit to compare with."
     beaten = sum(found.accuracy > other for other in accuracies)

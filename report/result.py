@@ -79,6 +79,13 @@ class Feasibility(_Part):
     share_within_target: Share = None
 
 
+class Process(_Part):
+    """What one measuring process said of the network found."""
+
+    latency_ms: Positive
+    verdict: Verdict
+
+
 class Measured(_Part):
     """The measurement of the network found."""
 
@@ -89,6 +96,7 @@ class Measured(_Part):
     path: Literal["gated", "ratio", "plain"] | None = None
     rounds: int = 0
     gated: int = 0
+    processes: list[Process] = []
 
 
 class Found(_Part):
@@ -182,6 +190,24 @@ class Result(_Part):
     versions: dict[str, Any] = {}
     command: str | None = None
     seconds: dict[str, Number] = {}
+
+    @property
+    def limit_ms(self) -> float | None:
+        """Return what a random network must not exceed if it is to be compared: the target, or what was found."""
+        return self.target_ms if self.target_ms is not None else self.found.measured.latency_ms
+
+    @property
+    def counted(self) -> list[Rival]:
+        """Return the random networks that the one found is compared with: trusted latency, within the limit."""
+        return [rival for rival in self.random if rival.accuracy is not None and not self.why_not(rival)]
+
+    def why_not(self, rival: Step) -> str:
+        """Return why a random network is not compared, ``, above the target`` or the like; empty if it is."""
+        if rival.measured_ms is None or rival.verdict != "ok":
+            return ", latency not trusted"
+        if self.limit_ms is not None and rival.measured_ms > self.limit_ms:
+            return ", above the target" if self.target_ms is not None else ", slower than the one found"
+        return ""
 
     @model_validator(mode="after")
     def _borne_out(self) -> Self:

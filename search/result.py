@@ -21,7 +21,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
+from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement
+from ..measurement.repeatability import across
 from ..spaces.architecture import Architecture
 from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, rebuild_line
 from ..spaces.space import SearchSpace
@@ -61,6 +63,8 @@ class SearchResult:
         seconds: wall time of the stages.
         queries: the accuracies asked for on the way, by a method that asks.
         finalists: the networks that were trained to keep the best of them; empty where that was not asked.
+        processes: the measurements of the trained network, each of a process of its own; ``found`` has one of them.
+        repeatability: relative standard deviation between processes on this device; NaN if it is not known.
     """
 
     space: SearchSpace
@@ -82,6 +86,13 @@ class SearchResult:
     seconds: dict[str, float]
     queries: tuple[Query, ...] = ()
     finalists: Sequence[Rival] = ()
+    processes: Sequence[Measurement] = ()
+    repeatability: float = float("nan")
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Return the latency of the network found, its interval with what differs between processes."""
+        return across(self.found.measurement, self.processes, self.repeatability)
 
     @property
     def architecture(self) -> Architecture:
@@ -156,7 +167,8 @@ class SearchResult:
         return named(self.space, self.architecture, self.found.predicted_ms) | {
             "predicted_low_ms": None if self.predicted_low_ms is None else _finite(self.predicted_low_ms),
             "predicted_high_ms": None if self.predicted_high_ms is None else _finite(self.predicted_high_ms),
-            "measured": _measured(self.found.measurement),
+            "measured": _measured(self.found.measurement, self.estimate)
+            | {"processes": [{"latency_ms": _finite(m.latency_ms), "verdict": m.verdict} for m in self.processes]},
             "accuracy": self.trained.accuracy,
             "validation_accuracy": self.trained.validation_accuracy,
             "parameters": graph.parameters(),
@@ -164,7 +176,7 @@ class SearchResult:
         }
 
     def _rival(self, rival: Rival) -> dict[str, Any]:
-        measured = _measured(rival.step.measurement)
+        measured = _measured(rival.step.measurement, rival.step.measurement.estimate)
         return named(self.space, rival.step.architecture, rival.step.predicted_ms) | {
             "accuracy": rival.trained.accuracy,
             "validation_accuracy": rival.trained.validation_accuracy,
@@ -175,7 +187,7 @@ class SearchResult:
         }
 
     def _metadata(self, device: Mapping[str, Any]) -> dict[str, str]:
-        measured = _measured(self.found.measurement)
+        measured = _measured(self.found.measurement, self.estimate)
         numbers = {f"measured_{key}": str(measured[key]) for key in ("latency_ms", "low_ms", "high_ms", "verdict")}
         return numbers | {
             "space": self.space.spec,
@@ -190,13 +202,13 @@ class SearchResult:
         }
 
 
-def verdict_of(measurement: Measurement, target_ms: float | None) -> Verdict:
-    """Return what a measurement says about a target.
+def verdict_of(measurement: Measurement, target_ms: float | None, estimate: Estimate | None = None) -> Verdict:
+    """Return what a measurement, with its own interval or a given estimate's, says about a target.
 
     Noise of a machine only ever adds time: a noisy measurement is a pass where its whole interval is within the target,
     and no answer elsewhere.
     """
-    estimate = measurement.estimate
+    estimate = estimate or measurement.estimate
     if measurement.verdict not in {"ok", "noisy"} or estimate is None:
         return "unreliable"
     if measurement.verdict == "noisy":
@@ -232,8 +244,7 @@ def named(space: SearchSpace, architecture: Architecture, predicted_ms: float) -
     return {"key": architecture.key, "text": space.format(architecture), "predicted_ms": predicted_ms}
 
 
-def _measured(measurement: Measurement) -> dict[str, Any]:
-    estimate = measurement.estimate
+def _measured(measurement: Measurement, estimate: Estimate | None) -> dict[str, Any]:
     return {
         "latency_ms": estimate.latency_ms if estimate else None,
         "low_ms": _finite(estimate.low_ms) if estimate else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from ..measurement.measurement import Measurement
 from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
@@ -28,6 +30,7 @@ from .searchers.random import random_search
 from .task import Task
 
 _CANDIDATES = 12  # networks of a search that asked for accuracies that are measured before repair has to help
+_TRIES = 3  # measurements of a random network before a noisy one is left as it is
 Interval = Callable[[Sequence[Architecture]], tuple[NDArray[Any], NDArray[Any]]]  # (n,) low, (n,) high in ms
 
 
@@ -208,13 +211,29 @@ def _in_turn(problem: Problem, found: Found, measure: Measure) -> tuple[list[Ste
     return steps, False
 
 
+def _trusted(measure: Measure, architectures: Sequence[Architecture]) -> list[Measurement]:
+    """Return a measurement each, those that are noisy taken again a few times; the narrowest of each network counts."""
+    found = measure(architectures) if architectures else []
+    for _ in range(_TRIES - 1):
+        doubtful = [n for n, measurement in enumerate(found) if measurement.verdict in {"noisy", "hot"}]
+        if not doubtful:
+            break
+        for n, again in zip(doubtful, measure([architectures[n] for n in doubtful]), strict=True):
+            found[n] = min(found[n], again, key=_width)
+    return found
+
+
+def _width(measurement: Measurement) -> float:
+    return inf if measurement.failure or measurement.estimate is None else measurement.estimate.half_width
+
+
 def _rivals(problem: Problem, kept: Step, seconds: float, networks: int | None, measure: Measure) -> list[Rival]:
     """Return random networks as dear as the target, or as the network found, trained and measured alike."""
     if networks == 0:
         return []
     limit_ms = problem.target_ms if problem.target_ms is not None else kept.predicted_ms
     trials = random_search(problem, limit_ms, networks=networks, seconds=seconds)
-    measured = measure([trial.architecture for trial in trials]) if trials else []
+    measured = _trusted(measure, [trial.architecture for trial in trials])
     return [
         Rival(Step(trial.architecture, trial.predicted_ms, measurement), trial.trained)
         for trial, measurement in zip(trials, measured, strict=True)

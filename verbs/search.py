@@ -20,9 +20,11 @@ from ..data.store import Store
 from ..devices.device import Place
 from ..errors import TargetError, UsageError
 from ..measurement.measurement import Measurement
+from ..measurement.repeatability import pair_up, spread, usual
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import measure as verify
+from ..report.result import Result, read_result
 from ..search.evaluator import Training, check_compute
 from ..search.method import Method
 from ..search.result import SearchResult, verdict_of
@@ -208,9 +210,13 @@ def _on_device(
             proxy=space_of(proxy) if proxy else None,
             options=replace(options, checkpoint=unfinished["search.safetensors"]), progress=_told(progress, stop),
         )  # fmt: skip
-        trained = bench.settled(_trained_network(result, place.batch))
+        trained, *others = bench.settled(_trained_network(result, place.batch))
+        repeatability = bench.repeatability()
     final = replace(result.found, measurement=trained)
-    result = replace(result, found=final, steps=[*result.steps, final], verdict=verdict_of(trained, target_ms))
+    result = replace(
+        result, found=final, steps=[*result.steps, final], processes=[trained, *others], repeatability=repeatability
+    )
+    result = replace(result, verdict=verdict_of(trained, target_ms, result.estimate))
     provenance = plain({
         "device": json.loads(place.fingerprint.to_json()) | {"id": place.fingerprint.id},
         "predictor": {"path": predictor and str(predictor)} | price.told,
@@ -222,7 +228,7 @@ def _on_device(
         path.unlink(missing_ok=True)
     document = json.loads((out / "result.json").read_text())
     code = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}[result.verdict]
-    return Outcome(document, _search_text(document), code)
+    return Outcome(document, _search_text(document, read_result(out)), code)
 
 
 @dataclass(frozen=True)
@@ -245,17 +251,25 @@ class _Bench:
         """Return one measurement each, in order."""
         return self(Items.of(self.space, architectures, batch=self.device.batch))
 
-    def settled(self, item: Items) -> Measurement:
-        """Measure in several processes, in more while the device does not hold still; return the middle one.
+    def repeatability(self) -> float:
+        """Return the relative standard deviation between processes that the store's blind duplicates tell."""
+        found = self.store.measurements(
+            space=self.space.spec, fingerprint_id=self.device.fingerprint.id, repeated=True
+        )  # fmt: skip
+        return spread(usual(pair_up(found)))
 
-        If the device never does, it is the measurement with the narrowest interval.
+    def settled(self, item: Items) -> list[Measurement]:
+        """Measure in several processes, in more while the device does not hold still; return the middle one first.
+
+        If the device never does, the first is the measurement with the narrowest interval.
         """
         found: list[Measurement] = []
         ok: list[Measurement] = []
         while len(found) < TRIES and len(ok) < PROCESSES:
             found += self(item)
             ok = sorted((m for m in found if m.verdict == "ok"), key=lambda m: m.latency_ms)
-        return ok[len(ok) // 2] if ok else min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
+        told = ok[len(ok) // 2] if ok else min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
+        return [told, *(m for m in found if m is not told)]
 
 
 def _interval(kept: SavedPredictor, space: SearchSpace, encoding: str | None) -> Interval:
@@ -294,7 +308,7 @@ def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
     return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes))
 
 
-def _search_text(d: Mapping[str, Any]) -> str:
+def _search_text(d: Mapping[str, Any], result: Result) -> str:
     table, found, measured = d["feasibility"], d["found"], d["found"]["measured"]
     target = "" if d["target_ms"] is None else f" against a target of {d['target_ms']:.4g} ms"
     lines = [
@@ -308,11 +322,17 @@ def _search_text(d: Mapping[str, Any]) -> str:
     ]
     if d.get("finalists"):
         lines.append(f"the best on held-out images of {len(d['finalists'])} networks trained that use the target")
-    if d["random"]:
-        best = max(d["random"], key=lambda rival: rival["validation_accuracy"])
+    if len(result.found.measured.processes) > 1:
+        told = ", ".join(f"{each.latency_ms:.4g}" for each in result.found.measured.processes if each.latency_ms)
+        lines.insert(2, f"its processes said {told} ms: the interval covers them, and how labels repeat on this device")
+    if result.random:
+        counted = result.counted
+        best = max(counted or result.random, key=lambda rival: rival.validation_accuracy or 0.0)
+        every = len(counted) == len(result.random)
+        of = "" if every else f" of trusted latency within the limit, of {len(result.random)}"
         lines.append(
-            f"random search, {len(d['random'])} networks: test accuracy {best['accuracy']:.1%} at "
-            f"{_ms(best | {'latency_ms': best['measured_ms']})}"
+            f"random search, {len(counted)} networks{of}: test accuracy {best.accuracy or 0.0:.1%} at "
+            f"{_ms(best.model_dump() | {'latency_ms': best.measured_ms})}{'' if counted else result.why_not(best)}"
         )
     return "\n".join(lines)
 

@@ -1,9 +1,20 @@
+from dataclasses import replace
 from math import log
 
 import numpy as np
 import pytest
 
-from tempograd.measurement.repeatability import Pair, outliers, pair_up, representative, spread
+from tempograd.measurement.repeatability import (
+    AGAIN,
+    Pair,
+    across,
+    outliers,
+    pair_up,
+    representative,
+    settled,
+    spread,
+    usual,
+)
 from tempograd.measurement.rounds import Failure
 
 from .conftest import make
@@ -44,3 +55,33 @@ def test_an_outlier_is_found_and_chance_is_not():
 def test_what_an_interval_admits_is_no_outlier():
     chance = pairs(0.01 * np.random.default_rng(1).standard_normal(50))
     assert outliers(chance + pairs([0.2], sigma=0.06, gated=False, name="wide")) == set()
+
+
+def test_pairs_are_of_one_plan_and_not_of_what_was_measured_again_for_its_noise(fingerprint):
+    rows = [make("a", [y] * 6, fingerprint) for y in (1.0, 1.2)]
+    other = replace(rows[1], plan=rows[1].plan | {"name": "another"})
+    assert pair_up([rows[0], other]) == []
+    assert pair_up([rows[0], replace(rows[1], replicate=AGAIN)]) == []
+    assert len(pair_up([rows[0], replace(rows[1], replicate=1)])) == 1
+
+
+def test_measured_again_a_network_counts_once_and_by_its_best_verdict():
+    rows = {("a", 0): "noisy", ("a", AGAIN): "noisy", ("a", AGAIN + 1): "ok", ("b", 0): "noisy", ("b", 1): "ok"}
+    assert settled(rows) == {("a", 0): "ok", ("b", 0): "noisy", ("b", 1): "ok"}
+
+
+def test_what_repeatability_is_taken_from_holds_no_outlier():
+    good = pairs([0.01, -0.01] * 5)
+    assert usual(good + pairs([log(1.6)], name="wrong")) == good
+
+
+def test_an_interval_covers_every_process_and_how_labels_repeat(fingerprint):
+    told, *others = (make("a", [y, 1.001 * y] * 3, fingerprint) for y in (1.0, 0.998, 1.09))
+    alone = across(told, [told], float("nan"))
+    assert (alone.low_ms, alone.high_ms) == (told.estimate.low_ms, told.estimate.high_ms)
+    wide = across(told, [told, *others], float("nan"))
+    assert wide.latency_ms == told.latency_ms
+    assert wide.low_ms < 0.998 < 1.09 < wide.high_ms
+    known = across(told, [told], 0.03)
+    assert known.high_ms == pytest.approx(told.latency_ms * (1 + 1.96 * 0.03), rel=0.01)
+    assert known.low_ms == pytest.approx(told.latency_ms * (1 - 1.96 * 0.03), rel=0.01)

@@ -208,6 +208,17 @@ def test_answer_owns_up_to_an_interval_above_the_target(full_result):
     assert "may miss" in answer(Result.model_validate(full_result))
 
 
+def test_the_report_says_which_random_networks_do_not_count_and_what_each_process_said(full_result, write, tmp_path):
+    full_result["random"][0] |= {"measured_ms": 1.3, "verdict": "ok"}
+    full_result["found"]["measured"]["processes"] = [
+        {"latency_ms": 1.13, "verdict": "ok"}, {"latency_ms": 1.127, "verdict": "ok"},
+        {"latency_ms": 1.25, "verdict": "noisy"},
+    ]  # fmt: skip
+    page = write_report(write(full_result), tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "no, above the target" in page
+    assert "3 processes said" in page
+
+
 def test_comparison_counts_only_trusted_networks_within_the_limit(full_result):
     rival = full_result["random"][0]
     full_result["random"] = [
@@ -217,5 +228,8 @@ def test_comparison_counts_only_trusted_networks_within_the_limit(full_result):
     said = comparison(Result.model_validate(full_result))
     assert "1 of 2 random networks" in said
     assert "mean 94.0 %, s.d. 5.66 %" in said
+    read = Result.model_validate(full_result)
+    assert [read.why_not(rival) for rival in read.random] == ["", "", ", above the target", ", latency not trusted"]
+    assert len(read.counted) == 2
     full_result["random"] = []
     assert comparison(Result.model_validate(full_result)).startswith("No random network")

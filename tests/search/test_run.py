@@ -141,6 +141,26 @@ def test_a_measurement_that_cannot_be_trusted_makes_the_result_unreliable(task):
     assert result.verdict == "unreliable"
 
 
+def test_a_random_network_is_measured_until_its_latency_is_trusted_or_a_few_times(task):
+    space = registry.create("space", SPECS["nasbench201"])
+
+    class Noisy(Device):
+        def __call__(self, architectures):
+            found = []
+            for architecture in architectures:
+                self.verdict = "noisy" if self.measured.count(architecture) < self.slow else "ok"
+                self.measured.append(architecture)
+                found.append(self._one(architecture, self.truth_ms(architecture)))
+            return found
+
+    for slow, verdict in ((2, "ok"), (9, "noisy")):
+        device = Noisy(space)
+        device.slow = slow
+        result = run(space, task, device=device, lam=0.3)
+        assert {rival.step.measurement.verdict for rival in result.rivals} == {verdict}
+        assert all(device.measured.count(rival.step.architecture) == 3 for rival in result.rivals)
+
+
 def test_without_repair_a_miss_is_a_fail(task):
     space = registry.create("space", SPECS["nasbench201"])
     device = Device(space)
