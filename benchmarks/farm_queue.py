@@ -30,15 +30,17 @@ from typing import Any
 import psutil
 
 from tempograd.farm.connection import open_queue
-from tempograd.farm.messages import Blob, Job, Limits, PlanSpec, Result, encode
+from tempograd.farm.messages import Blob, Job, Limits, Result
 from tempograd.farm.queue import Queue
+from tempograd.farm.wire import encode
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Failure, Round
+from tempograd.profiler.plan import QUICK
 
 CLASS, CAMPAIGN = "bench", "c1"
 MODEL_BYTES = 15_000
-PLAN = PlanSpec("quick", 10, (6,), 0.05, 0.95, True, 0)
+
 RECORD = {
     "name": "quick",
     "burst_ms": 10.0,
@@ -55,7 +57,7 @@ def jobs_of(count: int) -> list[Job]:
     blob = Blob("model.onnx", "a" * 64, MODEL_BYTES)
     names = [sha256(str(n).encode()).hexdigest() for n in range(count)]
     return [
-        Job(name, 1, CAMPAIGN, CLASS, "0123456789ab", f"3.1.4.{n}", "nasbench201", 0, blob, (), PLAN, limits)
+        Job(name, 1, CAMPAIGN, CLASS, "0123456789ab", f"3.1.4.{n}", "nasbench201", 0, blob, (), QUICK, 0, limits)
         for n, name in enumerate(names)
     ]
 

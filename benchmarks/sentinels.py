@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from tempograd import registry
 from tempograd.devices import host, sentinels
-from tempograd.devices.places.local import choose_cores, idle_cores
+from tempograd.devices.host import choose_cores, idle_cores
 from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
 from tempograd.devices.worker import timing
 from tempograd.measurement.label import GATE, MIN_GATED

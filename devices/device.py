@@ -114,6 +114,10 @@ class Place(Protocol):
 
     A place that times networks itself, like a farm, brings an ``engine`` (see `profiler.engine.BringsEngine`); one
     without is a `Device`, timed by `profiler.engine.Engine`.
+
+    Its class, which the registry finds, may say more of it: ``bare``, the argument that is written without its name;
+    ``specs()``, what ``--device`` takes for each device that it knows of; ``elsewhere``, a line for people, where what
+    there is cannot be listed from this machine.
     """
 
     @property

@@ -6,24 +6,22 @@ Read from the system tree only; nothing is changed.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from ..registry import load, names
 from . import host
-from .places.local import choose_cores
 
 Level = Literal["good", "advice", "problem", "unknown"]
 
 _CPU = "sys/devices/system/cpu"
 _CLOCK = "sys/devices/system/clocksource/clocksource0"
 _GOOD_CLOCKS = ("tsc", "arch_sys_counter")  # read in the process itself, in nanoseconds
+DEFAULT = "onnxruntime"  # what a device is timed with that names no runtime
 _LEAST_GIB = 2.0  # a measuring process with a batch of networks, and torch beside it
-
-RUNTIMES = (
-    "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "ai-edge-litert", "tensorrt", "tensorrt-rtx-cu13-bindings",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,20 +63,19 @@ def _read(path: Path) -> str | None:
 
 
 def _runtimes() -> list[Finding]:
-    found: dict[str, str] = {}
-    for name in RUNTIMES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    findings = [Finding("runtime", "good", f"{name} {number}") for name, number in found.items()]
-    if {"onnxruntime", "onnxruntime-gpu"} <= found.keys():
-        text = "onnxruntime and onnxruntime-gpu overwrite each other"
-        findings.append(
-            Finding("runtime", "problem", text, "pip uninstall onnxruntime onnxruntime-gpu, then install one")
-        )
-    if not {"onnxruntime", "onnxruntime-gpu"} & found.keys():
-        findings.append(Finding("runtime", "problem", "no ONNX Runtime", "pip install onnxruntime"))
+    findings: list[Finding] = []
+    for runtime in names("runtime"):
+        package = load("runtime", runtime)().package
+        found: dict[str, str] = {}
+        for name in package.names:
+            with suppress(PackageNotFoundError):
+                found[name] = version(name)
+        findings += [Finding("runtime", "good", f"{name} {number}") for name, number in found.items()]
+        if len(found) > 1:  # they bring one and the same module
+            text = f"{' and '.join(found)} overwrite each other"
+            findings.append(Finding("runtime", "problem", text, f"pip uninstall {' '.join(found)}, then install one"))
+        if not found and runtime == DEFAULT:
+            findings.append(Finding("runtime", "problem", f"no {package.title}", package.install))
     return findings
 
 
@@ -100,7 +97,7 @@ def _timed_core(root: Path) -> Finding:
     groups = host.core_groups(root)
     if not allowed or not groups:
         return Finding("timed core", "unknown", "the allowed cores cannot be read")
-    (timed,) = choose_cores(1, groups, host.parse_cores(allowed))
+    (timed,) = host.choose_cores(1, groups, host.parse_cores(allowed))
     if timed:
         return Finding("timed core", "good", f"CPU {timed} of {allowed}")
     return Finding(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from ..errors import UsageError
 
 _CPU = "sys/devices/system/cpu"
 _CACHE_KINDS = {"Data": "d", "Instruction": "i"}
@@ -86,6 +89,34 @@ def core_groups(root: Path = Path("/")) -> list[tuple[int, ...]]:
 def allowed_cores() -> list[int]:
     """Return the logical CPUs that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def choose_cores(threads: int, groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:
+    """Return the CPUs to time on: one a physical core, the last ones, CPU 0's core only if there is no other.
+
+    Args:
+        threads: how many.
+        groups: logical CPUs of each physical core.
+        allowed: logical CPUs that may be used.
+
+    Raises:
+        UsageError: there are fewer physical cores.
+    """
+    usable = [[cpu for cpu in group if cpu in allowed] for group in groups]
+    free = sorted(((0 not in group, cpus[0]) for group, cpus in zip(groups, usable, strict=True) if cpus))
+    if threads > len(free):
+        raise UsageError(f"threads={threads}, but this process may use {len(free)} physical cores; take fewer threads")
+    return sorted(cpu for _, cpu in free[-threads:])
+
+
+def idle_cores(timed: Sequence[int], groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:
+    """Return the CPUs for everything else: not the timed ones, nor their siblings, as long as any are left."""
+    siblings = {cpu for group in groups if set(group) & set(timed) for cpu in group}
+    for busy in (siblings, set(timed)):
+        left = [cpu for cpu in allowed if cpu not in busy]
+        if left:
+            return left
+    return list(timed)
 
 
 def parse_cores(text: str) -> list[int]:

@@ -51,11 +51,9 @@ def inventory() -> Iterator[Entry]:
 
 def _places(name: str) -> Iterator[Entry]:
     """Yield one place, or all devices that it knows of, if it can tell."""
-    bare = getattr(load("device", name), "bare", None)
-    if bare is not None:  # what is there is not of this machine
-        what = bare.upper()
-        found = f"devices of other machines: {name}:{what}, lent there with: tempograd agent --class {what}"
-        yield Entry(name, "here", found=found)
+    elsewhere = getattr(load("device", name), "elsewhere", None)
+    if elsewhere is not None:  # what is there is not of this machine
+        yield Entry(name, "here", found=elsewhere)
         return
     try:
         specs: list[str] = getattr(load("device", name), "specs", lambda: [name])()

@@ -24,11 +24,12 @@ from ..measurement.calibration import Calibration
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement
 from ..measurement.rounds import Failure
+from ..profiler import engine
 from ..profiler.engine import CampaignSink, Tally, clock_of
-from ..profiler.engine import Job as Wanted
 from ..profiler.plan import Items, Plan
-from .messages import Blob, Job, Limits, NewerSchemaError, PlanSpec, digest, job_id
+from .messages import Blob, Job, Limits, job_id
 from .queue import Delivery, Queue, QueueAwayError, QueueFullError, Seen
+from .wire import NewerSchemaError, digest
 
 RECONCILE_S = 60.0  # between looks at jobs that nobody speaks of
 SILENT_S = 300.0  # before a job is one of them
@@ -77,7 +78,7 @@ class FarmEngine:
         device: the farm's class.
         items: what; the keys of the jobs are among them.
         plan: how long.
-        seed: of the orders in which agents time; it stands in every measurement.
+        seed: Seed of the orders in which agents time; it stands in every measurement.
         sink: where measurements and calibrations go.
         stop: when it is set, what has come is handed over, and the loop ends; jobs offered stay in the queue.
     """
@@ -94,12 +95,11 @@ class FarmEngine:
     ) -> None:
         self.tally = Tally()
         self._device, self._items, self._sink = device, items, sink
-        said: dict[str, Any] = plan.record(seed) | {"checks": plan.checks}
-        self._plan = PlanSpec(**said)
+        self._plan, self._seed = plan, seed
         self._stop = stop or threading.Event()
         self._campaign = sink.campaign or f"verify-{secrets.token_hex(6)}"
         self._fingerprint = device.fingerprint
-        self._waiting: dict[tuple[str, int], Wanted] = {}  # not offered yet, in order
+        self._waiting: dict[tuple[str, int], None] = {}  # key and replicate of what is not offered yet, in order
         self._built: deque[_Offer] = deque()  # the next ones
         self._open: dict[str, _Offer] = {}
         self._settled: dict[str, Job] = {}  # done, but perhaps still in the queue
@@ -112,14 +112,14 @@ class FarmEngine:
         self._away = False
         self._next_s = {"reconcile": self._began_s + RECONCILE_S, "agents": 0.0}
 
-    def run(self, jobs: Iterable[Wanted]) -> None:
+    def run(self, jobs: Iterable[engine.Job]) -> None:
         """Have all jobs timed.
 
         Raises:
             DeviceError: the queue, or every agent, was away for longer than the device's patience.
             StoreError: the store cannot be written.
         """
-        self._waiting = {(job.key, job.replicate): job for job in jobs}
+        self._waiting = dict.fromkeys((job.key, job.replicate) for job in jobs)
         if self._sink.store is not None:
             for receipt in self._sink.store.receipts(self._campaign):
                 self._seen.setdefault(receipt.key, set()).add(receipt.sha256)
@@ -220,10 +220,10 @@ class FarmEngine:
     def _not_yet_offered(self, measurement: Measurement, id_: str) -> _Offer | None:
         """Return the job of a result that was asked for before a restart, if it is still wanted."""
         built = next((offer for offer in self._built if offer.job.job_id == id_), None)
-        wanted = self._waiting.get((measurement.key, measurement.replicate))
-        if built is None and wanted is not None:
+        wanted = (measurement.key, measurement.replicate)
+        if built is None and wanted in self._waiting:
             with TemporaryDirectory(prefix="tempograd-") as folder:
-                built = self._build(wanted, Path(folder))
+                built = self._build(*wanted, Path(folder))
         if built is None or built.job.job_id != id_:
             return None
         self._models[built.job.model.sha256] += 1
@@ -238,8 +238,9 @@ class FarmEngine:
     def _offer(self, queue: Queue, folder: Path) -> None:
         """Keep the queue as far ahead as its agents work in the device's ``ahead_s``."""
         for _ in range(self._next_batch()):
-            wanted = self._waiting.pop(next(iter(self._waiting)))
-            self._built.append(self._build(wanted, folder))
+            wanted = next(iter(self._waiting))
+            del self._waiting[wanted]
+            self._built.append(self._build(*wanted, folder))
         if self._built:
             self._put(queue, list(self._built))
             for offer in self._built:
@@ -261,9 +262,9 @@ class FarmEngine:
         queue.put_models([*weights, *(offer.content for offer in offers)])
         queue.offer([offer.job for offer in offers])
 
-    def _build(self, wanted: Wanted, folder: Path) -> _Offer:
+    def _build(self, key: str, replicate: int, folder: Path) -> _Offer:
         """Build a network; files beside it are weights that others share."""
-        path, sha256 = self._items.build(wanted.key, folder)
+        path, sha256 = self._items.build(key, folder)
         content = path.read_bytes()
         path.unlink()
         for file in folder.iterdir():
@@ -275,12 +276,13 @@ class FarmEngine:
             "model": Blob("model.onnx", sha256, len(content)),
             "weights": weights,
             "plan": self._plan,
+            "seed": self._seed,
             "campaign": self._campaign,
             "device_class": self._device.kind,
             "fingerprint_id": self._fingerprint.id,
-            "key": wanted.key,
+            "key": key,
             "space": self._items.space,
-            "replicate": wanted.replicate,
+            "replicate": replicate,
         }
         return _Offer(Job(job_id=job_id(**facts), issue=1, limits=LIMITS, **facts), content)
 
@@ -289,7 +291,7 @@ class FarmEngine:
         self._open.pop(offer.job.job_id, None)
         self._models[offer.job.model.sha256] -= 1
         with TemporaryDirectory(prefix="tempograd-") as folder:
-            again = self._build(Wanted(offer.job.key, offer.job.replicate), Path(folder))
+            again = self._build(*offer.of, Path(folder))
         again.job = replace(again.job, issue=offer.job.issue + 1)
         self._built.append(again)
 
@@ -359,15 +361,10 @@ class FarmEngine:
             key=job.key,
             space=job.space,
             fingerprint_id=job.fingerprint_id,
-            plan=plan_record(job.plan),
+            plan=job.plan.record(job.seed),
             onnx_digest=job.model.sha256,
             clock=clock_of(self._fingerprint),
             failure=Failure("crashed", "run", detail=detail),
             replicate=job.replicate,
             attempts=attempts,
         )
-
-
-def plan_record(plan: PlanSpec) -> dict[str, Any]:
-    """Return a plan as measurements keep it."""
-    return {**vars(plan), "checks": list(plan.checks)}

@@ -43,6 +43,7 @@ class FarmDevice:
     """
 
     bare: ClassVar[str] = "kind"
+    elsewhere: ClassVar[str] = "devices of other machines: farm:KIND, lent there with: tempograd agent --class KIND"
 
     def __init__(
         self,

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from ..errors import DeviceError, InputRefusedError, UsageError
-from .messages import AgentState, Blob, Environment, Job, Result, decode
+from .messages import AgentState, Blob, Environment, Job, Result
 from .subjects import Command
+from .wire import decode
 
 Standing = Literal["queued", "leased", "exhausted", "absent"]
 

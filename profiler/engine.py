@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..data.store import Receipt, Store
 from ..devices.device import Device, Loaded, Model, Place, Session
 from ..devices.runtime.runtime import GPU_PROVIDERS
 from ..errors import DeviceError, UsageError
@@ -32,6 +31,9 @@ from ..measurement.reference import SentinelHistory
 from ..measurement.rounds import Failure, Round
 from .plan import Items, Plan
 from .stopping import next_step
+
+if TYPE_CHECKING:  # a farm's agents time with this engine and keep no store
+    from ..data.store import Receipt, Store
 
 RECENT = 50  # jobs over which a failing device is recognised
 TOO_MANY = 10  # of them with one and the same cause: more than 20 %

@@ -67,7 +67,7 @@ class LocalDevice:
         self._on_gpu = self._runtime.options["provider"] in GPU_PROVIDERS
         needs = self._runtime.needs
         groups, allowed = host.core_groups(), host.allowed_cores()
-        timed = choose_cores(threads, groups, allowed) if cores is None else _asked_cores(cores, threads, allowed)
+        timed = host.choose_cores(threads, groups, allowed) if cores is None else _asked_cores(cores, threads, allowed)
         self._name = runtime
         self._settings = WorkerSettings(
             runtime=runtime,
@@ -76,7 +76,7 @@ class LocalDevice:
             batch=batch,
             sentinel=sentinel or ("convolution" if self._on_gpu else "mixed"),
             timed_cores=tuple(timed),
-            idle_cores=tuple(idle_cores(timed, groups, allowed)),
+            idle_cores=tuple(host.idle_cores(timed, groups, allowed)),
             memory_bytes=int(memory_gib * 2**30) if needs.memory_limited else None,
             start_s=needs.start_s,
             load_s=load_timeout_s or needs.load_s,
@@ -147,34 +147,6 @@ class LocalDevice:
     @cached_property
     def _watch(self) -> nvml.Watch | None:
         return nvml.watch() if self._on_gpu else None
-
-
-def choose_cores(threads: int, groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:
-    """Return the CPUs to time on: one a physical core, the last ones, CPU 0's core only if there is no other.
-
-    Args:
-        threads: how many.
-        groups: logical CPUs of each physical core.
-        allowed: logical CPUs that may be used.
-
-    Raises:
-        UsageError: there are fewer physical cores.
-    """
-    usable = [[cpu for cpu in group if cpu in allowed] for group in groups]
-    free = sorted(((0 not in group, cpus[0]) for group, cpus in zip(groups, usable, strict=True) if cpus))
-    if threads > len(free):
-        raise UsageError(f"threads={threads}, but this process may use {len(free)} physical cores; take fewer threads")
-    return sorted(cpu for _, cpu in free[-threads:])
-
-
-def idle_cores(timed: Sequence[int], groups: Sequence[Sequence[int]], allowed: Sequence[int]) -> list[int]:
-    """Return the CPUs for everything else: not the timed ones, nor their siblings, as long as any are left."""
-    siblings = {cpu for group in groups if set(group) & set(timed) for cpu in group}
-    for busy in (siblings, set(timed)):
-        left = [cpu for cpu in allowed if cpu not in busy]
-        if left:
-            return left
-    return list(timed)
 
 
 def _asked_cores(cores: Sequence[int] | str | int, threads: int, allowed: Sequence[int]) -> list[int]:

@@ -19,11 +19,9 @@ from ...errors import TempogradError, UsageError
 from ..address import EMBEDDED
 from ..connection import open_queue
 from ..queue import Terms
-from .service import Service
 from .settings import Settings
 from .spool import Spool
 from .supervisor import Agent
-from .supply import Supply
 
 EXAMPLES = """\
 examples:
@@ -57,30 +55,33 @@ def agent(
         stop: set it to end: the pass under way is finished, the rest is given back.
 
     Raises:
-        UsageError: a setting that is not allowed.
+        UsageError: a setting that is not allowed, or a device that opens no measuring process here.
         DeviceError: the device is not there.
         StoreError: the spool cannot be written, or another agent has it.
         InputRefusedError: jobs are of a newer version than this agent.
     """
-    device: Device = registry.create("device", settings.device)
+    device = _lendable(settings.device)
     with Spool(settings.spool, cap_bytes=settings.spool_bytes) as spool:
         if release:
             spool.note("breaker", {})
-        id_ = device.fingerprint.id
-        service = Service(batch_size=settings.batch_size, remembered=spool.noted("device", {}).get(id_))
-
-        def measure(lent: Device, supply: Supply) -> None:
-            try:
-                service(lent, supply)
-            finally:
-                spool.note("device", {id_: service.record()})
-
         with open_queue(settings.url, access=settings.access, terms=terms, patience_s=2.0) as queue:
-            running = Agent(settings, device, measure, queue, spool, tell=tell, idle_exit_s=idle_exit_s)
+            running = Agent(settings, device, queue, spool, tell=tell, idle_exit_s=idle_exit_s)
             if stop is not None:
                 running.stop = stop
-            tell(f"agent {settings.name}, class {settings.device_class}, device {id_}, {settings.url}")
+            tell(
+                f"agent {settings.name}, class {settings.device_class}, device {device.fingerprint.id}, {settings.url}"
+            )
             running.run()
+
+
+def _lendable(spec: str) -> Device:
+    place = registry.create("device", spec)
+    if not callable(getattr(place, "open", None)):  # isinstance would wait for its fingerprint
+        raise UsageError(
+            f"device {spec!r} cannot be lent to a farm: it opens no measuring process on this machine; lend one that "
+            "does, as tempograd devices lists them"
+        )
+    return place
 
 
 def settings_of(

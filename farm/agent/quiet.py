@@ -14,7 +14,7 @@ from ...devices.device import Device, Loaded, Model, PassResult, Session
 from ...measurement.fingerprint import Fingerprint
 
 
-class Turnstile:
+class Quiet:
     """Lets through either one pass or one piece of work; who waits to work goes before the next pass."""
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class Turnstile:
 
 
 class QuietDevice:
-    """A device whose passes go through a turnstile; otherwise the device itself."""
+    """A device whose passes wait for quiet; otherwise the device itself."""
 
-    def __init__(self, device: Device, turnstile: Turnstile) -> None:
-        self._device, self._turnstile = device, turnstile
+    def __init__(self, device: Device, quiet: Quiet) -> None:
+        self._device, self._quiet = device, quiet
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -53,14 +53,14 @@ class QuietDevice:
         return self._device.environment()
 
     def open(self) -> QuietSession:
-        return QuietSession(self._device.open(), self._turnstile)
+        return QuietSession(self._device.open(), self._quiet)
 
 
 class QuietSession:
-    """A session whose passes go through a turnstile."""
+    """A session whose passes wait for quiet."""
 
-    def __init__(self, session: Session, turnstile: Turnstile) -> None:
-        self._session, self._turnstile = session, turnstile
+    def __init__(self, session: Session, quiet: Quiet) -> None:
+        self._session, self._quiet = session, quiet
 
     def load(self, models: Sequence[Model]) -> list[Loaded]:
         return self._session.load(models)
@@ -69,7 +69,7 @@ class QuietSession:
         self._session.start_timing()
 
     def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:
-        with self._turnstile.timing():
+        with self._quiet.timing():
             return self._session.run_pass(keys, burst_ms=burst_ms)
 
     def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]] | None:

@@ -15,8 +15,9 @@ import filelock
 from ...data.database import is_ours, transaction, write_ahead
 from ...devices.host import text_of
 from ...errors import InputRefusedError, StoreError
-from ..messages import Job, Result, decode, encode
+from ..messages import Job, Result
 from ..queue import Lease
+from ..wire import decode, encode
 
 APPLICATION_ID = 0x74677370  # "tgsp", in the file's header
 SCHEMA = 1

@@ -1,39 +1,38 @@
 """The supervisor of an agent: network, spool, health; the timing runs in a thread beside it, its networks in a worker.
 
-Whatever touches the network goes through the turnstile: renewals, uploads and new jobs between passes, never during a
+Whatever touches the network waits until it is quiet: renewals, uploads and new jobs between passes, never during a
 burst. Without the queue it finishes what it holds, keeps the results, and waits.
 """
 
 from __future__ import annotations
 
-import json
-import platform
 import random
 import shutil
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import psutil
 
 from ... import __version__
-from ...devices.device import Device, Model
+from ...devices.device import Device
 from ...devices.worker.foreign import Limits
-from ...errors import DeviceError, UsageError
-from ...measurement.measurement import Measurement
-from ...measurement.rounds import Failure
-from ..messages import AgentDevice, AgentState, Environment, Job, NewerSchemaError, Result, State
+from ...errors import DeviceError
+from ...measurement.calibration import Calibration
+from ..messages import AgentDevice, AgentState, Job, State
 from ..queue import AgentSide, Lease, Queue, QueueAwayError, QueueFullError
+from ..wire import NewerSchemaError
+from . import outcome
 from .breaker import Breaker
 from .files import Files
-from .quiet import QuietDevice, Turnstile
+from .known_good import KnownGood
+from .leases import Leases
+from .lot import Closed, Lot
+from .quiet import Quiet, QuietDevice
+from .service import Service
 from .settings import Settings
 from .spool import WARNED, Spool
-from .supply import Measure, Order
 
 ANNOUNCE_S = 15.0
 COMMANDS_S = 5.0
@@ -45,7 +44,6 @@ BACK_OFF_S = (1.0, 60.0)
 RETURN_DELAY_MS = 30_000.0  # before others get what could not be done here
 MIN_DISK_BYTES = 256 * 2**20
 UPLOAD = 64  # results sent together
-DRIVERS = ("local", "android", "simulated")
 
 
 class Agent:
@@ -53,48 +51,45 @@ class Agent:
 
     Args:
         settings: who it is.
-        device: what it lends.
-        measure: times a supply of jobs on a device.
+        device: what it lends: any place that opens measuring processes here.
         queue, spool: open; the caller closes them.
         tell: called with a line for a person when something changes.
         idle_exit_s: end by itself when there was nothing to do for so long; None for never.
 
     Raises:
-        UsageError: a device that agents do not lend.
+        InputRefusedError: the name of its place cannot be announced.
     """
 
     def __init__(
         self,
         settings: Settings,
         device: Device,
-        measure: Measure,
         queue: Queue,
         spool: Spool,
         *,
         tell: Callable[[str], None] = lambda line: None,
         idle_exit_s: float | None = None,
     ) -> None:
-        place = device.fingerprint.place
-        if place not in DRIVERS:
-            raise UsageError(f"device {place!r} cannot be lent to a farm; allowed: {', '.join(DRIVERS)}")
         self.stop = threading.Event()
-        self._settings, self._measure, self._spool, self._tell = settings, measure, spool, tell
+        self._settings, self._spool, self._tell = settings, spool, tell
         self._queue: AgentSide = queue
         self._away_since_s = lambda: queue.away_since_s
         self._terms = lambda: queue.terms
         self._idle_exit_s = idle_exit_s
-        self._turnstile = Turnstile()
-        self._device = QuietDevice(device, self._turnstile)
+        self._quiet = Quiet()
+        self._device = QuietDevice(device, self._quiet)
         self._files = Files(spool.folder)
+        self._known_good = KnownGood(spool, self._files)
         self._fingerprint_id = device.fingerprint.id
-        self._environment = _environment(settings.name, device)
-        self._lent = AgentDevice(settings.device_class, place, self._fingerprint_id, self._environment.sha256)
+        remembered = spool.noted("device", {}).get(self._fingerprint_id)
+        self._service = Service(batch_size=settings.batch_size, remembered=remembered)
+        self._environment = outcome.environment(settings.name, device)
+        self._lent = AgentDevice(
+            settings.device_class, device.fingerprint.place, self._fingerprint_id, self._environment.sha256
+        )
         self._breaker = Breaker.of(spool.noted("breaker", Breaker().record()))
-        self._mutex = threading.RLock()
-        self._reserve: deque[Lease] = deque()  # taken, not yet given to the measuring side
-        self._hand: dict[str, list[Lease]] = {}  # job id -> its leases, until its result is kept
-        self._awaiting: dict[str, list[Lease]] = {}  # key of a kept result -> leases to finish once it is delivered
-        self._left: list[tuple[Lease, float]] = []  # to be given back, with the delay in ms
+        self._mutex = threading.Lock()  # of the breaker, and of what is counted
+        self._leases = Leases()
         self._wake = threading.Event()
         self._busy = self._paused = self._told_environment = False
         self._error: BaseException | None = None
@@ -104,7 +99,6 @@ class Agent:
         self._retries, self._empty_s = 0, EMPTY_S[0]
         self._state: tuple[State, str] = ("ready", "")
         self._worked_s = time.monotonic()
-        self._good = spool.folder / "known-good"
 
     def run(self) -> None:
         """Work until ``stop`` is set, the queue says to drain, or there was nothing to do for long enough.
@@ -119,7 +113,7 @@ class Agent:
         try:
             while not self.stop.is_set() and not self._idle_for_long():
                 if self._anything_due():
-                    with self._turnstile.working():
+                    with self._quiet.working():
                         self._keep_house()
                 self._wake.wait(0.1)
                 self._wake.clear()
@@ -132,33 +126,32 @@ class Agent:
 
     # -- what the measuring side is given ------------------------------------------------------------------------
 
-    def pop(self, order: Order, n: int) -> list[Job]:
-        """Return up to ``n`` jobs of an order out of the reserve."""
-        with self._mutex:
-            taken = [lease for lease in self._reserve if Order.of(lease.job) == order][:n]
-            for lease in taken:
-                self._reserve.remove(lease)
-        self._wake.set()
-        return [lease.job for lease in taken]
+    def _lot(self, like: Job) -> Lot:
+        def pop(n: int) -> list[Job]:
+            jobs = self._leases.pop(like, n)
+            self._wake.set()
+            return jobs
 
-    def lay_out(self, job: Job, folder: Path) -> Path:
-        """Put a job's files into a folder; return the path of its model."""
-        return self._files.lay_out(job, folder)
+        return Lot(like, pop=pop, lay_out=self._files.lay_out, keep=self._keep)
 
-    def keep(self, closed: Sequence[tuple[Job, Measurement]], calibration: Mapping[str, Any]) -> None:
+    def _keep(self, closed: Closed, calibration: Calibration | None) -> None:
         """Keep results of jobs."""
-        results: list[Result] = []
+        results = [
+            self._leases.close(
+                job,
+                partial(
+                    outcome.result, agent=self._settings.name, environment_sha256=self._environment.sha256,
+                    measurement=measurement, calibration=calibration,
+                ),
+            )
+            for job, measurement in closed
+        ]  # fmt: skip
         with self._mutex:
-            for job, measurement in closed:
-                leases = self._hand.pop(job.job_id)
-                result = self._result(leases[-1], measurement, calibration)
-                results.append(result)
-                self._awaiting[result.key] = leases
-                self._failed += measurement.failure is not None
+            self._failed += sum(measurement.failure is not None for _, measurement in closed)
         self._spool.keep(results)
         for job, measurement in closed:
-            if measurement.verdict == "ok" and not self._good.exists():
-                self._remember_good(job)
+            if measurement.verdict == "ok":
+                self._known_good.remember(job)
         self._wake.set()
 
     # -- the measuring thread ------------------------------------------------------------------------------------
@@ -166,79 +159,47 @@ class Agent:
     def _serve(self) -> None:
         try:
             while not self.stop.is_set():
-                order = self._next_order()
-                if order is None:
+                job = self._next_job()
+                if job is None:
                     self.stop.wait(0.02)
                     continue
                 self._busy = True
-                supply, delay_ms = _Supply(self, order), 0.0
+                lot, delay_ms = self._lot(job), 0.0
                 try:
-                    self._measure(self._device, supply)
+                    self._service(self._device, lot, self.stop)
                 except DeviceError as error:
                     self._trip(str(error))
                     delay_ms = RETURN_DELAY_MS
                 finally:
+                    self._spool.note("device", {self._fingerprint_id: self._service.record()})
                     self._busy = False
-                    self._leave(supply.given, delay_ms)
+                    self._leases.leave(lot.open, delay_ms)
         except BaseException as error:
             self._error = error
             self.stop.set()
         finally:
             self._wake.set()
 
-    def _next_order(self) -> Order | None:
+    def _next_job(self) -> Job | None:
         """Return what to time next, None while there is nothing or the device may not be used."""
         position = self._breaker.position(time.time())
         if position == "half_open":
-            self._breaker.probe(self._probe(), time.time())
+            self._breaker.probe(self._known_good.probe(self._device), time.time())
             self._spool.note("breaker", self._breaker.record())
         if self._breaker.position(time.time()) != "closed":
             return None
-        with self._mutex:
-            return Order.of(self._reserve[0].job) if self._reserve else None
-
-    def _leave(self, jobs: Sequence[Job], delay_ms: float) -> None:
-        """Have those jobs given back that were not closed."""
-        with self._mutex:
-            for job in jobs:
-                self._left += [(lease, delay_ms) for lease in self._hand.pop(job.job_id, [])]
+        return self._leases.next_job
 
     def _trip(self, reason: str) -> None:
         with self._mutex:
             self._breaker.trip(reason, time.time())
             self._spool.note("breaker", self._breaker.record())
-            reserve = [lease.job for lease in self._reserve]
-            self._reserve.clear()
-        self._leave(reserve, RETURN_DELAY_MS)
-
-    def _probe(self) -> str | None:
-        """Time a network that ran here before, if there is one; return what went wrong."""
-        known = self._spool.noted("known_good", None)
-        try:
-            with self._device.open() as session:
-                if known is None or not self._good.exists():
-                    return None  # the sentinels were loaded and ran
-                model = Model(known["key"], self._good / known["file"], known["digest"])
-                failure = session.load([model])[0].failure
-                if failure is None:
-                    session.start_timing()
-                    failure = session.run_pass([model.key], burst_ms=10.0).failures.get(model.key)
-        except DeviceError as error:
-            return str(error)
-        return failure and f"a network that ran before failed: {failure.cause} ({failure.detail})"
-
-    def _remember_good(self, job: Job) -> None:
-        folder = self._good.with_suffix(".part")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        path = self._files.lay_out(job, folder)
-        folder.rename(self._good)
-        self._spool.note("known_good", {"key": job.key, "file": path.name, "digest": job.model.sha256})
+        self._leases.empty_reserve(RETURN_DELAY_MS)
 
     # -- the supervisor's own work, never during a pass ----------------------------------------------------------
 
     def _anything_due(self) -> bool:
-        if self._left or self._uploads_due():
+        if self._leases.anything_left or self._uploads_due():
             return True
         return any(time.monotonic() >= self._due.get(name, 0.0) for name in ("announce", "commands", "renew")) or (
             self._may_take() and time.monotonic() >= self._due.get("take", 0.0)
@@ -268,7 +229,7 @@ class Agent:
                 self._renew()
                 self._later("renew", self._terms().renew_s)
             self._listen()
-            self._return_leases()
+            self._leases.give_back(self._give_back)
             if self._uploads_due():
                 self._upload()
             if self._may_take() and self._is_due("take"):
@@ -286,32 +247,18 @@ class Agent:
 
     def _take_up(self) -> None:
         """Go on after a restart: results kept keep their leases, jobs in hand go back."""
-        attempts = {lease.attempt: lease for lease in self._spool.leases() if not lease.lost}
-        for key in self._spool.waiting_keys():
-            lease = attempts.pop(key.rpartition(":")[2], None)
-            self._awaiting[key] = [] if lease is None else [lease]
-        self._left = [(lease, 0.0) for lease in attempts.values()]
-        if self._spool.waiting or self._left:
-            self._tell(f"from before: {self._spool.waiting} results to deliver, {len(self._left)} jobs to give back")
+        left = self._leases.take_up(self._spool.waiting_keys(), self._spool.leases())
+        if self._spool.waiting or left:
+            self._tell(f"from before: {self._spool.waiting} results to deliver, {left} jobs to give back")
 
     def _renew(self) -> None:
-        with self._mutex:
-            held = [lease for leases in (*self._hand.values(), *self._awaiting.values()) for lease in leases]
-        renewed = {lease.attempt: lease for lease in self._queue.renew(held)}
-        with self._mutex:
-            for leases in (*self._hand.values(), *self._awaiting.values()):
-                leases[:] = [renewed.get(lease.attempt, lease) for lease in leases]
-            self._reserve = deque(renewed.get(lease.attempt, lease) for lease in self._reserve)
-        self._spool.hold(renewed.values())
+        renewed = self._queue.renew(self._leases.held())
+        self._leases.renew(renewed)
+        self._spool.hold(renewed)
         self._give_up_lost()
 
     def _give_up_lost(self) -> None:
-        """Drop from the reserve what others may have by now; what is being timed is timed to its end."""
-        with self._mutex:
-            lost = [lease for lease in self._reserve if lease.lost]
-            for lease in lost:
-                self._reserve.remove(lease)
-                self._hand.pop(lease.job.job_id, None)
+        lost = self._leases.drop_lost()
         if lost:
             self._spool.forget(lost)
             self._drop_files([lease.job for lease in lost])
@@ -333,19 +280,10 @@ class Agent:
                     self._breaker.release()
                     self._spool.note("breaker", self._breaker.record())
 
-    def _return_leases(self) -> None:
-        with self._mutex:
-            left, self._left = self._left, []
-        for delay_ms in sorted({delay for _, delay in left}):
-            leases = [lease for lease, delay in left if delay == delay_ms]
-            try:
-                self._queue.give_back(leases, delay_ms)
-            except QueueAwayError:
-                with self._mutex:
-                    self._left += [(lease, delay_ms) for lease in leases]
-                raise
-            self._spool.forget(leases)
-            self._drop_files([lease.job for lease in leases])
+    def _give_back(self, leases: Sequence[Lease], delay_ms: float) -> None:
+        self._queue.give_back(leases, delay_ms)
+        self._spool.forget(leases)
+        self._drop_files([lease.job for lease in leases])
 
     def _upload(self) -> None:
         self._later("upload", UPLOAD_S)
@@ -353,8 +291,7 @@ class Agent:
             self._queue.deliver(results)
             self._spool.delivered(results)
             self._delivered += len(results)
-            with self._mutex:
-                leases = [lease for result in results for lease in self._awaiting.pop(result.key, [])]
+            leases = self._leases.deliver(results)
             self._queue.finish(leases)
             self._spool.forget(leases)
             self._drop_files([lease.job for lease in leases])
@@ -362,11 +299,11 @@ class Agent:
     def _may_take(self) -> bool:
         if self._paused or self.stop.is_set() or self._unfit() or self._breaker.position(time.time()) != "closed":
             return False
-        room = self._settings.batch_size - len(self._reserve)
+        room = self._settings.batch_size - self._leases.reserved
         return room > 0 and (not self._busy or 2 * room >= self._settings.batch_size)
 
     def _take(self) -> None:
-        room, idle = self._settings.batch_size - len(self._reserve), not self._busy and not self._reserve
+        room, idle = self._settings.batch_size - self._leases.reserved, not self._busy and not self._leases.reserved
         try:
             leases = self._queue.take(self._settings.device_class, room, LONG_POLL_MS if idle else 20.0)
             if idle and 0 < len(leases) < room:  # the first of many that are being offered: a batch is better
@@ -385,34 +322,23 @@ class Agent:
     def _admit(self, leases: Sequence[Lease]) -> None:
         strange = [lease for lease in leases if lease.job.fingerprint_id != self._fingerprint_id]
         fitting = [lease for lease in leases if lease.job.fingerprint_id == self._fingerprint_id]
-        fresh: list[Lease] = []
-        with self._mutex:
-            kept = {key.partition(":")[0]: key for key in self._awaiting}
-            for lease in fitting:
-                if lease.job.job_id in self._hand:  # the same job again: the same attempt
-                    self._hand[lease.job.job_id].append(lease)
-                elif lease.job.job_id in kept:
-                    self._awaiting[kept[lease.job.job_id]].append(lease)
-                else:
-                    self._hand[lease.job.job_id] = [lease]
-                    fresh.append(lease)
-            self._left += [(lease, RETURN_DELAY_MS) for lease in strange]
+        fresh = self._leases.admit(fitting)
+        self._leases.refuse(strange, RETURN_DELAY_MS)
         self._spool.hold(fitting)
         limit = Limits().file_bytes
         large = [lease for lease in fresh if lease.job.model.size_bytes > limit]
         for lease in large:
             detail = f"a model of {lease.job.model.size_bytes} bytes; the limit is {limit}"
-            self.keep([(lease.job, self._refused(lease.job, detail))], {})
+            self._keep([(lease.job, outcome.refusal(lease.job, detail))], None)
         small = [lease for lease in fresh if lease not in large]
         try:
             missing = self._files.fetch(self._queue, [lease.job for lease in small])
         except QueueAwayError:
-            self._leave([lease.job for lease in small], 0.0)
+            self._leases.leave([lease.job for lease in small], 0.0)
             raise
         whole = [x for x in small if missing.isdisjoint(blob.sha256 for blob in (x.job.model, *x.job.weights))]
-        self._leave([lease.job for lease in small if lease not in whole], RETURN_DELAY_MS)
-        with self._mutex:
-            self._reserve.extend(whole)
+        self._leases.leave([lease.job for lease in small if lease not in whole], RETURN_DELAY_MS)
+        self._leases.reserve(whole)
         self._worked_s = time.monotonic()
 
     def _announce(self) -> None:
@@ -422,21 +348,17 @@ class Agent:
         self._queue.announce(self._said())
 
     def _drop_files(self, jobs: Sequence[Job]) -> None:
-        with self._mutex:
-            needed = [lease.job for leases in self._hand.values() for lease in leases]
-        self._files.drop(jobs, needed)
+        self._files.drop(jobs, self._leases.jobs_in_hand())
 
     def _say_goodbye(self) -> None:
         """Give back what is not done and deliver what is, as far as the queue can be reached now."""
-        with self._mutex:
-            unfinished = [lease.job for lease in self._reserve]
-            self._reserve.clear()
-        self._leave([*unfinished, *(leases[0].job for leases in [*self._hand.values()])], 0.0)
+        self._leases.empty_reserve(0.0)
+        self._leases.leave(self._leases.jobs_in_hand(), 0.0)
         self._state = ("draining", "")
-        with self._turnstile.working():
+        with self._quiet.working():
             try:
                 if self._away_since_s() is None:
-                    self._return_leases()
+                    self._leases.give_back(self._give_back)
                     self._upload()
                     self._announce()
             except (QueueAwayError, QueueFullError) as error:
@@ -482,7 +404,7 @@ class Agent:
             disk_free_bytes=shutil.disk_usage(self._spool.folder).free,
             state=self._state[0],
             reason=self._state[1][:300],
-            in_hand=len(self._hand),
+            in_hand=self._leases.in_hand,
             spooled=self._spool.waiting,
             delivered=self._delivered,
             failed=self._failed,
@@ -490,70 +412,6 @@ class Agent:
         )
 
     def _idle_for_long(self) -> bool:
-        if self._busy or self._hand or self._spool.waiting:
+        if self._busy or self._leases.in_hand or self._spool.waiting:
             self._worked_s = time.monotonic()
         return self._idle_exit_s is not None and time.monotonic() - self._worked_s > self._idle_exit_s
-
-    def _result(self, lease: Lease, measurement: Measurement, calibration: Mapping[str, Any]) -> Result:
-        job = lease.job
-        in_force = measurement.environment.get("isolation") or {}
-        return Result(
-            job_id=job.job_id,
-            issue=job.issue,
-            delivery=lease.delivery,
-            attempt=lease.attempt,
-            campaign=job.campaign,
-            agent=self._settings.name,
-            device_class=job.device_class,
-            model_sha256=job.model.sha256,
-            environment_sha256=self._environment.sha256,
-            isolation=tuple(sorted(name for name, on in in_force.items() if on and not str(on).startswith("not"))),
-            started_unix_ms=int(time.time() * 1e3),
-            measurement=_plain(measurement),
-            calibration=dict(calibration),
-        )
-
-    def _refused(self, job: Job, detail: str) -> Measurement:
-        return Measurement(
-            key=job.key,
-            space=job.space,
-            fingerprint_id=self._fingerprint_id,
-            plan=asdict(job.plan) | {"checks": list(job.plan.checks)},
-            onnx_digest=job.model.sha256,
-            clock="wall",
-            failure=Failure("refused", "load", detail=detail),
-            replicate=job.replicate,
-        )
-
-
-class _Supply:
-    """Jobs of one order; see `Supply`."""
-
-    def __init__(self, agent: Agent, order: Order) -> None:
-        self.order, self.stop = order, agent.stop
-        self.given: list[Job] = []
-        self._agent = agent
-
-    def more(self, n: int) -> list[Job]:
-        jobs = self._agent.pop(self.order, n)
-        self.given += jobs
-        return jobs
-
-    def lay_out(self, job: Job, folder: Path) -> Path:
-        return self._agent.lay_out(job, folder)
-
-    def keep(self, closed: Sequence[tuple[Job, Measurement]], calibration: Mapping[str, Any]) -> None:
-        self._agent.keep(closed, calibration)
-        done = {job.job_id for job, _ in closed}
-        self.given = [job for job in self.given if job.job_id not in done]
-
-
-def _plain(measurement: Measurement) -> Measurement:
-    """Return a measurement whose environment is as it comes back from JSON: the same bytes, however often written."""
-    return replace(measurement, environment=json.loads(json.dumps(measurement.environment)))
-
-
-def _environment(name: str, device: Device) -> Environment:
-    facts = {"tempograd": __version__, "python": platform.python_version(), "system": platform.platform()}
-    fingerprint = json.loads(device.fingerprint.to_json())
-    return Environment(name, fingerprint, json.loads(json.dumps(facts | {"conditions": device.environment()})))

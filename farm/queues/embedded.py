@@ -15,9 +15,10 @@ from typing import Any, Self, TypeVar
 from ...data.database import is_ours, transaction, write_ahead
 from ...devices.host import text_of
 from ...errors import InputRefusedError, StoreError
-from ..messages import AgentState, Blob, Environment, Job, NewerSchemaError, Result, decode, digest, encode
+from ..messages import AgentState, Blob, Environment, Job, Result
 from ..queue import Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, environment_of, now_s
 from ..subjects import COMMANDS, EVERY_AGENT, Command
+from ..wire import NewerSchemaError, decode, digest, encode
 
 _T = TypeVar("_T")
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from ...errors import DeviceError, InputRefusedError
 from .. import subjects
-from ..messages import AgentState, Blob, Environment, Job, NewerSchemaError, Result, decode, digest, encode
+from ..messages import AgentState, Blob, Environment, Job, Result
 from ..queue import (
     Access,
     Delivery,
@@ -32,31 +31,19 @@ from ..queue import (
     now_s,
 )
 from ..subjects import COMMANDS, EVERY_AGENT, Command
-from .nats import NOBODY, Link, Reply, Request
+from ..wire import NewerSchemaError, decode, digest, encode
+from . import streams
+from .models import Models
+from .nats import NOBODY, Link, Reply, Request, request
+from .streams import Room
 
-API = "$JS.API"
-MAX_ACK_PENDING = 20_000  # the server's 1000 would starve 100 agents that hold 64 jobs each
-MAX_JOBS = 200_000
-KEYS_BYTES = 10**9  # of states, environments and exhausted jobs, each
 NEWER_DELAY_S = 60.0  # before a job of a newer version is given to the next agent
-CHUNK_BYTES = 128 * 1024
-DUPLICATES_S = 120
-AT_ONCE = 64  # models under way together
 RETRY_S = (0.1, 2.0)
 SILENCE_S = 3.0  # after which whoever pulls is taken not to exist: servers of 2.9 do not say so
 
 _FULL = (10047, 10077)  # no room for a stream; a stream's limit
 _EXISTS = 10058
 _GONE = (10014, 10037, 10057, 10059)  # consumer, message, message to delete, stream not found
-
-
-@dataclass(frozen=True)
-class Room:
-    """What the server may keep, in bytes."""
-
-    jobs: int = 2 * 10**9
-    results: int = 20 * 10**9
-    models: int = 5 * 10**9
 
 
 class JetStreamQueue:
@@ -82,6 +69,7 @@ class JetStreamQueue:
         self._exhausted: set[tuple[str, int]] = set()
         self._exhausted_read, self._exhausted_of = 0, ""
         self._link = Link(url, access)
+        self._models = Models(self._publish, self._get)
 
     @property
     def away_since_s(self) -> float | None:
@@ -105,18 +93,13 @@ class JetStreamQueue:
     def put_models(self, contents: Sequence[bytes]) -> list[str]:
         names = [digest(content) for content in contents]
 
-        async def put() -> None:
-            for start in range(0, len(names), AT_ONCE):
-                await self._put(dict(zip(names[start : start + AT_ONCE], contents[start:], strict=False)))
-
-        self._link.run(put())
+        self._link.run(self._models.put(dict(zip(names, contents, strict=True))))
         return names
 
     def drop_models(self, digests: Sequence[str]) -> None:
         async def drop() -> None:
-            for name, meta in (await self._metas(digests)).items():
-                for subject in (subjects.model_meta(_name(name)), subjects.model(str(meta.get("nuid")))):
-                    await self._api(f"STREAM.PURGE.{subjects.MODELS_STREAM}", {"filter": subject})
+            for subject in await self._models.subjects_of(digests):
+                await self._api(f"STREAM.PURGE.{subjects.MODELS_STREAM}", {"filter": subject})
 
         self._link.run(drop())
 
@@ -209,13 +192,7 @@ class JetStreamQueue:
         return [replace(lease, deadline_s=now + self.terms.hold_s) for lease in held]
 
     def get_models(self, blobs: Sequence[Blob]) -> dict[str, bytes]:
-        async def get() -> dict[str, bytes]:
-            found: dict[str, bytes] = {}
-            for start in range(0, len(blobs), AT_ONCE):
-                found |= await self._read_models(blobs[start : start + AT_ONCE])
-            return found
-
-        return self._link.run(get())
+        return self._link.run(self._models.get(blobs))
 
     def deliver(self, results: Sequence[Result]) -> None:
         self._link.run(self._publish([
@@ -237,7 +214,7 @@ class JetStreamQueue:
         return name
 
     def commands(self, agent: str) -> list[Command]:
-        said = self._link.run(self._link.hear(subjects.control(agent), subjects.control(EVERY_AGENT)))
+        said = self._link.run(self._link.listen(subjects.control(agent), subjects.control(EVERY_AGENT)))
         known: dict[bytes, Command] = {word.encode(): word for word in COMMANDS}
         return [known[word] for word in said if word in known]
 
@@ -278,7 +255,7 @@ class JetStreamQueue:
 
         async def attempt() -> bool:
             nonlocal found
-            reply = (await self._link.ask([_request(subject, body)]))[0]
+            reply = (await self._link.ask([request(subject, body)]))[0]
             if reply is None or reply.status == NOBODY:
                 return False
             found = reply.tree
@@ -293,7 +270,7 @@ class JetStreamQueue:
 
     async def _last(self, stream: str, names: Sequence[str]) -> list[Reply | None]:
         """Return the last message under each subject, None where there is none."""
-        return await self._get([Request(f"{API}.DIRECT.GET.{stream}.{name}") for name in names])
+        return await self._get([request(f"DIRECT.GET.{stream}.{name}") for name in names])
 
     async def _get(self, requests: Sequence[Request]) -> list[Reply | None]:
         found: list[Reply | None] = [None] * len(requests)
@@ -316,7 +293,7 @@ class JetStreamQueue:
         if not await self._link.up(max(wait_s, 0.001)):
             raise QueueAwayError(f"the queue at {self._url} does not answer ({self._link.problem})")
         subject = f"CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        at_once = _request(subject, {"batch": n, "no_wait": True})
+        at_once = request(subject, {"batch": n, "no_wait": True})
         found = await self._link.pull(at_once, n, SILENCE_S)
         left_s = until_s - now_s()
         if not found or found[-1].status == NOBODY:
@@ -324,10 +301,10 @@ class JetStreamQueue:
                 await self._declare()
             await asyncio.sleep(max(0.0, min(left_s, RETRY_S[1])))
         elif not _messages(found) and left_s > 0.002:
-            waiting = _request(subject, {"batch": 1, "expires": int(left_s * 1e9)})
+            waiting = request(subject, {"batch": 1, "expires": int(left_s * 1e9)})
             found = await self._link.pull(waiting, 1, left_s + SILENCE_S)
             if n > 1 and _messages(found):
-                found += await self._link.pull(_request(subject, {"batch": n - 1, "no_wait": True}), n - 1, SILENCE_S)
+                found += await self._link.pull(request(subject, {"batch": n - 1, "no_wait": True}), n - 1, SILENCE_S)
         return _messages(found)
 
     def _settle(self, leases: Sequence[Lease], body: bytes) -> None:
@@ -346,58 +323,6 @@ class JetStreamQueue:
     def _tell(self, messages: Sequence[tuple[str, bytes]]) -> None:
         self._link.run(self._retry(lambda: self._link.tell(messages)))
 
-    # -- models --------------------------------------------------------------------------------------------------
-
-    async def _metas(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return what the object store says of these objects, of those that are there."""
-        replies = await self._last(subjects.MODELS_STREAM, [subjects.model_meta(_name(name)) for name in names])
-        trees = {name: reply.tree for name, reply in zip(names, replies, strict=True) if reply is not None}
-        return {name: tree for name, tree in trees.items() if tree.get("nuid") and not tree.get("deleted")}
-
-    async def _put(self, contents: dict[str, bytes]) -> None:
-        """Keep those of these contents that are not there: all chunks, then what says that they are whole."""
-        fresh = contents.keys() - (await self._metas(list(contents))).keys()
-        nuids = {name: secrets.token_hex(11) for name in fresh}
-        parts = {
-            name: [contents[name][start : start + CHUNK_BYTES] for start in range(0, len(contents[name]), CHUNK_BYTES)]
-            for name in fresh
-        }
-        await self._publish(
-            [
-                (subjects.model(nuids[name]), part, {"Nats-Msg-Id": f"{nuids[name]}:{n}"})
-                for name in fresh
-                for n, part in enumerate(parts[name])
-            ]
-        )
-        metas = [
-            (subjects.model_meta(_name(name)), _meta(name, nuids[name], len(contents[name]), len(parts[name])), _ROLLUP)
-            for name in fresh
-        ]
-        await self._publish(metas)
-
-    async def _read_models(self, blobs: Sequence[Blob]) -> dict[str, bytes]:
-        """Read models together, a chunk of each at a time; nothing is read past the size that a job named."""
-        sizes = {blob.sha256: blob.size_bytes for blob in blobs}
-        metas = await self._metas(list(sizes))
-        chunks = {name: subjects.model(str(meta["nuid"])) for name, meta in metas.items()}
-        found = {name: bytearray() for name in chunks}
-        places = dict.fromkeys(chunks, 0)
-        open_ = list(chunks)
-        while open_:
-            replies = await self._get([
-                _request(
-                    f"DIRECT.GET.{subjects.MODELS_STREAM}", {"seq": places[name] + 1, "next_by_subj": chunks[name]}
-                )
-                for name in open_
-            ])  # fmt: skip
-            there = [(name, reply) for name, reply in zip(open_, replies, strict=True) if reply is not None]
-            for name, reply in there:
-                found[name] += reply.body
-                places[name] = int(reply.headers["Nats-Sequence"])
-            open_ = [name for name, _ in there if len(found[name]) < sizes[name]]
-        whole = {name: bytes(content) for name, content in found.items() if len(content) == sizes[name]}
-        return {name: content for name, content in whole.items() if digest(content) == name}
-
     # -- what must exist -----------------------------------------------------------------------------------------
 
     async def _declare(self) -> bool:
@@ -405,19 +330,19 @@ class JetStreamQueue:
         if not self._declared:
             return True
         made: dict[str, bool] = {}
-        for config in _streams(self._room):
-            reply = (await self._link.ask([_request(f"STREAM.CREATE.{config['name']}", config)]))[0]
+        for config in streams.streams(self._room):
+            reply = (await self._link.ask([request(f"STREAM.CREATE.{config['name']}", config)]))[0]
             if reply is None or reply.status == NOBODY or _is_passing(reply.tree):
                 return False
             if "error" in reply.tree and _error(reply.tree) != _EXISTS:
                 raise _refusal(reply.tree)
             made[config["name"]] = bool(reply.tree.get("did_create"))
         if made[subjects.JOBS] and not made[subjects.EXHAUSTED]:  # it speaks of jobs that are no more
-            await self._link.ask([_request(f"STREAM.PURGE.{subjects.EXHAUSTED}")])
+            await self._link.ask([request(f"STREAM.PURGE.{subjects.EXHAUSTED}")])
         for stream, name in sorted(self._declared):
-            config = _job_consumer(name, self.terms) if stream == subjects.JOBS else _result_consumer(name, self.terms)
-            body = {"stream_name": stream, "config": config}
-            reply = (await self._link.ask([_request(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", body)]))[0]
+            consumer = streams.job_consumer if stream == subjects.JOBS else streams.result_consumer
+            body = {"stream_name": stream, "config": consumer(name, self.terms)}
+            reply = (await self._link.ask([request(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", body)]))[0]
             if reply is None or reply.status == NOBODY or _is_passing(reply.tree):
                 return False
             if "error" in reply.tree:
@@ -432,7 +357,7 @@ class JetStreamQueue:
             self._exhausted_read, self._exhausted_of = 0, str(info.get("created"))
         while True:
             place = {"seq": self._exhausted_read + 1, "next_by_subj": subjects.exhausted("*")}
-            reply = (await self._get([_request(f"DIRECT.GET.{subjects.EXHAUSTED}", place)]))[0]
+            reply = (await self._get([request(f"DIRECT.GET.{subjects.EXHAUSTED}", place)]))[0]
             if reply is None:
                 return
             self._exhausted_read = int(reply.headers["Nats-Sequence"])
@@ -445,13 +370,6 @@ class JetStreamQueue:
         if (job.device_class, place) in self._exhausted:
             return "exhausted"
         return "queued" if place > given else "leased"
-
-
-_ROLLUP = {"Nats-Rollup": "sub"}
-
-
-def _request(subject: str, body: dict[str, Any] | None = None) -> Request:
-    return Request(f"{API}.{subject}", json.dumps(body).encode() if body else b"")
 
 
 def _messages(replies: Sequence[Reply]) -> list[Reply]:
@@ -505,58 +423,3 @@ def _delivery(handle: str) -> int:
 
 def _time(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
-
-
-def _name(digest: str) -> str:
-    return urlsafe_b64encode(digest.encode()).decode()
-
-
-def _meta(name: str, nuid: str, size: int, chunks: int) -> bytes:
-    """Return what the object store of NATS says of an object, so that its own tools can read ours."""
-    sha = urlsafe_b64encode(bytes.fromhex(name)).decode()
-    return json.dumps({
-        "name": name, "bucket": subjects.MODELS, "nuid": nuid, "size": size, "chunks": chunks,
-        "digest": f"SHA-256={sha}", "mtime": datetime.now(UTC).isoformat(),
-        "options": {"max_chunk_size": CHUNK_BYTES},
-    }).encode()  # fmt: skip
-
-
-def _stream(name: str, *names: str, **more: Any) -> dict[str, Any]:
-    return {
-        "name": name, "subjects": list(names), "storage": "file", "num_replicas": 1, "allow_direct": True,
-        "discard": "new", "duplicate_window": int(DUPLICATES_S * 1e9),
-    } | more  # fmt: skip
-
-
-def _streams(room: Room) -> list[dict[str, Any]]:
-    latest = {"max_msgs_per_subject": 1, "allow_rollup_hdrs": True, "deny_delete": True, "max_bytes": KEYS_BYTES}
-    return [
-        _stream(subjects.EXHAUSTED, subjects.exhausted("*"), discard="old", max_msgs=MAX_JOBS, max_bytes=KEYS_BYTES),
-        _stream(
-            subjects.JOBS, subjects.job("*", "*"), retention="workqueue", max_msgs=MAX_JOBS, max_bytes=room.jobs,
-            max_msgs_per_subject=1, discard_new_per_subject=True,
-        ),
-        _stream(subjects.RESULTS, subjects.result("*", "*"), retention="workqueue", max_bytes=room.results),
-        _stream(
-            subjects.MODELS_STREAM, subjects.model(">"), subjects.model_meta(">"), max_bytes=room.models,
-            allow_rollup_hdrs=True,
-        ),
-        _stream(subjects.AGENTS_STREAM, subjects.agent(">"), **latest),
-        _stream(subjects.ENVIRONMENTS_STREAM, subjects.environment("*", "*"), **latest),
-    ]  # fmt: skip
-
-
-def _consumer(name: str, subject: str, terms: Terms, max_deliver: int) -> dict[str, Any]:
-    return {
-        "durable_name": name, "filter_subject": subject, "ack_policy": "explicit", "deliver_policy": "all",
-        "replay_policy": "instant", "ack_wait": int(terms.ack_wait_s * 1e9), "max_deliver": max_deliver,
-        "max_ack_pending": MAX_ACK_PENDING,
-    }  # fmt: skip
-
-
-def _job_consumer(name: str, terms: Terms) -> dict[str, Any]:
-    return _consumer(name, subjects.job(name, "*"), terms, terms.max_deliver)
-
-
-def _result_consumer(name: str, terms: Terms) -> dict[str, Any]:
-    return _consumer(name, subjects.result(name, "*"), terms, -1)

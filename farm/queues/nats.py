@@ -30,6 +30,7 @@ try:
 except ImportError as error:
     raise UsageError("a queue on a server needs nats-py; install it with: pip install 'tempograd[farm]'") from error
 
+API = "$JS.API"
 WINDOW = 512  # requests under way at once
 ANSWER_S = 10.0  # time that an answer, or the next of several, is waited for
 BACK_OFF_S = (0.1, 60.0)  # between attempts to connect: the first, and the longest
@@ -54,6 +55,11 @@ class Request:
     subject: str
     body: bytes = b""
     headers: Mapping[str, str] | None = None
+
+
+def request(subject: str, body: dict[str, Any] | None = None) -> Request:
+    """Return a request to the interface of JetStream; the body is sent as JSON."""
+    return Request(f"{API}.{subject}", json.dumps(body).encode() if body else b"")
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,8 @@ class Link:
         self._tokens = 0
         self._waiting: dict[str, asyncio.Future[Reply]] = {}  # token -> its answer
         self._pulls: dict[str, asyncio.Queue[Reply]] = {}
-        self._ears: list[str] = []  # subjects that are listened to
-        self._heard: list[bytes] = []
+        self._listened: list[str] = []  # subjects that are listened to
+        self._said: list[bytes] = []
         self._loop = asyncio.new_event_loop()
         self._keeper = self._loop.create_task(self._keep())
         self._thread = threading.Thread(target=self._live, name="queue", daemon=True)
@@ -211,17 +217,17 @@ class Link:
             return False
         return client is self._client
 
-    async def hear(self, *names: str) -> list[bytes]:
+    async def listen(self, *names: str) -> list[bytes]:
         """Return what was said under these subjects since the last call; the first begins to listen."""
-        fresh = [name for name in names if name not in self._ears]
-        self._ears += fresh
+        fresh = [name for name in names if name not in self._listened]
+        self._listened += fresh
         if self._client is not None and fresh:
             with suppress(nats.errors.Error, OSError, TimeoutError):
                 for name in fresh:
-                    await self._client.subscribe(name, cb=self._listen)
+                    await self._client.subscribe(name, cb=self._take_down)
                 await self._client.flush()
-        heard, self._heard = self._heard, []
-        return heard
+        said, self._said = self._said, []
+        return said
 
     async def _ask(self, requests: Sequence[Request], wait_s: float) -> list[Reply | None]:
         futures: list[asyncio.Future[Reply]] = []
@@ -285,8 +291,8 @@ class Link:
                 try:
                     await client.connect(**self._options, error_cb=self._note, closed_cb=self._closed)
                     await client.subscribe(f"{self._inbox}.*", cb=self._receive)
-                    for name in self._ears:
-                        await client.subscribe(name, cb=self._listen)
+                    for name in self._listened:
+                        await client.subscribe(name, cb=self._take_down)
                     await client.flush()
                 except (nats.errors.Error, OSError, TimeoutError, ssl.SSLError) as error:
                     await self._note(error)
@@ -315,8 +321,8 @@ class Link:
             sink.put_nowait(lost)
         self._pulls.clear()
 
-    async def _listen(self, message: Msg) -> None:
-        self._heard.append(message.data)
+    async def _take_down(self, message: Msg) -> None:
+        self._said.append(message.data)
 
     async def _note(self, error: Exception) -> None:
         self.problem = str(error) or type(error).__name__

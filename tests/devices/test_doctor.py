@@ -1,6 +1,8 @@
 import pytest
 
+from tempograd.devices import doctor
 from tempograd.devices.doctor import examine
+from tempograd.devices.runtime.packages import Package
 
 
 @pytest.fixture
@@ -89,6 +91,20 @@ def test_one_core_is_a_problem(tree):
 
 def test_runtimes_of_this_machine_are_listed():
     assert any(f.topic == "runtime" and f.found.startswith("onnxruntime ") for f in examine())
+
+
+def test_whatever_brings_a_runtime_is_asked_of_the_runtime(monkeypatch):
+    """A plug-in's distributions are listed, and two that bring one module are a problem; nobody keeps their names."""
+
+    class Double:
+        package = Package("Double", ("numpy", "torch", "no-such-distribution"), "pip install double", module="double")
+
+    monkeypatch.setattr(doctor, "names", lambda kind: ["double"])
+    monkeypatch.setattr(doctor, "load", lambda kind, name: Double)
+    *here, problem = [f for f in examine() if f.topic == "runtime"]
+    assert [f.found.split()[0] for f in here] == ["numpy", "torch"]
+    assert (problem.level, problem.found) == ("problem", "numpy and torch overwrite each other")
+    assert problem.remedy == "pip uninstall numpy torch, then install one"
 
 
 @pytest.mark.parametrize(("quota", "level"), [("-1", "good"), ("50000", "problem")])

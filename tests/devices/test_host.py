@@ -3,6 +3,10 @@ from __future__ import annotations
 import pytest
 
 from tempograd.devices import host
+from tempograd.errors import UsageError
+
+PAIRS = [(0, 4), (1, 5), (2, 6), (3, 7)]
+SINGLES = [(0,), (1,)]
 
 
 @pytest.fixture
@@ -98,3 +102,37 @@ def test_what_is_no_list_of_cores(text):
         return
     with pytest.raises(ValueError, match="invalid literal"):
         host.parse_cores(text)
+
+
+@pytest.mark.parametrize(
+    ("threads", "groups", "allowed", "timed"),
+    [
+        (1, PAIRS, range(8), [3]),
+        (2, PAIRS, range(8), [2, 3]),
+        (4, PAIRS, range(8), [0, 1, 2, 3]),
+        (1, SINGLES, range(2), [1]),
+        (1, [(0,)], [0], [0]),
+        (1, PAIRS, [0, 4, 5], [5]),
+        (2, [(1,), (0,), (2,)], range(3), [1, 2]),
+    ],
+)
+def test_the_last_physical_cores_are_timed_and_cpu_0_last_of_all(threads, groups, allowed, timed):
+    assert host.choose_cores(threads, groups, list(allowed)) == timed
+
+
+def test_threads_never_share_a_physical_core():
+    with pytest.raises(UsageError, match="threads=5, but this process may use 4 physical cores"):
+        host.choose_cores(5, PAIRS, list(range(8)))
+
+
+@pytest.mark.parametrize(
+    ("timed", "groups", "allowed", "idle"),
+    [
+        ([3], PAIRS, range(8), [0, 1, 2, 4, 5, 6]),
+        ([1], SINGLES, range(2), [0]),
+        ([0], [(0, 1)], range(2), [1]),
+        ([0], [(0,)], [0], [0]),
+    ],
+)
+def test_what_is_not_timed_keeps_off_the_siblings_too(timed, groups, allowed, idle):
+    assert host.idle_cores(timed, groups, list(allowed)) == idle

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tempograd.farm.messages import Blob, Job, Limits, PlanSpec, Result
+from tempograd.farm.messages import Blob, Job, Limits, Result
 from tempograd.farm.queue import Lease
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Failure, Round
+from tempograd.profiler.plan import QUICK
 
 CONTENT = b"onnx " * 20
 MODEL = Blob("model.onnx", sha256(CONTENT).hexdigest(), len(CONTENT))
-PLAN = PlanSpec("quick", 10, (6,), 0.05, 0.95, True, 0)
-RECORD = {"name": "quick", "burst_ms": 10, "checks": [6], "target": 0.05, "coverage": 0.95, "requeue": True, "seed": 0}
 
 
 class NatsServer:
@@ -113,7 +112,7 @@ def _server(which: str, folder: Path) -> NatsServer:
 def _job(name: str, issue: int = 1, campaign: str = "c1", device_class: str = "pi5") -> Job:
     id_ = sha256(f"{campaign}:{name}".encode()).hexdigest()
     limits = Limits(2**30, 1e4, 1e5)
-    return Job(id_, issue, campaign, device_class, "0123456789ab", name, "toy", 0, MODEL, (), PLAN, limits)
+    return Job(id_, issue, campaign, device_class, "0123456789ab", name, "toy", 0, MODEL, (), QUICK, 0, limits)
 
 
 def _result(lease: Lease, agent: str = "a1", rounds: int = 2) -> Result:
@@ -123,7 +122,7 @@ def _result(lease: Lease, agent: str = "a1", rounds: int = 2) -> Result:
     )
     failure = None if rounds else Failure("crashed", "run", 11, "segmentation fault")
     measurement = Measurement(
-        job.key, job.space, job.fingerprint_id, RECORD, MODEL.sha256, "cpu", taken, Reference(1.0, 1.1),
+        job.key, job.space, job.fingerprint_id, QUICK.record(0), MODEL.sha256, "cpu", taken, Reference(1.0, 1.1),
         {"load_ms": 3.5}, failure,
     )  # fmt: skip
     return Result(

@@ -17,11 +17,10 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.store import Store
-from tempograd.devices.device import Device, Place
+from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import DeviceError, UsageError
 from tempograd.farm import campaign as farm
-from tempograd.farm.agent import quiet as turnstile
-from tempograd.farm.agent import supervisor
+from tempograd.farm.agent import quiet, supervisor
 from tempograd.farm.agent.command import agent as lend
 from tempograd.farm.agent.settings import Settings
 from tempograd.farm.connection import open_queue
@@ -120,6 +119,25 @@ def test_a_farm_fills_the_same_store_as_the_device_itself(tmp_path, url):
         assert (again.found, again.measured) == (len(labels), 0)
         verified = measure(place, items(3), QUICK, store)
         assert [m.key for m in verified] == ["net0", "net1", "net2"]
+
+
+def test_a_place_of_a_plug_in_is_lent_too(tmp_path, url, monkeypatch):
+    """Whatever opens measuring processes: no list of names stands between a board of somebody else and a farm."""
+
+    class Board(SimulatedDevice):
+        @property
+        def fingerprint(self):
+            return replace(super().fingerprint, place="some_board")
+
+    path = truth(tmp_path, 3).partition("table=")[2]
+    known = registry.load
+    monkeypatch.setattr(registry, "load", lambda kind, name: Board if name == "board" else known(kind, name))
+    with agent_thread(tmp_path, url, f"board:seed=1,slow=1.0,table={path}"):
+        place = FarmDevice("sim", queue=url)
+        assert [m.verdict for m in measure(place, items(3), QUICK)] == ["ok"] * 3
+        with open_queue(url) as queue:
+            (seen,) = queue.agents()
+    assert seen.state.devices[0].driver == place.fingerprint.place == "some_board"
 
 
 def test_without_a_store_results_are_handed_over(tmp_path, url):
@@ -291,7 +309,7 @@ def test_a_device_that_fails_opens_its_breaker_and_gives_jobs_back(tmp_path, url
 def test_an_empty_queue_is_asked_again_soon_and_then_ever_more_rarely(tmp_path, url, monkeypatch):
     """A campaign builds its second batch while the first is timed: an agent that waited long would stand idle."""
     pauses, later = [], supervisor.Agent._later
-    run_pass = turnstile.QuietSession.run_pass
+    run_pass = quiet.QuietSession.run_pass
 
     def told(self, name, seconds):
         if name == "take" and self._busy:
@@ -303,7 +321,7 @@ def test_an_empty_queue_is_asked_again_soon_and_then_ever_more_rarely(tmp_path, 
         return run_pass(self, *arguments, **options)
 
     monkeypatch.setattr(supervisor.Agent, "_later", told)
-    monkeypatch.setattr(turnstile.QuietSession, "run_pass", slow)
+    monkeypatch.setattr(quiet.QuietSession, "run_pass", slow)
     with agent_thread(tmp_path, url, truth(tmp_path, 4)), campaign_thread(tmp_path, url, 4):
         pass
     assert pauses[:3] == [0.25, 0.5, 1.0]
@@ -335,7 +353,7 @@ class Puppet:
     def result(self, lease, **changes):
         job = lease.job
         (m,) = measure(self.device, Items(job.space, (job.key,), write), QUICK)
-        m = replace(m, plan=farm.plan_record(job.plan), replicate=job.replicate)
+        m = replace(m, plan=job.plan.record(job.seed), replicate=job.replicate)
         facts = {
             "job_id": job.job_id, "issue": job.issue, "delivery": lease.delivery, "attempt": lease.attempt,
             "campaign": job.campaign, "agent": self.name, "device_class": "sim", "model_sha256": job.model.sha256,
@@ -463,9 +481,8 @@ def test_agents_of_a_class_that_differ_are_told_apart(tmp_path, url):
         FarmDevice("sim", queue=url, fingerprint="0" * 12).fingerprint  # noqa: B018
 
 
-def test_a_farm_is_no_device_but_a_place_and_refuses_odd_names(url):
-    assert isinstance(FarmDevice("sim", queue=url), Place)
-    assert not isinstance(FarmDevice, Device)
+def test_a_farm_opens_nothing_here_and_refuses_odd_names(url):
+    assert not hasattr(FarmDevice("sim", queue=url), "open")
     with pytest.raises(UsageError, match="a-z"):
         FarmDevice("Sim*", queue=url)
     with pytest.raises(UsageError, match="positive"):

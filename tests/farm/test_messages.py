@@ -19,20 +19,9 @@ from hypothesis import strategies as st
 
 from tempograd.errors import InputRefusedError
 from tempograd.farm.connection import open_queue
-from tempograd.farm.messages import (
-    LIMIT_BYTES,
-    AgentDevice,
-    AgentState,
-    Blob,
-    Environment,
-    Job,
-    NewerSchemaError,
-    Result,
-    decode,
-    encode,
-    job_id,
-)
+from tempograd.farm.messages import AgentDevice, AgentState, Blob, Environment, Job, Result, job_id
 from tempograd.farm.queue import Delivery, Lease, Terms
+from tempograd.farm.wire import LIMIT_BYTES, NewerSchemaError, decode, encode
 from tempograd.measurement.measurement import Measurement
 
 Make = Callable[..., Any]
@@ -84,11 +73,12 @@ def test_free_fields_hold_anything_that_is_json(job: Make, result: Make, text: s
 
 def test_a_job_is_named_by_what_it_asks_for(job: Make) -> None:
     asked = job("net")
-    names = ("model", "weights", "plan", "campaign", "device_class", "fingerprint_id", "key", "space", "replicate")
-    fields = {name: getattr(asked, name) for name in names}
+    of_the_job = ("model", "weights", "plan", "seed", "campaign", "device_class")
+    fields = {name: getattr(asked, name) for name in (*of_the_job, "fingerprint_id", "key", "space", "replicate")}
     assert job_id(**fields) == job_id(**fields)
-    others = [{"replicate": 1}, {"campaign": "c2"}, {"key": "other"}, {"plan": replace(asked.plan, seed=1)}]
-    assert len({job_id(**fields | other) for other in others} | {job_id(**fields)}) == 5
+    others = [{"replicate": 1}, {"campaign": "c2"}, {"key": "other"}, {"seed": 1}]
+    others.append({"plan": replace(asked.plan, target=0.04)})
+    assert len({job_id(**fields | other) for other in others} | {job_id(**fields)}) == 6
 
 
 def test_every_field_is_needed_and_no_other_is_taken(messages: list[Any]) -> None:

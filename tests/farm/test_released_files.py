@@ -17,8 +17,9 @@ from tempograd.farm.agent.settings import Settings
 from tempograd.farm.agent.spool import Spool
 from tempograd.farm.connection import open_queue
 from tempograd.farm.device import FarmDevice
-from tempograd.farm.messages import AgentState, Environment, Job, Result, decode, encode
+from tempograd.farm.messages import AgentState, Environment, Job, Result
 from tempograd.farm.server.folder import Farm
+from tempograd.farm.wire import decode, encode
 from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK, Items
 

@@ -24,10 +24,10 @@ from tempograd.farm.agent.command import run as agent
 from tempograd.farm.agent import command as verb
 from tempograd import registry
 from tempograd.farm.queues import jetstream
-from tempograd.farm.agent.supervisor import _environment
+from tempograd.farm.agent.outcome import environment
 from tempograd.farm.agent.service import Service
 device = registry.create("device", "local")
-_environment("a1", device)
+environment("a1", device)
 agent(["--class", "x", "--queue", "embedded:queue.db", "--device", "local", "--idle-exit", "0"])
 print(sorted({{*{HEAVY}}} & sys.modules.keys()))
 """
@@ -50,6 +50,8 @@ def test_the_command_says_what_is_wrong(capsys, monkeypatch):
     assert "plain text" in capsys.readouterr().err
     assert agent(["--config", "none.toml"]) == 5
     assert agent(["--class", "x", "--device", "none"]) == 2
+    assert agent(["--class", "x", "--device", "farm:other"]) == 2
+    assert "opens no measuring process" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         agent(["--no-such-flag"])
     assert ended.value.code == 2

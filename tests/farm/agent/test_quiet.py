@@ -1,16 +1,16 @@
 import threading
 import time
 
-from tempograd.farm.agent.quiet import Turnstile
+from tempograd.farm.agent.quiet import Quiet
 
 
 def test_work_and_passes_never_overlap_and_work_goes_first():
-    turnstile, log, inside = Turnstile(), [], []
+    quiet, log, inside = Quiet(), [], []
     stop = threading.Event()
 
     def time_passes():
         while not stop.is_set():
-            with turnstile.timing():
+            with quiet.timing():
                 inside.append("pass")
                 time.sleep(0.005)
                 inside.remove("pass")
@@ -20,7 +20,7 @@ def test_work_and_passes_never_overlap_and_work_goes_first():
     try:
         for _ in range(20):
             asked = time.monotonic()
-            with turnstile.working():
+            with quiet.working():
                 log.append((time.monotonic() - asked, list(inside)))
                 time.sleep(0.002)
                 log.append((0.0, list(inside)))

@@ -5,8 +5,8 @@ import pytest
 
 from tempograd.errors import InputRefusedError, StoreError
 from tempograd.farm.agent.spool import Spool
-from tempograd.farm.messages import encode
 from tempograd.farm.queue import Lease, now_s
+from tempograd.farm.wire import encode
 
 from ..conftest import _job as job
 from ..conftest import _result as result

@@ -22,10 +22,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule, r
 
 from tempograd.farm import queue as queue_module
 from tempograd.farm.connection import open_queue
-from tempograd.farm.messages import Job, Result, decode, encode
+from tempograd.farm.messages import Job, Result
 from tempograd.farm.queue import Delivery, Lease, Terms
 from tempograd.farm.queues import embedded
 from tempograd.farm.queues.embedded import EmbeddedQueue
+from tempograd.farm.wire import decode, encode
 
 WAIT_S = 1.0
 TERMS = Terms(ack_wait_s=WAIT_S, max_deliver=3)

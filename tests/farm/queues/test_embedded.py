@@ -14,8 +14,9 @@ import pytest
 
 from tempograd.errors import InputRefusedError, StoreError, UsageError
 from tempograd.farm.connection import open_queue
-from tempograd.farm.messages import AgentState, Blob, Environment, digest
+from tempograd.farm.messages import AgentState, Blob, Environment
 from tempograd.farm.queue import QueueAwayError, Terms
+from tempograd.farm.wire import digest
 
 Make = Callable[..., Any]
 

@@ -19,9 +19,12 @@ import pytest
 from tempograd.errors import UsageError
 from tempograd.farm import subjects
 from tempograd.farm.connection import open_queue
-from tempograd.farm.messages import AgentState, Blob, Environment, Job, NewerSchemaError, Result, digest
+from tempograd.farm.messages import AgentState, Blob, Environment, Job, Result
 from tempograd.farm.queue import Access, Lease, QueueAwayError, QueueFullError, Terms, now_s
-from tempograd.farm.queues.jetstream import CHUNK_BYTES, JetStreamQueue, Room
+from tempograd.farm.queues.jetstream import JetStreamQueue
+from tempograd.farm.queues.models import CHUNK_BYTES
+from tempograd.farm.queues.streams import Room
+from tempograd.farm.wire import NewerSchemaError, digest
 
 Make = Callable[..., Any]
 TERMS = Terms(ack_wait_s=1.0, max_deliver=10)
@@ -223,7 +226,7 @@ def test_a_model_is_what_its_name_says(server: Any) -> None:
     with open_queue(server.url) as queue:
         queue.declare("c1", ["pi5"])
         (name,) = queue.put_models([b"true" * 100])
-        info = queue._link.run(queue._metas([name]))[name]  # type: ignore[attr-defined]
+        info = queue._link.run(queue._models._metas([name]))[name]  # type: ignore[attr-defined]
         other = (subjects.model(info["nuid"]), b"fake" * 100, {"Nats-Rollup": "sub"})
         queue._link.run(queue._publish([other]))  # type: ignore[attr-defined]
         assert queue.get_models([Blob("model.onnx", name, 400)]) == {}
