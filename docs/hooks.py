@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from griffe import Docstring, DocstringSectionKind
+
 from tempograd import errors, registry
 
 KINDS = {
@@ -79,25 +81,32 @@ def names() -> str:
 
 
 def _name(kind: str, name: str, factory: Any) -> str:
-    text = inspect.getdoc(factory) or ""
-    first, _, rest = text.partition("\n")
-    arguments = [
-        (key, parameter.default)
-        for key, parameter in inspect.signature(factory).parameters.items()
-        if isinstance(parameter.default, str | int | float | None)
-    ]
-    spec = ",".join(f"{key}={_value(default)}" for key, default in arguments)
-    body = f"\n{rest.strip()}\n" if rest.strip() else ""
-    return (
-        f"### {name} {{ #{kind}-{name} }}\n\n{_escaped(first)}\n"
-        + (f"\nArguments and defaults: `{name}:{spec}`\n" if spec else "")
-        + (f"\n```text{body}```\n" if body else "")
-    )
+    parts = [f"### {name} {{ #{kind}-{name} }}"]
+    if kind == "space":  # what a space is stands at the top of its file
+        about = inspect.cleandoc(inspect.getmodule(factory).__doc__ or "")
+        parts.append(f"```text\n{about}\n```")
+    rows: list[str] = []
+    defaults = {key: parameter.default for key, parameter in inspect.signature(factory).parameters.items()}
+    for section in Docstring(inspect.getdoc(factory) or "").parse("google", warnings=False):
+        if section.kind is DocstringSectionKind.text:
+            parts.append(_escaped(section.value))
+        elif section.kind is DocstringSectionKind.parameters:
+            for argument in section.value:
+                given = [_value(defaults[key]) for key in argument.name.split(", ") if key in defaults]
+                rows.append(f"| `{argument.name}` | {', '.join(given)} | {_cell(_escaped(argument.description))} |")
+    told = {key for row in rows for key in re.findall(r"\w+", row.split("|")[1])}
+    rows += [f"| `{key}` | {_value(default)} | |" for key, default in defaults.items() if key not in told]
+    if rows:
+        parts.append("| argument | default | is |\n|---|---|---|\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
 
 
 def _value(default: Any) -> str:
-    words = {True: "true", False: "false", None: "none"}
-    return words[default] if default is None or isinstance(default, bool) else str(default)
+    if default in (None, inspect.Parameter.empty, "", ()):
+        return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default:.3g}`" if isinstance(default, float) else f"`{default}`"
 
 
 def exit_codes() -> str:
@@ -107,8 +116,10 @@ def exit_codes() -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that Markdown shows as it stands: capitals and paths between brackets are no tags."""
-    return text.replace("<", "&lt;").replace("*", r"\*").replace("_", r"\_").replace("[", r"\[")
+    """Return text that Markdown shows as it stands: what stands in brackets is no tag, and a star is a star."""
+    pieces = re.split(r"(``.*?``|`.*?`)", text)  # every second one is code
+    pieces[::2] = [re.sub(r"([*_\[])", r"\\\1", piece).replace("<", "&lt;") for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 def _cell(text: str) -> str:
