@@ -194,7 +194,10 @@ def fit(
 @app.command(epilog="Example: tempograd predict --predictor predictor/ --arch 1462")
 def predict(
     predictor: Predictor,
-    arch: Annotated[list[str], typer.Option(help="Architecture: its string, published index or key; repeatable.")],
+    arch: Annotated[
+        list[str],
+        typer.Option(help="Architecture as people write it, its index or key, or @FILE with one a line; repeatable."),
+    ],
     as_json: Json = False,
 ) -> None:
     """Predict latency, and what else was learnt, of architectures, with 95 % intervals."""

@@ -30,6 +30,7 @@ from ..arguments import check_fields
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
 from .architecture import Architecture, KeepInputs, Site
 from .graph import Choice, Graph, resolve, simplify
+from .notation import Notation, mistake, spans
 
 if TYPE_CHECKING:
     import torch
@@ -86,27 +87,59 @@ class SearchSpace(ABC):
     def build(self) -> Graph:
         """Return the choice graph."""
 
+    @property
+    def notations(self) -> tuple[Notation, ...]:
+        """Return the ways in which people write architectures; ``format`` writes the first, ``parse`` reads all."""
+        return (Notation("sites", r"[^\s=({\[|]+=", self._read_sites, self._write_sites), self._keys)
+
+    @property
+    def _keys(self) -> Notation:
+        return Notation("key", r"(\d+|x)(\.(\d+|x))*$", self.from_key, _key)
+
     def format(self, architecture: Architecture) -> str:
-        """Return the text by which people name this architecture: ``site=option`` for every site, ``;`` between."""
+        """Return the text by which people name this architecture, in the first of ``notations``."""
+        return self._notations[0].write(architecture)
+
+    def parse(self, text: str) -> Architecture:
+        """Read an architecture in any of ``notations``.
+
+        Raises:
+            InvalidArchitectureError: it is of none, or has a mistake, which is shown at its place.
+        """
+        meant = next((notation for notation in self._notations if notation.matches(text)), None)
+        try:
+            if meant is None:
+                raise mistake(text, 0, f"no notation of {self.name} begins so")
+            return meant.read(text)
+        except InvalidArchitectureError as error:
+            raise InvalidArchitectureError(f"{error}. Written as {self._examples}") from error
+
+    @cached_property
+    def _notations(self) -> tuple[Notation, ...]:
+        return self.notations
+
+    @cached_property
+    def _examples(self) -> str:
+        (architecture,) = self.sample(1, np.random.default_rng(0))
+        return "; or as ".join(notation.example(architecture) for notation in self._notations)
+
+    def _write_sites(self, architecture: Architecture) -> str:
         taken = zip(self.sites, architecture.choices, strict=True)
         return ";".join(f"{site.name}={site.options[choice]}" for site, choice in taken if choice >= 0)
 
-    def parse(self, text: str) -> Architecture:
-        """Read what ``format`` writes, the space's index, or an ``Architecture.key``.
-
-        Raises:
-            InvalidArchitectureError: the text is none of these.
-        """
-        if "=" not in text:
-            return self.from_key(text)
+    def _read_sites(self, text: str) -> Architecture:
         choices = [-1] * len(self.sites)
-        for part in text.split(";"):
+        for part, at in spans(text, ";"):
             name, _, option = part.partition("=")
-            index = self._site_index.get(name)
-            if index is None or option not in self.sites[index].options:
-                allowed = f"one of {', '.join(self._site_index)}" if index is None else self.sites[index].options
-                raise InvalidArchitectureError(f"cannot read {part!r} as SITE=OPTION; allowed: {allowed}")
-            choices[index] = self.sites[index].options.index(option)
+            index = self._site_index.get(name.strip())
+            if index is None:
+                raise mistake(
+                    text, at, f"no site {name[:40]!r}; allowed: SITE=OPTION with one of {_some(self._site_index)}"
+                )
+            if option.strip() not in self.sites[index].options:
+                allowed = ", ".join(self.sites[index].options)
+                raise mistake(text, at + len(name) + 1, f"no option {option[:40]!r} at {name}; allowed: {allowed}")
+            choices[index] = self.sites[index].options.index(option.strip())
         return self.architecture(choices)
 
     # -- identity ------------------------------------------------------------------------------------------------
@@ -507,3 +540,12 @@ class SearchSpace(ABC):
     def _own(self, architecture: Architecture) -> None:
         if architecture.space != self.spec:
             raise InvalidArchitectureError(f"architecture of {architecture.space!r} given to {self.spec!r}")
+
+
+def _key(architecture: Architecture) -> str:
+    return architecture.key
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = list(names)
+    return ", ".join(shown[:12]) + (f", ... ({len(shown)} in all)" if len(shown) > 12 else "")

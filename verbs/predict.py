@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputRefusedError, InvalidArchitectureError
 from ..predictor.saved import SavedPredictor, load
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
@@ -14,10 +15,17 @@ from .outcome import UNRELIABLE, Outcome, plain, space_of, table
 
 
 def predict(predictor: Path, architectures: Sequence[str]) -> Outcome:
-    """Predict the latency of architectures, given as strings, indices or keys, and every other head's quantity."""
+    """Predict the latency of architectures, given in any notation of the space, and every other head's quantity.
+
+    ``@FILE`` stands for the lines of a file, one architecture each; what follows ``#`` is a comment.
+
+    Raises:
+        InputRefusedError: such a file cannot be read, or holds no architecture.
+        InvalidArchitectureError: an architecture is none of the space.
+    """
     kept = load(predictor)
     space = space_of(kept.binding.space)
-    parsed = [space.parse(text) for text in architectures]
+    parsed = [architecture for text in architectures for architecture in _parsed(space, text)]
     names = [space.format(a) for a in parsed]
     told = {quantity: _told(head, space, parsed) for quantity, head in kept.heads.items()}
     main, *others = told
@@ -38,6 +46,26 @@ def predict(predictor: Path, architectures: Sequence[str]) -> Outcome:
     ]
     unsure = any(row["verdict"] != "predicted" for found in told.values() for row in found)
     return Outcome(document, "\n\n".join(texts), UNRELIABLE if unsure else 0)
+
+
+def _parsed(space: SearchSpace, text: str) -> list[Architecture]:
+    """Return the architecture that a text names, or those of a file."""
+    if not text.startswith("@"):
+        return [space.parse(text.strip())]
+    path = Path(text[1:])
+    try:
+        lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputRefusedError(f"cannot read {path}: {error}. It must hold one architecture a line") from error
+    found: list[Architecture] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found += [space.parse(line)] if line else []
+        except InvalidArchitectureError as error:
+            raise InvalidArchitectureError(f"{path}, line {number}: {error}") from error
+    if not found:
+        raise InputRefusedError(f"{path} holds no architecture; write one a line")
+    return found
 
 
 def _told(head: SavedPredictor, space: SearchSpace, architectures: Sequence[Architecture]) -> list[dict[str, Any]]:

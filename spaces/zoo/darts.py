@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...arguments import Classes, Few, Size
-from ...errors import InvalidArchitectureError, UsageError
+from ...errors import UsageError
 from ..architecture import Architecture, KeepInputs, Site
 from ..blocks import relu_conv_bn
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Concat, Conv, Crop, GlobalPool, Identity, Linear, Pool, Relu, Zero
+from ..notation import Notation, literal, mistake, spans
 from ..space import SearchSpace
 
 OPTIONS = (
@@ -89,39 +90,83 @@ class Darts(SearchSpace):
         x = builder.add("head/pool", GlobalPool(), last)
         return builder.graph(builder.add("head/linear", Linear(self.classes), x))
 
-    def format(self, architecture: Architecture) -> str:
+    @property
+    def notations(self) -> tuple[Notation, ...]:
+        return (
+            Notation("cells", r"\s*\w+\s*:", self._read_cells, self._write_cells),
+            Notation("genotype of DARTS", r"\s*(\w+\s*=\s*)?Genotype\b", self._read_genotype, self._write_genotype),
+            *super().notations,
+        )
+
+    def _write_cells(self, architecture: Architecture) -> str:
         cells: list[str] = []
-        for offset, kind in zip((0, len(EDGES)), KINDS, strict=True):
+        for kind in KINDS:
             nodes: list[list[str]] = [[] for _ in range(NODES)]
-            for i, (source, target) in enumerate(EDGES):
-                option = OPTIONS[architecture.choices[offset + i]]
-                if option != "none":
-                    nodes[target - 2].append(f"{option}~{source}")
+            for option, source, node in self._kept(architecture, kind):
+                nodes[node].append(f"{option}~{source}")
             cells.append(f"{kind}:{'+'.join('|' + '|'.join(edges) + '|' for edges in nodes)}")
         return ";".join(cells)
 
-    def parse(self, text: str) -> Architecture:
-        if "|" not in text:
-            return self.from_key(text)
+    def _read_cells(self, text: str) -> Architecture:
         choices = [0] * len(self.sites)
-        for cell in text.split(";"):
+        for cell, at in spans(text, ";"):
             kind, _, body = cell.partition(":")
-            nodes = body.split("+")
-            if kind not in KINDS or len(nodes) != NODES:
-                raise InvalidArchitectureError(
-                    f"cell {cell!r}; expected normal: or reduce: with {NODES} nodes joined by +"
-                )
-            for node, edges in enumerate(nodes):
-                for edge in edges.strip("|").split("|"):
-                    option, _, source = edge.partition("~")
-                    if option not in OPTIONS or not source.isdecimal() or (int(source), 2 + node) not in EDGES:
-                        raise InvalidArchitectureError(
-                            f"edge {edge!r} at node {node} of {kind}; expected OPERATION~SOURCE with an operation of "
-                            f"{', '.join(OPTIONS)} and a source of 0..{1 + node}"
-                        )
-                    site = KINDS.index(kind) * len(EDGES) + EDGES.index((int(source), 2 + node))
-                    choices[site] = OPTIONS.index(option)
+            nodes = list(spans(body, "+", at + len(kind) + 1))
+            if kind.strip() not in KINDS or len(nodes) != NODES:
+                raise mistake(text, at, f"expected normal: or reduce: with {NODES} nodes joined by +")
+            for node, (edges, begin) in enumerate(nodes):
+                for edge, place in spans(edges, "|", begin):
+                    if edge.strip():
+                        option, _, source = edge.strip().partition("~")
+                        site = _site(kind.strip(), option, int(source) if source.isdecimal() else -1, node)
+                        if site is None:
+                            raise mistake(text, place, f"no edge of node {node} of {kind}; {_expected(node)}")
+                        choices[site] = OPTIONS.index(option)
         return self.architecture(choices)
+
+    def _write_genotype(self, architecture: Architecture) -> str:
+        parts: list[str] = []
+        for kind in KINDS:
+            pairs = [(option, source) for option, source, _ in self._kept(architecture, kind)]
+            parts += [f"{kind}={pairs}", f"{kind}_concat={list(range(2, 2 + NODES))}"]
+        return f"Genotype({', '.join(parts)})"
+
+    def _read_genotype(self, text: str) -> Architecture:
+        """Read what DARTS prints: two in-edges for each node, ``(operation, source)``, and all nodes concatenated."""
+        fields = literal(text).fields(("normal", "normal_concat", "reduce", "reduce_concat"), name="Genotype")
+        choices = [0] * len(self.sites)
+        for kind in KINDS:
+            concat = fields[f"{kind}_concat"]
+            if [part.value for part in concat.items(NODES, "nodes")] != list(range(2, 2 + NODES)):
+                raise concat.wrong(f"{self.name} concatenates all nodes: {list(range(2, 2 + NODES))}")
+            for i, pair in enumerate(fields[kind].items(2 * NODES, "pairs (operation, source)")):
+                option, source = pair.items(2, "values, (operation, source)")
+                site = _site(kind, option.value, source.value, i // 2)
+                if site is None or option.value == "none":
+                    raise pair.wrong(f"no edge of node {i // 2}; {_expected(i // 2)}")
+                if choices[site]:
+                    raise pair.wrong(f"node {i // 2} has two edges from {source.value}; they come from two nodes")
+                choices[site] = OPTIONS.index(option.value)
+        return self.architecture(choices)
+
+    def _kept(self, architecture: Architecture, kind: str) -> list[tuple[str, int, int]]:
+        """Return the edges of a cell that are not ``none``, as operation, source and node."""
+        taken = architecture.choices[KINDS.index(kind) * len(EDGES) :]
+        edges = zip(EDGES, taken, strict=False)
+        return [
+            (OPTIONS[choice], source, target - 2) for (source, target), choice in edges if OPTIONS[choice] != "none"
+        ]
+
+
+def _site(kind: str, option: object, source: object, node: int) -> int | None:
+    """Return the site of an edge, None if there is no such edge."""
+    if option not in OPTIONS or (source, 2 + node) not in EDGES:
+        return None
+    return KINDS.index(kind) * len(EDGES) + [*EDGES].index((source, 2 + node))  # pyright: ignore[reportArgumentType]
+
+
+def _expected(node: int) -> str:
+    return f"expected an operation of {', '.join(OPTIONS)} and a source of 0..{1 + node}"
 
 
 def _cell(builder: GraphBuilder, inputs: tuple[str, str], width: int, *, reduces: bool, reduced: bool) -> str:

@@ -35,7 +35,7 @@ from msgspec import Meta
 
 from ...arguments import Classes, Few, Size
 from ...errors import UnknownNameError, UsageError
-from ..architecture import Site
+from ..architecture import Architecture, Site
 from ..blocks import conv_bn, inverted_residual
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import (
@@ -52,11 +52,16 @@ from ..layers import (
     same_width,
     scaled,
 )
+from ..notation import Notation, Part, literal, mistake
 from ..space import SearchSpace
 
 LEAST = 4 / 7  # the smallest width or resolution, as a share of the largest: 16 of 28 channels, 128 of 224 pixels
 SMALL_IMAGE = 64
 RESOLUTION = "resolution"
+BLOCKS: dict[str, dict[str, str]] = {  # families whose papers list blocks, and how these are called there
+    "fbnet": {},
+    "proxyless": {f"k{k}_e{e}": f"{k}x{k}_MBConv{e}" for k in (3, 5, 7) for e in (3, 6)} | {"skip": "Zero"},
+}
 
 
 @dataclass(frozen=True)
@@ -264,7 +269,7 @@ class MbConv(SearchSpace):
         These are ``b0..b21``, and ``ks0..ks19``, ``e0..e19``, ``d0..d4``, ``r`` (at
         ``size=224,resolution_options=25``), with kernels, expansions, depths and pixels as they are.
         """
-        if self.family not in ("fbnet", "ofa"):
+        if self.family not in ("fbnet", "ofa") or self.width_options > 1:
             return super().columns
         first = [sum(stage.layers for stage in self._stages[:s]) for s in range(len(self._stages))]
         found: dict[str, tuple[str, tuple[int, ...]]] = {RESOLUTION: ("r", self.sizes)}
@@ -286,6 +291,76 @@ class MbConv(SearchSpace):
         if re.fullmatch({"ofa": r"(ks|e|d)\d+", "fbnet": r"b\d+"}.get(self.family, "$"), column):
             return f"stages={len(self._family.stages)},layers=4"
         return "" if column == "wid" else super().unread(column)
+
+    @property
+    def notations(self) -> tuple[Notation, ...]:
+        """Return besides those of every space OFA's dictionary, and lists of blocks where nothing else is chosen."""
+        first, *others = super().notations
+        if self.family == "ofa" and self.width_options == 1:
+            return (first, Notation("dictionary of Once-for-All", r"\s*\{", self._read_dict, self._write_dict), *others)
+        if self.family in BLOCKS and all(site.name.endswith("/op") for site in self.sites):
+            return (first, Notation("list of blocks", r"\s*\[", self._read_blocks, self._write_blocks), *others)
+        return (first, *others)
+
+    @property
+    def _layers(self) -> list[tuple[int, int]]:
+        """Return stage and number of every layer that the published tables count."""
+        return [(s, layer) for s, stage in enumerate(self._stages) for layer in range(stage.layers)]
+
+    def _write_dict(self, architecture: Architecture) -> str:
+        taken = {site.name: choice for site, choice in zip(self.sites, architecture.choices, strict=True)}
+        row = {name: values[max(0, taken[site])] for site, (name, values) in self.columns.items()}
+        layers = range(len(self._layers))
+        depths = [row.get(f"d{s}", self.depths[0]) for s in range(len(self._stages))]
+        lists = {key: [row.get(f"{key}{i}", least) for i in layers] for key, least in (("ks", 3), ("e", 3))}
+        return str(lists | {"d": depths, "r": [row.get("r", self.size)]})
+
+    def _read_dict(self, text: str) -> Architecture:
+        """Read kernels, expansions, depths and resolution, as Once-for-All's supernet takes and prints them."""
+        fields = literal(text).fields(("ks", "e", "d"), ("r", "wid"))
+        if "wid" in fields and fields["wid"].value not in (None, self.width):
+            raise fields["wid"].wrong(f"{self.name} has one width, width={self.width:g}; expected None or that")
+        allowed = dict(self.columns.values())
+        depths = fields["d"].items(len(self._stages), "depths")
+        row: dict[str, int] = {}
+        for s, part in enumerate(depths):
+            row[f"d{s}"] = _one_of(part, allowed.get(f"d{s}", self.depths))
+        for key in ("ks", "e"):
+            parts = fields[key].items(len(self._layers), "layers")
+            for i, (part, (s, layer)) in enumerate(zip(parts, self._layers, strict=True)):
+                lives = layer < row[f"d{s}"]
+                row[f"{key}{i}"] = _one_of(part, allowed[f"{key}{i}"]) if lives else -1
+        if "r" in fields:
+            part = fields["r"]
+            part = part.items(1, "resolutions")[0] if isinstance(part.value, list) else part
+            if "r" not in allowed and part.value != self.size:
+                raise part.wrong(
+                    f"{self.name} is built at {self.size} pixels here; take a space with size={part.value}"
+                )
+            row["r"] = _one_of(part, self.sizes)
+        elif "r" in allowed:
+            raise mistake(text, 0, f"'r' is missing, and the resolution is a choice of {self.spec}")
+        return self.from_row(row)
+
+    def _write_blocks(self, architecture: Architecture) -> str:
+        names = BLOCKS[self.family]
+        taken = zip(self.sites, architecture.choices, strict=True)
+        return str([names.get(site.options[choice], site.options[choice]) for site, choice in taken])
+
+    def _read_blocks(self, text: str) -> Architecture:
+        """Read the block of every layer by its published name, its name here, or its number."""
+        here = {published: name for name, published in BLOCKS[self.family].items()} | {"Identity": "skip"}
+        choices: list[int] = []
+        for site, part in zip(self.sites, literal(text).items(len(self.sites), "blocks"), strict=True):
+            name = here.get(part.value, part.value) if isinstance(part.value, str) else part.value
+            if name in site.options:
+                choices.append(site.options.index(name))
+            elif isinstance(name, int) and 0 <= name < len(site.options):
+                choices.append(int(name))
+            else:
+                names = ", ".join(BLOCKS[self.family].get(option, option) for option in site.options)
+                raise part.wrong(f"no block of layer {site.name}; allowed: {names}, or 0..{len(site.options) - 1}")
+        return self.architecture(choices)
 
     def _at(self, size: int) -> Block:
         return lambda builder, x: self._network(builder, builder.add("grid", Subsample(size), x))
@@ -359,6 +434,12 @@ class MbConv(SearchSpace):
 
     def _channels(self, published: int) -> int:
         return max(2, 2 * round(published * self.width / 2))  # even, for two groups
+
+
+def _one_of(part: Part, values: tuple[int, ...]) -> int:
+    if part.value not in values or isinstance(part.value, bool):
+        raise part.wrong(f"allowed: {', '.join(map(str, values))}")
+    return int(part.value)
 
 
 def _spread(largest: int, number: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -18,6 +19,7 @@ from ..architecture import Architecture, Site
 from ..blocks import relu_conv_bn
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Conv, GlobalPool, Identity, Linear, Pool, Relu, Zero
+from ..notation import Notation, mistake
 from ..space import SearchSpace
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -75,27 +77,43 @@ class NasBench201(SearchSpace):
             x = builder.add(f"head/{name}", operation, x)
         return builder.graph(builder.add("head/linear", Linear(self.classes), x))
 
-    def format(self, architecture: Architecture) -> str:
+    @property
+    def notations(self) -> tuple[Notation, ...]:
+        return (
+            Notation("string of NAS-Bench-201", r"\s*\|", self._read_string, self._write_string),
+            Notation("published index", r"\d+$", self._read_index, self._write_index),
+            *super().notations,
+        )
+
+    def _write_string(self, architecture: Architecture) -> str:
         nodes: dict[int, list[str]] = {1: [], 2: [], 3: []}
         for (source, target), choice in zip(EDGES, architecture.choices, strict=True):
             nodes[target].append(f"{OPTIONS[choice]}~{source}")
         return "+".join(f"|{'|'.join(edges)}|" for edges in nodes.values())
 
-    def parse(self, text: str) -> Architecture:
-        if text.isdecimal():
-            return self.from_index(int(text))
-        if "|" not in text:
-            return self.from_key(text)
-        edges = [edge for node in text.split("+") for edge in node.strip("|").split("|")]
+    def _read_string(self, text: str) -> Architecture:
+        edges = [(found[0].strip(), found.start()) for found in re.finditer(r"[^|+]*[^|+\s][^|+]*", text)]
         found: list[int] = []
-        for edge, (source, _) in zip(edges, EDGES, strict=False):
+        for (edge, at), (source, target) in zip(edges, EDGES, strict=False):
             option, _, origin = edge.partition("~")
             if option not in OPTIONS or origin != str(source):
-                raise InvalidArchitectureError(
-                    f"edge {edge!r} in {text!r}; expected one of {', '.join(OPTIONS)} from node {source}"
+                raise mistake(
+                    text,
+                    at,
+                    f"edge {edge[:40]!r} into node {target}; expected one of {', '.join(OPTIONS)}, and ~{source}",
                 )
             found.append(OPTIONS.index(option))
-        return self.architecture(found if len(edges) == len(EDGES) else ())
+        if len(edges) != len(EDGES):
+            raise mistake(
+                text, edges[6][1] if len(edges) > 6 else len(text), f"{len(edges)} edges; expected {len(EDGES)}"
+            )
+        return self.architecture(found)
+
+    def _read_index(self, text: str) -> Architecture:
+        return self.from_index(int(text))
+
+    def _write_index(self, architecture: Architecture) -> str:
+        return str(self.index(architecture))
 
     def from_index(self, index: int) -> Architecture:
         """Return the architecture of a published index, 0..15624."""

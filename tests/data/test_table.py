@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -5,8 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tempograd import registry
+from tempograd.data import parquet
+from tempograd.data.dataset import LatencyDataset, Row
 from tempograd.data.table import read_accuracies, read_table
-from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
+from tempograd.errors import InputRefusedError, MismatchError, UnknownNameError, UsageError
 
 
 @pytest.fixture
@@ -360,3 +364,33 @@ def test_the_resolution_of_once_for_all_is_read_or_refused(write):
     shallow = registry.create("space", "mbconv:family=ofa,stages=4,size=224,resolution_options=25")
     with pytest.raises(InputRefusedError, match=r"'ks16' has .*stages=5,layers=4"):
         read_table(path, shallow, "lat_ms")
+
+
+def exported(space, folder, fingerprint):
+    """What ``export`` writes of thirty networks, one of them failed and one noisy."""
+    architectures = space.sample(30, np.random.default_rng(0))
+    labels = np.linspace(20, 30, 30)
+    rows = [Row(a.key, "ok", y, y, y, "gated", 1, 0, (y,), (1.0,)) for a, y in zip(architectures, labels, strict=True)]
+    rows[3] = replace(rows[3], verdict="noisy")
+    rows[4] = Row(architectures[4].key, "failed", cause="crash")
+    parquet.export(LatencyDataset(space.spec, fingerprint, tuple(rows), 0.01, 9, {}), folder, space=space)
+    return architectures, labels
+
+
+@pytest.mark.parametrize("name", registry.names("space"))
+def test_what_export_writes_is_read(tmp_path, fingerprint, name):
+    space = registry.create("space", name)
+    architectures, labels = exported(space, tmp_path / "set", fingerprint)
+    for path in (tmp_path / "set", tmp_path / "set" / "data.parquet"):
+        table = read_table(path, space, "latency_ms")
+        assert table.architectures == (*architectures[:4], *architectures[5:])
+        assert table.y_ms.tolist() == [*labels[:4], *labels[5:]]
+        assert any("(1 noisy, 1 failed); --where verdict=ok" in remark for remark in table.remarks)
+        assert "1 row without a value in latency_ms: row 4" in table.remarks
+    assert len(read_table(path, space, "latency_ms", where=["verdict=ok"]).y_ms) == 28
+
+
+def test_what_export_writes_of_another_space_is_refused(tmp_path, space, fingerprint):
+    exported(space, tmp_path / "set", fingerprint)
+    with pytest.raises(MismatchError, match=r"holds networks of nasbench201:cells=1.*, not of nasbench201:cells=5"):
+        read_table(tmp_path / "set", registry.create("space", "nasbench201"), "latency_ms")
