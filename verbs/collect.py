@@ -34,10 +34,10 @@ LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def collect(
-    space: str,
+    space: str | SearchSpace,
     store: Path,
     *,
-    device: str = "local",
+    device: str | Place = "local",
     count: int = 300,
     plan: str = "quick",
     seed: int = 0,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
@@ -22,12 +23,21 @@ UNRELIABLE, PARTIAL, MISSED, INTERRUPTED = 3, 6, 8, 130
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verb returns: a JSON document, the same for people, its exit code, and the command that comes next."""
+    """What a verb returns.
+
+    Attributes:
+        document: what ``--json`` prints.
+        text: the same for people.
+        exit_code: that the outcome deserves.
+        following: the command that comes next.
+        folders: that hold results, one for each target.
+    """
 
     document: dict[str, Any]
     text: str
     exit_code: int = 0
     following: str | None = None
+    folders: tuple[Path, ...] = ()
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -40,13 +50,15 @@ def go_on(stop: threading.Event | None) -> None:
         raise KeyboardInterrupt
 
 
-def space_of(spec: str) -> SearchSpace:
-    """Return the space that a spec names."""
-    return registry.create("space", spec)
+def space_of(spec: str | SearchSpace) -> SearchSpace:
+    """Return the space that a spec names, or the space given."""
+    return registry.create("space", spec) if isinstance(spec, str) else spec
 
 
-def device_of(spec: str, threads: int | None = None) -> Place:
-    """Return the device that a spec names, with ``threads`` where they are given apart."""
+def device_of(spec: str | Place, threads: int | None = None) -> Place:
+    """Return the device that a spec names, with ``threads`` where they are given apart, or the device given."""
+    if not isinstance(spec, str):
+        return spec
     extra = {} if threads is None else {"threads": threads}
     return registry.create("device", spec, **extra)
 

@@ -46,7 +46,7 @@ TRIES = 6  # processes before a noisy measurement is taken for an answer
 
 
 def search(
-    space: str,
+    space: str | SearchSpace,
     predictor: Path | None,
     out: Path,
     *,
@@ -56,7 +56,7 @@ def search(
     upper_bound: bool = False,
     method: str = "la_darts",
     task: str = "digits",
-    device: str | None = None,
+    device: str | Place | None = None,
     store: Path | None = None,
     plan: str | None = None,
     proxy: str | None = None,
@@ -165,7 +165,7 @@ def _met(one: Callable[..., Outcome], target_ms: float) -> Outcome:
 
 
 def _on_device(
-    space: str,
+    space: str | SearchSpace,
     out: Path,
     *,
     predictor: Path | None,
@@ -175,7 +175,7 @@ def _on_device(
     upper_bound: bool,
     method: Method,
     task: str,
-    device: str,
+    device: str | Place,
     store: Path | None,
     plan: str,
     proxy: str | None,
@@ -228,7 +228,7 @@ def _on_device(
         path.unlink(missing_ok=True)
     document = json.loads((out / "result.json").read_text())
     code = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}[result.verdict]
-    return Outcome(document, _search_text(document, read_result(out)), code)
+    return Outcome(document, _search_text(document, read_result(out)), code, folders=(out,))
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,8 @@ def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
         raise TargetError(outcomes[-1][1].document["reason"])
     texts = [f"target {target_ms:g} ms\n{outcome.text}" for target_ms, outcome in outcomes]
     document = {"results": [outcome.document for _, outcome in outcomes]}
-    return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes))
+    folders = tuple(folder for _, outcome in outcomes for folder in outcome.folders)
+    return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes), folders)
 
 
 def _search_text(d: Mapping[str, Any], result: Result) -> str:

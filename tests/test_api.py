@@ -1,0 +1,110 @@
+"""The Python face: what its docstrings show is what happens, in the order in which a user would do it."""
+
+import doctest
+import subprocess
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import tempograd as tg
+from tempograd import api
+from tempograd.errors import InputRefusedError, UsageError
+
+SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
+IN_ORDER = ("space", "device", "collect", "fit", "predict", "evaluate", "search", "load", "report")
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working folder in which the examples ran: run.db, predictor, result."""
+    folder = tmp_path_factory.mktemp("api")
+    space = tg.space(SPACE)
+    networks = space.sample(80, np.random.default_rng(0))
+    cost = [1 + sum(i * c for i, c in enumerate(a.choices)) for a in networks]
+    lines = [f"{space.format(a)},{ms}" for a, ms in zip(networks, cost, strict=True)]
+    (folder / "table.csv").write_text("\n".join(["arch_str,latency_ms", *dict.fromkeys(lines)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in IN_ORDER:
+            (example,) = doctest.DocTestFinder(recurse=False).find(getattr(api, name), name, globs={})
+            assert example.examples, f"{name} shows no example"
+            told: list[str] = []
+            doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=told.append)
+            assert not told, "".join(told)
+    return folder
+
+
+def test_every_verb_shows_an_example_that_runs(folder):
+    assert {*IN_ORDER} == {*tg.__all__} - {"TempogradError", "__version__"}
+    assert (folder / "page.html").is_file()
+
+
+def test_the_example_of_the_module_runs(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (example,) = doctest.DocTestFinder(recurse=False).find(api, "api", globs={})
+    told: list[str] = []
+    doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=told.append)
+    assert not told, "".join(told)
+
+
+def test_what_is_returned_shows_itself(folder):
+    found, predictor, dataset = (tg.load(folder / name) for name in ("result", "predictor", "run.db"))
+    told = tg.predict(predictor, [found.architecture, "0"])
+    assert repr(found).startswith("PASS: measured")
+    assert len(repr(predictor)) < 600
+    assert "<table>" in found._repr_html_()
+    assert "<table>" in told._repr_html_()
+    assert len(dataset.rows) == 60
+    assert len(told) == 2
+    assert (told.low_ms <= told.latency_ms).all()
+    assert (told.latency_ms <= told.high_ms).all()
+    assert found.network()(__import__("torch").zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_rows_become_frames(folder):
+    pandas = pytest.importorskip("pandas")
+    again = tg.collect(SPACE, folder / "run.db", device="simulated", count=60, plan="quick")
+    frame = again.to_frame()
+    assert list(frame.columns) == ["key", "latency_ms", "low_ms", "high_ms", "verdict"]
+    assert len(frame) == 60
+    predictor = tg.load(folder / "predictor")
+    assert isinstance(predictor.predict("1462").to_frame(), pandas.DataFrame)
+    assert {"measured_ms", "predicted_ms"} <= set(predictor.to_frame().columns)
+    assert list(tg.load(folder / "result").to_frame()["network"]) == ["found"]
+
+
+def test_frames_need_pandas(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError, match="pip install pandas"):
+        tg.load(folder / "result").to_frame()
+
+
+def test_spaces_and_devices_may_be_objects(tmp_path):
+    space, device = tg.space(SPACE), tg.device("simulated:seed=3")
+    done = tg.collect(space, tmp_path / "run.db", device=device, count=5)
+    assert done.dataset.space == space.spec
+    assert done.dataset.fingerprint == device.fingerprint
+
+
+def test_what_is_nothing_of_ours_is_refused(tmp_path):
+    with pytest.raises(InputRefusedError, match="neither a store"):
+        tg.load(tmp_path)
+    with pytest.raises(InputRefusedError):
+        api.Found(tmp_path)
+    with pytest.raises(InputRefusedError):
+        api.LatencyPredictor(tmp_path)
+
+
+@pytest.mark.parametrize("first", ["import tempograd.search.law", "from tempograd import report", "pass"])
+def test_verbs_that_are_packages_too_can_be_called_whatever_was_imported_first(first):
+    code = (
+        f"{first}\nimport inspect, tempograd as tg\n"
+        "print(callable(tg.search), callable(tg.report), *list(inspect.signature(tg.search).parameters)[:2])\n"
+        "import tempograd.search.law as law; print(law.__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["True True space predictor", "tempograd.search.law"]
+    assert isinstance(tg.search, ModuleType)
