@@ -15,6 +15,7 @@ from sklearn.utils import Tags, validation
 
 from ..errors import InputRefusedError, UsageError
 from .predictor import Array
+from .support import support_of
 
 _checks: Any = validation  # inferred types take each default's type for the only one
 
@@ -35,7 +36,7 @@ class LatencyModel(RegressorMixin, BaseEstimator):
     """Abstract base of the latency models: a scikit-learn regressor with positive targets in ms.
 
     Attributes:
-        support_: ``(2, d)``, the smallest and largest value of every feature seen by ``fit``.
+        support_: ``(2, d)``, the range of every feature that counts as known; see `support_of`.
         n_features_in_: d.
     """
 
@@ -67,7 +68,7 @@ class LatencyModel(RegressorMixin, BaseEstimator):
             raise BadLabelError(
                 f"latencies must be > 0 ms, found {labels_ms.min():g}; leave out networks that were not measured"
             )
-        self.support_: Array = np.stack([features.min(axis=0), features.max(axis=0)])
+        self.support_: Array = support_of(features)
         return features, labels_ms, weight / weight.mean()
 
     def _encoded(self, X: npt.ArrayLike) -> Array:

@@ -44,6 +44,7 @@ ARRAYS, DOCUMENT, CARD = "predictor.safetensors", "predictor.json", "README.md"
 Unit = Literal["ms", "mj", "bytes"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 MAX_DOCUMENT_BYTES, MAX_ARRAYS_BYTES = 16 << 20, 1 << 30
+OUTSIDE = 3.0  # widths of the worst held-out network that an interval out of support has
 SUPPORT_TOLERANCE = 1e-6  # share of a feature's range by which a relaxed encoding may overshoot by rounding
 PACKAGES = ("tempograd", "numpy", "scikit-learn", "safetensors", "torch")
 
@@ -124,7 +125,7 @@ class SavedPredictor:
         binding: the space, encoding and device that it is of.
         card: scores and remarks, as given to ``save``.
         conformal: residuals of held-out networks; None if none were given.
-        support: ``(2, d)``, smallest and largest value of every feature learnt from.
+        support: ``(2, d)``, the range of every feature that counts as known.
         created_by: versions of what wrote the file.
         others: the heads beside this one, which is the main one.
     """
@@ -156,7 +157,8 @@ class SavedPredictor:
     ) -> Array | tuple[Array, Array, Array]:
         """Return the latencies ``(n,)`` in ms, or what the binding says, of the encodings ``X (n, d)``.
 
-        With ``return_interval`` also the lower and upper bounds ``(n,)``; out of support these are 0 and infinity.
+        With ``return_interval`` also the lower and upper bounds ``(n,)``; out of support they promise nothing, and are
+        at least as far apart as three times the largest residual of any held-out network.
 
         Raises:
             UsageError: an interval is asked of a predictor saved without residuals, or with too few for the coverage.
@@ -170,7 +172,12 @@ class SavedPredictor:
             )
         low, high = self.conformal.interval(p_ms, coverage)
         outside = self.out_of_support(X)
-        return p_ms, np.where(outside, 0.0, low), np.where(outside, np.inf, high)
+        wide = np.exp(OUTSIDE * max(self.conformal.residuals))
+        low, high = (
+            np.where(outside, np.minimum(low, p_ms / wide), low),
+            np.where(outside, np.maximum(high, p_ms * wide), high),
+        )
+        return p_ms, low, high
 
     def upper_bound(self, coverage: float = 0.9) -> nn.Module:
         """Return a module ``(b, d) -> (b,)`` ms that the latency exceeds only as often as an interval is missed.
@@ -187,7 +194,7 @@ class SavedPredictor:
         return ScaledModule(self.predictor.module, float(np.exp(self.conformal.log_half_width(coverage))))
 
     def out_of_support(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Return ``(n,)`` flags of encodings with a feature outside what was learnt from, such as an unseen option."""
+        """Return ``(n,)`` flags of encodings with a feature outside `support`, such as an unseen option, or NaN."""
         features = np.asarray(X, float)
         low, high = self.support
         margin = SUPPORT_TOLERANCE * np.maximum(high - low, 1.0)
