@@ -261,7 +261,8 @@ def search(
         space: the space or its spec.
         predictor: what `fit` returned, or its folder; None with a cost that needs none, or a table.
         out: folder for the result.
-        target_ms: latency that the network must not exceed, as measured; several give a list of results.
+        target_ms: latency that the network must not exceed, as measured; several give a list of results,
+            without those that no network of the space meets.
         lam: instead of a target: the fixed weight of latency.
         method: a name of ``tempograd.registry.names("method")``.
         task: what networks learn; see ``tempograd search --help``.
@@ -304,8 +305,8 @@ def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
     >>> import tempograd as tg
     >>> tg.load("predictor").space
     'nasbench201:cells=1,width=4,classes=10,size=8,channels=1'
-    >>> tg.load("run.db").counts
-    {'ok': 60}
+    >>> len(tg.load("run.db").keys) >= 60
+    True
     """
     from .data.parquet import DATA
     from .data.parquet import load as data_set

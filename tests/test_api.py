@@ -57,7 +57,7 @@ def test_what_is_returned_shows_itself(folder):
     assert len(repr(predictor)) < 600
     assert "<table>" in found._repr_html_()
     assert "<table>" in told._repr_html_()
-    assert len(dataset.rows) == 60
+    assert len(dataset.rows) >= 60
     assert len(told) == 2
     assert (told.low_ms <= told.latency_ms).all()
     assert (told.latency_ms <= told.high_ms).all()
@@ -69,7 +69,7 @@ def test_rows_become_frames(folder):
     again = tg.collect(SPACE, folder / "run.db", device="simulated", count=60, plan="quick")
     frame = again.to_frame()
     assert list(frame.columns) == ["key", "latency_ms", "low_ms", "high_ms", "verdict"]
-    assert len(frame) == 60
+    assert len(frame) == len(again.dataset.rows) >= 60
     predictor = tg.load(folder / "predictor")
     assert isinstance(predictor.predict("1462").to_frame(), pandas.DataFrame)
     assert {"measured_ms", "predicted_ms"} <= set(predictor.to_frame().columns)

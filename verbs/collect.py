@@ -83,7 +83,7 @@ def collect(
     }  # fmt: skip
     if plot is not None and summary.drift is not None:
         _draw(summary, plot)
-    following = None if operations else _following(document, device)
+    following = None if operations or not isinstance(device, str) else _following(document, device)
     return Outcome(document, _text(document), _exit_code(summary), following)
 
 

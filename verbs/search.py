@@ -306,7 +306,7 @@ def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
     texts = [f"target {target_ms:g} ms\n{outcome.text}" for target_ms, outcome in outcomes]
     document = {"results": [outcome.document for _, outcome in outcomes]}
     folders = tuple(folder for _, outcome in outcomes for folder in outcome.folders)
-    return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes), folders)
+    return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes), folders=folders)
 
 
 def _search_text(d: Mapping[str, Any], result: Result) -> str:

@@ -111,7 +111,7 @@ def tabular(
     }  # fmt: skip
     result.save(out, provenance)
     document = plain(json.loads((out / "result.json").read_text()))
-    return Outcome(document, _text(document), 0 if result.verdict == "pass" else MISSED, (out,))
+    return Outcome(document, _text(document), 0 if result.verdict == "pass" else MISSED, folders=(out,))
 
 
 def columns_of(task: str, latency: str) -> tuple[tuple[Path, str], tuple[Path, str]]:
