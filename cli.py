@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -115,9 +116,9 @@ def collect(
 
     Ends with 3 if the numbers are not reliable, and says why; with 6 if some networks failed.
     """
-    from .verbs import collect as verb
+    with _progress("measuring") as (progress, stop):
+        from .verbs import collect as verb
 
-    with _progress() as (progress, stop):
         result = verb.collect(
             space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, operations=operations,
             every=every, design=design, plot=plot, dry_run=dry_run, progress=progress, stop=stop,
@@ -136,9 +137,9 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Check whether the numbers in a store, and this device, can be believed."""
-    from .verbs import audit as verb
+    with _progress("auditing") as (progress, stop):
+        from .verbs import audit as verb
 
-    with _progress() as (progress, stop):
         result = verb.audit(
             store, space=space, device=device, count=count, plan=plan, seed=seed, progress=progress, stop=stop
         )
@@ -181,9 +182,9 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Learn latency, or more, from what was measured; judged by cross-validation, beside the noise of the labels."""
-    from .verbs import fit as verb
+    with _progress("fitting") as (progress, _):
+        from .verbs import fit as verb
 
-    with _progress() as (progress, _):
         result = verb.fit(
             store, out, quantities=_split(quantity or ["latency_ms"]), model=model, sources=source or [], space=space,
             device=device, steps=steps, seed=seed, progress=progress,
@@ -236,9 +237,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge a predictor on any latency table, one device or many, with or without devices to transfer from."""
-    from .verbs import evaluate as verb
+    with _progress("judging") as (progress, _):
+        from .verbs import evaluate as verb
 
-    with _progress() as (progress, _):
         result = verb.evaluate(
             table, space=space, columns=column, source_columns=source_columns or [], train=train, valid=valid,
             seeds=seeds, model=model, sampling=sampling, where=where or [], by_name=by_name, progress=progress,
@@ -305,9 +306,9 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search under a latency target, train what is found, and measure it: pass or fail."""
-    from .verbs import search as verb
+    with _progress("search", "repair", "train", "random", "confirm") as (progress, stop):
+        from .verbs import search as verb
 
-    with _progress() as (progress, stop):
         result = verb.search(
             space, predictor, out, cost=cost, target_ms=target_ms or None, lam=lam, upper_bound=upper_bound,
             method=method, task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs,
@@ -353,9 +354,9 @@ def quickstart(
     as_json: Json = False,
 ) -> None:
     """Run the main job once, small: collect, fit, search, re-measure, report."""
-    from .verbs import quickstart as verb
+    with _progress("measuring", "fitting", "search", "repair", "train", "random", "confirm") as (progress, stop):
+        from .verbs import quickstart as verb
 
-    with _progress() as (progress, stop):
         result = verb.quickstart(out, device=device, seed=seed, command=_command(), progress=progress, stop=stop)
     _show(as_json, result.document, result.text, f"open {out / 'report.html'}", result.exit_code)
 
@@ -616,13 +617,118 @@ def _command() -> str:
     return shlex.join(["tempograd", *sys.argv[1:]])
 
 
-@contextmanager
-def _progress() -> Generator[tuple[Callable[[str, int, int], None], threading.Event]]:
-    """Yield ``progress(what, done, total)`` and the event that asks to stop.
+class Lines:
+    """Progress where there is no terminal: a line when a stage begins, one every half minute, one when it has ended.
 
-    The bar goes to stderr, and only to a terminal. The first Ctrl-C or SIGTERM asks to stop after the item in flight,
-    the second stops now.
+    Args:
+        say: takes a line.
+        now: seconds of a clock that only goes on.
     """
+
+    EVERY_S = 30.0
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._now = say, now
+        self._stage, self._done, self._total = "", 0, 0
+        self._began_s = self._said_s = now()
+        self._lock = threading.RLock()  # a stage that tells nothing is told of by another thread
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Take a stage's progress, see `verbs.outcome.Progress`."""
+        with self._lock:
+            if total == 0:
+                self._say(stage)
+                return
+            if stage != self._stage:
+                self.close()
+                self._stage, self._began_s, self._said_s = stage, self._now(), self._now()
+                self._say(f"{stage} ...")
+            self._done, self._total = done, total
+            self.beat()
+
+    def beat(self) -> None:
+        """Say how far it is, if nothing was said for a while."""
+        with self._lock:
+            if self._stage and self._now() - self._said_s >= self.EVERY_S:
+                self._said_s = self._now()
+                self._say(self._line())
+
+    def close(self) -> None:
+        """Say that the stage is over."""
+        with self._lock:
+            if self._stage:
+                self._say(f"{self._stage}: over after {self._minutes():.1f} min")
+            self._stage = ""
+
+    def _line(self) -> str:
+        known = self._total > 0
+        counted = f"{self._done} of {self._total}" if known else f"{self._done} so far"
+        left = self._minutes() / self._done * (self._total - self._done) if known and self._done else 0
+        return f"{self._stage}: {counted}, {self._minutes():.1f} min" + (f", some {left:.1f} left" if left else "")
+
+    def _minutes(self) -> float:
+        return (self._now() - self._began_s) / 60
+
+
+class _Bars:
+    """Progress on a terminal: one bar a stage, which stands still when the next one begins."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+        self._stage = ""
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        if total == 0:
+            self._bars.console.print(stage)
+            return
+        if stage != self._stage:
+            self.close()
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=None)
+            self._stage = stage
+        # a bar that knows only 0 and 1, or no end, pulses
+        self._bars.update(self._tasks[stage], completed=done, total=total if total > 1 else None)
+
+    def close(self) -> None:
+        if self._stage:
+            task = self._tasks[self._stage]
+            self._bars.update(task, total=max(self._bars.tasks[task].completed, 1), completed=None)
+            self._bars.stop_task(task)
+        self._stage = ""
+
+
+@contextmanager
+def _progress(*stages: str) -> Generator[tuple[Callable[[str, int, int], None], threading.Event]]:
+    """Say what will be done, and yield ``progress(stage, done, total)`` and the event that asks to stop.
+
+    All of it goes to stderr: bars to a terminal, lines elsewhere. The first word comes before slow imports. The first
+    Ctrl-C or SIGTERM asks to stop after the item in flight, the second stops now.
+
+    Args:
+        stages: in their order; those that are not needed are passed over.
+    """
+    if stages:
+        typer.echo(f"stages: {', '.join(stages)}", err=True)
+    stop = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        typer.echo("finishing the item in flight; once more to stop now", err=True)
+
+    previous = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _bars() if sys.stderr.isatty() else _lines() as told:
+            yield told.update, stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bars() -> Generator[_Bars]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -633,30 +739,29 @@ def _progress() -> Generator[tuple[Callable[[str, int, int], None], threading.Ev
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    stop = threading.Event()
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        told = _Bars(bars)
+        yield told
+        told.close()
 
-    def interrupt(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        console.print("finishing the item in flight; once more to stop now")
 
-    previous = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+@contextmanager
+def _lines() -> Generator[Lines]:
+    lines, ended = Lines(lambda line: typer.echo(line, err=True)), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            lines.beat()
+
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
     try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-            tasks: dict[str, Any] = {}
-
-            def progress(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
-
-            yield progress, stop
+        yield lines
+        lines.close()
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        ended.set()
+        watcher.join()

@@ -46,6 +46,7 @@ LONGER = 1.25  # that so much more work must take at the least
 COVERAGE = 0.95
 MISS = 0.01  # how often a sound device and store may fail one check
 MIN_PAIRS = 5
+MOST_DIFFERENCE = 0.05  # median difference of labels told twice, above which wide intervals are no excuse
 
 FloatArray = NDArray[np.float32]
 
@@ -396,7 +397,8 @@ def compare(
         target: half width at which a new label is reliable; drift is told from such labels only.
 
     Returns:
-        ``aa.coverage``: fails if fewer labels agree than 95 % intervals allow, by a binomial test at 1 %;
+        ``aa.coverage``: fails if fewer labels agree than 95 % intervals allow, by a binomial test at 1 %, or if half of
+        them moved by more than 5 %, however wide their intervals;
         ``aa.drift``: fails if labels moved one way (sign test at 1 %), and by more than the repeatability limit of
         ISO 5725: what two processes may differ by, 1.96 x sqrt(2) x their standard deviation.
     """
@@ -405,9 +407,12 @@ def compare(
     within = sum(abs(d) <= _joint(*pair, limit) for d, pair in zip(differences, pairs, strict=True))
     p = float(binomtest(within, asked, COVERAGE, alternative="less").pvalue)
     size = float(np.median(np.abs(differences))) if differences else float("nan")
+    reasons = [f"too few agree (p = {p:.2g})"] if p < MISS else []
+    if size > MOST_DIFFERENCE:
+        reasons.append("labels differ by more than they are useful for: quiet the device, then collect again")
     coverage = Check(
-        "aa.coverage", p >= MISS, f"{within} of {asked} within their interval; median difference {size:.1%}",
-        f"{COVERAGE:.0%}, p >= {MISS:g}", "" if p >= MISS else f"too few agree (p = {p:.2g})",
+        "aa.coverage", not reasons, f"{within} of {asked} within their interval; median difference {size:.1%}",
+        f"{COVERAGE:.0%}, p >= {MISS:g}; at most {MOST_DIFFERENCE:.0%}", "; ".join(reasons),
     )  # fmt: skip
     moved = [d for d, (_, new) in zip(differences, pairs, strict=True) if new.half_width <= target and d]
     least = 1 - log(MISS, 2)  # fewer can never reach the test's level

@@ -242,6 +242,13 @@ def _summary(
     pairs = usual(pair_up(sink.store.measurements(campaign=sink.campaign, repeated=True)))
     valid = tally.rounds - sum(tally.rejected.values())
     wall_ms = seconds * 1e3 if real else float("nan")
+    claimed_ms = tally.burst_ms + tally.sentinel_ms
+    if claimed_ms > wall_ms:  # no share of that is told
+        tally.alarms.append(
+            f"the device says that it ran for {claimed_ms / 1e3:.3g} s within {seconds:.3g} s of wall time: its clock "
+            "or its unit is wrong, and so are its latencies; correct what it returns, in ms, before any use"
+        )
+        wall_ms = float("nan")
     found_so_far = CampaignSummary(
         campaign=sink.campaign,
         networks=len(items.keys),

@@ -103,6 +103,7 @@ def train(
     part, done, passes = task.weights, 0, 0
     total = training.epochs * part.steps(training.batch)
     first, _ = part.take(torch.arange(min(training.batch, len(part))))
+    progress("train", 0, training.epochs, {})
     with recorded(network, first.to(compute)):
         for epoch in range(training.epochs):
             for images, labels in part.batches(training.batch, generator, augment=True):

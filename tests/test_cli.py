@@ -1,5 +1,6 @@
 """The command line: every verb end to end on the simulated device, every kind of bad input, documented exit codes."""
 
+import io
 import json
 import os
 import signal
@@ -13,10 +14,13 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import rich.progress
+from rich.console import Console
 
 from tempograd import registry
-from tempograd.cli import _progress, app
+from tempograd.cli import Lines, _Bars, _progress, app
 from tempograd.data.store import Store
+from tempograd.verbs.outcome import OPEN, REMARK
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
@@ -199,7 +203,8 @@ def test_text_ends_with_the_next_command(flow):
     done = tempograd("collect", "--space", SPACE, "--device", DEVICE, "--count", 60, "--store", folder / "run.db",
                      "--plan", "quick")  # fmt: skip
     assert done.stdout.splitlines()[-1].startswith("next: tempograd fit --store")
-    assert done.stderr == ""  # no bar off a terminal
+    assert done.stderr.splitlines()[0].startswith("stages: ")
+    assert "\x1b" not in done.stderr  # no bar off a terminal
 
 
 def test_a_dry_run_measures_nothing(tmp_path):
@@ -437,3 +442,48 @@ def test_the_verbs_are_those_of_the_documentation():
     assert sorted(command.callback.__name__ for command in app.registered_commands) == sorted(VERBS)
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert all(f"tempograd {verb}" in readme for verb in ("collect", "fit", "search", "report", "doctor", "evaluate"))
+
+
+def test_off_a_terminal_a_stage_is_told_when_it_begins_every_half_minute_and_when_it_is_over():
+    now_s, said = [0.0], []
+    lines = Lines(said.append, lambda: now_s[0])
+    lines.update("a remark that is no stage", 0, REMARK)
+    lines.update("search", 0, 4)
+    lines.update("search", 1, 4)
+    assert said == ["a remark that is no stage", "search ..."]
+    now_s[0] = 60.0
+    lines.beat()
+    lines.beat()
+    assert said[2:] == ["search: 1 of 4, 1.0 min, some 3.0 left"]
+    lines.update("repair", 3, OPEN)
+    assert said[3:] == ["search: over after 1.0 min", "repair ..."]
+    now_s[0] = 91.0
+    lines.update("repair", 4, OPEN)
+    lines.close()
+    lines.close()
+    assert said[5:] == ["repair: 4 so far, 0.5 min", "repair: over after 0.5 min"]
+
+
+def test_bars_are_one_a_stage_and_those_that_are_over_stand_still():
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with rich.progress.Progress(console=console, auto_refresh=False) as bars:
+        told = _Bars(bars)
+        told.update("a remark that is no stage", 0, REMARK)
+        for stage, done, total in (("search", 1, 2), ("search", 2, 2), ("repair", 9, OPEN), ("fit", 0, 1)):
+            told.update(stage, done, total)
+        told.close()
+        assert [(t.description, t.completed, t.total) for t in bars.tasks] == [
+            ("search", 2, 2), ("repair", 9, 9), ("fit", 0, 1),
+        ]  # fmt: skip
+        assert all(task.stop_time is not None for task in bars.tasks)
+    assert "a remark that is no stage" in console.file.getvalue()
+
+
+def test_no_word_waits_for_slow_imports():
+    script = (
+        "import sys; from tempograd.cli import _progress\n"
+        "with _progress('search'): print(sorted({'torch', 'sklearn', 'numpy', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]"
+    assert done.stderr.startswith("stages: search")

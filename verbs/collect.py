@@ -23,7 +23,7 @@ from ..profiler.choose import choose, choose_by_design, distinct
 from ..profiler.plan import Items, Plan, duplicates, named
 from ..report.charts import drift_figure
 from ..spaces.space import SearchSpace
-from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
+from .outcome import INTERRUPTED, PARTIAL, REMARK, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
 
 NOISY = (
     "noisy: not as close as the plan asks, on a device that is never quite still. A predictor can be learnt all the "
@@ -72,6 +72,8 @@ def collect(
         items = Items.of(chosen, networks, batch=place.batch)
     if dry_run:
         return _dry_run(chosen, place, timing, len(items.keys), store)
+    expected_min = _expected_s(timing, len(items.keys)) / 60
+    progress(f"{len(items.keys)} networks, some {max(expected_min, 0.1):.1f} minutes if all are new", 0, REMARK)
     with Store(store, write=True) as opened:
         summary = run(
             place, items, timing, opened, seed=seed,
@@ -110,9 +112,7 @@ def _following(d: Mapping[str, Any], device: str) -> str:
 
 
 def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store: Path) -> Outcome:
-    jobs = networks + len(duplicates(networks))
-    timed_s = jobs * plan.burst_ms * plan.checks[-1] / 1e3
-    seconds = 2 * timed_s  # half of the wall time goes to sentinels, loading and storing
+    jobs, seconds = networks + len(duplicates(networks)), _expected_s(plan, networks)
     document = {
         "space": space.spec, "device": json.loads(device.fingerprint.to_json()), "store": str(store), "jobs": jobs,
         "expected_seconds": seconds, "dry_run": True,
@@ -121,6 +121,12 @@ def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store
         f"would measure {jobs} networks (blind duplicates included) of {space.spec} in about {seconds / 60:.1f} minutes"
     )
     return Outcome(document, text)
+
+
+def _expected_s(plan: Plan, networks: int) -> float:
+    """Return how long a campaign of so many networks of some milliseconds takes, blind duplicates included."""
+    timed_s = (networks + len(duplicates(networks))) * plan.burst_ms * plan.checks[-1] / 1e3
+    return 2 * timed_s  # half of the wall time goes to sentinels, loading and storing
 
 
 def _text(d: Mapping[str, Any]) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..spaces.space import SearchSpace
 
 Progress = Callable[[str, int, int], None]
+"""Called with a stage, how much of it is done, and of how much: `OPEN` where nobody knows, `REMARK` for a stage that is
+none, but a sentence to be told once."""
+
+OPEN, REMARK = -1, 0
 
 UNRELIABLE, PARTIAL, MISSED, INTERRUPTED = 3, 6, 8, 130
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .collect import collect
 from .fit import fit
-from .outcome import Outcome, Progress, go_on, silent
+from .outcome import REMARK, Outcome, Progress, go_on, silent
 from .report import report
 from .search import search
 
@@ -33,6 +33,7 @@ def quickstart(
     """
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
+    progress("the main job, once, small: some 3 minutes on two quiet cores, twice as long on slow ones", 0, REMARK)
     store, predictor, result = out / "run.db", out / "predictor", out / "result"
     collected = collect(SPACE, store, device=device, count=COUNT, plan="quick", seed=seed, progress=progress, stop=stop)
     go_on(stop)

@@ -37,7 +37,7 @@ from ..spaces.space import SearchSpace
 from .costs import parse, priced
 from .fit import COVERAGE
 from .flags import check
-from .outcome import MISSED, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
+from .outcome import MISSED, OPEN, REMARK, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
 from .tabular import columns_of, met_by, tabular
 
 SUPERNET = "supernet.safetensors"
@@ -210,6 +210,7 @@ def _on_device(
             proxy=space_of(proxy) if proxy else None,
             options=replace(options, checkpoint=unfinished["search.safetensors"]), progress=_told(progress, stop),
         )  # fmt: skip
+        progress("confirm", 0, OPEN)
         trained, *others = bench.settled(_trained_network(result, place.batch))
         repeatability = bench.repeatability()
     final = replace(result.found, measurement=trained)
@@ -289,8 +290,10 @@ def _told(progress: Progress, stop: threading.Event | None) -> Callable[[str, in
     def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         go_on(stop)
         if stage == "feasibility":  # before any training, so that a person may think again
-            stage = "predicted " + ", ".join(f"{key.removesuffix('_ms')} {ms:.3g} ms" for key, ms in numbers.items())
-        progress(stage, done, total)
+            ends = ", ".join(f"{key.removesuffix('_ms')} {ms:.3g} ms" for key, ms in numbers.items())
+            progress(f"predicted in this space: {ends}", 0, REMARK)
+            return
+        progress(stage, done, OPEN if stage == "repair" else total)  # its total is a limit, seldom reached
 
     return told
 

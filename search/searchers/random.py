@@ -55,6 +55,7 @@ def random_search(
     count, time_s = networks or _MOST, inf if seconds is None or networks is not None else seconds
     trials: list[Trial] = []
     rng = np.random.default_rng(problem.seed)
+    problem.progress("random", 0, count, {})
     for architecture, predicted_ms in within(problem.space, problem.predict(), limit_ms, rng):
         trained = train(architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute)
         trials.append(Trial(architecture, predicted_ms, trained))

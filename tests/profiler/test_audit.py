@@ -248,11 +248,18 @@ def test_labels_that_moved_one_way(shift, expected):
     assert verdicts([(label(1.0), label((1 + shift) * (1 + e))) for e in tiny]) == expected
 
 
+def test_wide_intervals_do_not_excuse_labels_that_half_of_the_networks_changed_by():
+    spread = [(label(1.0, 0.2), label(1 + 0.061 * (-1) ** n, 0.2)) for n in range(8)]
+    assert verdicts(spread)["aa.coverage"] is False
+    close = [(label(1.0, 0.2), label(1 + 0.04 * (-1) ** n, 0.2)) for n in range(8)]
+    assert verdicts(close)["aa.coverage"] is True
+
+
 def test_labels_that_spread_are_no_drift_and_unreliable_ones_tell_none():
     spread = [(label(1.0), label(1 + 0.1 * (-1) ** n)) for n in range(8)]
     assert verdicts(spread) == {"aa.coverage": False, "aa.drift": True}
     noisy = [(label(1.0), label(1.6, half=0.5)) for _ in range(8)]
-    assert verdicts(noisy) == {"aa.coverage": True, "aa.drift": None}
+    assert verdicts(noisy) == {"aa.coverage": False, "aa.drift": None}
     assert verdicts([(label(1.0), label(1.0001))] * 5, asked=8)["aa.coverage"] is False
 
 

@@ -533,6 +533,15 @@ def test_a_good_run_has_no_doubts(device, space, store):
     assert set(summary.calibration.other_shares) == {"depthwise", "overhead"}
 
 
+def test_a_device_that_claims_more_time_than_there_was_is_told_and_no_share_is(store):
+    device = ScriptedDevice(environment={"nothing": "said of a virtual clock"})
+    device.level_ms = lambda key: 1e6
+    summary = run(device, items(3), QUICK, store)
+    assert np.isnan(summary.timed_share)
+    assert np.isnan(summary.sentinel_share)
+    assert "its clock or its unit is wrong" in summary.doubts[0]
+
+
 @pytest.mark.parametrize(
     ("changes", "rounds", "said"),
     [
