@@ -25,7 +25,7 @@ def predict(predictor: Path, architectures: Sequence[str]) -> Outcome:
     """
     kept = load(predictor)
     space = space_of(kept.binding.space)
-    parsed = [architecture for text in architectures for architecture in _parsed(space, text)]
+    parsed = [architecture for text in architectures for architecture in architectures_of(space, text)]
     names = [space.format(a) for a in parsed]
     told = {quantity: _told(head, space, parsed) for quantity, head in kept.heads.items()}
     main, *others = told
@@ -48,7 +48,7 @@ def predict(predictor: Path, architectures: Sequence[str]) -> Outcome:
     return Outcome(document, "\n\n".join(texts), UNRELIABLE if unsure else 0)
 
 
-def _parsed(space: SearchSpace, text: str) -> list[Architecture]:
+def architectures_of(space: SearchSpace, text: str) -> list[Architecture]:
     """Return the architecture that a text names, or those of a file."""
     if not text.startswith("@"):
         return [space.parse(text.strip())]
