@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, exp, hypot, log
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, chi2
+from scipy.stats import chi2
 
 from ..data.store import Store
 from ..devices.device import Device, Loaded, Model, Session
@@ -30,6 +29,7 @@ from ..spaces.export import WeightPool
 from ..spaces.graph import constants
 from ..spaces.space import SearchSpace
 from .campaign import MAX_REJECTED, MIN_OK
+from .check import COVERAGE, MISS, Check, compare, skipped
 from .engine import clock_of
 from .plan import Items, Plan
 from .verify import measure
@@ -43,31 +43,9 @@ MOST_PASSES = 8 * PASSES  # for what is still undecided
 HELD = 0.9  # a network timed on one input may take this share of its time on several: its input stays in the cache
 WORK = 8  # times the batch
 LONGER = 1.25  # that so much more work must take at the least
-COVERAGE = 0.95
-MISS = 0.01  # how often a sound device and store may fail one check
 MIN_PAIRS = 5
-MOST_DIFFERENCE = 0.05  # median difference of labels told twice, above which wide intervals are no excuse
 
 FloatArray = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question and its answer.
-
-    Attributes:
-        check: its name.
-        passed: None if it could not be asked; ``reason`` says why.
-        found: what was seen.
-        allowed: what would have passed.
-        reason: why it failed or was skipped, else empty.
-    """
-
-    check: str
-    passed: bool | None
-    found: str = ""
-    allowed: str = ""
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,11 +248,11 @@ class Audit:
             for one in loaded:
                 if one.failure:
                     why = f"{one.key} failed now: {one.failure.cause}; {one.failure.detail}"
-                    return [*checks, Check("providers.now", False, reason=why), *_skipped(_LIVE, why)]
+                    return [*checks, Check("providers.now", False, reason=why), *skipped(_LIVE, why)]
             checks.append(self._provided("providers.now", [(one.key, one.providers) for one in loaded]))
             checks += self._outputs(session)
             if checks[-1].passed is None:
-                return [*checks, *_skipped(_TIMED, checks[-1].reason)]
+                return [*checks, *skipped(_TIMED, checks[-1].reason)]
             session.start_timing()
             return [*checks, self._repeated_inputs(session, loaded), self._more_work(session, Path(folder))]
 
@@ -291,7 +269,7 @@ class Audit:
         for key in self.sampled:
             found = session.outputs(key, inputs)
             if found is None:
-                return _skipped(("output.values", "caching.outputs"), "this device computes nothing")
+                return skipped(("output.values", "caching.outputs"), "this device computes nothing")
             expected = self._reference(key, inputs)
             distance = max(_distance(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
             if distance > worst:
@@ -371,7 +349,7 @@ class Audit:
     def _again(self, stop: threading.Event | None) -> list[Check]:
         """Time the sampled networks again and compare with what is stored."""
         if self.device.fingerprint != self.fingerprint:
-            return _skipped(("aa.coverage", "aa.drift"), "the device is another than the store's: see provenance")
+            return skipped(("aa.coverage", "aa.drift"), "the device is another than the store's: see provenance")
         items = Items.of(self.space, [self.space.from_key(key) for key in self.sampled], batch=self.device.batch)
         found = measure(self.device, items, self.plan, self.store, seed=self.seed, stop=stop)
         if stop is not None and stop.is_set():
@@ -383,56 +361,6 @@ class Audit:
 
 _TIMED = ("caching.repeated", "caching.work")
 _LIVE = ("output.values", "caching.outputs", *_TIMED)
-
-
-def compare(
-    pairs: Sequence[tuple[Estimate, Estimate]], asked: int, *, repeatability: float, target: float
-) -> list[Check]:
-    """Judge labels of the same networks from two times.
-
-    Args:
-        pairs: stored and new label of every network that has both.
-        asked: networks that were timed again; one without a label counts as one outside.
-        repeatability: relative standard deviation between processes; it is part of both intervals.
-        target: half width at which a new label is reliable; drift is told from such labels only.
-
-    Returns:
-        ``aa.coverage``: fails if fewer labels agree than 95 % intervals allow, by a binomial test at 1 %, or if half of
-        them moved by more than 5 %, however wide their intervals;
-        ``aa.drift``: fails if labels moved one way (sign test at 1 %), and by more than the repeatability limit of
-        ISO 5725: what two processes may differ by, 1.96 x sqrt(2) x their standard deviation.
-    """
-    limit = 1.96 * 2**0.5 * repeatability
-    differences = [log(new.latency_ms / old.latency_ms) for old, new in pairs]
-    within = sum(abs(d) <= _joint(*pair, limit) for d, pair in zip(differences, pairs, strict=True))
-    p = float(binomtest(within, asked, COVERAGE, alternative="less").pvalue)
-    size = float(np.median(np.abs(differences))) if differences else float("nan")
-    reasons = [f"too few agree (p = {p:.2g})"] if p < MISS else []
-    if size > MOST_DIFFERENCE:
-        reasons.append("labels differ by more than they are useful for: quiet the device, then collect again")
-    coverage = Check(
-        "aa.coverage", not reasons, f"{within} of {asked} within their interval; median difference {size:.1%}",
-        f"{COVERAGE:.0%}, p >= {MISS:g}; at most {MOST_DIFFERENCE:.0%}", "; ".join(reasons),
-    )  # fmt: skip
-    moved = [d for d, (_, new) in zip(differences, pairs, strict=True) if new.half_width <= target and d]
-    least = 1 - log(MISS, 2)  # fewer can never reach the test's level
-    if len(moved) < least:
-        why = f"{len(moved)} reliable labels, fewer than {ceil(least)}: take a larger --count, or a quieter hour"
-        return [coverage, Check("aa.drift", None, reason=why)]
-    sign = float(binomtest(sum(d > 0 for d in moved), len(moved)).pvalue)
-    shift = exp(float(np.median(moved))) - 1
-    drifted = sign < MISS and abs(shift) > limit
-    reason = "the device is slower or faster than it was" if drifted else ""
-    text = f"{shift:+.1%} over {len(moved)} reliable labels (sign test p = {sign:.2g})"
-    return [coverage, Check("aa.drift", not drifted, text, f"{limit:.1%} if p < {MISS:g}", reason)]
-
-
-def _joint(old: Estimate, new: Estimate, limit: float) -> float:
-    """Return how far apart, in ln, two labels may lie, by the sides of their intervals that face each other."""
-    below, above = sorted((old, new), key=lambda label: label.latency_ms)
-    up = log(below.high_ms / below.latency_ms)
-    down = log(above.latency_ms / max(above.low_ms, 1e-9))
-    return hypot(up, down, limit)
 
 
 def _row(m: Measurement, stored: tuple[str, float | None]) -> _Row:
@@ -479,10 +407,6 @@ def is_constant(space: SearchSpace, key: str) -> bool:
     """Return whether no path of a network leads from its input to its output but through zeros: an engine folds it."""
     graph = space.network_graph(space.from_key(key))
     return graph.output in constants(graph)
-
-
-def _skipped(names: Sequence[str], reason: str) -> list[Check]:
-    return [Check(name, None, reason=reason) for name in names]
 
 
 def _distance(found: FloatArray, expected: FloatArray) -> float:

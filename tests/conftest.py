@@ -11,20 +11,19 @@ import pytest
 from tempograd.farm.server import server
 
 WAITING = ("farm", "verbs/test_farm.py")
-REAL = ("devices", "farm", "profiler", "verbs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell what each test waits for.
 
-    ``-n 2 --dist loadgroup`` runs what mostly waits for servers beside all the rest, which takes a core. Tests of real
-    processes, servers and clocks may lose a race to a neighbour of this machine: those that fail are run once more, and
-    pytest's closing line counts them.
+    ``-n 2 --dist loadgroup`` runs what mostly waits for servers beside all the rest, which takes a core. Tests that are
+    marked ``real`` may lose a race to a neighbour of this machine: those that fail are run once more, and pytest's
+    closing line counts them.
     """
     for item in items:
         place = item.path.relative_to(Path(__file__).parent).as_posix()
         item.add_marker(pytest.mark.xdist_group("waiting" if place.startswith(WAITING) else "working"))
-        if place.startswith(REAL):
+        if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

@@ -13,7 +13,8 @@ from ..data.store import Store
 from ..devices.device import Device
 from ..errors import MismatchError, UsageError
 from ..measurement.fingerprint import Fingerprint
-from ..profiler.audit import WORK, Audit, Check
+from ..profiler.audit import WORK, Audit
+from ..profiler.check import Check
 from ..profiler.plan import named
 from .outcome import UNRELIABLE, Outcome, Progress, device_of, held_spaces, plain, silent, space_of, table
 

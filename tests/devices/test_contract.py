@@ -14,6 +14,8 @@ from tempograd.errors import DeviceError, UsageError
 from tempograd.measurement.fingerprint import Fingerprint
 from tempograd.registry import create, load, names
 
+pytestmark = pytest.mark.real
+
 SPECS = {"simulated": "simulated:seed=3,noise=0.02"}  # of the others, the defaults
 
 

@@ -9,6 +9,8 @@ import pytest
 from tempograd.devices import inventory
 from tempograd.registry import names
 
+pytestmark = pytest.mark.real
+
 ENGINES = ("torch", "onnxruntime", "openvino", "ai_edge_litert", "tensorrt", "tensorrt_rtx_bindings", "cuda", "pynvml")
 
 

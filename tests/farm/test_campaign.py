@@ -35,6 +35,8 @@ from tempograd.spaces.export import WeightPool, to_onnx
 
 from ..profiler.conftest import SPACE, write
 
+pytestmark = pytest.mark.real
+
 STILL = "simulated:seed=1,slow=1.0"
 
 

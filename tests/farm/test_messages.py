@@ -258,6 +258,7 @@ def test_twelve_thousand_mutations(messages: list[Any]) -> None:
     assert refused > 9_000
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("place", ["embedded", "server"])
 def test_a_queue_full_of_rubbish(
     place: str, request: pytest.FixtureRequest, tmp_path: Any, messages: list[Any], job: Make, result: Make

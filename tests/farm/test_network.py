@@ -19,6 +19,8 @@ from tempograd.farm.queue import QueueAwayError, Terms
 from tempograd.farm.server import server
 from tempograd.farm.server.folder import Farm
 
+pytestmark = pytest.mark.real
+
 CLASS, ACK_WAIT_S, WORK_MS, JOBS, LAST = "pi5", 1.5, 10, 300, 60
 LOOP = Path(__file__).with_name("agent_loop.py")
 

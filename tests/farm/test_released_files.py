@@ -87,6 +87,7 @@ def test_a_spool_is_opened_with_all_that_is_in_it(released):
     assert service.calibration is not None
 
 
+@pytest.mark.real
 @pytest.mark.promise(3)
 def test_a_campaign_goes_on_with_the_queue_and_the_spool(released, tmp_path):
     """What was timed before is taken as it is, from the queue and from the spool; the rest is timed now."""

@@ -14,7 +14,8 @@ from tempograd.devices.places.local import LocalDevice
 from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import UsageError
 from tempograd.measurement.label import Estimate
-from tempograd.profiler.audit import Audit, compare, is_constant
+from tempograd.profiler.audit import Audit, is_constant
+from tempograd.profiler.check import compare
 from tempograd.profiler.plan import QUICK
 
 from .conftest import sample
@@ -197,6 +198,7 @@ def collected(tmp_path_factory, space):
         yield opened
 
 
+@pytest.mark.real
 def test_a_real_device_computes_what_torch_does(space, collected):
     device = LocalDevice()
     found = answers(device, space, collected, larger=LocalDevice(batch=8), count=4)
@@ -205,6 +207,7 @@ def test_a_real_device_computes_what_torch_does(space, collected):
         assert found[name].passed, found[name]
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("cheat", "caught"),
     [

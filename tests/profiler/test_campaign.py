@@ -162,6 +162,7 @@ def test_rounds_are_in_random_order_and_never_the_same_again(store):
     assert len(set(first)) == len(first) >= 6
 
 
+@pytest.mark.real
 def test_the_next_batch_is_made_while_this_one_is_timed(store):
     ready = threading.Event()
 
@@ -402,6 +403,7 @@ def test_senseless_batches_are_refused(store, size):
 # -- stopping and resuming ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.real
 def test_a_stopped_campaign_goes_on_where_it_was(space, tmp_path):
     plain = registry.create("device", STILL)
     with Store(tmp_path / "undisturbed.db", write=True) as store:
@@ -418,6 +420,7 @@ def test_a_stopped_campaign_goes_on_where_it_was(space, tmp_path):
         assert {(m.key, m.replicate): m.latency_ms for m in store.measurements()} == expected
 
 
+@pytest.mark.real
 def test_stopping_finishes_the_pass_and_keeps_what_is_closed(store):
     stop = threading.Event()
     device = ScriptedDevice(on_round=lambda session, key: stop.set() if len(session.passes) == 9 else None)
@@ -444,6 +447,7 @@ COLLECT = """
 """
 
 
+@pytest.mark.real
 @pytest.mark.promise(1)
 def test_a_campaign_killed_at_random_loses_and_doubles_nothing(space, tmp_path):
     with Store(tmp_path / "undisturbed.db", write=True) as store:
@@ -482,6 +486,7 @@ def test_leftovers_of_a_killed_run_do_no_harm(space, tmp_path):
 # -- a real device -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.real
 def test_real_networks_on_this_machine(space, store):
     device = registry.create("device", "local")
     summary = sample(device, space, QUICK, store, count=6, batch_size=4)
@@ -496,6 +501,7 @@ def test_real_networks_on_this_machine(space, store):
         assert sum(m.environment["providers"].values()) > 0
 
 
+@pytest.mark.real
 def test_every_label_says_all_that_is_timed(tmp_path, space):
     limits = {"memory_gib", "load_timeout_s"}  # they end a measurement or do not; they change none
     core = host.allowed_cores()[-1]

@@ -32,6 +32,7 @@ def test_help_has_an_example(command):
     assert f"tempograd farm {command}" in done.stdout.split("Example")[1]
 
 
+@pytest.mark.real
 def test_a_laboratory_of_one(newest_nats_program, tmp_path, free_port):
     folder = tmp_path / "farm"
     made = run("init", folder, "--port", free_port)
@@ -65,6 +66,7 @@ def test_a_laboratory_of_one(newest_nats_program, tmp_path, free_port):
     assert "tempograd farm up" in json.loads(away.stdout)["error"]["message"]
 
 
+@pytest.mark.real
 def test_up_stays_until_it_is_asked_to_end(newest_nats_program, tmp_path, free_port):
     run("init", tmp_path / "farm", "--port", free_port, "--plain")
     command = [sys.executable, "-m", "tempograd", "farm", "up", tmp_path / "farm"]
@@ -116,6 +118,7 @@ def test_a_server_that_is_missing_or_too_old_is_refused_with_the_command(tmp_pat
         verb.up(tmp_path / "reached")
 
 
+@pytest.mark.real
 def test_status_tells_how_agents_are(newest_nats_program, tmp_path, free_port):
     folder = tmp_path / "farm"
     verb.init(folder, port=free_port)
@@ -144,6 +147,7 @@ def test_status_tells_how_agents_are(newest_nats_program, tmp_path, free_port):
         process.wait()
 
 
+@pytest.mark.real
 def test_agents_do_what_they_are_told(newest_nats_program, tmp_path, free_port):
     folder = tmp_path / "farm"
     verb.init(folder, port=free_port)
@@ -192,6 +196,7 @@ def test_agents_do_what_they_are_told(newest_nats_program, tmp_path, free_port):
         process.wait()
 
 
+@pytest.mark.real
 def test_a_watch_outlives_the_server(newest_nats_program, tmp_path, free_port):
     folder = tmp_path / "farm"
     verb.init(folder, port=free_port, plain=True)
@@ -218,6 +223,7 @@ def levels(folder):
     return {f["topic"]: f["level"] for f in outcome.document["findings"]}, outcome
 
 
+@pytest.mark.real
 def test_a_doctor_finds_a_farm_well_and_leaves_it_as_it_was(newest_nats_program, tmp_path, free_port):
     folder = tmp_path / "farm"
     verb.init(folder, port=free_port)
@@ -238,6 +244,7 @@ def test_a_doctor_finds_a_farm_well_and_leaves_it_as_it_was(newest_nats_program,
         process.wait()
 
 
+@pytest.mark.real
 def test_a_doctor_notices_agents_that_may_too_much(newest_nats_program, tmp_path, free_port, monkeypatch):
     verb.init(tmp_path / "farm", port=free_port)
 

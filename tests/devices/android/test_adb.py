@@ -11,7 +11,10 @@ import pytest
 from tempograd.devices.android.adb import Phone, Server
 
 ADB = shutil.which("adb")
-pytestmark = pytest.mark.skipif(ADB is None, reason="adb is not installed; apt-get install adb")
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(ADB is None, reason="adb is not installed; apt-get install adb"),
+]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from tempograd.measurement.measurement import Measurement
 from tempograd.registry import create
 from tempograd.verbs.collect import collect
 
+pytestmark = pytest.mark.real
+
 SPACE = "nasbench201:cells=1,width=4,size=8"
 
 

@@ -30,6 +30,7 @@ CPU revision\t: 0
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.real,
     pytest.mark.skipif(
         not (COMPILER and QEMU and LIBRARY),
         reason="needs g++-aarch64-linux-gnu, qemu-user-static, and TEMPOGRAD_ONNXRUNTIME_AARCH64, which names a "

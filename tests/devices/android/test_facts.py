@@ -89,6 +89,7 @@ def test_a_phone_without_cores_is_an_error_that_shows_what_it_said():
         told("sh: not found\n")
 
 
+@pytest.mark.real
 def test_the_scripts_are_shell_and_this_machine_answers_them():
     def say(words):
         return subprocess.run(words, capture_output=True, check=False).stdout

@@ -21,6 +21,8 @@ from tempograd.registry import create
 
 from .fake_adb import FakeServer
 
+pytestmark = pytest.mark.real
+
 
 @contextmanager
 def later(seconds, *steps):

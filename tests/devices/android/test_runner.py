@@ -20,6 +20,8 @@ from tempograd.devices.device import Model
 from tempograd.errors import DeviceError, InputRefusedError, UsageError
 from tempograd.registry import create
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def session(hung):

@@ -50,6 +50,7 @@ def test_the_fingerprint_tells_options_apart():
     assert plain.runtime["onnxruntime"]
 
 
+@pytest.mark.real
 @pytest.mark.skipif(
     sum(bool({*group} & {*host.allowed_cores()}) for group in host.core_groups()) < 2,
     reason="needs two physical cores that this process may use",
@@ -72,6 +73,7 @@ WAYS = [("fp32", level) for level in ("none", "basic", "extended", "all")] + [
 ]
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(("precision", "optimisation"), WAYS)
 def test_every_precision_and_level_is_timed_in_both_spaces(tmp_path, precision, optimisation):
     device = LocalDevice(precision=precision, optimisation=optimisation, batch=2)

@@ -40,11 +40,13 @@ def test_an_error_of_the_gpu_is_none_that_a_worker_goes_on_after():
     assert cuda._checked((runtime.cudaError_t.cudaSuccess, 3)) == 3
 
 
+@pytest.mark.real
 def test_values_go_to_the_gpu_and_come_back(stream):
     values = np.arange(12, dtype=np.float16).reshape(3, 4)
     assert np.array_equal(cuda.DeviceArray.of(values).read(), values)
 
 
+@pytest.mark.real
 def test_events_time_what_was_launched_and_graphs_replay_it(stream):
     runtime = pytest.importorskip("cuda.bindings.runtime")
     source, target = cuda.DeviceArray.of(np.ones(2**22, np.float32)), cuda.DeviceArray((2**22,), np.float32)

@@ -21,6 +21,7 @@ def watch():
     return found
 
 
+@pytest.mark.real
 def test_a_gpu_tells_its_clocks_and_reasons(watch):
     assert watch.state()["gpu_sm_mhz"] > 0
     assert set(watch.events()) <= set(nvml.REASONS.values())
@@ -35,6 +36,7 @@ def test_without_one_it_says_what_is_missing():
     assert nvml.described()
 
 
+@pytest.mark.real
 def test_only_living_processes_of_others_are_foreign(monkeypatch):
     monkeypatch.setattr(os, "getppid", lambda: 4_000_001)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:

@@ -103,6 +103,7 @@ def test_memory_that_was_given_back_still_counts_and_an_earlier_peak_does_not():
         assert size * 0.95 < meter.peak_bytes() < size * 1.2
 
 
+@pytest.mark.real
 def test_a_network_on_this_machine_takes_the_memory_of_its_weights(zoo):
     models = [zoo.conv("warm"), big(zoo, "a", 2**20), big(zoo, "b", 2**22), zoo.conv("small")]
     with LocalDevice().open() as session:
@@ -113,11 +114,13 @@ def test_a_network_on_this_machine_takes_the_memory_of_its_weights(zoo):
     assert found["small"] < 2**20
 
 
+@pytest.mark.real
 def test_memory_of_a_network_that_is_quantised_beside_it_is_not_known(zoo):
     with LocalDevice(precision="int8-dynamic").open() as session:
         assert session.load([big(zoo, "a", 2**14)])[0].memory_bytes is None
 
 
+@pytest.mark.real
 def test_energy_is_that_of_one_inference(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         session.load([zoo.conv("a", graph="metered")])

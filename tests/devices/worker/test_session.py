@@ -21,6 +21,8 @@ from tempograd.errors import DeviceError, UsageError
 
 from ..conftest import model_bytes
 
+pytestmark = pytest.mark.real
+
 
 def gone(pid: int, within_s: float = 5.0) -> bool:
     deadline = time.monotonic() + within_s

@@ -139,6 +139,7 @@ def test_readings_differ_by_what_happened():
     assert hot.since(before)[2] == ["thermal", "suspended"]
 
 
+@pytest.mark.real
 def test_counters_of_this_machine_only_grow():
     counters = timing.Counters([0])
     before, after = counters.read(), counters.read()

@@ -66,6 +66,7 @@ def test_help_lists_it_and_it_has_examples():
     assert "exit codes" in said("agent", "--help")
 
 
+@pytest.mark.real
 def test_collect_and_search_over_a_farm(tmp_path):
     """The verbs that time networks, with ``farm:KIND`` in the place of a device."""
     space, store = "nasbench201:cells=1,width=4,size=8,channels=1", Path("run.db")

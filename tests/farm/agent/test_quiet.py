@@ -1,7 +1,11 @@
 import threading
 import time
 
+import pytest
+
 from tempograd.farm.agent.quiet import Quiet
+
+pytestmark = pytest.mark.real
 
 
 def test_work_and_passes_never_overlap_and_work_goes_first():

@@ -28,6 +28,8 @@ from tempograd.farm.queues import embedded
 from tempograd.farm.queues.embedded import EmbeddedQueue
 from tempograd.farm.wire import decode, encode
 
+pytestmark = pytest.mark.real
+
 WAIT_S = 1.0
 TERMS = Terms(ack_wait_s=WAIT_S, max_deliver=3)
 SLACK_S = 0.35  # by which a server's clock may differ from ours, on a busy machine

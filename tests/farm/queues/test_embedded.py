@@ -21,6 +21,7 @@ from tempograd.farm.wire import digest
 Make = Callable[..., Any]
 
 
+@pytest.mark.real
 def test_what_was_offered_and_delivered_outlives_a_kill(tmp_path: Path, job: Make, result: Make) -> None:
     url = f"embedded:{tmp_path / 'deep' / 'queue.sqlite'}"
     code = (

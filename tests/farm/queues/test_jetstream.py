@@ -26,6 +26,8 @@ from tempograd.farm.queues.models import CHUNK_BYTES
 from tempograd.farm.queues.streams import Room
 from tempograd.farm.wire import NewerSchemaError, digest
 
+pytestmark = pytest.mark.real
+
 Make = Callable[..., Any]
 TERMS = Terms(ack_wait_s=1.0, max_deliver=10)
 

@@ -147,6 +147,7 @@ def test_damage_is_named(farm, tmp_path):
         Farm.create(tmp_path / "file" / "farm")
 
 
+@pytest.mark.real
 def test_each_server_takes_the_configuration_that_is_meant_for_it(nats_program, tmp_path):
     version = server.server_version(nats_program)
     for plain in (False, True):

@@ -16,6 +16,8 @@ from tempograd.farm.server.credentials import new_seed
 from tempograd.farm.server.folder import Farm
 from tempograd.farm.server.permissions import AGENTS, CAMPAIGNS, accounts, agent_permissions
 
+pytestmark = pytest.mark.real
+
 ME, OTHER, MINE, THEIRS, CAMPAIGN = "pi5-07", "pi5-08", "pi5", "pixel8", "first"
 DIGEST = "a" * 64
 STREAMS = (

@@ -17,6 +17,8 @@ from tempograd.farm.queue import QueueAwayError
 from tempograd.farm.server import server
 from tempograd.farm.server.folder import Farm
 
+pytestmark = pytest.mark.real
+
 CLASS = "pi5"
 
 

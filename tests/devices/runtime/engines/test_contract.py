@@ -19,6 +19,8 @@ from tempograd.profiler.engine import clock_of
 from tempograd.registry import create, load, names
 from tempograd.spaces.export import WeightPool
 
+pytestmark = pytest.mark.real
+
 SPACES = (
     "nasbench201:cells=1,width=4,size=8",  # and one without any path, which engines fold
     "darts:layers=3,width=4,size=8",

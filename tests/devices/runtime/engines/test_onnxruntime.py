@@ -143,6 +143,7 @@ def test_the_check_of_int8_sees_the_quantised_graph():
     assert sum(program.providers.values()) > nodes
 
 
+@pytest.mark.real
 def test_denormals_are_flushed_and_torch_is_never_imported():
     """In a fresh process: the first session decides for its main thread."""
     script = textwrap.dedent("""

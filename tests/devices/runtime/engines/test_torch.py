@@ -35,6 +35,7 @@ def in_child(script: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.real
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="Inductor needs a C++ compiler: g++")
 def test_inductor_compiles_the_whole_network_and_computes_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -57,6 +58,7 @@ def test_inductor_compiles_the_whole_network_and_computes_the_same(tmp_path, mon
     assert found["kernels"] == {"conv2d": 1, "relu": 1}
 
 
+@pytest.mark.real
 def test_threads_and_modes_are_set_as_stated():
     found = in_child("""
         create("runtime", "torch", threads=2).start()

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from tempograd.measurement.calibration import calibrate
+from tempograd.measurement.label import Reference, estimate, order_interval
+from tempograd.measurement.reference import SentinelHistory
+
+from .conftest import a_round, round_, series
+
+
+@given(st.integers(6, 60))
+def test_the_interval_of_the_median_is_the_narrowest_that_covers(n):
+    low, high = order_interval(list(range(1, n + 1)))
+    rank = int(low)
+    assert high == n + 1 - rank
+    coverage = 1 - 2 * binom.cdf(rank - 1, n, 0.5)
+    assert coverage >= 0.95
+    assert 1 - 2 * binom.cdf(rank, n, 0.5) < 0.95
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (8, 1, 8), (11, 2, 10), (15, 4, 12), (20, 6, 15)])
+def test_published_ranks(n, low, high):
+    assert order_interval(list(range(n, 0, -1))) == (low, high)
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=2, max_size=5))
+def test_few_values_give_at_least_their_range(values):
+    low, high = order_interval(values)
+    assert low <= min(values)
+    assert high >= max(values)
+    assert order_interval(values[:1]) == (0.0, np.inf)
+
+
+def test_three_gated_rounds_make_a_label_undivided():
+    reference = Reference(1.0, 1.1)
+    rounds = [round_(2.0), round_(2.1), round_(2.2), round_(9.0, 1.6), round_(9.0, 1.6)]
+    label = estimate(rounds, reference, "cpu")
+    assert (label.path, label.rounds, label.gated, label.latency_ms) == ("gated", 5, 3, 2.1)
+
+
+def test_fewer_are_corrected_by_the_sentinel_if_it_explains_the_drift():
+    rounds = [round_(3.2, 1.6) for _ in range(4)]
+    ratio = estimate(rounds, Reference(1.0, 1.1), "cpu")
+    assert (ratio.path, ratio.latency_ms) == ("ratio", pytest.approx(2.0))
+    elastic = estimate(rounds, Reference(1.0, 1.1, beta=0.5), "cpu")
+    assert elastic.latency_ms == pytest.approx(3.2 / 1.6**0.5)
+    within_noise = estimate(rounds, Reference(1.0, 1.1, noise=0.3), "cpu")
+    assert within_noise.latency_ms == pytest.approx(3.2)
+    plain = estimate(rounds, Reference(1.0, 1.1, common_share=0.3), "cpu")
+    assert (plain.path, plain.latency_ms) == ("plain", pytest.approx(3.2))
+
+
+def test_repeatability_joins_in_quadrature():
+    rounds = [round_(v) for v in (1.97, 1.98, 1.99, 2.0, 2.01, 2.02, 2.03)]
+    narrow = estimate(rounds, Reference(1.0, 1.1), "cpu")
+    wide = estimate(rounds, Reference(1.0, 1.1), "cpu", repeatability=0.02)
+    assert wide.half_width == pytest.approx(np.hypot(narrow.half_width, 1.96 * 0.02))
+
+
+@pytest.mark.parametrize(("n", "coverage"), [(3, 0.95), (5, 0.95), (6, 0.95), (8, 0.985), (11, 0.985), (20, 0.985)])
+@pytest.mark.parametrize("draw", ["normal", "skewed"])
+def test_the_interval_covers_the_median_of_independent_rounds(n, coverage, draw):
+    rng = np.random.default_rng(n)
+    reference = Reference(1.0, 1.1)
+    hits, trials = 0, 1500
+    for _ in range(trials):
+        noise = rng.standard_normal(n) if draw == "normal" else rng.exponential(size=n) - np.log(2)
+        found = estimate([a_round(v) for v in np.exp(0.02 * noise)], reference, "cpu", coverage=coverage)
+        hits += found.low_ms <= 1 <= found.high_ms
+    assert hits / trials >= coverage - 0.012  # two standard errors at this number of trials
+
+
+def test_the_gate_picks_the_fast_state():
+    rng = np.random.default_rng(1)
+    rounds = series(rng, 20, beta=1.2, share_slow=0.75)
+    reference = SentinelHistory(series(rng, 300)).reference(calibrate({"k": rounds}, "cpu"))
+    found = estimate(rounds, reference, "cpu")
+    assert found.path == "gated"
+    assert found.latency_ms == pytest.approx(1.0, abs=0.01)
+    assert np.median([r.value_ms("cpu") for r in rounds]) > 1.1
+
+
+def test_the_ratio_corrects_a_drift_that_the_gate_never_sees():
+    rng = np.random.default_rng(2)
+    history = SentinelHistory(series(rng, 300))
+    calibration = calibrate({str(i): series(rng, 12, level=1 + i) for i in range(12)}, "cpu")
+    slow = series(rng, 8, share_slow=1.0)
+    found = estimate(slow, history.reference(calibration), "cpu")
+    assert found.path == "ratio"
+    assert found.latency_ms == pytest.approx(1.0, abs=0.03)
+
+
+def test_where_the_sentinel_explains_nothing_a_drift_widens_the_interval_instead():
+    rng = np.random.default_rng(3)
+    reference = Reference(1.0, 1.1, common_share=0.1)
+    found = estimate(series(rng, 8, share_slow=1.0, beta=0.0), reference, "cpu")
+    assert found.path == "plain"
+    assert found.latency_ms == pytest.approx(1.0, abs=0.02)
+    assert found.low_ms < 0.66  # had the network followed the sentinel, it would be there
+
+
+def test_what_is_corrected_for_a_drift_is_as_uncertain_as_networks_differ():
+    rng = np.random.default_rng(9)
+    slow = series(rng, 8, share_slow=1.0)
+    alike, unlike = (estimate(slow, Reference(1.0, 1.1, beta_spread=spread), "cpu") for spread in (0.1, 0.4))
+    assert (alike.path, alike.latency_ms) == (unlike.path, unlike.latency_ms)
+    drift = np.log(1.5)
+    assert unlike.high_ms - unlike.latency_ms == pytest.approx(1.96 * 0.4 * drift * unlike.latency_ms, rel=0.15)
+    assert alike.half_width < unlike.half_width / 2
