@@ -92,7 +92,15 @@ class Session(Protocol):
         ...
 
     def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]] | None:
-        """Return what a network computes for each of these inputs, None from a device that computes nothing."""
+        """Return what a network computes for each of these inputs, None from a device that computes nothing.
+
+        Args:
+            key: Key of a loaded network.
+            inputs: Arrays ``(batch, channels, height, width)``.
+
+        Returns:
+            Its first output for each input, ``(batch, ...)``.
+        """
         ...
 
     def hold_inputs(self, held: bool) -> None:

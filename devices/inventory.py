@@ -29,7 +29,7 @@ class Entry:
     Attributes:
         device: what ``--device`` takes.
         state: ``missing`` if it is not installed, ``unusable`` if it is but cannot do this here.
-        version: of the engine, empty for a place.
+        version: Version of the engine, empty for a place.
         found: what it computes on, or what is wrong.
         remedy: the command that helps, empty where none is needed or known.
     """

@@ -66,7 +66,7 @@ def open_queue(
         url: ``embedded:PATH`` (a file, shared by the processes of one machine), ``tls://host:4222``, or
             ``nats://127.0.0.1:4222``, without encryption, on loopback only.
         access: certificates and login.
-        terms: of leases; of a server's, they are set by the campaign that declares a class first.
+        terms: Terms of leases; on a server, those of the campaign that declares a class first hold.
         patience_s: how long a call tries before it raises `QueueAwayError`.
 
     Raises:

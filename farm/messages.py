@@ -34,8 +34,8 @@ class Blob:
     """Bytes that are fetched apart, named by what they are.
 
     Attributes:
-        name: of the file beside the others: ``model.onnx``, or what the model calls its weights.
-        sha256: of the bytes; the name under which the queue keeps them.
+        name: Name of the file beside the others: ``model.onnx``, or what the model calls its weights.
+        sha256: Digest of the bytes; the name under which the queue keeps them.
         size_bytes: how many, known before they are fetched.
     """
 
@@ -203,7 +203,7 @@ class AgentDevice:
     """One device that an agent drives.
 
     Attributes:
-        device_class: of the jobs that it takes.
+        device_class: Class of the jobs that it takes.
         driver: Name of the place that it is, such as ``local``.
         fingerprint_id: what its measurements are kept under.
         environment_sha256: names its `Environment`.
@@ -227,10 +227,10 @@ class AgentState:
 
     Attributes:
         agent: id.
-        version: of tempograd.
-        schemas: of jobs that it understands.
-        devices: that it drives.
-        memory_bytes, disk_free_bytes: of its machine.
+        version: Version of tempograd.
+        schemas: Schemas of jobs that it understands.
+        devices: Devices that it drives.
+        memory_bytes, disk_free_bytes: Memory and free disk of its machine.
         state, reason: what it does, and why not something else.
         in_hand: jobs taken and not yet delivered.
         spooled: results that wait for the network.

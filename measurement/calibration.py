@@ -28,8 +28,8 @@ class Calibration:
         beta: elasticity of a network's time on the sentinel's, shrunk to 1.
         beta_spread: its standard deviation from network to network.
         noise: standard deviation of ln(before / after) of the sentinel, by its median.
-        round_sd: of ln of a round's value within a network, as it came.
-        residual_sd: the same after the sentinel's drift is divided out.
+        round_sd: Standard deviation of ln of a round's value within a network, as it came.
+        residual_sd: ``round_sd`` after the sentinel's drift is divided out.
         networks: how many networks it rests on.
         rounds: how many rounds it rests on.
         other_shares: kind -> common share of the other sentinels, in the rounds in which they were read.
@@ -59,7 +59,7 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     Args:
         rounds: network -> its rounds; networks with fewer than three are left out.
         clock: ``cpu`` or ``wall``.
-        id: of the result.
+        id: Id of the calibration.
 
     Returns:
         The calibration; without usable rounds one whose common share is 0, so that nothing is corrected by it.

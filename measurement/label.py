@@ -138,8 +138,8 @@ def estimate(
         clock: ``cpu`` for one thread, ``wall`` for more, ``gpu`` on a GPU.
         repeatability: relative standard deviation between measuring processes, from blind duplicates; it joins the
             interval in quadrature.
-        coverage: of the interval at this number of rounds; a plan that looks several times asks for more than 0.95
-            at each look, so that all of them together keep it.
+        coverage: Coverage of the interval at this number of rounds; a plan that looks several times asks for more than
+            0.95 at each look, so that all of them together keep it.
     """
     valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
     if not valid:

@@ -49,7 +49,7 @@ class Round:
         sentinel_before_ms, sentinel_after_ms: by the label's clock: CPU time for one thread, else wall time; on a GPU
             its own.
         wall_ms, cpu_ms: per inference, one for each sample of the burst, the discarded first run left out.
-        gpu_ms: the same by the GPU's own events; empty on a CPU.
+        gpu_ms: Times by the GPU's own events; empty on a CPU.
         block: inferences in one sample: more than one where they are too short for the clock.
         other_sentinels_ms: kind -> reading of the other sentinels, in every fourth round.
         state: what the device said of itself, by name with unit, such as ``frequency_mhz`` and ``temperature_c``.

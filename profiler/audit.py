@@ -73,13 +73,13 @@ class Audit:
 
     Args:
         device: as it is now.
-        larger: the same with a batch ``WORK`` times as large, or None where that cannot be had.
-        space: of the rows.
+        larger: The device with a batch ``WORK`` times as large, or None where that cannot be had.
+        space: Space of the audited rows.
         store: open to write.
         fingerprint: the store's, whose rows are audited.
         count: networks sampled.
         plan: how long each is timed again.
-        seed: of the sample, the inputs and the orders.
+        seed: Seed of the sample, the inputs and the orders of measurement.
     """
 
     device: Device

@@ -54,11 +54,11 @@ class CampaignSummary:
         campaign: id in the store.
         networks: networks asked for, and ``duplicates`` of them asked for twice.
         measured: jobs closed by this run; ``found`` were in the store before.
-        again: of those measured, networks that had a label already, and a noisy one.
+        again: Measured networks that had a label already, and a noisy one.
         verdicts: verdict -> jobs in the store; a network that was measured again counts once, by its best verdict.
         beside_time: energy or memory -> jobs closed by this run that it was read of.
         seconds: wall time of this run.
-        networks_per_hour: of this run.
+        networks_per_hour: Pace of this run.
         timed_share: wall time inside recorded samples of networks.
         sentinel_share: wall time inside recorded samples of sentinels.
         gated_share: rounds taken in the device's reference state.
@@ -121,7 +121,7 @@ def run(
         items: what; some are blindly timed twice.
         plan: how long each.
         store: open to write.
-        seed: of the order.
+        seed: Seed of the order of measurement.
         batch_size: networks resident in one measuring process; by default 32, or 128 on a GPU, where a process takes
             seconds to start and nothing is timed meanwhile.
         progress: called after every pass that closed a network.

@@ -26,7 +26,7 @@ def choose(space: SearchSpace, count: int, *, seed: int, stratified: float = 0.1
     Args:
         space: where they come from.
         count: how many.
-        seed: of the choice.
+        seed: Seed of the choice.
         stratified: share that is not drawn uniformly but as the most extreme of 64 in a random direction of the
             composition (how many sites take each option): the lightest and heaviest networks, that uniform draws
             hardly ever meet.

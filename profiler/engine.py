@@ -152,7 +152,7 @@ class BringsEngine(Place, Protocol):
         Args:
             items: what; the keys of the jobs are among them.
             plan: how long.
-            seed: of the orders of rounds; it stands in every measurement.
+            seed: Seed of the orders of rounds; it stands in every measurement.
             sink: where measurements and calibrations go.
             stop: when it is set, what is done is handed over, and ``run`` returns.
         """
@@ -189,7 +189,7 @@ class Engine:
         device: where.
         items: what; the keys of the jobs are among them.
         plan: how long.
-        seed: of the order of rounds; it stands in every measurement.
+        seed: Seed of the order of rounds; it stands in every measurement.
         sink: where closed measurements and calibrations go.
         history: recent sentinel readings of this device; it is added to.
         calibration: the last one of this device, if there is one.

@@ -28,7 +28,7 @@ class Plan:
         burst_ms: length of one round's burst.
         checks: valid rounds after which the interval is looked at; at the last a network is closed whatever it says.
         target: half width of the interval, as a share of the latency, that closes a network with verdict ``ok``.
-        coverage: of the interval at each look: with four looks at 0.985 all of them hold together with 96 %
+        coverage: Coverage of the interval at each look: with four looks at 0.985 all of them hold together with 96 %
             (measurement by order statistics: 8, 11, 15, 20 rounds miss 0.8, 1.2, 0.7, 1.2 %).
         requeue: a network without enough gated rounds waits once for a later batch.
     """

@@ -35,7 +35,7 @@ def measure(
         store: open to write. Its sentinel readings of this device say which state a label refers to, so that the
             numbers can be compared with its other rows; the new rows are kept in it. Without it the device's state
             during this very call is the reference: too short a time where a machine's speed changes.
-        seed: of the order of rounds.
+        seed: Seed of the order of rounds.
         batch_size: networks resident in one measuring process.
         stop: set it to end after the pass under way; then some items are missing from the result.
 

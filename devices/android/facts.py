@@ -75,7 +75,7 @@ class Facts:
         hardware: for a fingerprint; neither serial nor name of the owner is in it.
         abi: that programs must be built for, such as ``arm64-v8a``.
         clusters: from the slowest to the fastest.
-        temperature_file, battery_file: of the kernel, empty where there is none.
+        temperature_file, battery_file: Paths of the kernel's files, empty where there is none.
         emulated: it is no phone: its times mean nothing.
     """
 

@@ -77,12 +77,12 @@ class PhoneSettings:
     """What the loop is told first.
 
     Attributes:
-        threads: of the engine.
+        threads: Threads of the engine.
         batch: first dimension of every network's first input.
         optimisation: ``none``, ``basic``, ``extended`` or ``all``.
         sentinel: kind of sentinel in every round.
         timed_cores, idle_cores: where it is while timing, and before.
-        state_files: of the kernel, ``frequency``, ``temperature`` and ``battery``: what each round notes.
+        state_files: Paths of the kernel's files, ``frequency``, ``temperature`` and ``battery``: what each round notes.
         emulated: no round counts: it is no phone.
         duty_ms, rest_ms: work at a stretch, and rest after it.
         cool_within: a stretch begins when the sentinel is within this share of its cool time.

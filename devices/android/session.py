@@ -122,7 +122,7 @@ class AndroidSession:
         return self._read(lines, keys)
 
     def outputs(self, key: str, inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Return what a network computes for each of these inputs.
+        """Return what a network computes, ``(batch, ...)``, for inputs ``(batch, channels, height, width)``.
 
         Raises:
             UsageError: a key that is not loaded.

@@ -29,7 +29,7 @@ class AndroidDevice:
         serial: as ``adb devices`` shows it; may be left out where one phone is connected.
         cores: a cluster's name, ``little``, ``middle`` or ``big``, or some of its cores, such as ``4-7``; by default
             the fastest cluster.
-        threads: of the engine, at most as many as cores.
+        threads: Threads of the engine, at most as many as cores.
         batch: inputs per inference.
         optimisation: ``none``, ``basic``, ``extended`` or ``all``.
         sentinel: the kind in every round: ``mixed``, ``convolution``, ``depthwise`` or ``overhead``.
@@ -40,7 +40,7 @@ class AndroidDevice:
         patience_s: how long a phone that is gone is waited for.
         load_s: time that loading, and then warming up, one network may take.
         tools: folder with the runner and ONNX Runtime; by default where ``devices.android.build`` puts them.
-        server: of adb, ``host:port``; by default as adb's own variables say.
+        server: Address of the adb server, ``host:port``; by default as adb's own variables say.
 
     Raises:
         NotInstalledError: adbutils is not installed.

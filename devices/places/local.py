@@ -26,7 +26,7 @@ class LocalDevice:
 
     Args:
         runtime: name of a runtime in the registry.
-        threads: of the engine; as many physical cores are timed.
+        threads: Threads of the engine; as many physical cores are timed.
         batch: inputs per inference.
         cores: logical CPUs to time on, as many as threads, or text such as ``2-3`` or ``2+5``. By default the last
             ones allowed, one a physical core; CPU 0, which serves interrupts, only if there is no other.

@@ -91,7 +91,7 @@ class DeviceArray:
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> DeviceArray:
-        """Return a copy of host values."""
+        """Return a copy of host values of any shape on the GPU."""
         self = cls(values.shape, values.dtype)
         self.write(values)
         return self
@@ -103,7 +103,7 @@ class DeviceArray:
         _checked(self._cuda.cudaMemcpy(self.address, held.ctypes.data, held.nbytes, kind))
 
     def read(self) -> NDArray[Any]:
-        """Return a host copy."""
+        """Return a host copy, of the shape and type of this array."""
         found = np.empty(self.shape, self.dtype)
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         _checked(self._cuda.cudaMemcpy(found.ctypes.data, self.address, found.nbytes, kind))

@@ -44,8 +44,8 @@ def quantised(
         precision: ``int8-static`` or ``int8-dynamic``.
         session: how sessions are opened.
         draw: inputs by which ranges are found.
-        for_tensorrt: of ``int8-static``, what TensorRT reads: signed, without zero points, biases in float32, and only
-            the inputs and weights of layers that multiply, so that what stands between them can be fused.
+        for_tensorrt: Write ``int8-static`` as TensorRT reads it: signed, without zero points, biases in float32, and
+            only the inputs and weights of layers that multiply, so that what stands between them can be fused.
 
     Raises:
         InputRefusedError: it cannot be quantised.

@@ -35,12 +35,12 @@ def layout(rank: int) -> list[int]:
 
 
 def moved(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array with its axes as LiteRT has them."""
+    """Return an array (n, c, ...) with its axes as LiteRT has them, (n, ..., c); below rank 4 as it is."""
     return np.ascontiguousarray(array.transpose(layout(array.ndim)))
 
 
 def moved_back(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array with its axes as ONNX has them."""
+    """Return an array (n, ..., c) with its axes as ONNX has them, (n, c, ...); below rank 4 as it is."""
     return np.ascontiguousarray(array.transpose(np.argsort(layout(array.ndim))))
 
 
@@ -103,7 +103,7 @@ class _Writer:
         return self._known[name]
 
     def constant(self, values: NDArray[Any]) -> int:
-        """Return the number of a new tensor that holds these values, as they are."""
+        """Return the number of a new tensor that holds these values of any shape, as they are."""
         buffer = self.schema.BufferT(np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8))
         self._buffers.append(buffer)
         return self._new(values.shape, values.dtype, len(self._buffers) - 1)

@@ -61,7 +61,7 @@ class _Translator:
         return self._values[name]
 
     def keep(self, array: NDArray[Any]) -> fx.Node:
-        """Return a constant."""
+        """Return the node of a constant of any shape."""
         name = f"constant{len(list(self._root.buffers()))}"
         self._root.register_buffer(name, torch.from_numpy(np.array(array)))
         return self._graph.get_attr(name)

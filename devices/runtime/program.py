@@ -86,7 +86,7 @@ class PreparedProgram:
         return self._gpu.stop_ms(), enqueue_ms
 
     def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for these values of the only input.
+        """Return the first output, ``(batch, ...)``, for values ``(batch, ...)`` of the only input.
 
         Raises:
             InputRefusedError: they do not fit, or there are several inputs.
@@ -143,7 +143,7 @@ def only_shape(inputs: Arrays) -> tuple[int, ...] | None:
 
 
 def seeded(name: str, dtype: Any, shape: Sequence[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Return values for one input: normal, or 0 and 1 where it holds whole numbers.
+    """Return values of this shape for one input: normal, or 0 and 1 where it holds whole numbers.
 
     Raises:
         InputRefusedError: a size is not fixed, or the elements are no numbers.

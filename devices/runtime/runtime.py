@@ -55,7 +55,7 @@ class Program(Protocol):
         ...
 
     def compute(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for these values of the only input.
+        """Return the first output, ``(batch, ...)``, for values ``(batch, ...)`` of the only input.
 
         Raises:
             InputRefusedError: they do not fit, there are several inputs, or a node cannot run.

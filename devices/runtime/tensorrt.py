@@ -69,7 +69,7 @@ class Builder:
         Args:
             model: with its weights embedded; its element types are the precisions that the engine computes in.
             capability: for TensorRT-RTX, build ahead of time for GPUs such as ``SM86``; by default for the one here.
-            timing_cache: of earlier builds by the same library on the same GPU and driver.
+            timing_cache: Timing cache of earlier builds by the same library on the same GPU and driver.
 
         Raises:
             UnknownNameError: a compute capability that the library does not build for.
@@ -135,7 +135,7 @@ class TensorRt:
         provider: name of what its layers run on.
         precision: ``fp32``, ``fp16``, or ``int8-static``: layers that multiply take int8, in ranges from seeded inputs
             that ONNX Runtime finds, the rest float32.
-        level: of the builder, 0 (fast) to 5 (long).
+        level: Optimisation level of the builder, 0 (fast) to 5 (long).
         cuda_graph: capture one inference and replay it.
         engine_cache: take an engine that an earlier process built of the same network. Off by default: builds differ
             from one to the next, and what two processes measured would not show it.

@@ -134,7 +134,7 @@ class SimulatedSession:
     """One measuring process that never was; see `Session`.
 
     Args:
-        behaviour: of the device.
+        behaviour: Behaviour of the device.
         true_ms: a network's time at the device's best.
         occurrence: how often a session with this same content was opened before.
     """

@@ -75,7 +75,7 @@ class OutputReply(Reply):
     data: str
 
     def value(self) -> NDArray[np.float32]:
-        """Return the array."""
+        """Return the array, of the shape that the reply states."""
         return from_text(self.shape, self.data)
 
 

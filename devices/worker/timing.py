@@ -126,7 +126,7 @@ class Burst:
     """Times per inference of each sample of a burst, in ms; those of the GPU are empty where there is none.
 
     Attributes:
-        wall_ms, cpu_ms: of the host: until the results are there, and of its thread.
+        wall_ms, cpu_ms: Wall time until the results are there, and CPU time of the host's thread.
         gpu_ms: from the GPU's own events.
         enqueue_ms: until the host had launched everything: where it is as long as ``gpu_ms``, the host is timed.
     """

@@ -71,12 +71,12 @@ def unpack(buffer: bytearray) -> dict[str, Any] | None:
 
 
 def to_text(values: NDArray[np.float32]) -> dict[str, Any]:
-    """Return an array as it stands in a message."""
+    """Return an array of any shape as it stands in a message."""
     return {"shape": list(values.shape), "data": b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()}
 
 
 def from_text(shape: list[int], data: str) -> NDArray[np.float32]:
-    """Read what ``to_text`` wrote.
+    """Read what ``to_text`` wrote; the array has the shape given.
 
     Raises:
         InputRefusedError: it is no base64, or not as many numbers as the shape says.

@@ -50,7 +50,7 @@ def agent(
         settings: who it is; see `Settings`.
         idle_exit_s: end after so long without anything to do.
         release: forget that the device was quarantined.
-        terms: of leases, where the queue is a file.
+        terms: Terms of leases, where the queue is a file.
         tell: called with a line for a person when something changes.
         stop: set it to end: the pass under way is finished, the rest is given back.
 

@@ -18,7 +18,7 @@ class KnownGood:
 
     Args:
         spool: where it is noted.
-        files: of the jobs.
+        files: Files of the jobs.
     """
 
     def __init__(self, spool: Spool, files: Files) -> None:

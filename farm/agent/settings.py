@@ -20,11 +20,11 @@ class Settings:
 
     Attributes:
         name: id; no other agent of the farm has it.
-        device_class: of the jobs that it takes.
+        device_class: Class of the jobs that it takes.
         url, access: the queue, and how it is reached.
         device: spec of the device, such as ``local:threads=2``.
         spool: folder for leases in hand, undelivered results, models.
-        spool_bytes: of undelivered results, above which it takes nothing more.
+        spool_bytes: Size of undelivered results above which it takes nothing more.
         batch_size: jobs that it asks for at a time.
     """
 

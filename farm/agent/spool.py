@@ -49,7 +49,7 @@ class Spool:
 
     Args:
         folder: where it lies, beside models and weights; created if absent.
-        cap_bytes: of undelivered results; at the cap an agent takes nothing more.
+        cap_bytes: Largest size of undelivered results; at it an agent takes nothing more.
 
     Raises:
         StoreError: another agent has it, or it cannot be written.

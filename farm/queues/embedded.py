@@ -63,7 +63,7 @@ class EmbeddedQueue:
 
     Args:
         path: the file; created if absent.
-        terms: of leases.
+        terms: Terms of leases.
 
     Raises:
         InputRefusedError: the file is something else, or of another schema.

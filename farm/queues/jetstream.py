@@ -52,9 +52,9 @@ class JetStreamQueue:
     Args:
         url: ``tls://host:port``, or ``nats://host:port`` on loopback.
         access: certificates and login.
-        terms: of leases, where a class is declared by this one.
+        terms: Terms of leases, where this one declares a class first.
         patience_s: how long a call tries before it raises `QueueAwayError`.
-        room: limits of streams that this one makes.
+        room: Limits of the streams that this one makes.
 
     Raises:
         UsageError: plain text to another machine, or a file that cannot be read.

@@ -49,7 +49,7 @@ class Agent:
 
     Attributes:
         name: unique in the farm.
-        device_class: of the jobs that it may take.
+        device_class: Class of the jobs that it may take.
         key: public nkey, ``U...``.
         password_hash: bcrypt.
         added: when, in UTC.
@@ -152,9 +152,9 @@ class Farm:
             folder: its place.
             hosts: names and addresses under which agents reach the server; the first one is written into their files.
                 None: only this machine reaches it.
-            port: of the server.
+            port: Port of the server.
             plain: without TLS; only without hosts.
-            version: of the server that will read the configuration; None is a current one.
+            version: Version of the server that will read the configuration; None is a current one.
 
         Raises:
             UsageError: the folder is not empty, a host is none, or plain text would leave this machine.
@@ -193,8 +193,8 @@ class Farm:
         """Let an agent in, once the server has read its configuration again.
 
         Args:
-            name: of the agent.
-            device_class: of the jobs that it may take.
+            name: Name of the agent.
+            device_class: Class of the jobs that it may take.
             key: its public key, made on the device; None makes one here.
             password: a password in place of a key.
 

@@ -115,7 +115,7 @@ def start(program: Path, configuration: Path, address: tuple[str, int], *, log: 
     """Start a server in a session of its own and wait until it answers.
 
     Args:
-        program: of the server.
+        program: Path of the server's program.
         configuration: its file.
         address: host and port on which it will answer.
         log: file to which it appends what it says.

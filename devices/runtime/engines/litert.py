@@ -31,7 +31,7 @@ class LiteRt:
     """LiteRT with its options fixed.
 
     Args:
-        threads: of XNNPACK and of the built-in kernels.
+        threads: Threads of XNNPACK and of the built-in kernels.
         precision: ``fp32``.
     """
 

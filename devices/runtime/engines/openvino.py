@@ -38,7 +38,7 @@ class OpenVino:
     """OpenVINO with its options fixed.
 
     Args:
-        threads: of one inference; the worker's affinity says on which cores.
+        threads: Threads of one inference; the worker's affinity says on which cores.
         precision: ``fp32``.
     """
 
