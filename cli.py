@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -182,7 +183,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Learn latency, or more, from what was measured; judged by cross-validation, beside the noise of the labels."""
-    with _progress("fitting") as (progress, _):
+    with _progress("fitting", at_once=True) as (progress, _):
         from .verbs import fit as verb
 
         result = verb.fit(
@@ -237,7 +238,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge a predictor on any latency table, one device or many, with or without devices to transfer from."""
-    with _progress("judging") as (progress, _):
+    with _progress("judging", at_once=True) as (progress, _):
         from .verbs import evaluate as verb
 
         result = verb.evaluate(
@@ -303,21 +304,28 @@ def search(
     latency_rows: Annotated[int | None, typer.Option(help="Rows of that table to learn latency from; 900.")] = None,
     where: Where = None,
     seed: Seed = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Search anew where the result of a search is; else it is kept.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search under a latency target, train what is found, and measure it: pass or fail."""
+    """Search under a latency target, train what is found, and measure it: pass or fail.
+
+    Run again, an interrupted search goes on, an unreliable result is measured again, and any other result is kept.
+    """
     with _progress("search", "repair", "train", "random", "confirm") as (progress, stop):
         from .verbs import search as verb
+        from .verbs.outcome import target_folder
 
         result = verb.search(
             space, predictor, out, cost=cost, target_ms=target_ms or None, lam=lam, upper_bound=upper_bound,
             method=method, task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs,
             train_epochs=train_epochs, train_threads=train_threads, compute=compute, random=random,
             finalists=finalists, queries=queries, supernet=supernet, latency=latency, latency_rows=latency_rows,
-            where=where or [], seed=seed, command=_command(), progress=progress, stop=stop,
+            where=where or [], seed=seed, overwrite=overwrite, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     found = [each["target_ms"] for each in result.document.get("results", ()) if each["verdict"] != "infeasible"]
-    one = out / f"{min(found):g}-ms" if found else out
+    one = target_folder(out, min(found)) if found else out
     _show(as_json, result.document, result.text, f"tempograd report {one} --out report.html", result.exit_code)
 
 
@@ -477,7 +485,7 @@ def farm_status(
             as_json, result.document, result.text, verb.next_after_up(folder) if not result.document["agents"] else None
         )
         return
-    with suppress(KeyboardInterrupt):
+    with suppress(Interrupted):
         _watch(verb.watch(folder), as_json)
 
 
@@ -536,21 +544,19 @@ def _watch(results: Iterable[Outcome], as_json: bool) -> None:
 
 @contextmanager
 def _held(process: subprocess.Popen[bytes]) -> Generator[None]:
-    """Wait at the end for a server that was started here; Ctrl-C and SIGTERM end it, and that is no error."""
+    """Wait at the end for a server that was started here; a signal that ends a verb ends it, and that is no error."""
     asked = threading.Event()
 
-    def end(*_: object) -> None:
+    def end() -> None:
         asked.set()
         process.terminate()
 
-    previous = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-        code = process.wait()
-    finally:
-        process.terminate()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with _ended_by(end):
+        try:
+            yield
+            code = process.wait()
+        finally:
+            process.terminate()
     if not asked.is_set():
         raise DeviceError(f"nats-server ended by itself, with {code}; see its log")
 
@@ -571,10 +577,11 @@ def main() -> None:
     """Run the command line; every expected error is one message and its documented exit code."""
     as_json = "--json" in sys.argv
     try:
-        app()
+        with _ended_by(_interrupt):
+            app()
     except TempogradError as error:
         _fail(as_json, type(error).__name__, str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except Interrupted:
         _fail(
             as_json, "Interrupted", "interrupted; what was stored is kept, run the same command to go on", INTERRUPTED
         )
@@ -615,6 +622,39 @@ def _command() -> str:
     import shlex
 
     return shlex.join(["tempograd", *sys.argv[1:]])
+
+
+class Interrupted(BaseException):
+    """A signal ended a verb; typer would turn a KeyboardInterrupt into an exit without a word."""
+
+
+def _interrupt() -> None:
+    raise Interrupted
+
+
+@contextmanager
+def _ended_by(end: Callable[[], None]) -> Generator[None]:
+    """Call ``end`` when the process is asked to end: by Ctrl-C, SIGTERM, or a terminal that was closed.
+
+    A hang-up that is ignored, as under nohup, stays so. There is nobody to write to after one.
+    """
+
+    def handle(number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            for stream in (1, 2):
+                if stat.S_ISCHR(os.fstat(stream).st_mode):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        end()
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 class Lines:
@@ -699,32 +739,33 @@ class _Bars:
 
 
 @contextmanager
-def _progress(*stages: str) -> Generator[tuple[Callable[[str, int, int], None], threading.Event]]:
+def _progress(
+    *stages: str, at_once: bool = False
+) -> Generator[tuple[Callable[[str, int, int], None], threading.Event]]:
     """Say what will be done, and yield ``progress(stage, done, total)`` and the event that asks to stop.
 
     All of it goes to stderr: bars to a terminal, lines elsewhere. The first word comes before slow imports. The first
-    Ctrl-C or SIGTERM asks to stop after the item in flight, the second stops now.
+    Ctrl-C, SIGTERM or SIGHUP asks to stop after the item in flight, the second stops now.
 
     Args:
         stages: in their order; those that are not needed are passed over.
+        at_once: stop at the first: there is nothing to finish.
     """
     if stages:
         typer.echo(f"stages: {', '.join(stages)}", err=True)
     stop = threading.Event()
 
-    def interrupt(*_: object) -> None:
-        if stop.is_set():
+    def end() -> None:
+        if at_once or stop.is_set():
             raise KeyboardInterrupt
         stop.set()
         typer.echo("finishing the item in flight; once more to stop now", err=True)
 
-    previous = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _bars() if sys.stderr.isatty() else _lines() as told:
+        with _ended_by(end), _bars() if sys.stderr.isatty() else _lines() as told:
             yield told.update, stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    except KeyboardInterrupt as error:
+        raise Interrupted from error
 
 
 @contextmanager

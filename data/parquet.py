@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from ..errors import InputRefusedError, UsageError
+from .. import outputs
+from ..errors import InputRefusedError, StoreError, UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..spaces.space import SearchSpace
 from .card import card
@@ -84,27 +86,41 @@ def export(dataset: LatencyDataset, folder: Path | str, *, space: SearchSpace | 
     Raises:
         UsageError: the folder holds something.
         MismatchError: the space is another one.
+        StoreError: it cannot be written.
     """
     folder = Path(folder)
+    check_place(folder)
+    target = Path(os.path.realpath(folder))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            table = _table(dataset, space)
+            pq.write_table(
+                table, partial / DATA, compression="zstd", row_group_size=GROUP_ROWS, write_page_checksum=True
+            )  # fmt: skip
+            (partial / CARD).write_text(card(dataset, note), encoding="utf-8")
+            sums = "".join(f"{_digest(partial / name)}  {name}\n" for name in (CARD, DATA))
+            (partial / SUMS).write_text(sums, encoding="utf-8")
+            partial.chmod(0o755)
+            partial.rename(target)  # onto an empty folder, or none
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}; free the disk or choose another place") from error
+    return folder
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that a data set cannot be written as.
+
+    Raises:
+        UsageError: it holds something, or is no folder.
+        StoreError: it may not be written.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already; name a folder that does not exist yet")
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        table = _table(dataset, space)
-        pq.write_table(
-            table, partial / DATA, compression="zstd", row_group_size=GROUP_ROWS, write_page_checksum=True
-        )  # fmt: skip
-        (partial / CARD).write_text(card(dataset, note), encoding="utf-8")
-        sums = "".join(f"{_digest(partial / name)}  {name}\n" for name in (CARD, DATA))
-        (partial / SUMS).write_text(sums, encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    outputs.check([folder / DATA], outputs.never)
 
 
 def load(folder: Path | str) -> LatencyDataset:

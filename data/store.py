@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 
 import filelock
 
+from .. import outputs
 from ..errors import InputRefusedError, StoreError, UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement
@@ -152,6 +153,10 @@ class Store:
 
     def close(self) -> None:
         """Close the file and let the lock go; closing twice is allowed."""
+        if self.write:
+            # the log goes into the file, so that a copy of the file alone has every row; where it cannot, it is kept
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
         self._release()
 
@@ -318,9 +323,10 @@ class Store:
 
     def _hold(self) -> filelock.BaseFileLock:
         """Take the writer's lock; the system lets it go when its holder dies, however that happens."""
-        lock = filelock.FileLock(f"{self.path}.lock")
+        outputs.check([self._lock_path], _is_lock)
+        lock = filelock.FileLock(self._lock_path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise StoreError(
@@ -332,17 +338,41 @@ class Store:
             ) from error
         holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         try:
-            self._holder_path.write_text(json.dumps(holder))
-        except OSError as error:
+            self._check_alone()
+            outputs.write({self._holder_path: json.dumps(holder).encode()}, _is_holder)
+        except BaseException:
             lock.release()
-            raise StoreError(
-                f"cannot write beside {self.path}: {error}; nothing lost. Free the disk, then go on"
-            ) from error
+            raise
         return lock
+
+    def _check_alone(self) -> None:
+        """Refuse a file whose write-ahead log is, or may be, under another name, where SQLite would not look for it."""
+        try:
+            names = self._file.stat().st_nlink
+        except FileNotFoundError:
+            outputs.check([self._beside("-wal"), self._beside("-journal")], outputs.never)
+            return
+        if names > 1:
+            raise StoreError(
+                f"{self.path} has {names} names (hard links), and two writers would not see each other; nothing lost. "
+                "Copy it and measure into the copy, or leave it one name"
+            )
+
+    @property
+    def _file(self) -> Path:
+        """The file itself: whatever links lead to it, it has one lock."""
+        return Path(os.path.realpath(self.path))
+
+    def _beside(self, suffix: str) -> Path:
+        return self._file.with_name(self._file.name + suffix)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self._beside(".lock")
 
     @property
     def _holder_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".holder")
+        return self._beside(".holder")
 
     def _holder(self) -> str:
         try:
@@ -437,6 +467,16 @@ class Store:
             raise StoreError(
                 f"cannot use {self.path}: {error}; nothing lost. Check path and rights, then run again"
             ) from error
+
+
+def _is_holder(path: Path) -> bool:
+    """Return whether a file says who writes, whole or as far as a killed process came."""
+    content, start = path.read_bytes(), b'{"pid": '
+    return content.startswith(start) or start.startswith(content)
+
+
+def _is_lock(path: Path) -> bool:
+    return path.stat().st_size == 0
 
 
 def _row(campaign: str, m: Measurement) -> tuple[Any, ...]:

@@ -2,22 +2,22 @@
 
 ::
 
-    predictor.safetensors   the model's arrays
-    predictor.json          schema, model, what it is bound to, card, residuals, other heads, digests of both files
-    README.md               the model card
+    predictor-DIGEST.safetensors   the model's arrays, named by their SHA-256
+    predictor.json                 schema, model, what it is bound to, card, residuals, other heads, two digests
+    README.md                      the model card
 
-Two digests tell a damaged file from a whole one before any number is made of it. A predictor of several quantities has
-a *head* for each, a model with scores and intervals of its own; the first is the main one, the only one to search with.
+Two digests tell a damaged file from a whole one before any number is made of it. ``predictor.json`` is replaced last
+and names the arrays: whoever reads meanwhile has the older predictor or the newer one. A predictor of several
+quantities has a *head* for each, a model with scores and intervals of its own; the first is the main one, the only one
+to search with.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +29,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import InputRefusedError, MismatchError, StoreError, TempogradError, UsageError
+from .. import outputs
+from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
 from ..registry import load as load_entry
 from ..registry import names
 from .card import model_card
@@ -39,8 +40,8 @@ from .predictor import Array, DifferentiablePredictor, Predictor, SaveablePredic
 if TYPE_CHECKING:
     from torch import nn
 
-SCHEMA = 3  # 2: predictions beside the residuals; 3: quantities and heads. Files of 1 and 2 are read as well
-ARRAYS, DOCUMENT, CARD = "predictor.safetensors", "predictor.json", "README.md"
+SCHEMA = 4  # 2: predictions beside the residuals; 3: quantities and heads; 4: arrays named by digest. All are read
+DOCUMENT, CARD = "predictor.json", "README.md"
 Unit = Literal["ms", "mj", "bytes"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 MAX_DOCUMENT_BYTES, MAX_ARRAYS_BYTES = 16 << 20, 1 << 30
@@ -259,7 +260,7 @@ class _HeadDocument(_Strict):
 
 
 class _Document(_HeadDocument):
-    schema_version: Literal[1, 2, 3] = Field(alias="schema")
+    schema_version: Literal[1, 2, 3, 4] = Field(alias="schema")
     heads: list[_HeadDocument] = []
     created_by: dict[str, str]
     arrays_sha256: str
@@ -275,10 +276,10 @@ def save(
     conformal: Conformal | None = None,
     others: Sequence[Head] = (),
 ) -> Path:
-    """Write a fitted predictor as a folder, whole or not at all; an older predictor there is replaced.
+    """Write a fitted predictor into a folder, whole or not at all; an older one there is replaced, nothing else.
 
     Args:
-        path: the folder; its parent must exist.
+        path: the folder; made if it is absent.
         predictor: fitted, with ``get_state`` and ``support_``, of a class that is registered under ``model``.
         binding: what its numbers are of.
         card: scores and remarks, JSON values only.
@@ -286,8 +287,8 @@ def save(
         others: heads beside this one, the main one: of other quantities of the same space on the same device.
 
     Raises:
-        UsageError: it cannot be saved, a card is not JSON, the heads do not belong together, or the path holds
-            something else.
+        UsageError: it cannot be saved, a card is not JSON, the heads do not belong together, or one of the files is
+            there already and no predictor's.
         StoreError: the disk refuses.
     """
     from safetensors.numpy import save as to_bytes
@@ -301,16 +302,35 @@ def save(
         arrays |= {_prefix(number) + name: np.ascontiguousarray(array) for name, array in found.items()}
         documents.append(document)
     payload = to_bytes(arrays)
+    digest = sha256(payload).hexdigest()
     document = documents[0] | {
         "schema": SCHEMA,
         "heads": documents[1:],
         "created_by": _versions(),
-        "arrays_sha256": sha256(payload).hexdigest(),
+        "arrays_sha256": digest,
     }
     document["document_sha256"] = _document_digest(document)
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
-    _replace_folder(Path(path), {ARRAYS: payload, DOCUMENT: text.encode(), CARD: model_card(document).encode()})
-    return Path(path)
+    folder = Path(path)
+    check_place(folder)
+    older = _arrays_there(folder)
+    newer = _arrays_file(folder, SCHEMA, digest)
+    files = {newer: payload, folder / CARD: model_card(document).encode(), folder / DOCUMENT: text.encode()}
+    outputs.write(files, _is_ours)
+    if older is not None and older != newer:
+        with suppress(OSError):
+            older.unlink()
+    return folder
+
+
+def check_place(folder: Path) -> None:
+    """Refuse, before anything is learnt, a folder that a predictor cannot be saved into.
+
+    Raises:
+        UsageError: one of the files is there already and no predictor's.
+        StoreError: it may not be written, or is no folder.
+    """
+    outputs.check((folder / DOCUMENT, folder / CARD), _is_ours)
 
 
 def load(path: Path | str) -> SavedPredictor:
@@ -321,7 +341,13 @@ def load(path: Path | str) -> SavedPredictor:
     """
     folder = Path(path)
     document = _read_document(folder / DOCUMENT)
-    arrays = _read_arrays(folder / ARRAYS, document.arrays_sha256)
+    try:
+        arrays = _read_arrays(folder, document)
+    except InputRefusedError:
+        replaced = _read_document(folder / DOCUMENT)
+        if replaced.arrays_sha256 == document.arrays_sha256:
+            raise
+        document, arrays = replaced, _read_arrays(folder, replaced)  # a newer one was saved between the two files
     heads = [_head(folder, document, arrays, document.created_by)]
     for number, other in enumerate(document.heads, 1):
         own = {name.removeprefix(_prefix(number)): a for name, a in arrays.items() if name.startswith(_prefix(number))}
@@ -437,35 +463,32 @@ def _document_digest(document: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files beside the folder first, so that a full disk never leaves half a predictor."""
-    if folder.exists() and not (folder / DOCUMENT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not a saved predictor; give another path")
-    fresh: Path | None = None
+_is_document = outputs.json_with("schema", "arrays_sha256", "document_sha256")
+_is_card = outputs.marked(b"---\nlibrary_name: tempograd\n", b"# Latency predictor")
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a file of one of a predictor's names is a predictor's."""
+    if path.name == DOCUMENT:
+        return _is_document(path)
+    if path.name == CARD:
+        return _is_card(path)
+    return path == _arrays_file(path.parent, SCHEMA, sha256(path.read_bytes()).hexdigest())
+
+
+def _arrays_file(folder: Path, schema: int, digest: str) -> Path:
+    """Return where the arrays of a document lie."""
+    return folder / ("predictor.safetensors" if schema < 4 else f"predictor-{digest[:16]}.safetensors")
+
+
+def _arrays_there(folder: Path) -> Path | None:
+    """Return the arrays of the predictor that is in a folder, if there is a whole one."""
     try:
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        for name, content in files.items():
-            with (fresh / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        fresh.chmod(0o755)
-        if folder.exists():
-            old = fresh.with_name(fresh.name + ".old")
-            folder.rename(old)
-            try:
-                fresh.rename(folder)
-            except OSError:
-                old.rename(folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            fresh.rename(folder)
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error}; free the disk or give another path") from error
-    finally:
-        if fresh is not None and fresh.exists():
-            shutil.rmtree(fresh, ignore_errors=True)
+        document = json.loads((folder / DOCUMENT).read_bytes())
+        path = _arrays_file(folder, document["schema"], document["arrays_sha256"])
+        return path if sha256(path.read_bytes()).hexdigest() == document["arrays_sha256"] else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _read_bytes(file: Path, most: int) -> bytes:
@@ -517,12 +540,13 @@ def _json(file: Path, content: bytes) -> Any:
         raise InputRefusedError(f"{file} is damaged or no JSON: {error}; save the predictor again") from error
 
 
-def _read_arrays(file: Path, digest: str) -> dict[str, npt.NDArray[Any]]:
+def _read_arrays(folder: Path, document: _Document) -> dict[str, npt.NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
+    file = _arrays_file(folder, document.schema_version, document.arrays_sha256)
     content = _read_bytes(file, MAX_ARRAYS_BYTES)
-    if sha256(content).hexdigest() != digest:
+    if sha256(content).hexdigest() != document.arrays_sha256:
         raise InputRefusedError(
             f"{file} is truncated, damaged or of another predictor: "
             f"its {len(content)} bytes do not match the digest in {DOCUMENT}"

@@ -10,12 +10,11 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean, stdev
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..errors import StoreError
+from .. import outputs
 from . import captions as pictures
 from .charts import COLOURS
 from .formatting import count, digits, interval, ms, percent
@@ -36,6 +35,7 @@ PATHS = {
     "ratio": "too few rounds in the reference state; corrected by the sentinel's drift",
     "plain": "too few rounds in the reference state, and the sentinel does not explain the drift: taken as they came",
 }
+is_report = outputs.marked(b"<!doctype html>", b'<meta name="generator" content="tempograd">')
 
 
 def write_report(result_dir: Path, out: Path) -> Path:
@@ -47,22 +47,11 @@ def write_report(result_dir: Path, out: Path) -> Path:
 
     Raises:
         InputRefusedError: no result there, or one that is malformed, newer, or contradicts itself.
+        UsageError: something else than a report is at ``out``.
         StoreError: the page cannot be written.
     """
     page = render(read_result(result_dir))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=out.parent, prefix=out.name, encoding="utf-8", delete=False) as file:
-            file.write(page)
-        part = Path(file.name)
-        try:
-            part.chmod(0o644)
-            part.replace(out)
-        except OSError:
-            part.unlink()
-            raise
-    except OSError as error:
-        raise StoreError(f"cannot write {out} ({error.strerror}); choose another place with --out") from error
+    outputs.write({out: page.encode()}, is_report)
     return out
 
 
@@ -96,7 +85,8 @@ def answer(result: Result) -> str:
     if result.verdict == "unreliable":
         return (
             f"There is no answer yet: the measurement is {measured.verdict} ({MEANINGS[measured.verdict]}), so its "
-            "number must not be used. Run `tempograd doctor`, quiet the device and search again."
+            "number must not be used. Run `tempograd doctor`, quiet the device and run the same search: it measures "
+            "this network again."
         )
     if result.verdict == "measured":
         return "No target was asked for: the network was found at a fixed weight of latency and then measured."

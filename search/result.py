@@ -7,6 +7,8 @@
     network.onnx          trained, weights embedded; latency, interval, verdict and device in the metadata
     weights.safetensors   the trained weights by ``node.weight``
 
+``result.json`` is written last: where it is, the folder is whole.
+
 ``tempograd.spaces.saved.load_network`` builds the network from the folder; ``result.json`` has the line of Python.
 """
 
@@ -21,11 +23,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
+from .. import outputs
 from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import across
 from ..spaces.architecture import Architecture
-from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, rebuild_line
+from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, load_architecture, rebuild_line
 from ..spaces.space import SearchSpace
 from .evaluator import Trained
 from .feasibility import Feasibility
@@ -34,6 +39,7 @@ from .repair import Step
 from .trace import Query, Trace
 
 SCHEMA = 1
+NETWORK, RESULT = "network.onnx", "result.json"
 Verdict = Literal["pass", "fail", "unreliable", "measured"]
 
 
@@ -147,28 +153,30 @@ class SearchResult:
         } | extra
 
     def save(self, directory: Path, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write the result folder; ``result.json`` comes last, so that it stands for a whole folder."""
-        from safetensors.numpy import save_file
+        """Write the result folder.
 
-        from ..spaces.export import to_onnx
+        Raises:
+            UsageError: one of the files is there already, and no result's.
+            StoreError: the disk refuses.
+        """
+        from safetensors.numpy import save as to_bytes
 
-        directory.mkdir(parents=True, exist_ok=True)
         arrays = self.trained.network.arrays()
-        graph = self.space.network_graph(self.architecture)
-        extra = dict(provenance or {})
-        model = to_onnx(graph, arrays, metadata=self._metadata(extra.get("device", {})))
-        (directory / "network.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        save_file(arrays, directory / WEIGHTS)
-        write_json(directory / ARCHITECTURE, architecture_json(self.space, self.architecture))
-        write_json(directory / "result.json", self.to_json(extra | {"rebuild": rebuild_line(directory)}))
+        document = self.to_json(dict(provenance or {}) | {"rebuild": rebuild_line(directory)})
+        contents = {
+            NETWORK: _network(self.space, self.architecture, arrays, document),
+            WEIGHTS: to_bytes(arrays, metadata={"written_by": "tempograd"}),
+            ARCHITECTURE: json_bytes(architecture_json(self.space, self.architecture)),
+            RESULT: json_bytes(document),
+        }
+        outputs.write({directory / name: content for name, content in contents.items()}, _is_ours)
 
     def _found(self) -> dict[str, Any]:
         graph = self.space.network_graph(self.architecture)
         return named(self.space, self.architecture, self.found.predicted_ms) | {
             "predicted_low_ms": None if self.predicted_low_ms is None else _finite(self.predicted_low_ms),
             "predicted_high_ms": None if self.predicted_high_ms is None else _finite(self.predicted_high_ms),
-            "measured": _measured(self.found.measurement, self.estimate)
-            | {"processes": [{"latency_ms": _finite(m.latency_ms), "verdict": m.verdict} for m in self.processes]},
+            "measured": _in_processes(self.found.measurement, self.estimate, self.processes),
             "accuracy": self.trained.accuracy,
             "validation_accuracy": self.trained.validation_accuracy,
             "parameters": graph.parameters(),
@@ -186,20 +194,67 @@ class SearchResult:
             "verdict": measured["verdict"],
         }
 
-    def _metadata(self, device: Mapping[str, Any]) -> dict[str, str]:
-        measured = _measured(self.found.measurement, self.estimate)
-        numbers = {f"measured_{key}": str(measured[key]) for key in ("latency_ms", "low_ms", "high_ms", "verdict")}
-        return numbers | {
-            "space": self.space.spec,
-            "architecture": self.space.format(self.architecture),
-            "verdict": self.verdict,
-            "target_ms": str(self.target_ms),
-            "device": self.found.measurement.fingerprint_id,
-            "device_fingerprint": json.dumps(device, sort_keys=True),
-            "predicted_latency_ms": str(self.found.predicted_ms),
-            "task": self.task,
-            "test_accuracy": str(self.trained.accuracy),
-        }
+
+def _network(
+    space: SearchSpace, architecture: Architecture, arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any]
+) -> bytes:
+    """Return the trained network as ONNX, with the numbers of its result in the metadata."""
+    from ..spaces.export import to_onnx
+
+    found, device = document["found"], document.get("device", {})
+    numbers = {f"measured_{key}": str(found["measured"][key]) for key in ("latency_ms", "low_ms", "high_ms", "verdict")}
+    metadata = numbers | {
+        "space": space.spec,
+        "architecture": space.format(architecture),
+        "verdict": document["verdict"],
+        "target_ms": str(document["target_ms"]),
+        "device": str(device.get("id", "")),
+        "device_fingerprint": json.dumps(device, sort_keys=True),
+        "predicted_latency_ms": str(found["predicted_ms"]),
+        "task": document["task"],
+        "test_accuracy": str(found["accuracy"]),
+    }
+    model = to_onnx(space.network_graph(architecture), arrays, metadata=metadata)
+    return model.SerializeToString(deterministic=True)
+
+
+def earlier(directory: Path) -> dict[str, Any] | None:
+    """Return the document of the result that a folder holds, None if it holds none.
+
+    Raises:
+        UsageError: one of a result's files is there, and is something else.
+        StoreError: the folder may not be written.
+    """
+    outputs.check([directory / name for name in _FILES], _is_ours)
+    path = directory / RESULT
+    return json.loads(path.read_bytes()) if path.exists() else None
+
+
+def measured_again(directory: Path, processes: Sequence[Measurement], repeatability: float) -> dict[str, Any]:
+    """Put other measurements of its network into a result, with the verdict that they give; return the document.
+
+    Args:
+        directory: the result's folder.
+        processes: each of a process of its own; the first one is told.
+        repeatability: relative standard deviation between processes on this device; NaN if it is not known.
+    """
+    from safetensors.numpy import load_file
+
+    document = json.loads((directory / RESULT).read_bytes())
+    space, architecture = load_architecture(directory)
+    found, measurement = document["found"], processes[0]
+    estimate = across(measurement, processes, repeatability)
+    found["measured"] = _in_processes(measurement, estimate, processes)
+    document["verdict"] = verdict_of(measurement, document["target_ms"], estimate)
+    document["repairs"].append(
+        named(space, architecture, found["predicted_ms"])
+        | {"measured_ms": _finite(measurement.latency_ms), "verdict": measurement.verdict}
+    )
+    document["sentinels"] += _sentinels([measurement])
+    document["environment"] = measurement.environment
+    network = _network(space, architecture, load_file(directory / WEIGHTS), document)
+    outputs.write({directory / NETWORK: network, directory / RESULT: json_bytes(document)}, _is_ours)
+    return document
 
 
 def verdict_of(measurement: Measurement, target_ms: float | None, estimate: Estimate | None = None) -> Verdict:
@@ -256,6 +311,14 @@ def _measured(measurement: Measurement, estimate: Estimate | None) -> dict[str, 
     }
 
 
+def _in_processes(
+    measurement: Measurement, estimate: Estimate | None, processes: Iterable[Measurement]
+) -> dict[str, Any]:
+    """Return a measurement with an interval that covers its processes, beside what each of them said."""
+    said = [{"latency_ms": _finite(m.latency_ms), "verdict": m.verdict} for m in processes]
+    return _measured(measurement, estimate) | {"processes": said}
+
+
 def _sentinels(measurements: Iterable[Measurement]) -> Iterable[dict[str, float]]:
     for measurement in measurements:
         if measurement.reference is not None:
@@ -271,8 +334,31 @@ def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
-    partial.replace(path)
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return a document as it is kept."""
+    return json.dumps(value, indent=1, allow_nan=False).encode()
+
+
+def write_json(contents: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Write documents of a result, the last one last."""
+    outputs.write({path: json_bytes(value) for path, value in contents.items()}, _is_ours)
+
+
+def _is_network(path: Path) -> bool:
+    import onnx
+
+    names = {entry.key for entry in onnx.load(path, load_external_data=False).metadata_props}
+    return names >= {"architecture", "measured_verdict"}
+
+
+_FILES = {
+    NETWORK: _is_network,
+    WEIGHTS: outputs.tensors_with("written_by"),
+    ARCHITECTURE: outputs.json_with("space", "choices", "text"),
+    RESULT: outputs.json_with("schema", "space", "found", "verdict"),
+}
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a file of one of a result's names is a result's."""
+    return _FILES[path.name](path)

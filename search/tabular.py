@@ -25,7 +25,7 @@ from .evaluator import Training
 from .feasibility import Feasibility, feasibility
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
-from .result import SCHEMA, asked, named, versions, write_json
+from .result import RESULT, SCHEMA, asked, named, versions, write_json
 from .task import TableTask
 from .trace import Query
 
@@ -123,10 +123,11 @@ class TabularResult:
 
     def save(self, directory: Path, provenance: Mapping[str, Any] | None = None) -> None:
         """Write ``architecture.json`` and ``result.json``: nothing was trained."""
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / ARCHITECTURE, architecture_json(self.space, self.found.architecture))
         extra = dict(provenance or {}) | {"rebuild": rebuild_line(directory, trained=False)}
-        write_json(directory / "result.json", self.to_json(extra))
+        write_json({
+            directory / ARCHITECTURE: architecture_json(self.space, self.found.architecture),
+            directory / RESULT: self.to_json(extra),
+        })  # fmt: skip
 
 
 def search_table(

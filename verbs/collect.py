@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
 from shlex import quote
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import outputs
 from ..data.dataset import FEW_ROWS
 from ..data.store import Store
 from ..devices.device import Place
@@ -30,6 +32,7 @@ NOISY = (
     "same, noisy labels counting little, and a search measures the network that it finds anew in three processes: pass "
     "or fail does not rest on these numbers"
 )
+PICTURES = {".svg": "Creator", ".png": "Software"}  # what says in each format who drew it
 LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -58,6 +61,8 @@ def collect(
     """
     if operations and every:
         raise UsageError("--operations and --every were both given; take one of them")
+    if plot is not None:
+        _check_plot(plot)
     chosen, place, timing = space_of(space), device_of(device, threads), named(plan)
     if dry_run and not (operations or every):
         return _dry_run(chosen, place, timing, count, store)  # without drawing them
@@ -194,4 +199,24 @@ def _draw(summary: CampaignSummary, path: Path) -> None:
     assert drift is not None
     started_s = np.asarray(drift.minutes) * 60
     figure = drift_figure(started_s, drift.sentinel_ms, np.full(len(started_s), GATE * drift.fast_ms))
-    figure.savefig(path)
+    picture, suffix = BytesIO(), path.suffix.lower()
+    figure.savefig(picture, format=suffix[1:], metadata={PICTURES[suffix]: "tempograd"})
+    outputs.write({path: picture.getvalue()}, is_picture)
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file is a picture that was drawn here."""
+    return any(ours(path) for ours in _OURS)
+
+
+_OURS = (
+    outputs.marked(b"<?xml", b"<dc:title>tempograd</dc:title>"),
+    outputs.marked(b"\x89PNG", b"Software\0tempograd"),
+)
+
+
+def _check_plot(path: Path) -> None:
+    """Refuse, before anything is measured, a place or a format that cannot be drawn into."""
+    if path.suffix.lower() not in PICTURES:
+        raise UsageError(f"--plot {path}; allowed: a file that ends in {' or '.join(PICTURES)}")
+    outputs.check([path], is_picture)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from torch import nn
 
+from .. import outputs
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
 from ..errors import UnknownNameError, UsageError
@@ -132,7 +133,7 @@ def priced(
     if "measured" not in known:
         known["measured"] = _measured(space, store, device, measure)
     if inputs is not None:
-        inputs.write_text(json.dumps(known))
+        outputs.write({inputs: json.dumps(known).encode()}, is_inputs)
     architectures, y_ms = [space.from_key(key) for key in known["measured"]], np.array(list(known["measured"].values()))
     lines = [_line(cost, space, architectures, y_ms, name) for name, (_, cost) in zip(shares, costs, strict=True)]
     price = WeightedSum(tuple(zip(shares.values(), (line.price for line in lines), strict=True)))
@@ -175,6 +176,9 @@ def _module(kept: SavedPredictor | None, *, upper: float | None) -> tuple[nn.Mod
     if not isinstance(kept.predictor, DifferentiablePredictor):
         raise UsageError(f"the model {kept.model} has no gradient; fit gp, mlp or ridge to search")
     return kept.predictor.module if upper is None else kept.upper_bound(upper), kept.binding.encoding
+
+
+is_inputs = outputs.json_with("of")
 
 
 def _read(inputs: Path | None, wanted: list[str]) -> dict[str, Any]:

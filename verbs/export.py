@@ -18,6 +18,7 @@ def export(
     With ``ok``, only networks whose label met its plan's target; the card says how many were left out. ``note`` is a
     paragraph for the card: how the networks were chosen, say.
     """
+    parquet.check_place(out)
     with Store(store) as opened:
         dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
     if ok:

@@ -22,7 +22,7 @@ from ..predictor.estimator import fit_held_out
 from ..predictor.interval import Conformal
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores, noise_floor_mape_pct
-from ..predictor.saved import Binding, Head, save
+from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
 from ..search.deriver import is_connected
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
@@ -64,6 +64,7 @@ def fit(
     """
     if not quantities or len(set(quantities)) < len(quantities):
         raise UsageError(f"quantities={list(quantities)}; give one or more, each once: {', '.join(QUANTITIES)}")
+    check_place(out)
     with Store(store) as opened:
         dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
         chosen = space_of(dataset.space)
@@ -79,11 +80,15 @@ def fit(
         wanted = {"random_state": seed, "steps": steps, "table_ms": table_ms, "calibrate": True, "sources": lines}
         heads.append(_fit_head(part, chosen, about, wanted))
     main, *others = heads
-    out.parent.mkdir(parents=True, exist_ok=True)
     save(out, main.predictor, binding=main.binding, card=main.card, conformal=main.conformal, others=others)
     progress("fitting", len(quantities), len(quantities))
+    return outcome_of(heads, chosen, seed)
+
+
+def outcome_of(heads: Sequence[Head | SavedPredictor], space: SearchSpace, seed: int) -> Outcome:
+    """Return what is told of a predictor by its heads, the main one first."""
     document, *beside = [{key: value for key, value in head.card.items() if key != "parity"} for head in heads]
-    document = document | {"heads": beside, "of_space": _of_space(main, chosen, seed)}
+    document = document | {"heads": beside, "of_space": _of_space(heads[0], space, seed)}
     return Outcome(document, _text(document), following=_following(document))
 
 
@@ -245,7 +250,7 @@ def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
     return np.array([costs.get((site.name, i), 0.0) for site in space.sites for i in range(len(site.options))])
 
 
-def _of_space(head: Head, space: SearchSpace, seed: int) -> dict[str, float]:
+def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dict[str, float]:
     """Return what sampled networks that connect input and output are predicted at, in the unit of the quantity."""
     drawn = space.sample(min(SAMPLE, round(10 ** min(space.size_log10, 9))), np.random.default_rng([seed, 8]))
     networks = [architecture for architecture in drawn if is_connected(space, architecture)]

@@ -34,6 +34,7 @@ FLAGS = {
     "finalists": Flag(lacks="trains nothing that could name others"),
     "lam": Flag(),
     "latency-rows": Flag(device=False, table=True),
+    "overwrite": Flag(table=True),
     "plan": Flag(),
     "predictor": Flag(predicted=True),
     "proxy": Flag(lacks="trains no supernet"),

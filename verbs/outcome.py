@@ -80,6 +80,21 @@ def only_space(store: Store) -> str | None:
     return spaces[0] if len(spaces) == 1 else None
 
 
+def exact(number: float) -> str:
+    """Return the shortest text of a number that is this number again: different targets never share a folder.
+
+    >>> exact(12.0), exact(0.1), exact(0.1000001)
+    ('12', '0.1', '0.1000001')
+    """
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
+
+
+def target_folder(out: Path, target_ms: float) -> Path:
+    """Return where the result of one of several targets lies."""
+    return out / f"{exact(target_ms)}-ms"
+
+
 def plain(value: Any) -> Any:
     """Return a value that JSON can hold: NaN and infinity become null."""
     if isinstance(value, float):

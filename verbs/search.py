@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from .. import registry
+from .. import outputs, registry
 from ..data.store import Store
 from ..devices.device import Place
-from ..errors import TargetError, UsageError
+from ..errors import MismatchError, TargetError, UsageError
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import pair_up, spread, usual
 from ..predictor.saved import SavedPredictor, load
@@ -27,21 +28,38 @@ from ..profiler.verify import measure as verify
 from ..report.result import Result, read_result
 from ..search.evaluator import Training, check_compute
 from ..search.method import Method
-from ..search.result import SearchResult, verdict_of
+from ..search.result import RESULT, earlier, measured_again, verdict_of
 from ..search.run import Interval, Options
 from ..search.run import search as run
+from ..search.searchers.checkpoint import is_checkpoint
 from ..search.task import load_task
 from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
+from ..spaces.saved import load_architecture, load_network
 from ..spaces.space import SearchSpace
-from .costs import parse, priced
+from .costs import is_inputs, parse, priced
 from .fit import COVERAGE
 from .flags import check
-from .outcome import MISSED, OPEN, REMARK, UNRELIABLE, Outcome, Progress, device_of, go_on, plain, silent, space_of
-from .tabular import columns_of, met_by, tabular
+from .outcome import (
+    MISSED,
+    OPEN,
+    REMARK,
+    UNRELIABLE,
+    Outcome,
+    Progress,
+    device_of,
+    exact,
+    go_on,
+    plain,
+    silent,
+    space_of,
+    target_folder,
+)
+from .tabular import columns_of, met_by, table_text, tabular
 
 SUPERNET = "supernet.safetensors"
 PROCESSES = 3  # that time the final network: now and then one is 10 % off throughout, by where its memory lies
+CODES = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}
 TRIES = 6  # processes before a noisy measurement is taken for an answer
 
 
@@ -72,6 +90,7 @@ def search(
     latency_rows: int | None = None,
     where: Sequence[str] = (),
     seed: int = 0,
+    overwrite: bool = False,
     command: str = "",
     progress: Progress = silent,
     stop: threading.Event | None = None,
@@ -95,8 +114,12 @@ def search(
     from ``latency_rows`` of its rows (900), ``queries`` of its accuracies asked for (100); ``where`` holds conditions
     ``COLUMN=VALUE`` that rows must meet, such as one device.
 
+    A result of this very search that is in its folder already is kept: an unreliable one gets its network measured
+    again, any other is told as it stands. With ``overwrite`` it is searched anew. An interrupted search goes on.
+
     Raises:
-        UsageError: among much else, something is given that this search would not heed, see :mod:`.flags`.
+        UsageError: among much else, something is given that this search would not heed, see :mod:`.flags`; or the
+            folder holds the result of another search, or a file that tempograd did not write.
     """
     _check_numbers(target_ms, lam)
     on_table = latency is not None or task.startswith("table:")
@@ -109,11 +132,18 @@ def search(
         "device": device, "store": store, "plan": plan, "proxy": proxy, "epochs": epochs,
         "train-epochs": train_epochs, "train-threads": train_threads, "compute": compute, "random": random,
         "queries": queries, "finalists": finalists, "supernet": supernet, "latency-rows": latency_rows,
-        "where": " ".join(where) or None,
+        "where": " ".join(where) or None, "overwrite": overwrite or None,
     }  # fmt: skip
     check(given, recipe, on_table=on_table, costs=() if on_table else parse(cost))
+    named_device = device if device is None or isinstance(device, str) else device.fingerprint.id
+    asked = {
+        "space": space_of(space).spec, "method": method, "task": task, "cost": cost, "lam": lam,
+        "upper_bound": upper_bound, "device": named_device, "plan": plan, "proxy": proxy, "epochs": epochs,
+        "train_epochs": train_epochs, "compute": compute, "random": random, "finalists": finalists, "queries": queries,
+        "latency": latency, "latency_rows": latency_rows, "where": list(where), "seed": seed,
+    }  # fmt: skip
     common = {"task": task, "upper_bound": upper_bound, "seed": seed, "command": command, "progress": progress,
-              "stop": stop}  # fmt: skip
+              "stop": stop, "asked": asked}  # fmt: skip
     if finalists is not None and (finalists < 1 or target_ms is None):
         raise UsageError(f"finalists={finalists}; allowed: from 1, and networks that use a target: give --target-ms")
     if on_table:
@@ -134,12 +164,24 @@ def search(
             _on_device, space, predictor=predictor, cost=cost, lam=lam, method=recipe, device=device or "local",
             store=store, plan=plan or "standard", proxy=proxy, threads=train_threads or 1, options=options, **common,
         )  # fmt: skip
+
+    def once(out: Path, target_ms: float | None) -> Outcome:
+        there = earlier(out)
+        if there is None or overwrite:
+            return one(out, target_ms=target_ms)
+        _check_same(out, there, asked | {"target_ms": target_ms})
+        if there["verdict"] == "unreliable":
+            return _measure_again(out, there, device or "local", predictor, store, plan or "standard", stop)
+        text = table_text(there) if on_table else _search_text(there, read_result(out))
+        kept = f"{out} holds the result of this search, which is kept; --overwrite searches anew"
+        return Outcome(there | {"kept": True}, f"{kept}\n{text}", CODES[there["verdict"]], folders=(out,))
+
     if not isinstance(target_ms, Sequence):
-        return one(out, target_ms=target_ms)
+        return once(out, target_ms)
     targets = sorted(set(target_ms))
     if len(targets) == 1:
-        return one(out, target_ms=targets[0])
-    return _together([(target, _met(partial(one, out / f"{target:g}-ms"), target)) for target in targets])
+        return once(out, targets[0])
+    return _together([(target, _met(partial(once, target_folder(out, target)), target)) for target in targets])
 
 
 def _check_numbers(target_ms: float | Sequence[float] | None, lam: float | None) -> None:
@@ -164,6 +206,46 @@ def _met(one: Callable[..., Outcome], target_ms: float) -> Outcome:
         return Outcome(document, f"INFEASIBLE: {error}", error.exit_code)
 
 
+def _check_same(out: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Check that a result is of the search that is asked for, as far as it says.
+
+    Raises:
+        UsageError: it is of another one.
+    """
+    known = {name: there[name] for name in ("space", "seed", "target_ms", "lam")} | there.get("asked", {})
+    other = [
+        f"{name} {known[name]} there, {value} now" for name, value in asked.items() if known.get(name, value) != value
+    ]
+    if other:
+        raise UsageError(
+            f"{out} holds the result of another search ({'; '.join(other)}), which is kept: give another --out, or "
+            "--overwrite to search anew"
+        )
+
+
+def _measure_again(
+    out: Path, there: Mapping[str, Any], device: str | Place, predictor: Path | None, store: Path | None, plan: str,
+    stop: threading.Event | None,
+) -> Outcome:  # fmt: skip
+    """Measure the network of an unreliable result once more, and put what comes out into it."""
+    place = device_of(device)
+    if there["device"]["id"] != place.fingerprint.id:
+        raise MismatchError(
+            f"{out} is of the device {there['device']['id']}, and this one is {place.fingerprint.id}: measure there, "
+            "give another --out, or --overwrite"
+        )
+    network = load_network(out)
+    space, architecture = load_architecture(out)
+    card = {} if predictor is None else load(predictor).card
+    with Store(store or _store_of(card, out), write=True) as opened:
+        bench = _Bench(space, place, named(plan), opened, there["seed"], stop)
+        processes = bench.settled(_trained_network(space, architecture, network.arrays(), place.batch))
+        document = measured_again(out, processes, bench.repeatability())
+    text = f"{out} held an unreliable result; its network was measured again"
+    shown = f"{text}\n{_search_text(document, read_result(out))}"
+    return Outcome(document, shown, CODES[document["verdict"]], folders=(out,))
+
+
 def _on_device(
     space: str | SearchSpace,
     out: Path,
@@ -182,11 +264,15 @@ def _on_device(
     threads: int,
     options: Options,
     seed: int,
+    asked: Mapping[str, Any],
     command: str,
     progress: Progress,
     stop: threading.Event | None,
 ) -> Outcome:
     """Search for one target and write the result into ``out``."""
+    unfinished, inputs = out / "search.safetensors", out / "cost.json"
+    outputs.check([unfinished, options.supernet or unfinished], is_checkpoint)
+    outputs.check([inputs], is_inputs)
     chosen, place = space_of(space), device_of(device)
     kept = None if predictor is None else load(predictor)
     if kept is not None:
@@ -195,12 +281,11 @@ def _on_device(
     images = load_task(task, seed=seed)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    unfinished = {name: out / name for name in ("search.safetensors", "cost.json")}
     with Store(store or _store_of({} if kept is None else kept.card, out), write=True) as opened:
         bench = _Bench(chosen, place, named(plan), opened, seed, stop)
         price = priced(
             cost, chosen, kept, opened, place.fingerprint.id, bench.networks,
-            upper=COVERAGE if upper_bound else None, inputs=unfinished["cost.json"],
+            upper=COVERAGE if upper_bound else None, inputs=inputs,
         )  # fmt: skip
         learnt = kept if isinstance(price.price, nn.Module) else None
         result = run(
@@ -208,10 +293,12 @@ def _on_device(
             predict_interval=None if learnt is None else _interval(learnt, chosen, price.encoding),
             conformal=None if learnt is None or upper_bound else learnt.conformal,
             proxy=space_of(proxy) if proxy else None,
-            options=replace(options, checkpoint=unfinished["search.safetensors"]), progress=_told(progress, stop),
+            options=replace(options, checkpoint=unfinished), progress=_told(progress, stop),
         )  # fmt: skip
         progress("confirm", 0, OPEN)
-        trained, *others = bench.settled(_trained_network(result, place.batch))
+        trained, *others = bench.settled(
+            _trained_network(chosen, result.architecture, result.trained.network.arrays(), place.batch)
+        )
         repeatability = bench.repeatability()
     final = replace(result.found, measurement=trained)
     result = replace(
@@ -222,14 +309,14 @@ def _on_device(
         "device": json.loads(place.fingerprint.to_json()) | {"id": place.fingerprint.id},
         "predictor": {"path": predictor and str(predictor)} | price.told,
         "parity": price.parity,
+        "asked": asked,
         "command": command,
     })  # fmt: skip
     result.save(out, provenance)
-    for path in unfinished.values():
+    for path in (unfinished, inputs):
         path.unlink(missing_ok=True)
-    document = json.loads((out / "result.json").read_text())
-    code = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}[result.verdict]
-    return Outcome(document, _search_text(document, read_result(out)), code, folders=(out,))
+    document = json.loads((out / RESULT).read_text())
+    return Outcome(document, _search_text(document, read_result(out)), CODES[result.verdict], folders=(out,))
 
 
 @dataclass(frozen=True)
@@ -306,7 +393,7 @@ def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:
     """
     if all(outcome.document["verdict"] == "infeasible" for _, outcome in outcomes):
         raise TargetError(outcomes[-1][1].document["reason"])
-    texts = [f"target {target_ms:g} ms\n{outcome.text}" for target_ms, outcome in outcomes]
+    texts = [f"target {exact(target_ms)} ms\n{outcome.text}" for target_ms, outcome in outcomes]
     document = {"results": [outcome.document for _, outcome in outcomes]}
     folders = tuple(folder for _, outcome in outcomes for folder in outcome.folders)
     return Outcome(document, "\n\n".join(texts), max(outcome.exit_code for _, outcome in outcomes), folders=folders)
@@ -350,19 +437,20 @@ def _ms(measured: Mapping[str, Any]) -> str:
     return f"{measured['latency_ms']:.4g} ms {interval} {measured['verdict']}"
 
 
-def _trained_network(result: SearchResult, batch: int) -> Items:
+def _trained_network(
+    space: SearchSpace, architecture: Architecture, arrays: Mapping[str, NDArray[Any]], batch: int
+) -> Items:
     """Return the network found, as trained, to be timed: its real weights and not the shared ones."""
-    architecture = result.architecture
 
     def build(key: str, directory: Path) -> tuple[Path, str]:
-        graph = result.space.network_graph(architecture)
-        content = to_onnx(graph, result.trained.network.arrays(), batch=batch).SerializeToString(deterministic=True)
+        model = to_onnx(space.network_graph(architecture), arrays, batch=batch)
+        content = model.SerializeToString(deterministic=True)
         digest = sha256(content).hexdigest()
         path = directory / f"{digest[:16]}.onnx"
         path.write_bytes(content)
         return path, digest
 
-    return Items(result.space.spec, (architecture.key,), build)
+    return Items(space.spec, (architecture.key,), build)
 
 
 def _store_of(card: Mapping[str, Any], out: Path) -> Path:

@@ -66,6 +66,7 @@ def tabular(
     upper_bound: bool,
     where: Sequence[str],
     seed: int,
+    asked: Mapping[str, Any],
     command: str,
     progress: Progress,
     stop: threading.Event | None,
@@ -106,12 +107,12 @@ def tabular(
         "predictor": {"model": learnt.model, "encoding": learnt.encoding, "rows": rows, "table": latency},
         "device": {"table": str(latency_column[0]), "column": latency_column[1]},
         "predicted_interval_ms": (float(low[0]), float(high[0])), "networks": len(known),
-        "without_latency": len(accuracies) - len(known), "command": command,
+        "without_latency": len(accuracies) - len(known), "asked": asked, "command": command,
         "remarks": list(dict.fromkeys([*table.remarks, *read.remarks])),
     }  # fmt: skip
     result.save(out, provenance)
     document = plain(json.loads((out / "result.json").read_text()))
-    return Outcome(document, _text(document), 0 if result.verdict == "pass" else MISSED, folders=(out,))
+    return Outcome(document, table_text(document), 0 if result.verdict == "pass" else MISSED, folders=(out,))
 
 
 def columns_of(task: str, latency: str) -> tuple[tuple[Path, str], tuple[Path, str]]:
@@ -138,7 +139,8 @@ def met_by(share: float | None) -> str:
     return f"; {share:.0%} of networks meet the target"
 
 
-def _text(d: Mapping[str, Any]) -> str:
+def table_text(d: Mapping[str, Any]) -> str:
+    """Return a result for people."""
     table, found, queries = d["feasibility"], d["found"], d["queries"]
     lines = [
         *d["remarks"],

@@ -123,8 +123,9 @@ def run(arguments: Sequence[str]) -> int:
         stop.set()
         tell("finishing the pass under way; once more to stop now")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, interrupt)
     try:
         settings = settings_of(
             config=given.config, name=given.name, device_class=given.device_class, queue=given.queue,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,9 +22,10 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._models, self._weights = folder / "models", folder / "weights"
-        shutil.rmtree(self._models, ignore_errors=True)
         for each in (self._models, self._weights):
             each.mkdir(parents=True, exist_ok=True)
+        for file in _blobs(self._models):
+            file.unlink()
 
     def fetch(self, queue: AgentSide, jobs: Sequence[Job]) -> set[str]:
         """Fetch what is not here; return the SHA-256 of what the queue does not have."""
@@ -59,6 +61,11 @@ class Files:
         return (self._models if blob is job.model else self._weights) / blob.sha256
 
     def _trim(self) -> None:
-        files = sorted(self._weights.glob("[0-9a-f]*"), key=lambda file: file.stat().st_mtime)
+        files = sorted(_blobs(self._weights), key=lambda file: file.stat().st_mtime)
         for file in files[:-KEPT_WEIGHTS]:
             file.unlink()
+
+
+def _blobs(folder: Path) -> list[Path]:
+    """Return the files that are named by a SHA-256, whole or not: what else is there is not ours."""
+    return [file for file in folder.iterdir() if re.fullmatch(r"[0-9a-f]{64}(\.part)?", file.name)]

@@ -12,9 +12,10 @@ from typing import Any, Self
 
 import filelock
 
+from ... import outputs
 from ...data.database import is_ours, transaction, write_ahead
 from ...devices.host import text_of
-from ...errors import InputRefusedError, StoreError
+from ...errors import InputRefusedError, StoreError, UsageError
 from ..messages import Job, Result
 from ..queue import Lease
 from ..wire import decode, encode
@@ -52,6 +53,7 @@ class Spool:
         cap_bytes: Largest size of undelivered results; at it an agent takes nothing more.
 
     Raises:
+        UsageError: the folder holds something, and no spool.
         StoreError: another agent has it, or it cannot be written.
         InputRefusedError: it is something else.
     """
@@ -63,8 +65,11 @@ class Spool:
         self._lock = filelock.FileLock(folder / "spool.lock", thread_local=False)
         with self._named():
             folder.mkdir(parents=True, exist_ok=True)
+            if any(not file.name.startswith("spool.") for file in folder.iterdir()) and not self._file.exists():
+                raise UsageError(f"{folder} holds files and no spool: they are kept; give a folder of its own")
+            outputs.check([folder / "spool.lock"], lambda lock: lock.stat().st_size == 0)
             self._lock.acquire(timeout=0)
-            self._connection = sqlite3.connect(folder / "spool.db", isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
         try:
             with self._named():
                 self._admit()
@@ -84,6 +89,10 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "spool.db"
 
     @property
     def fullness(self) -> float:
@@ -158,7 +167,7 @@ class Spool:
         with self._transaction():
             if not is_ours(self._connection, _TABLES, application_id=APPLICATION_ID, schema=SCHEMA):
                 raise InputRefusedError(
-                    f"{self.folder / 'spool.db'} is no spool of this version of tempograd; name another folder, or "
+                    f"{self._file} is no spool of this version of tempograd; name another folder, or "
                     "delete it: then what it had not delivered is timed again"
                 )
 

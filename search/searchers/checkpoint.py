@@ -15,8 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ... import outputs
 from ...errors import InputRefusedError, MismatchError
 from ..progress import Progress
+
+is_checkpoint = outputs.tensors_with("state")
 
 
 class Resumable(ABC):
@@ -81,18 +84,20 @@ class Resumable(ABC):
             progress(self.stage, self.done, self.total, numbers)
 
     def save(self, path: Path) -> None:
-        """Write the file; whoever reads meanwhile sees the old one or the new one, whole."""
-        from safetensors.torch import save_file
+        """Write the file; whoever reads meanwhile sees the old one or the new one, whole.
+
+        Raises:
+            UsageError: something else is there.
+            StoreError: the disk refuses.
+        """
+        from safetensors.torch import save
 
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
         for name, part in self.moving().items():
             tensors |= {f"{name}/{key}": value for key, value in _tensors(part).items()}
         state = {"schema": self.schema, "identity": self.identity()} | self.state()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part")
         copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-        save_file(copies, partial, metadata={"state": json.dumps(state)})
-        partial.replace(path)
+        outputs.write({path: save(copies, metadata={"state": json.dumps(state)})}, is_checkpoint)
 
     def load(self, path: Path) -> None:
         """Take over what a file holds.

@@ -57,7 +57,10 @@ def random_search(
     rng = np.random.default_rng(problem.seed)
     problem.progress("random", 0, count, {})
     for architecture, predicted_ms in within(problem.space, problem.predict(), limit_ms, rng):
-        trained = train(architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute)
+        trained = train(
+            architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute,
+            progress=lambda _, done, total, numbers: problem.progress("random", len(trials), count, numbers),
+        )  # fmt: skip
         trials.append(Trial(architecture, predicted_ms, trained))
         problem.progress("random", len(trials), count, {"validation_accuracy": trained.validation_accuracy})
         if len(trials) == count or perf_counter() - start >= time_s:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from sklearn.linear_model import LinearRegression
 
 from tempograd.errors import InputRefusedError, MismatchError, StoreError, UsageError
 from tempograd.measurement.fingerprint import Fingerprint
+from tempograd.predictor import saved
 from tempograd.predictor.interval import Conformal
 from tempograd.predictor.models.ridge import RidgeLatency
-from tempograd.predictor.saved import ARRAYS, CARD, DOCUMENT, Binding, Head, _document_digest, load, save
+from tempograd.predictor.saved import CARD, DOCUMENT, Binding, Head, _document_digest, load, save
 from tempograd.registry import load as load_entry
 from tempograd.registry import names
 
@@ -29,6 +31,19 @@ def ridge(additive):
 def folder(tmp_path, ridge, additive):
     held_out = Conformal.fit(1.02 * additive.y_ms[400:], ridge.predict(additive.X[400:]))
     return save(tmp_path / "kept", ridge, binding=BINDING, card={"mape_pct": 1.5}, conformal=held_out)
+
+
+ARRAYS = "predictor-*.safetensors"
+
+
+def file_of(folder, pattern):
+    """The one file of a predictor of that name."""
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def tree(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def rewrite(folder, change):
@@ -131,38 +146,91 @@ def test_card_for_people(folder):
 
 
 def test_nothing_published_is_a_pickle(folder):
-    assert sorted(file.name for file in folder.iterdir()) == sorted([ARRAYS, DOCUMENT, CARD])
+    assert sorted(file.name for file in folder.iterdir()) == sorted([file_of(folder, ARRAYS).name, DOCUMENT, CARD])
     json.loads((folder / DOCUMENT).read_text())
 
 
-def test_saving_again_replaces_the_older_one(folder, ridge, tmp_path):
-    save(folder, ridge, binding=BINDING, card={"round": 2})
-    assert load(folder).card == {"round": 2}
+def test_saving_again_replaces_the_older_one_and_nothing_else(folder, ridge, additive, tmp_path):
+    (folder / "run.db").write_bytes(b"weeks of measuring")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "predictor-0.safetensors").write_bytes(b"of somebody else")
+    foreign = {"run.db": b"weeks of measuring", "notes/predictor-0.safetensors": b"of somebody else"}
+    for card in ({"round": 2}, {"round": 3}):
+        save(folder, RidgeLatency().fit(additive.X, card["round"] * additive.y_ms), binding=BINDING, card=card)
+        assert load(folder).card == card
+        ours = {file_of(folder, pattern).name for pattern in (ARRAYS, DOCUMENT, CARD)}
+        left = {str(name): content for name, content in tree(folder).items() if str(name) not in ours}
+        assert left == foreign
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
-def test_refuses_to_replace_what_is_no_predictor(tmp_path, ridge):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="another path"):
-        save(tmp_path / "thesis", ridge, binding=BINDING, card={})
-    assert (tmp_path / "thesis" / "chapter.tex").exists()
+@pytest.mark.parametrize("name", [DOCUMENT, CARD])
+@pytest.mark.parametrize("content", ["years of work", "{}", "# my project, latency-prediction by tempograd"])
+def test_refuses_to_replace_what_is_no_predictor(tmp_path, ridge, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=f"{name} is there already"):
+        save(tmp_path, ridge, binding=BINDING, card={})
+    assert {str(path): text.decode() for path, text in tree(tmp_path).items()} == {name: content}
+
+
+def test_a_predictor_of_an_earlier_schema_is_replaced_whole(folder, ridge, additive):
+    file_of(folder, ARRAYS).rename(folder / "predictor.safetensors")
+    rewrite(folder, lambda document: document.update(schema=3))
+    assert load(folder).card == {"mape_pct": 1.5}
+    save(folder, RidgeLatency().fit(additive.X, 2 * additive.y_ms), binding=BINDING, card={"round": 2})
+    assert load(folder).card == {"round": 2}
+    assert not (folder / "predictor.safetensors").exists()
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_killed_between_any_two_files_the_older_or_the_newer_one_is_whole(folder, additive, monkeypatch, step):
+    replace_file, calls = Path.replace, []
+
+    def until(part, target):
+        calls.append(target)
+        if len(calls) > step:
+            raise KeyboardInterrupt
+        return replace_file(part, target)
+
+    monkeypatch.setattr(Path, "replace", until)
+    newer = RidgeLatency().fit(additive.X, 2 * additive.y_ms)
+    before = load(folder).predict(additive.X)
+    with pytest.raises(KeyboardInterrupt):
+        save(folder, newer, binding=BINDING, card={"round": 2})
+    kept = load(folder)
+    assert kept.card == {"mape_pct": 1.5}
+    np.testing.assert_array_equal(kept.predict(additive.X), before)
+
+
+def test_a_reader_between_document_and_arrays_gets_the_newer_one(folder, additive, monkeypatch):
+    newer = RidgeLatency().fit(additive.X, 2 * additive.y_ms)
+    read = saved._read_arrays
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(saved, "_read_arrays", read)
+        save(folder, newer, binding=BINDING, card={"round": 2})
+        return read(*arguments)
+
+    monkeypatch.setattr(saved, "_read_arrays", overtaken)
+    kept = load(folder)
+    assert kept.card == {"round": 2}
+    np.testing.assert_array_equal(kept.predict(additive.X), newer.predict(additive.X))
 
 
 def test_a_disk_that_refuses_leaves_the_older_one(folder, ridge, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
+    before = tree(tmp_path)
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StoreError, match="No space left"):
         save(folder, ridge, binding=BINDING, card={"round": 2})
-    assert load(folder).card == {"mape_pct": 1.5}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+    assert tree(tmp_path) == before
 
 
-def test_a_parent_that_does_not_exist_is_a_store_error(tmp_path, ridge):
-    with pytest.raises(StoreError):
-        save(tmp_path / "no" / "such", ridge, binding=BINDING, card={})
+def test_a_place_that_cannot_be_written_is_a_store_error(ridge):
+    with pytest.raises(StoreError, match="/proc/no/such"):
+        save("/proc/no/such", ridge, binding=BINDING, card={})
 
 
 @pytest.mark.parametrize("card", [{"x": float("nan")}, {"x": object()}])
@@ -185,17 +253,19 @@ def test_refuses_models_that_cannot_be_kept(tmp_path, additive):
 
 @pytest.mark.parametrize("name", [ARRAYS, DOCUMENT])
 def test_a_missing_file_is_refused_by_name(folder, name):
-    (folder / name).unlink()
-    with pytest.raises(InputRefusedError, match=name):
+    path = file_of(folder, name)
+    path.unlink()
+    with pytest.raises(InputRefusedError, match=path.name):
         load(folder)
 
 
 @pytest.mark.parametrize("name", [ARRAYS, DOCUMENT])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
 def test_a_truncated_file_is_refused_by_name(folder, name, share):
-    content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputRefusedError, match=name):
+    path = file_of(folder, name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputRefusedError, match=path.name):
         load(folder)
 
 
@@ -203,16 +273,17 @@ def test_a_truncated_file_is_refused_by_name(folder, name, share):
 @given(name=st.sampled_from([ARRAYS, DOCUMENT]), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_refused_or_harmless(folder, additive, name, where, bit):
     before = load(folder)
-    content = (folder / name).read_bytes()
+    path = file_of(folder, name)
+    content = path.read_bytes()
     flipped = bytearray(content)
     flipped[int(where * len(content))] ^= 1 << bit
-    (folder / name).write_bytes(bytes(flipped))
+    path.write_bytes(bytes(flipped))
     try:
         after = load(folder)
     except InputRefusedError:
         return
     finally:
-        (folder / name).write_bytes(content)
+        path.write_bytes(content)
     # only white space between JSON tokens may differ
     assert name == DOCUMENT
     assert after.binding == before.binding
@@ -221,13 +292,13 @@ def test_any_flipped_bit_is_refused_or_harmless(folder, additive, name, where, b
 
 def test_arrays_of_another_predictor_are_refused(folder, tmp_path, additive):
     other = save(tmp_path / "other", RidgeLatency().fit(additive.X, 2 * additive.y_ms), binding=BINDING, card={})
-    (folder / ARRAYS).write_bytes((other / ARRAYS).read_bytes())
+    file_of(folder, ARRAYS).write_bytes(file_of(other, ARRAYS).read_bytes())
     with pytest.raises(InputRefusedError, match="another predictor"):
         load(folder)
 
 
 def test_a_newer_schema_asks_for_an_upgrade(folder):
-    rewrite(folder, lambda document: document.update(schema=4))
+    rewrite(folder, lambda document: document.update(schema=5))
     with pytest.raises(InputRefusedError, match="upgrade tempograd"):
         load(folder)
 
@@ -313,7 +384,7 @@ def memory(additive):
 
 def test_several_heads_in_one_folder(tmp_path, ridge, memory, additive):
     folder = save(tmp_path / "two", ridge, binding=BINDING, card={"mape_pct": 1.5}, others=[memory])
-    assert sorted(file.name for file in folder.iterdir()) == sorted([ARRAYS, DOCUMENT, CARD])
+    assert sorted(file.name for file in folder.iterdir()) == sorted([file_of(folder, ARRAYS).name, DOCUMENT, CARD])
     kept = load(folder)
     assert list(kept.heads) == ["latency_ms", "memory_bytes"]
     np.testing.assert_array_equal(kept.predict(additive.X), ridge.predict(additive.X))

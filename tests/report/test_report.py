@@ -177,7 +177,7 @@ def test_out_is_replaced_whole_and_its_folder_made(write, tmp_path, minimal_resu
     out = tmp_path / "new" / "report.html"
     directory = write(minimal_result)
     assert write_report(directory, out) == out
-    out.write_text("old")
+    out.write_text(out.read_text(encoding="utf-8").replace("</html>", "old"))
     write_report(directory, out)
     assert out.read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert [file.name for file in out.parent.iterdir()] == ["report.html"]

@@ -1,0 +1,147 @@
+"""Where output goes: files appear whole, and never in place of one that tempograd did not write.
+
+What is there already is told by its content, by a recogniser of the room that writes it: a name tells nothing. Whatever
+else a folder holds stays as it is. A symbolic link is followed, so that it is kept as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import StoreError, UsageError
+
+Ours = Callable[[Path], bool]
+"""Whether tempograd wrote a file that is there; what it raises means no."""
+
+MAX_JSON_BYTES = 256 * 2**20
+_HEAD_BYTES = 8192  # in which every format has its mark
+
+
+def check(paths: Iterable[Path], ours: Ours) -> None:
+    """Refuse, before any work, places that output may not go to.
+
+    Args:
+        paths: files that would be written; their folders need not exist.
+        ours: tells our own earlier output, which may be replaced.
+
+    Raises:
+        UsageError: something else is there.
+        StoreError: the folder may not be written, or is none; or a folder stands where a file is wanted.
+    """
+    for path in paths:
+        real = Path(os.path.realpath(path))
+        try:
+            mode = real.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            _check_folder(real)
+            continue
+        except OSError as error:
+            raise StoreError(f"cannot look at {path}: {error.strerror}; choose another place") from error
+        if stat.S_ISDIR(mode):
+            raise StoreError(f"cannot write {path}: it is a folder; choose another place")
+        if not (stat.S_ISREG(mode) and _is(ours, path)):
+            raise UsageError(
+                f"{path} is there already, and is not what tempograd writes there: it is kept. Move it away, or choose "
+                "another place"
+            )
+        _check_folder(real)
+
+
+def write(contents: Mapping[Path, bytes], ours: Ours) -> None:
+    """Write files whole or not at all, each readable under its name only when all of them are on the disk.
+
+    They appear in the order given: a reader goes by the last. Folders are made.
+
+    Args:
+        contents: file -> what it will hold.
+        ours: tells our own earlier output, which is replaced.
+
+    Raises:
+        UsageError: something else is there.
+        StoreError: the disk refuses; what was there stays.
+    """
+    check(contents, ours)
+    parts: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            target = Path(os.path.realpath(path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+                parts[part] = target
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for part, target in parts.items():
+            part.replace(target)
+    except OSError as error:
+        names = ", ".join(map(str, contents))
+        raise StoreError(f"cannot write {names}: {error.strerror}; free the disk or choose another place") from error
+    finally:
+        for part in parts:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def never(path: Path) -> bool:
+    """Recognise nothing: what is there is never replaced."""
+    return False
+
+
+def json_with(*keys: str) -> Ours:
+    """Return the recogniser of a JSON object with these keys."""
+
+    def ours(path: Path) -> bool:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            return False
+        found = json.loads(path.read_bytes())
+        return isinstance(found, dict) and all(key in found for key in keys)
+
+    return ours
+
+
+def tensors_with(key: str) -> Ours:
+    """Return the recogniser of a safetensors file with this key in its metadata."""
+
+    def ours(path: Path) -> bool:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="np") as file:
+            return key in (file.metadata() or {})
+
+    return ours
+
+
+def marked(start: bytes, mark: bytes) -> Ours:
+    """Return the recogniser of a file that begins with its format's bytes and has a mark near them."""
+
+    def ours(path: Path) -> bool:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        return head.startswith(start) and mark in head
+
+    return ours
+
+
+def _is(ours: Ours, path: Path) -> bool:
+    try:
+        return ours(path)
+    except Exception:  # whatever a reader makes of foreign content
+        return False
+
+
+def _check_folder(path: Path) -> None:
+    """Check that a file's folder can be written, or made."""
+    folder = path.parent
+    while not (folder.exists() or folder.is_symlink()) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise StoreError(f"cannot write {path}: {folder} is no folder; choose another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"cannot write {path}: {folder} is read-only; choose another place, or change its mode")
