@@ -4,6 +4,8 @@ In a page ``<!-- file: NAME -->`` before a block says that a reader saves it und
 reader runs it. A package that a page lets its reader install is announced here without pip.
 """
 
+import ast
+import inspect
 import os
 import re
 import shlex
@@ -17,6 +19,7 @@ import typer
 
 import tempograd
 from tempograd.cli import app
+from tempograd.verbs.search import search as search_verb
 
 ROOT = Path(tempograd.__file__).parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"])
@@ -125,3 +128,25 @@ def test_verbs_and_flags_of_every_command_exist():
         "agent",
         "farm init",
     }
+
+
+def calls():
+    """Yield where a function of tempograd is called in a block of Python, its name, and the names of its arguments."""
+    for page in PAGES:
+        for _, _, language, text in blocks(page):
+            for node in ast.walk(ast.parse(text)) if language == "python" else ():
+                if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("tg."):
+                    where = f"{page.relative_to(ROOT)}: {ast.unparse(node)}"
+                    yield where, ast.unparse(node.func).removeprefix("tg."), {one.arg for one in node.keywords}
+
+
+def test_functions_and_arguments_of_every_snippet_exist():
+    seen = set()
+    for where, name, given in calls():
+        seen.add(name)
+        assert name in tempograd.__all__, where
+        taken = inspect.signature(getattr(tempograd, name)).parameters
+        if name == "search":  # it passes the rest on
+            taken = {**taken, **inspect.signature(search_verb).parameters}
+        assert given <= set(taken), where
+    assert seen >= {"collect", "fit", "search"}
