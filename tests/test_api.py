@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tempograd as tg
-from tempograd import api
+from tempograd import answers, api
 from tempograd.errors import InputRefusedError, UsageError
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
@@ -93,9 +93,9 @@ def test_what_is_nothing_of_ours_is_refused(tmp_path):
     with pytest.raises(InputRefusedError, match="neither a store"):
         tg.load(tmp_path)
     with pytest.raises(InputRefusedError):
-        api.Found(tmp_path)
+        answers.Found(tmp_path)
     with pytest.raises(InputRefusedError):
-        api.LatencyPredictor(tmp_path)
+        answers.LatencyPredictor(tmp_path)
 
 
 @pytest.mark.parametrize("first", ["import tempograd.search.law", "from tempograd import report", "pass"])
