@@ -1,13 +1,19 @@
 """The command line: every verb end to end on the simulated device, every kind of bad input, documented exit codes."""
 
+import fcntl
+import importlib
 import io
 import json
 import os
+import select
 import signal
 import sqlite3
 import subprocess
 import sys
+import termios
+import threading
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import onnx
@@ -18,7 +24,7 @@ import rich.progress
 from rich.console import Console
 
 from tempograd import registry
-from tempograd.cli import Lines, _Bars, _progress, app
+from tempograd.cli import Lines, _Bars, _progress, app, main
 from tempograd.data.store import Store
 from tempograd.verbs.outcome import OPEN, REMARK
 
@@ -429,6 +435,90 @@ def test_the_second_interrupt_stops_at_once():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, found)
+
+
+ENDING = {
+    "collect": ["--space", SPACE, "--store", "run.db"],
+    "audit": ["--store", "run.db"],
+    "fit": ["--store", "run.db", "--out", "p"],
+    "evaluate": ["t.csv", "--space", SPACE, "--column", "ms"],
+    "search": ["--space", SPACE, "--out", "r"],
+    "quickstart": [],
+    "export": ["--store", "run.db", "--out", "x"],
+    "predict": ["--predictor", "p", "--arch", "1"],
+    "report": ["r"],
+    "doctor": [],
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("verb", ENDING)
+def test_every_verb_ends_at_the_first_signal(verb, number, monkeypatch, capsys):
+    def working(*_, stop=None, **__):
+        os.kill(os.getpid(), number)
+        if stop is not None and stop.wait(30):
+            raise KeyboardInterrupt  # as `go_on` does after the item in flight
+        time.sleep(30)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(importlib.import_module(f"tempograd.verbs.{verb}"), verb, working)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # the tests' own terminal is not closed
+    monkeypatch.setattr(sys, "argv", ["tempograd", verb, *ENDING[verb], "--json"])
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert ended.value.code == 130
+    assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 130
+
+
+def test_a_hang_up_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with _progress() as (_, stop):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_terminal_ends_a_campaign_and_a_copy_of_its_store_is_whole(tmp_path):
+    store = tmp_path / "run.db"
+    command = [sys.executable, "-m", "tempograd", "collect", "--space", "nasbench201", "--device", "simulated:seed=1",
+               "--count", "4000", "--store", str(store), "--plan", "quick"]  # fmt: skip
+    ours, theirs = os.openpty()
+
+    def take_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    child = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=take_terminal
+    )
+    os.close(theirs)
+    reader = threading.Thread(target=_drain, args=(ours, store))
+    reader.start()
+    reader.join(120)
+    os.close(ours)
+    assert child.wait(120) == 130
+    (tmp_path / "copy.db").write_bytes(store.read_bytes())
+    with Store(store) as whole, Store(tmp_path / "copy.db") as copy:
+        assert whole.counts() == copy.counts()
+        assert sum(copy.counts().values()) > 0
+
+
+def _drain(terminal, store):
+    """Read what is shown until some rows are kept: a terminal that nobody reads stops its program."""
+    while select.select([terminal], [], [], 60)[0]:
+        with suppress(OSError):
+            os.read(terminal, 65536)
+        if store.exists():
+            with suppress(sqlite3.Error), closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as rows:
+                if rows.execute("SELECT count(*) FROM measurements").fetchone()[0]:
+                    return
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -296,6 +296,43 @@ def test_the_second_writer_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp
         keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
 
 
+def test_links_to_one_file_are_one_store(tmp_path, fingerprint):
+    (tmp_path / "disk").mkdir()
+    for name in ("a.db", "b.db"):
+        (tmp_path / name).symlink_to("disk/s.db")
+    with Store(tmp_path / "a.db", write=True) as store:
+        keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
+        for other in ("b.db", "disk/s.db"):
+            with pytest.raises(StoreError, match="held by process"):
+                Store(tmp_path / other, write=True)
+    with Store(tmp_path / "b.db") as reader:
+        assert [m.key for m in reader.measurements()] == ["1"]
+    assert (tmp_path / "a.db").is_symlink()
+
+
+def test_a_file_of_two_names_is_not_written(tmp_path, fingerprint):
+    with Store(tmp_path / "a.db", write=True) as store:
+        keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
+    (tmp_path / "b.db").hardlink_to(tmp_path / "a.db")
+    before = (tmp_path / "a.db").read_bytes()
+    with pytest.raises(StoreError, match="2 names"):
+        Store(tmp_path / "b.db", write=True)
+    assert (tmp_path / "a.db").read_bytes() == before
+    with Store(tmp_path / "b.db") as reader:
+        assert [m.key for m in reader.measurements()] == ["1"]
+
+
+def test_a_copy_of_a_closed_store_is_whole_while_another_reads(tmp_path, fingerprint):
+    path = tmp_path / "s.db"
+    with Store(path, write=True) as store, Store(path) as reader:
+        keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
+        assert reader.counts() == {"ok": 1}
+        store.close()
+        (tmp_path / "copy.db").write_bytes(path.read_bytes())
+    with Store(tmp_path / "copy.db") as copy:
+        assert [m.key for m in copy.measurements()] == ["1"]
+
+
 FILL = """
     import json, random, resource, sys
     from dataclasses import replace
