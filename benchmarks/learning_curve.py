@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from tempograd import registry
 from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
-from tempograd.predictor.choice import choose_encoding
+from tempograd.predictor.learn import learn
 from tempograd.predictor.metrics import Scores, noise_floor_mape_pct
-from tempograd.verbs.fit import encodings_of, estimator_of
+from tempograd.verbs.fit import encodings_of
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--space", help="which, if the store holds several")
     parser.add_argument("--model", default="gp")
-    parser.add_argument("--encoding", help="default: the one with the lowest error left out, as fit chooses it")
+    parser.add_argument("--encoding", help="default: the one that fit chooses")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200, 500, 1000, 2000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="figure")
@@ -37,7 +37,8 @@ def main() -> None:
     space = registry.create("space", dataset.space)
     ok = np.flatnonzero([verdict == "ok" for verdict in dataset.verdict])
     test = np.random.default_rng(0).choice(ok, len(ok) // 5, replace=False)
-    rest = np.setdiff1d(np.arange(len(dataset.y_ms)), test)
+    groups = space.groups([space.from_key(key) for key in dataset.keys])
+    rest = np.flatnonzero(~np.isin(groups, groups[test]))
     names = [arguments.encoding] if arguments.encoding else list(encodings_of(space, arguments.model))
     encoded = {name: dataset.encode(space, name) for name in names}
     labels, weight = dataset.y_ms, dataset.weight
@@ -45,12 +46,13 @@ def main() -> None:
     for size in (n for n in arguments.sizes if n <= len(rest)):
         scores: list[Scores] = []
         for seed in range(arguments.seeds):
-            learn = np.random.default_rng([seed, size]).choice(rest, size, replace=False)
-            name = choose_encoding({n: X[learn] for n, X in encoded.items()}, labels[learn], weight[learn], seed=seed)
-            blocks = space.count_blocks if name == "counts" else ()
-            model = estimator_of(arguments.model, random_state=seed, stages=space.schedule, blocks=blocks)
-            model.fit(encoded[name][learn], labels[learn], sample_weight=weight[learn])
-            scores.append(Scores.of(dataset.y_ms[test], model.predict(encoded[name][test])))
+            taught = np.random.default_rng([seed, size]).choice(rest, size, replace=False)
+            learnt = learn(
+                {name: X[taught] for name, X in encoded.items()}, labels[taught], weight[taught], groups[taught],
+                model=arguments.model, blocks={"counts": space.count_blocks}, stages=space.schedule, seed=seed,
+            )  # fmt: skip
+            predicted = learnt.predictor.predict(encoded[learnt.encoding][test])
+            scores.append(Scores.of(dataset.y_ms[test], predicted))
         mape = [s.mape_pct for s in scores]
         rows.append({
             "networks": size, "mape_pct": float(np.mean(mape)), "sd": float(np.std(mape, ddof=1)),

@@ -30,10 +30,10 @@ import torch
 from scipy.stats import spearmanr
 
 from tempograd import registry
-from tempograd.predictor.choice import choose_encoding
 from tempograd.predictor.design import d_optimal
+from tempograd.predictor.learn import estimator_of, learn
 from tempograd.verbs.evaluate import COVERED, evaluate
-from tempograd.verbs.fit import encodings_of, estimator_of
+from tempograd.verbs.fit import encodings_of
 
 MODELS = ("gp", "mlp", "ridge", "trees", "sklearn_gp")
 DEFAULT = "gp"
@@ -184,8 +184,7 @@ def speed(folder: Path, _: int) -> dict[str, float]:
     architectures = [space.architecture([table.column(f"e{i}")[int(n)].as_py() for i in range(6)]) for n in rows]
     encodings = {name: space.encode(architectures, name) for name in encodings_of(space, "gp")}
     start = perf_counter()
-    encoding = choose_encoding(encodings, y[rows])
-    estimator_of("gp", stages=space.schedule).fit(encodings[encoding], y[rows])
+    learn(encodings, y[rows], groups=space.groups(architectures), model="gp", stages=space.schedule)
     found = {"fit_1000_seconds": perf_counter() - start}
     x = torch.from_numpy(np.tile(space.encode(architectures, "pruned"), (20, 1))).float()
 

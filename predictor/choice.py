@@ -1,4 +1,11 @@
-"""Which encoding serves a device: chosen by held-out rows of that device, never by its name."""
+"""Which encoding serves a device: chosen by held-out rows of that device, never by its name.
+
+The simplest encoding is taken of those that could well be the best: a few rows cannot tell encodings apart whose errors
+differ by less than their own spread, and one that happens to lead among them would be another with other rows.
+
+References:
+    Breiman, Friedman, Olshen and Stone, *Classification and regression trees*, 1984, 3.4.3: one standard error.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +23,8 @@ from .predictor import Array
 MOST_ROWS = 400  # rows that the choice looks at
 STEPS = 30
 CAP = 0.5  # of an error, in log ms: one network with a latency near zero must not decide
+DOUBT = 1.0  # standard errors by which the best must lead before a simpler encoding
+FEW = 1e-9  # of an error: numbers that differ by rounding alone are equal
 
 
 def held_out_errors(
@@ -26,8 +35,8 @@ def held_out_errors(
     groups: npt.ArrayLike | None = None,
     judge: Any = None,
     seed: int = 0,
-) -> dict[str, float]:
-    """Return name -> mean absolute log error, capped, of predictions of networks held out.
+) -> dict[str, Array]:
+    """Return name -> ``(m,)`` absolute log errors, capped, of predictions of up to 400 rows held out.
 
     Args:
         encodings: name -> ``(n, d)``.
@@ -42,18 +51,31 @@ def held_out_errors(
     counted = np.ones(len(rows)) if weight is None else np.asarray(weight, float)[rows]
     shared = None if groups is None else np.asarray(groups)[rows]
     judge = judge or GaussianProcessLatency(steps=STEPS, random_state=seed)
-    errors: dict[str, float] = {}
+    errors: dict[str, Array] = {}
     for name, X in encodings.items():
         held = fit_held_out(clone(judge), np.asarray(X, float)[rows], y[rows], counted, seed=seed, groups=shared)
         assert held is not None
-        errors[name] = capped_log_error(y[rows], held)
+        errors[name] = capped_log_errors(y[rows], held)
     return errors
 
 
-def capped_log_error(y_ms: Array, p_ms: Array) -> float:
-    """Return the mean of ``min(|ln(y / p)|, CAP)``; rows without a prediction are left out."""
+def capped_log_errors(y_ms: Array, p_ms: Array) -> Array:
+    """Return ``min(|ln(y / p)|, CAP)`` of the rows ``(n,)`` that have a prediction."""
     known = np.isfinite(p_ms)
-    return float(np.mean(np.minimum(np.abs(np.log(y_ms[known] / p_ms[known])), CAP)))
+    return np.minimum(np.abs(np.log(y_ms[known] / p_ms[known])), CAP)
+
+
+def simplest_of_the_best(errors: Mapping[str, Array]) -> str:
+    """Return the first encoding, of names from simple to rich, that the best does not beat beyond doubt.
+
+    It does where the mean of the differences ``(m,)`` between both errors is more than its standard error.
+    """
+    best = min(errors, key=lambda name: float(errors[name].mean()))
+    for name, own in errors.items():
+        lead = own - errors[best]
+        if float(lead.mean()) <= DOUBT * float(lead.std()) / np.sqrt(len(lead)) + FEW:
+            return name
+    return best
 
 
 def choose_encoding(
@@ -62,10 +84,14 @@ def choose_encoding(
     weight: npt.ArrayLike | None = None,
     *,
     groups: npt.ArrayLike | None = None,
+    judge: Any = None,
     seed: int = 0,
-) -> str:
-    """Return the name of the encoding with the smallest held-out error."""
+) -> tuple[str, dict[str, float]]:
+    """Return the name of the encoding to learn from, and what each was judged by: its mean held-out error.
+
+    The encodings ``(n, d)`` are given from simple to rich; the rest is as `held_out_errors` takes it.
+    """
     if len(encodings) == 1:
-        return next(iter(encodings))
-    errors = held_out_errors(encodings, y_ms, weight, groups=groups, seed=seed)
-    return min(errors, key=lambda name: errors[name])
+        return next(iter(encodings)), {}
+    errors = held_out_errors(encodings, y_ms, weight, groups=groups, judge=judge, seed=seed)
+    return simplest_of_the_best(errors), {name: float(own.mean()) for name, own in errors.items()}

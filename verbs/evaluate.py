@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from ..data.table import Table, columns_named, read_table
 from ..errors import UsageError
-from ..predictor.choice import choose_encoding
 from ..predictor.design import d_optimal
-from ..predictor.estimator import fit_grouped
 from ..predictor.evaluate import METRICS, covered, split_rows
-from ..predictor.interval import Conformal, TooFewResidualsError
+from ..predictor.interval import TooFewResidualsError
+from ..predictor.learn import check_sources, default_model, estimator_of, learn
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores
 from ..spaces.space import SearchSpace
-from .fit import check_sources, default_model, encodings_of, estimator_of
+from .fit import encodings_of
 from .outcome import Outcome, Progress, plain, silent, space_of
 from .outcome import table as aligned
 
@@ -152,38 +151,34 @@ def _one(
     """Return what one split gives."""
     y, networks = device.table.y_ms, device.networks
     labels = np.arange(len(y)) if by_name else networks
-    learn, choose, test = split_rows(labels, train, valid, seed)
+    taught, choose, test = split_rows(labels, train, valid, seed)
     if sampling == "d_optimal":
-        candidates = np.concatenate([learn, test])[:CANDIDATES]
+        candidates = np.concatenate([taught, test])[:CANDIDATES]
         candidates = candidates[np.sort(np.unique(labels[candidates], return_index=True)[1])]
-        learn = candidates[_design(device, candidates, train, seed, sources)]
-    seen = np.concatenate([learn, choose])
+        taught = candidates[_design(device, candidates, train, seed, sources)]
+    seen = np.concatenate([taught, choose])
     rest = np.setdiff1d(np.arange(len(y)), seen)
     twins = np.isin(networks[rest], networks[seen])
     test = rest if by_name else rest[~twins]
     start = perf_counter()
-    names = encodings_of(device.space, model)
-    encoding = choose_encoding({n: device.encode(n)[seen] for n in names}, y[seen], groups=labels[seen], seed=seed)
-    features, stages = device.encode(encoding), device.space.schedule
-    blocks = device.space.count_blocks if encoding == "counts" else ()
-    estimator = estimator_of(model, random_state=seed, stages=stages, blocks=blocks, sources=tuple(sources))
-    fit_grouped(estimator, features[learn], y[learn], None, labels[learn])
+    learnt = learn(
+        {name: device.encode(name)[seen] for name in encodings_of(device.space, model)}, y[seen], groups=labels[seen],
+        model=model, blocks={"counts": device.space.count_blocks}, stages=device.space.schedule,
+        sources=tuple(sources), choosing=np.arange(len(seen)) >= len(taught), seed=seed,
+    )  # fmt: skip
+    estimator, features = learnt.predictor, device.encode(learnt.encoding)
     fitted = perf_counter() - start
     start = perf_counter()
     predicted = estimator.predict(features[test])
     rate = len(test) / (perf_counter() - start)
     connected = ~device.disconnected[test]
-    row = asdict(Scores.of(y[test], predicted)) | {"encoding": encoding, "fit_seconds": fitted}
+    row = asdict(Scores.of(y[test], predicted)) | {"encoding": learnt.encoding, "fit_seconds": fitted}
     row |= {"networks_per_second": rate, "connected": asdict(Scores.of(y[test][connected], predicted[connected]))}
     row |= {"twins_pct": 100 * float(twins.mean())}
     row |= {"by_name": asdict(Scores.of(y[rest], estimator.predict(features[rest])))}
-    held = getattr(estimator, "held_out_ms_", None)
-    if held is None and len(choose) >= 1:
-        learn, held = choose, estimator.predict(features[choose])
     try:
-        if held is not None:
-            low, high = Conformal.fit(y[learn], held).interval(predicted, COVERAGE)
-            row |= covered(y[test], predicted, low, high)
+        low, high = learnt.conformal.interval(predicted, COVERAGE)
+        row |= covered(y[test], predicted, low, high)
     except TooFewResidualsError:
         pass  # so few rows promise no such coverage
     if model == "transfer":

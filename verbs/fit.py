@@ -10,18 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
-from .. import registry
 from ..data.dataset import FEW_ROWS, LatencyDataset
 from ..data.store import Store
 from ..errors import UsageError
 from ..measurement.quantities import LATENCY, QUANTITIES
-from ..predictor.choice import held_out_errors
-from ..predictor.estimator import fit_held_out
-from ..predictor.interval import Conformal
+from ..predictor.learn import Censored, check_sources, default_model, estimator_of, learn
 from ..predictor.linear import Linear
-from ..predictor.metrics import Scores, noise_floor_mape_pct
+from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
 from ..search.deriver import is_connected
 from ..spaces.space import SearchSpace
@@ -29,10 +25,7 @@ from .costs import operations_ms
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
 
 MIN_ROWS = 40
-MANY_ROWS = 100  # networks, from which a Gaussian process is better than a line
 SAMPLE = 500  # networks that say what latencies a space has
-SLOPE_GAIN = 0.95  # error that an encoding without a slope must reach, as a share of the best with one
-CENSORED_WEIGHT = 0.1  # of the mean weight: what is known of a censored network is one side of its latency
 COVERAGE = 0.95
 
 
@@ -77,7 +70,7 @@ def fit(
         progress("fitting", len(heads), len(quantities))
         about = {"quantity": quantity, "model": name, "seed": seed, **files}
         lines = tuple(line for path in sources for line in _lines(path, chosen, quantity))
-        wanted = {"random_state": seed, "steps": steps, "table_ms": table_ms, "calibrate": True, "sources": lines}
+        wanted = {"steps": steps, "table_ms": table_ms, "calibrate": True, "sources": lines}
         heads.append(_fit_head(part, chosen, about, wanted))
     main, *others = heads
     save(out, main.predictor, binding=main.binding, card=main.card, conformal=main.conformal, others=others)
@@ -124,32 +117,28 @@ def _fit_head(
     labels, weight = dataset.values(quantity), dataset.weights(quantity)
     judging = dataset.judging
     names = encodings_of(chosen, model)
-    encodings = {name: dataset.encode(chosen, name) for name in names}
-    judge = estimator_of(model, **wanted) if model == "lookup" else None
-    groups = chosen.groups([chosen.from_key(key) for key in dataset.keys])
-    errors = held_out_errors(encodings, labels, weight, groups=groups, judge=judge, seed=seed)
-    encoding = _preferred(errors, names)
-    blocks = chosen.count_blocks if encoding == "counts" else ()
-    estimator = estimator_of(model, stages=chosen.schedule, blocks=blocks, **wanted)
-    rows: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] = encodings[encoding], labels, weight
-    if quantity == LATENCY:
-        rows, keys = _with_censored(estimator, chosen, dataset, encodings[encoding], encoding)
-        groups = chosen.groups([chosen.from_key(key) for key in keys])
-    found = fit_held_out(estimator, *rows, seed=seed, groups=groups)
-    assert found is not None
-    predicted = found[: len(labels)]
-    scores = asdict(Scores.of(labels[judging], predicted[judging]))
-    conformal = Conformal.fit(labels[judging], predicted[judging])
+    bounds_ms = dataset.censored if quantity == LATENCY else {}
+    networks = [chosen.from_key(key) for key in (*dataset.keys, *bounds_ms)]
+    encoded = {name: chosen.encode(networks, name).astype(float) for name in names}
+    groups, n = chosen.groups(networks), len(labels)
+    above = {name: X[n:] for name, X in encoded.items()}
+    learnt = learn(
+        {name: X[:n] for name, X in encoded.items()}, labels, weight, groups[:n], model=model,
+        blocks={"counts": chosen.count_blocks}, stages=chosen.schedule, seed=seed,
+        judging=judging, censored=Censored(above, np.array(list(bounds_ms.values()), float), groups[n:]), **wanted,
+    )  # fmt: skip
+    predicted, encoding = learnt.held_out_ms, learnt.encoding
+    scores, conformal = asdict(learnt.scores), learnt.conformal
     low, high = conformal.interval(predicted, COVERAGE)
     binding = Binding.of(space=dataset.space, encoding=encoding, fingerprint=dataset.fingerprint, quantity=quantity)
     unit = binding.unit
     document = {
         **about, "space": dataset.space, "encoding": encoding, "device": dataset.fingerprint.id,
-        "networks": len(labels), "different_networks": len(np.unique(groups[: len(labels)])),
+        "networks": len(labels), "different_networks": len(np.unique(groups[:n])),
         "verdicts": dataset.counts, "left_out": dataset.left_out, "scored": int(judging.sum()),
         "scores": {(f"mae_{unit}" if name == "mae_ms" else name): value for name, value in scores.items()},
-        "error_pct_by_encoding": {name: 100 * error for name, error in errors.items()},
-        "gradient": gradient_of(chosen, encoding, estimator), "censored": len(rows[1]) - len(labels),
+        "error_pct_by_encoding": {name: 100 * error for name, error in learnt.error_by_encoding.items()},
+        "gradient": gradient_of(chosen, encoding, learnt.predictor), "censored": learnt.censored,
         "noise_floor_mape_pct": (
             noise_floor_mape_pct(dataset.half_width[judging] / 1.96) if quantity == LATENCY else float("nan")
         ),
@@ -158,18 +147,7 @@ def _fit_head(
     }  # fmt: skip
     columns = {"measured": labels, "predicted": predicted, "low": low, "high": high}
     parity = {f"{name}_{unit}": values[judging].tolist() for name, values in columns.items()}
-    return Head(estimator, binding, plain(document) | {"parity": parity}, conformal)
-
-
-def default_model(networks: int, sources: Sequence[object]) -> str:
-    """Return the model for so many networks, with or without other devices to transfer from."""
-    return "transfer" if sources or networks < MANY_ROWS else "gp"
-
-
-def check_sources(model: str, sources: Sequence[object]) -> None:
-    """Raise UsageError where a model is given other devices and takes none."""
-    if sources and model != "transfer":
-        raise UsageError(f"{len(sources)} sources for the model {model}; only transfer takes them: leave one out")
+    return Head(learnt.predictor, binding, plain(document) | {"parity": parity}, conformal)
 
 
 def _lines(path: Path, space: SearchSpace, quantity: str) -> list[Linear]:
@@ -190,7 +168,7 @@ def _lines(path: Path, space: SearchSpace, quantity: str) -> list[Linear]:
 
 
 def encodings_of(space: SearchSpace, model: str) -> tuple[str, ...]:
-    """Return the encodings that a model may be fitted on: those with a slope first."""
+    """Return the encodings that a model may be fitted on, from simple to rich: those with a slope first."""
     if model == "transfer":
         return ("counts",)
     if model == "lookup":
@@ -206,42 +184,6 @@ def gradient_of(space: SearchSpace, encoding: str, estimator: Any) -> str:
     if encoding in space.graph_encodings:
         return "swaps: every single change of sampled networks is predicted"
     return "back-propagation through the encoding of sampled networks"
-
-
-def _preferred(errors: Mapping[str, float], names: Sequence[str]) -> str:
-    """Return the encoding with the smallest error; one that comes first must be beaten clearly."""
-    best = names[0]
-    for name in names[1:]:
-        if errors[name] < SLOPE_GAIN * errors[best]:
-            best = name
-    return best
-
-
-def _with_censored(
-    estimator: Any, space: SearchSpace, dataset: LatencyDataset, X: NDArray[Any], encoding: str
-) -> tuple[tuple[NDArray[Any], NDArray[Any], NDArray[Any]], list[str]]:
-    """Return rows, labels and weights, with a row for every censored network that the model puts below its bound.
-
-    The keys of the networks stand beside them.
-    """
-    if not dataset.censored:
-        return (X, dataset.y_ms, dataset.weight), list(dataset.keys)
-    bound_ms = np.array(list(dataset.censored.values()), float)
-    censored = space.encode([space.from_key(key) for key in dataset.censored], encoding)
-    first: Any = clone(estimator)
-    below = first.fit(X, dataset.y_ms, sample_weight=dataset.weight).predict(censored) < bound_ms
-    weight = np.full(int(below.sum()), CENSORED_WEIGHT * dataset.weight.mean())
-    labels = np.concatenate([dataset.y_ms, bound_ms[below]])
-    keys = [*dataset.keys, *(key for key, low in zip(dataset.censored, below, strict=True) if low)]
-    return (np.vstack([X, censored[below]]), labels, np.concatenate([dataset.weight, weight])), keys
-
-
-def estimator_of(model: str, **wanted: Any) -> Any:
-    """Return an unfitted model; arguments that are None or that the model does not take are left out."""
-    create = registry.load("model", model)
-    known = create().get_params()
-    taken = {key: value for key, value in wanted.items() if key in known and value is not None}
-    return registry.create("model", model, **taken)
 
 
 def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:

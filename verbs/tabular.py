@@ -5,52 +5,24 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import exp
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
+from ..data.dataset import FEW_ROWS
 from ..data.table import Table, conditions_for, read_accuracies, read_table
 from ..errors import UsageError
-from ..predictor.choice import choose_encoding
 from ..predictor.design import d_optimal
-from ..predictor.estimator import fit_grouped
-from ..predictor.interval import Conformal
-from ..predictor.modules import ScaledModule
+from ..predictor.learn import Learnt, default_model, learn
 from ..search.method import Method, predict_with
 from ..search.tabular import search_table
 from ..search.task import TableTask, table_column
 from ..spaces.space import SearchSpace
-from .fit import COVERAGE, FEW_ROWS, default_model, encodings_of, estimator_of
+from .fit import COVERAGE, encodings_of
 from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
 
 CANDIDATES = 2000  # rows that a design chooses from
-
-
-@dataclass(frozen=True)
-class LatencyModel:
-    """A predictor learnt from some rows of a table.
-
-    Attributes:
-        model: its name.
-        encoding: that it was trained on.
-        rows: how many latencies it saw.
-        module: ``(b, d) -> (b,)`` ms.
-        conformal: its residuals on rows left out.
-    """
-
-    model: str
-    encoding: str
-    rows: int
-    module: nn.Module
-    conformal: Conformal
-
-    def upper_bound(self) -> nn.Module:
-        """Return the upper end of the interval, ``(b, d) -> (b,)`` ms."""
-        return ScaledModule(self.module, exp(self.conformal.log_half_width(COVERAGE)))
 
 
 def tabular(
@@ -97,9 +69,9 @@ def tabular(
         progress(stage, done, total)
 
     result = search_table(
-        chosen, method, TableTask(task, known), latencies_ms, learnt.upper_bound() if upper_bound else learnt.module,
-        learnt.encoding, None if upper_bound else learnt.conformal, target_ms=target_ms, queries=queries, seed=seed,
-        progress=told,
+        chosen, method, TableTask(task, known), latencies_ms,
+        learnt.upper_bound(COVERAGE) if upper_bound else learnt.module, learnt.encoding,
+        None if upper_bound else learnt.conformal, target_ms=target_ms, queries=queries, seed=seed, progress=told,
     )  # fmt: skip
     predicted_ms = predict_with(learnt.module, chosen, learnt.encoding)([result.found.architecture])
     low, high = learnt.conformal.interval(predicted_ms, COVERAGE)
@@ -158,7 +130,7 @@ def table_text(d: Mapping[str, Any]) -> str:
     return "\n".join([*lines, found["text"], d["rebuild"]])
 
 
-def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0) -> LatencyModel:
+def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0) -> Learnt:
     """Learn latency from ``rows`` rows: by ``gp`` on random ones, or where they are few by ``transfer`` on chosen ones.
 
     Raises:
@@ -180,10 +152,8 @@ def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0)
         counts = space.encode([table.architectures[i] for i in candidates], "counts")[:, -space.count_blocks[-1] :]
         taken = candidates[d_optimal(counts, rows, rng)]
     architectures, y_ms = [table.architectures[i] for i in taken], table.y_ms[taken]
-    encodings = {name: space.encode(architectures, name) for name in encodings_of(space, model)}
-    groups = space.groups(architectures)
-    encoding = choose_encoding(encodings, y_ms, groups=groups, seed=seed)
-    blocks = space.count_blocks if encoding == "counts" else ()
-    estimator = estimator_of(model, random_state=seed, stages=space.schedule, blocks=blocks)
-    fit_grouped(estimator, encodings[encoding].astype(float), y_ms, None, groups)
-    return LatencyModel(model, encoding, rows, estimator.module, Conformal.fit(y_ms, estimator.held_out_ms_))
+    return learn(
+        {name: space.encode(architectures, name) for name in encodings_of(space, model)}, y_ms,
+        groups=space.groups(architectures), model=model, blocks={"counts": space.count_blocks}, stages=space.schedule,
+        seed=seed,
+    )  # fmt: skip

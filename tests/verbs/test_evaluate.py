@@ -9,7 +9,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.table import read_table
-from tempograd.predictor.estimator import fit_grouped
+from tempograd.predictor.learn import learn
 from tempograd.verbs.evaluate import evaluate
 from tempograd.verbs.tabular import learn_latency
 
@@ -49,11 +49,11 @@ def test_nothing_is_learnt_where_nothing_can_be(lottery, wanted):
 def test_a_design_learns_from_no_network_twice(lottery, monkeypatch):
     told = []
 
-    def spy(model, X, y_ms, weight, groups):
-        told.append(groups)
-        return fit_grouped(model, X, y_ms, weight, groups)
+    def spy(encodings, y_ms, **wanted):
+        told.append(wanted["groups"][~wanted["choosing"]])
+        return learn(encodings, y_ms, **wanted)
 
-    monkeypatch.setattr("tempograd.verbs.evaluate.fit_grouped", spy)
+    monkeypatch.setattr("tempograd.verbs.evaluate.learn", spy)
     judged(lottery, sampling="d_optimal", seeds=1)
     assert len(set(told[0].tolist())) == len(told[0]) == 60
 

@@ -159,4 +159,4 @@ def test_the_model_is_the_one_for_so_many_rows(published, rows, model):
     space = registry.create("space", SPACE)
     table = read_table(published, space, "help:device")
     learnt = learn_latency(space, table, rows)
-    assert (learnt.model, learnt.rows, len(learnt.conformal.residuals)) == (model, rows, rows)
+    assert (learnt.model, len(learnt.y_ms), len(learnt.conformal.residuals)) == (model, rows, rows)

@@ -1,0 +1,166 @@
+"""Learning from measurements: choose an encoding, fit a model, predict every network without having seen it.
+
+Whatever learns does so here: a store's predictor, a table's, and every judgement of how good these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+
+from .. import registry
+from ..errors import UsageError
+from .choice import choose_encoding
+from .estimator import Groups, fit_held_out
+from .interval import Conformal
+from .metrics import Scores
+from .predictor import Array
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MANY_ROWS = 100  # networks, from which a Gaussian process is better than a line
+CENSORED_WEIGHT = 0.1  # of the mean weight: what is known of a censored network is one side of its latency
+
+
+@dataclass(frozen=True)
+class Censored:
+    """Networks of which only a lower bound is known.
+
+    Attributes:
+        encodings: name -> ``(m, d)``.
+        above_ms: ``(m,)`` what each latency is known to be above.
+        groups: ``(m,)`` numbers that rows of one network share, those of the measured networks included.
+    """
+
+    encodings: Mapping[str, Array]
+    above_ms: Array
+    groups: Groups
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A fitted model, and what it says of networks that it had not seen.
+
+    Attributes:
+        model: its name.
+        encoding: the name of the encoding that its features are.
+        predictor: fitted on all rows.
+        y_ms: ``(n,)`` labels.
+        held_out_ms: ``(n,)`` predictions, each without any label of its network.
+        judging: ``(n,)`` flags of the rows whose labels are good enough to judge by.
+        error_by_encoding: mean held-out error, capped, of each encoding that there was to choose among, as a share.
+        censored: networks learnt from of which only a bound is known.
+    """
+
+    model: str
+    encoding: str
+    predictor: Any
+    y_ms: Array
+    held_out_ms: Array
+    judging: npt.NDArray[np.bool_]
+    error_by_encoding: Mapping[str, float]
+    censored: int = 0
+
+    @cached_property
+    def conformal(self) -> Conformal:
+        """Return the residuals of the held-out predictions, for intervals."""
+        return Conformal.fit(self.y_ms[self.judging], self.held_out_ms[self.judging])
+
+    @property
+    def scores(self) -> Scores:
+        """Return how near the held-out predictions are to the labels."""
+        return Scores.of(self.y_ms[self.judging], self.held_out_ms[self.judging])
+
+    @property
+    def module(self) -> nn.Module:
+        """Return a new module ``(b, d) -> (b,)`` ms of a model that has a slope."""
+        return self.predictor.module
+
+    def upper_bound(self, coverage: float) -> nn.Module:
+        """Return the upper end of the interval, ``(b, d) -> (b,)`` ms."""
+        from .modules import ScaledModule
+
+        return ScaledModule(self.module, float(np.exp(self.conformal.log_half_width(coverage))))
+
+
+def learn(
+    encodings: Mapping[str, npt.ArrayLike],
+    y_ms: npt.ArrayLike,
+    weight: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    *,
+    model: str,
+    blocks: Mapping[str, Sequence[int]] | None = None,
+    choosing: npt.NDArray[np.bool_] | None = None,
+    judging: npt.NDArray[np.bool_] | None = None,
+    censored: Censored | None = None,
+    seed: int = 0,
+    **arguments: Any,
+) -> Learnt:
+    """Learn latency, or another positive quantity, from networks.
+
+    Args:
+        encodings: name -> ``(n, d)``, from simple to rich; one is chosen by held-out rows, see `choice`.
+        y_ms: ``(n,)``.
+        weight: ``(n,)`` 1 / relative variance of the label; None for all the same.
+        groups: ``(n,)`` numbers that rows of one network share, which are held out together; None if none are.
+        model: name in the registry.
+        blocks: name of an encoding -> numbers of consecutive features in each of its blocks, where it has several.
+        choosing: ``(n,)`` flags of rows that help to choose the encoding only, and are not learnt from.
+        judging: ``(n,)`` flags of rows whose labels are good enough to judge by; None for all.
+        censored: networks of which only a bound is known: those that the model would put too low are learnt from.
+        seed: of choice, model and folds.
+        arguments: of the model; what is None or not among its own is left out.
+
+    Raises:
+        UsageError: rows of fewer than two networks, or arguments that the model refuses.
+    """
+    y = np.asarray(y_ms, float)
+    known = {name: np.asarray(X, float) for name, X in encodings.items()}
+    counted = np.ones(len(y)) if weight is None else np.asarray(weight, float)
+    together = np.arange(len(y)) if groups is None else np.asarray(groups)
+    if len(np.unique(together)) < 2:
+        raise UsageError(f"all {len(y)} rows are of one network; allowed: 2 networks or more, since one is held out")
+    arguments = arguments | {"random_state": seed}
+    judge = estimator_of(model, **arguments) if model == "lookup" else None  # it means the entries literally
+    name, errors = choose_encoding(known, y, counted, groups=together, judge=judge, seed=seed)
+    rows = np.ones(len(y), bool) if choosing is None else ~choosing
+    features, labels, counted, together = known[name][rows], y[rows], counted[rows], together[rows]
+    predictor, n = estimator_of(model, blocks=(blocks or {}).get(name, ()), **arguments), len(labels)
+    if censored is not None and len(censored.above_ms):
+        first: Any = clone(predictor)
+        bounded = censored.encodings[name]
+        low = first.fit(features, labels, sample_weight=counted).predict(bounded) < censored.above_ms
+        features, labels = np.vstack([features, bounded[low]]), np.concatenate([labels, censored.above_ms[low]])
+        counted = np.concatenate([counted, np.full(int(low.sum()), CENSORED_WEIGHT * counted.mean())])
+        together = np.concatenate([together, censored.groups[low]])
+    held_out_ms = fit_held_out(predictor, features, labels, counted, seed=seed, groups=together)
+    assert held_out_ms is not None  # there was no limit of time
+    judges = (np.ones(len(rows), bool) if judging is None else judging)[rows]
+    return Learnt(model, name, predictor, labels[:n], held_out_ms[:n], judges, errors, len(labels) - n)
+
+
+def default_model(networks: int, sources: Sequence[object]) -> str:
+    """Return the model for so many networks, with or without other devices to transfer from."""
+    return "transfer" if sources or networks < MANY_ROWS else "gp"
+
+
+def check_sources(model: str, sources: Sequence[object]) -> None:
+    """Raise UsageError where a model is given other devices and takes none."""
+    if sources and model != "transfer":
+        raise UsageError(f"{len(sources)} sources for the model {model}; only transfer takes them: leave one out")
+
+
+def estimator_of(model: str, **wanted: Any) -> Any:
+    """Return an unfitted model; arguments that are None or that the model does not take are left out."""
+    create = registry.load("model", model)
+    known = create().get_params()
+    taken = {key: value for key, value in wanted.items() if key in known and value is not None}
+    return registry.create("model", model, **taken)
