@@ -36,7 +36,6 @@ from tempograd.data.store import Store
 from tempograd.errors import TempogradError
 from tempograd.profiler.plan import Items, named
 from tempograd.profiler.verify import measure
-from tempograd.search.deriver import is_connected
 from tempograd.search.evaluator import Training, train
 from tempograd.search.task import load_task
 from tempograd.spaces.canonical import canonical
@@ -229,7 +228,7 @@ class Bench:
             for _ in range(self.arguments.random_rounds):
                 if len(found) >= self.arguments.random:
                     break
-                networks = [a for a in space.sample(2000, rng) if a.key not in seen and is_connected(space, a)]
+                networks = [a for a in space.sample(2000, rng) if a.key not in seen and space.is_connected(a)]
                 rows = LatencyDataset.from_store(opened, space=space.spec).ok()
                 x = space.encode([space.from_key(key) for key in rows.keys], "counts")
                 guess = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 7))).fit(x, np.log(rows.y_ms))

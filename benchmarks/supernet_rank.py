@@ -19,7 +19,6 @@ from scipy.stats import kendalltau, spearmanr
 
 from tempograd import registry
 from tempograd.search.cost import TableCost
-from tempograd.search.deriver import is_connected
 from tempograd.search.evaluator import Training, inherited_accuracy, train
 from tempograd.search.method import Problem
 from tempograd.search.searchers.one_shot import OneShot
@@ -50,7 +49,7 @@ def main() -> None:
     shot = OneShot(space, task, searcher.schedule, seed=a.seed, compute="cpu")
     supernet = shot.run(None, problem.progress)
     supernet_s = perf_counter() - start
-    pool = [n for n in space.sample(2000, np.random.default_rng(a.seed)) if is_connected(space, n)]
+    pool = [n for n in space.sample(2000, np.random.default_rng(a.seed)) if space.is_connected(n)]
     macs = np.array([space.raw_graph(n).macs() for n in pool])
     places = np.argsort(macs)[np.linspace(0, len(pool) - 1, a.networks).round().astype(int)]
     networks = [pool[i] for i in places]

@@ -12,7 +12,6 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
 
@@ -22,7 +21,6 @@ from torch import Tensor
 
 from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
-from ..spaces.graph import INPUT
 from ..spaces.space import SearchSpace
 from .law import Law
 from .laws.combination import Combination
@@ -43,7 +41,7 @@ def derive(law: Law, space: SearchSpace, term: CostTerm | None = None) -> Archit
     """
     scores = as_scores(law.scores())
     for architecture in islice(ranked(scores, space), _TRIES):
-        if is_connected(space, architecture):
+        if space.is_connected(architecture):
             return architecture
     raise TargetError(
         f"the {_TRIES} most probable networks of {space.spec} have no path from input to output; "
@@ -62,7 +60,7 @@ def argmax_combination(law: Law, space: SearchSpace, term: CostTerm | None = Non
     if not isinstance(law, Combination):
         raise UsageError(f"{type(law).__name__} knows no sets of edges; use the law combination")
     best = law.best()
-    return best if is_connected(space, best) else derive(law, space)
+    return best if space.is_connected(best) else derive(law, space)
 
 
 def as_scores(scores: Tensor) -> Scores:
@@ -108,7 +106,7 @@ def draws(scores: Scores, space: SearchSpace, rng: np.random.Generator) -> Itera
     while barren < _BARREN:
         noisy = scores + rng.gumbel(size=scores.shape)
         drawn = space.architecture(noisy.argmax(axis=1).tolist()) if routes else next(ranked(noisy, space))
-        connected = is_connected(space, drawn)
+        connected = space.is_connected(drawn)
         barren = 0 if connected else barren + 1
         if connected:
             yield drawn
@@ -152,9 +150,3 @@ def _best_first(rows: list[NDArray[np.float64]]) -> Iterator[tuple[int, ...]]:
             if place < len(rows[site]):
                 step = float(rows[site][place - 1] - rows[site][place])
                 heappush(heap, (lost + step, (*places[:site], place, *places[site + 1 :]), site))
-
-
-@lru_cache(maxsize=65_536)
-def is_connected(space: SearchSpace, architecture: Architecture) -> bool:
-    """Return whether the network's output depends on its input."""
-    return any(INPUT in node.inputs for node in space.network_graph(architecture).nodes)

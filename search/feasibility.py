@@ -11,7 +11,6 @@ import numpy as np
 from ..errors import TargetError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
-from .deriver import is_connected
 from .neighbourhood import Predict, descend
 
 SAMPLE = 2000
@@ -61,7 +60,7 @@ def feasibility(
     flat = np.zeros((len(space.sites), max(space.widths)))
     ends: dict[int, list[tuple[Architecture, float]]] = {}
     for sign in (1, -1):
-        starts = islice((sample[i] for i in order[::sign] if is_connected(space, sample[i])), _STARTS)
+        starts = islice((sample[i] for i in order[::sign] if space.is_connected(sample[i])), _STARTS)
         ends[sign] = [list(descend(space, start, predict, flat, sign=sign))[-1] for start in starts]
     smallest, smallest_ms = min(ends[1], key=lambda end: end[1])
     largest_ms = max(end[1] for end in ends[-1])

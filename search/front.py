@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
-from .deriver import as_scores, derive, is_connected, score
+from .deriver import as_scores, derive, score
 from .law import Law
 from .objective import CostTerm
 
@@ -67,7 +67,7 @@ def front_pick(law: Law, space: SearchSpace, term: CostTerm) -> Architecture:
         )
     drawn = law.sample(_DRAWN, torch.Generator().manual_seed(_SEED))
     rows = torch.cat([drawn[site.name] for site in space.sites], dim=1).numpy()
-    sampled = [a for a in space.decode(rows) if is_connected(space, a)]
+    sampled = [a for a in space.decode(rows) if space.is_connected(a)]
     candidates = list(dict.fromkeys([derive(law, space), *sampled]))
     scores = as_scores(law.scores())
     with torch.no_grad():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..spaces.architecture import Architecture, KeepInputs
 from ..spaces.space import SearchSpace
-from .deriver import Scores, is_connected, network_scores
+from .deriver import Scores, network_scores
 
 Predict = Callable[[Sequence[Architecture]], NDArray[np.float64]]  # (n,) ms
 
@@ -73,7 +73,7 @@ def descend(
         usable = np.flatnonzero((saving > 0) & (predicted <= limit_ms))
         rate = np.where(np.abs(lost) < _NO_LOSS, 0.0, lost)[usable] / saving[usable]
         order = usable[np.lexsort((-saving[usable], rate))]
-        step = next((i for i in order if is_connected(space, near[i])), None)
+        step = next((i for i in order if space.is_connected(near[i])), None)
         if step is None:
             return
         current, latency_ms = near[step], float(predicted[step])
@@ -99,13 +99,13 @@ def within(
         sample = space.sample(min(_CHUNK, size), rng)
         barren += len(sample)
         for architecture, predicted_ms in zip(sample, predict(sample).tolist(), strict=True):
-            if architecture not in seen and predicted_ms <= limit_ms and is_connected(space, architecture):
+            if architecture not in seen and predicted_ms <= limit_ms and space.is_connected(architecture):
                 barren = 0
                 yield architecture, predicted_ms
             seen.add(architecture)
     flat = np.zeros((len(space.sites), max(space.widths)))
     for start in space.sample(min(20, size), rng):
-        if is_connected(space, start):
+        if space.is_connected(start):
             for architecture, predicted_ms in descend(space, start, predict, flat):
                 if predicted_ms <= limit_ms and architecture not in seen:
                     seen.add(architecture)

@@ -23,7 +23,7 @@ from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .budget import Budget, Rows
 from .cost import CostModel, TableCost, WeightedSum
-from .deriver import Scores, as_scores, is_connected
+from .deriver import Scores, as_scores
 from .law import Law
 from .objective import CostTerm
 
@@ -61,7 +61,7 @@ def project(scores: Scores, space: SearchSpace, costs: Costs, budget: float) -> 
                 f"no architecture of {space.spec} costs at most {budget:.4g}{says}; ask for at least that"
             )
         (architecture,) = space.decode(taken[None])
-        if is_connected(space, architecture):
+        if space.is_connected(architecture):
             return architecture
         constraints.insert(0, LinearConstraint(taken[None], -np.inf, taken.sum() - 1))
     raise TargetError(f"the {_CUTS} best networks within {budget:.4g} have no path from input to output; ask for more")
@@ -146,7 +146,7 @@ def prune(
         if cost(current) <= budget:
             break
         lighter = space.changed(current, {index[name]: space.sites[index[name]].options.index("none")})
-        current = lighter if is_connected(space, lighter) else current
+        current = lighter if space.is_connected(lighter) else current
     if cost(current) > budget:
         raise TargetError(f"{cost(current):.4g} is left when no edge can be dropped; the budget is {budget:.4g}")
     return current

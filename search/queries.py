@@ -12,7 +12,6 @@ import numpy as np
 
 from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
-from .deriver import is_connected
 from .evaluator import train
 from .front import pick
 from .method import Found, Problem
@@ -118,7 +117,7 @@ class Queries:
             members = list(self.problem.task.accuracies)
             predicted = self._predict(members)
             for i in rng.permutation(len(members)):
-                if predicted[i] <= self.limit_ms and is_connected(space, members[i]):
+                if predicted[i] <= self.limit_ms and space.is_connected(members[i]):
                     yield members[i]
         else:
             for architecture, _ in within(space, self._predict, self.limit_ms, rng):
@@ -128,7 +127,7 @@ class Queries:
         """Return the least predicted latency of a network that connects input and output."""
         space = self.problem.space
         drawn = self.members() or space.sample(_DRAWN, np.random.default_rng(self.problem.seed))
-        return float(min(self._predict([a for a in drawn if is_connected(space, a)]), default=inf))
+        return float(min(self._predict([a for a in drawn if space.is_connected(a)]), default=inf))
 
     def may_ask(self, architecture: Architecture) -> bool:
         """Return whether a network is new, there, connected and predicted within the target."""
@@ -136,7 +135,7 @@ class Queries:
         return (
             architecture not in self.known
             and (not isinstance(task, TableTask) or architecture in task.accuracies)
-            and is_connected(self.problem.space, architecture)
+            and self.problem.space.is_connected(architecture)
             and float(self._predict([architecture])[0]) <= self.limit_ms
         )
 

@@ -23,7 +23,7 @@ from ..measurement.measurement import Measurement
 from ..spaces.architecture import Architecture
 from ..spaces.canonical import canonical
 from ..spaces.space import SearchSpace
-from .deriver import Scores, is_connected, network_scores
+from .deriver import Scores, network_scores
 from .neighbourhood import Predict, descend, lost_by, neighbours
 from .progress import Progress, silent
 
@@ -301,7 +301,7 @@ class Repair:
         seen = {self._form(step.architecture) for step in self.steps}
         found: dict[str, Architecture] = {}
         for architecture in architectures:
-            if is_connected(self.space, architecture) and self._form(architecture) not in seen:
+            if self.space.is_connected(architecture) and self._form(architecture) not in seen:
                 found.setdefault(self._form(architecture), architecture)
                 if len(found) == n:
                     break

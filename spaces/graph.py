@@ -249,6 +249,38 @@ def _place(
     return alias.get(graph.output)
 
 
+def is_connected(graph: Graph, taken: Mapping[str, int]) -> bool:
+    """Return whether the network in which everything is decided depends on its input: zeros pass nothing on.
+
+    Args:
+        graph: with choices.
+        taken: the option at every site, -1 where the site decides nothing.
+    """
+    return bool(_passes(graph, taken, fed=True))
+
+
+def _passes(graph: Graph, taken: Mapping[str, int], *, fed: bool) -> bool | None:
+    """Return whether the output depends on what is fed in; None where it is left out, as :func:`resolve` does."""
+    passes = {INPUT: fed}
+    for node in graph.nodes:
+        operation = node.operation
+        if isinstance(operation, Mix):
+            terms = zip(node.inputs, operation.terms, strict=True)
+            live = [passes[i] for i, (site, o) in terms if i in passes and (site == FIXED or taken[site] == o)]
+            if live:
+                passes[node.name] = any(live)
+        elif all(name in passes for name in node.inputs):
+            if isinstance(operation, Choice):
+                index = operation.taken(taken)
+                if index is not None:
+                    inner = _passes(operation.graphs[index], taken, fed=passes[node.inputs[0]])
+                    if inner is not None:
+                        passes[node.name] = inner
+            else:
+                passes[node.name] = not isinstance(operation, Zero) and any(passes[name] for name in node.inputs)
+    return passes.get(graph.output)
+
+
 def simplify(graph: Graph) -> Graph:
     """Return the graph that computes the same with fewer nodes.
 

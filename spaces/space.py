@@ -17,7 +17,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import comb, log10, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from ..arguments import check_fields
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
 from .architecture import Architecture, KeepInputs, Site
-from .graph import Choice, Graph, resolve, simplify
+from .graph import Choice, Graph, is_connected, resolve, simplify
 from .notation import Notation, mistake, spans
 
 if TYPE_CHECKING:
@@ -480,9 +480,11 @@ class SearchSpace(ABC):
 
     def raw_graph(self, architecture: Architecture) -> Graph:
         """Return the network with every operation chosen, also those that do not reach the output."""
-        self._own(architecture)
-        taken = {site.name: choice for site, choice in zip(self.sites, architecture.choices, strict=True)}
-        return resolve(self.graph, taken)
+        return resolve(self.graph, self.taken(architecture))
+
+    def is_connected(self, architecture: Architecture) -> bool:
+        """Return whether the network's output depends on its input; where ``none`` is an option it may not."""
+        return _connected(self, architecture)
 
     def network_graph(self, architecture: Architecture) -> Graph:
         """Return the network that is built, run and trained: only what reaches the output."""
@@ -537,6 +539,11 @@ class SearchSpace(ABC):
                             found[key] = resolve(graph, taken)
         return found
 
+    def taken(self, architecture: Architecture) -> dict[str, int]:
+        """Return the option taken at every site, -1 where it decides nothing."""
+        self._own(architecture)
+        return {site.name: choice for site, choice in zip(self.sites, architecture.choices, strict=True)}
+
     def _own(self, architecture: Architecture) -> None:
         if architecture.space != self.spec:
             raise InvalidArchitectureError(f"architecture of {architecture.space!r} given to {self.spec!r}")
@@ -549,3 +556,8 @@ def _key(architecture: Architecture) -> str:
 def _some(names: Iterable[str]) -> str:
     shown = list(names)
     return ", ".join(shown[:12]) + (f", ... ({len(shown)} in all)" if len(shown) > 12 else "")
+
+
+@lru_cache(maxsize=65_536)
+def _connected(space: SearchSpace, architecture: Architecture) -> bool:
+    return is_connected(space.graph, space.taken(architecture))

@@ -27,7 +27,6 @@ from ..predictor.predictor import DifferentiablePredictor
 from ..predictor.saved import SavedPredictor
 from ..profiler.plan import OPERATIONS
 from ..search.cost import CostModel, PredictorCost, TableCost, WeightedSum
-from ..search.deriver import is_connected
 from ..search.method import predict_with
 from ..spaces.architecture import Architecture
 from ..spaces.circuit import SKELETON, counts
@@ -197,12 +196,12 @@ def _measured(space: SearchSpace, store: Store, device: str, measure: Measure) -
         known = {
             key: ms
             for key, ms in zip(rows.keys, rows.y_ms.tolist(), strict=True)
-            if is_connected(space, space.from_key(key))  # no search keeps others, and no sum of costs explains them
+            if space.is_connected(space.from_key(key))  # no search keeps others, and no sum of costs explains them
         }
         if len(known) >= LINE:
             return known
     drawn = space.sample(min(4 * LINE, round(10 ** min(space.size_log10, 9))), np.random.default_rng(0))
-    networks = [architecture for architecture in drawn if is_connected(space, architecture)][:LINE]
+    networks = [architecture for architecture in drawn if space.is_connected(architecture)][:LINE]
     found = {m.key: m.latency_ms for m in measure(networks) if m.estimate is not None}
     if len(found) < 3:
         raise UsageError(f"only {len(found)} of {len(networks)} networks of {space.spec} could be measured")

@@ -111,12 +111,8 @@ class _Device:
 
     @cached_property
     def disconnected(self) -> NDArray[np.bool_]:
-        """Return flags ``(n,)`` of networks in whose cells nothing leads from input to output."""
-        if "compiled" not in self.space.graph_encodings:
-            return np.zeros(len(self.table.y_ms), bool)
-        names = [site.name for site in self.space.sites]
-        taken = [dict(zip(names, a.choices, strict=True)) for a in self.table.architectures]
-        return np.array([any(not cell.canonical(t) for cell in self.space.compiled_cells) for t in taken])
+        """Return flags ``(n,)`` of networks in which nothing leads from input to output."""
+        return np.array([not self.space.is_connected(a) for a in self.table.architectures])
 
 
 def _source(space: SearchSpace, table: Path, column: str, where: Sequence[str]) -> Linear:

@@ -19,7 +19,6 @@ from ..predictor.learn import Censored, check_sources, default_model, estimator_
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
-from ..search.deriver import is_connected
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
@@ -195,7 +194,7 @@ def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
 def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dict[str, float]:
     """Return what sampled networks that connect input and output are predicted at, in the unit of the quantity."""
     drawn = space.sample(min(SAMPLE, round(10 ** min(space.size_log10, 9))), np.random.default_rng([seed, 8]))
-    networks = [architecture for architecture in drawn if is_connected(space, architecture)]
+    networks = [architecture for architecture in drawn if space.is_connected(architecture)]
     predicted = head.predictor.predict(space.encode(networks, head.binding.encoding))
     named = {"smallest": 0.0, "tenth": 0.1, "median": 0.5, "largest": 1.0}
     return {name: float(np.quantile(predicted, share)) for name, share in named.items()}

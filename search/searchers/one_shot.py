@@ -27,7 +27,7 @@ from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
-from ..deriver import Scores, is_connected
+from ..deriver import Scores
 from ..evaluator import check_finite, cosine, inherited_accuracy, move, seeded, set_rate
 from ..law import Gates
 from ..laws.uniform import Uniform
@@ -222,7 +222,7 @@ def effects(space: SearchSpace, queries: Sequence[Query]) -> Scores:
 def ends(space: SearchSpace, seed: int = 0) -> tuple[Architecture, Architecture]:
     """Return the networks of the fewest and the most multiply-accumulates that greedy walks find."""
     table, flat = counts(space.graph, space.operations, "macs"), np.zeros((len(space.sites), max(space.widths)))
-    start = next(a for a in space.sample(20, np.random.default_rng(seed)) if is_connected(space, a))
+    start = next(a for a in space.sample(20, np.random.default_rng(seed)) if space.is_connected(a))
 
     def macs(architectures: Any) -> Any:
         return space.circuit.cost(table, space.gates(list(architectures))).double().numpy()

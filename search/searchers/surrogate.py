@@ -28,7 +28,6 @@ from scipy.stats import norm, rankdata
 
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
-from ..deriver import is_connected
 from ..method import Found, Problem
 from ..neighbourhood import mutated, neighbours
 from ..queries import Queries
@@ -70,7 +69,7 @@ class SurrogateSearcher:
             if not pool:
                 break
             order = np.argsort(-model.gain(queries, pool), kind="stable")
-            chosen = (pool[i] for i in order if is_connected(problem.space, pool[i]))
+            chosen = (pool[i] for i in order if problem.space.is_connected(pool[i]))
             left = queries.left
             queries.ask(islice(chosen, batch))
             if queries.left == left:

@@ -16,7 +16,7 @@ from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.search import forms
 from tempograd.search.cost import PredictorCost, TableCost, WeightedSum
-from tempograd.search.deriver import argmax_combination, as_scores, derive, is_connected, score
+from tempograd.search.deriver import argmax_combination, as_scores, derive, score
 from tempograd.search.front import front_pick
 from tempograd.search.objective import CostTerm
 from tempograd.search.projection import within_target
@@ -152,7 +152,7 @@ def test_every_legal_combination_takes_a_step_and_derives_and_every_other_is_ref
         assert any(not torch.equal(a, b) for a, b in zip(before, run.law.parameters(), strict=True)), (deriver, form)
         found = run.derived()
         assert place.architecture(found.choices) == found
-        assert is_connected(place, found)
+        assert place.is_connected(found)
         assert epoch.derived_ms == pytest.approx(float(costs(place, [found])[0]), rel=1e-5)
         if deriver in ("within_target", "front_pick"):
             assert epoch.derived_ms <= target_ms * (1 + 1e-5)

@@ -8,7 +8,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError
-from tempograd.search.deriver import as_scores, derive, draws, is_connected, network_scores, ranked, score
+from tempograd.search.deriver import as_scores, derive, draws, network_scores, ranked, score
 from tempograd.search.feasibility import feasibility
 from tempograd.search.laws.markov_route import MarkovRoute
 from tempograd.search.laws.softmax import Softmax
@@ -32,7 +32,7 @@ def has_path(choices):
 
 def test_connected_is_a_path_of_the_cell_for_every_network():
     for choices in itertools.product((0, 1, 3), repeat=6):
-        assert is_connected(NB201, NB201.architecture(choices)) == has_path(choices)
+        assert NB201.is_connected(NB201.architecture(choices)) == has_path(choices)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -104,7 +104,7 @@ def test_top_edges_are_the_best_of_a_cell_by_brute_force(seed):
 @SPACES
 def test_a_law_that_is_nearly_certain_samples_what_is_derived(space):
     law = law_of(space)
-    (wanted,) = itertools.islice((a for a in space.sample(9, np.random.default_rng(0)) if is_connected(space, a)), 1)
+    (wanted,) = itertools.islice((a for a in space.sample(9, np.random.default_rng(0)) if space.is_connected(a)), 1)
     with torch.no_grad():
         law.logits[torch.arange(len(space.sites)), torch.tensor(wanted.choices)] += 40
     assert derive(law, space) == wanted
@@ -164,14 +164,14 @@ def test_a_greedy_walk_reaches_the_cheapest_connected_network():
     assert table.smallest_ms == pytest.approx(totals.min())
     assert table.largest_ms == pytest.approx(totals.max())
     assert abs(table.share_within_target - 0.5) < 0.05
-    assert is_connected(NB201, table.smallest)
+    assert NB201.is_connected(table.smallest)
     table.check()
 
 
 @SPACES
 def test_walks_go_strictly_one_way(space):
     _, predict = additive(space)
-    (start,) = [a for a in space.sample(20, np.random.default_rng(3)) if is_connected(space, a)][:1]
+    (start,) = [a for a in space.sample(20, np.random.default_rng(3)) if space.is_connected(a)][:1]
     for sign in (1, -1):
         walk = list(descend(space, start, predict, np.zeros((len(space.sites), max(space.widths))), sign=sign))
         assert walk[0][0] == start

@@ -8,7 +8,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError, UsageError
-from tempograd.search.deriver import as_scores, is_connected, score, viterbi
+from tempograd.search.deriver import as_scores, score, viterbi
 from tempograd.search.projection import project, prune
 from tempograd.spaces.circuit import counts
 
@@ -84,10 +84,10 @@ def test_a_projection_is_the_best_of_all_architectures_within_the_budget(space, 
         return sum(costs.get((s.name, c), 0.0) for s, c in zip(space.sites, architecture.choices, strict=True))
 
     budget = float(np.quantile([cost(a) for a in every], 0.2))
-    fitting = [a for a in every if cost(a) <= budget and is_connected(space, a)]
+    fitting = [a for a in every if cost(a) <= budget and space.is_connected(a)]
     found = project(scores, space, costs, budget)
     assert cost(found) <= budget + 1e-9
-    assert is_connected(space, found)
+    assert space.is_connected(found)
     best = max(score(scores, a) for a in fitting)
     if space is NB201:  # the listed are a part of the space
         assert score(scores, found) >= best - 1e-6
@@ -123,7 +123,7 @@ def test_pruning_keeps_the_heaviest_edges_and_smaller_budgets_give_parts():
     for seed in range(10):
         weights = {f"e{i}": float(w) for i, w in enumerate(np.random.default_rng(seed).permutation(6))}
         family = {n: prune(start, weights, NB201, lambda a: len(edges(a)), n) for n in (6, 5, 4, 3)}
-        assert all(is_connected(NB201, member) for member in family.values())
+        assert all(NB201.is_connected(member) for member in family.values())
         for larger, smaller in itertools.pairwise(family.values()):
             assert edges(smaller) < edges(larger)
         for n, member in family.items():
@@ -136,7 +136,7 @@ def test_pruning_keeps_the_heaviest_edges_and_smaller_budgets_give_parts():
 
 
 def joined(subset):
-    return is_connected(NB201, NB201.architecture([3 if i in subset else 0 for i in range(6)]))
+    return NB201.is_connected(NB201.architecture([3 if i in subset else 0 for i in range(6)]))
 
 
 def test_pruning_is_refused_where_it_has_no_meaning():

@@ -12,7 +12,7 @@ from tempograd.errors import TargetError
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Failure, Round
-from tempograd.search.deriver import draws, is_connected
+from tempograd.search.deriver import draws
 from tempograd.search.finalists import choose
 from tempograd.search.repair import MARGIN, ROOM, Repair
 from tempograd.spaces.canonical import canonical
@@ -55,7 +55,7 @@ def repair(device, target_ms, predict=None, measure=None, **kwargs):
 
 
 def dear(device):
-    sample = [a for a in device.space.sample(300, np.random.default_rng(0)) if is_connected(device.space, a)]
+    sample = [a for a in device.space.sample(300, np.random.default_rng(0)) if device.space.is_connected(a)]
     return max(sample, key=device.truth_ms)
 
 
@@ -119,7 +119,7 @@ def test_a_predictor_without_any_knowledge_still_gets_there_by_measuring(space):
 @SPACES
 def test_a_network_far_below_the_target_grows_into_the_room(space):
     device = FakeDevice(space)
-    sample = [a for a in space.sample(300, np.random.default_rng(0)) if is_connected(space, a)]
+    sample = [a for a in space.sample(300, np.random.default_rng(0)) if space.is_connected(a)]
     start = sorted(sample, key=device.truth_ms)[100]
     target_ms = 1.12 * device.truth_ms(start)
     kept = repair(device, target_ms).run(start)
@@ -220,7 +220,7 @@ def has_path(architecture):
 def test_a_target_far_above_the_network_found_is_used_too(space):
     """Not by single changes alone: the room is as large as the network."""
     device = FakeDevice(space, noise=0.005)
-    sample = [a for a in space.sample(300, np.random.default_rng(0)) if is_connected(space, a)]
+    sample = [a for a in space.sample(300, np.random.default_rng(0)) if space.is_connected(a)]
     start = min(sample, key=device.truth_ms)
     target_ms = 1.02 * sorted(device.truth_ms(a) for a in sample)[-20]
     assert target_ms > 1.4 * device.truth_ms(start)
@@ -298,7 +298,7 @@ def test_the_best_of_those_that_use_the_target_is_kept(space):
     assert field[0].step is kept
     assert 2 <= len(field) <= 4
     for each in field:
-        assert is_connected(space, each.step.architecture)
+        assert space.is_connected(each.step.architecture)
         assert 0.93 * state.target_ms <= device.truth_ms(each.step.architecture) <= state.target_ms
     assert best.validation_accuracy == len(field) - 1
     assert quality[step.architecture] == best.validation_accuracy

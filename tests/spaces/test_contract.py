@@ -11,11 +11,10 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import InvalidArchitectureError, UnknownNameError
-from tempograd.search.deriver import is_connected
 from tempograd.spaces.canonical import canonical
 from tempograd.spaces.circuit import SKELETON, counts
 from tempograd.spaces.export import WeightPool, to_onnx
-from tempograd.spaces.graph import Graph
+from tempograd.spaces.graph import INPUT, Graph
 from tempograd.spaces.layers import BatchNorm
 from tempograd.spaces.network import inherit
 
@@ -309,10 +308,16 @@ def test_spec_names_the_same_space(space):
     assert again.sample(3, np.random.default_rng(0)) == space.sample(3, np.random.default_rng(0))
 
 
+def test_a_network_is_connected_where_one_that_is_built_reads_its_input(space):
+    for architecture in space.sample(200, np.random.default_rng(4)):
+        reads = any(INPUT in node.inputs for node in space.network_graph(architecture).nodes)
+        assert space.is_connected(architecture) == reads
+
+
 @pytest.mark.parametrize("mixed", [False, True], ids=["network", "supernet"])
 def test_gradients_are_laid_out_as_their_maps(space, sample, mixed):
     """Where they are not, BatchNorm learns many times more slowly; the numbers are the same."""
-    connected = next(architecture for architecture in sample if is_connected(space, architecture))
+    connected = next(architecture for architecture in sample if space.is_connected(architecture))
     network = (space.supernet() if mixed else space.to_torch(connected)).train()
     gates = {site.name: torch.full((len(site.options),), 1 / len(site.options)) for site in space.sites}
     apart = []

@@ -9,7 +9,7 @@ import torch
 from tempograd import registry
 from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
 from tempograd.search.cost import PredictorCost
-from tempograd.search.deriver import derive, is_connected
+from tempograd.search.deriver import derive
 from tempograd.search.forms import LearnedMultiplier, Linear
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.gumbel import Gumbel
@@ -225,7 +225,7 @@ def total(values, choices):
     return values[np.arange(len(values)), np.array(choices)].sum(axis=-1)
 
 
-CONNECTED = [a.choices for a in NB201.enumerate() if is_connected(NB201, a)]
+CONNECTED = [a.choices for a in NB201.enumerate() if NB201.is_connected(a)]
 
 
 @pytest.mark.parametrize("law", [Softmax, partial(Gumbel, hard=False), Gumbel], ids=["softmax", "soft", "hard"])

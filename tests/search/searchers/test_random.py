@@ -9,7 +9,6 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError, UsageError
-from tempograd.search.deriver import is_connected
 from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem
 from tempograd.search.neighbourhood import within
@@ -45,13 +44,13 @@ def test_networks_within_a_limit_are_all_different_connected_and_within_it(space
     limit_ms = float(np.quantile(predict(space.sample(500, np.random.default_rng(1))), 0.3))
     found = list(itertools.islice(within(space, predict, limit_ms, np.random.default_rng(0)), 40))
     assert len({a for a, _ in found}) == 40
-    assert all(ms <= limit_ms and ms == predict([a])[0] and is_connected(space, a) for a, ms in found)
+    assert all(ms <= limit_ms and ms == predict([a])[0] and space.is_connected(a) for a, ms in found)
 
 
 def test_networks_within_a_limit_are_uniform_among_those():
     """Against all of them: every option at every site in its share."""
     predict = additive(NB201)
-    every = [a for a in NB201.enumerate() if is_connected(NB201, a)]
+    every = [a for a in NB201.enumerate() if NB201.is_connected(a)]
     limit_ms = float(np.median(predict(every)))
     allowed = np.array([a.choices for a in every if predict([a])[0] <= limit_ms])
     found = np.array(
