@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..spaces.space import SearchSpace
+from .need import ANY, Need
 
 Gates = dict[str, Tensor]
 
@@ -26,15 +27,30 @@ Gates = dict[str, Tensor]
 class Law(nn.Module, ABC):
     """Base of all laws; ``parameters()`` are what a law step moves.
 
-    A law that cannot be one over the space given raises UsageError with the reason when it is made.
+    Args:
+        space: whose choices it is a law over.
 
     Attributes:
         names: the sites that it gives gates for, in the space's order.
         moves: what moves its parameters.
+        needs: what it needs of a space.
+
+    Raises:
+        UsageError: the space has not what the law needs.
     """
 
     names: tuple[str, ...]
     moves: ClassVar[Literal["adam", "frank_wolfe"]] = "adam"
+    needs: ClassVar[Need] = ANY
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self.check(space)
+
+    @classmethod
+    def check(cls, space: SearchSpace) -> None:
+        """Raise UsageError, with the reason, unless there is such a law over the space."""
+        cls.needs.check(space, f"the law {cls.__module__.rpartition('.')[2]}")
 
     @abstractmethod
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
@@ -82,7 +98,7 @@ class Product(Law):
     """
 
     def __init__(self, space: SearchSpace, laws: Sequence[Law]) -> None:
-        super().__init__()
+        super().__init__(space)
         self.names = tuple(site.name for site in space.sites)
         given = [name for law in laws for name in law.names]
         if sorted(given) != sorted(self.names):

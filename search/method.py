@@ -24,6 +24,7 @@ from ..spaces.space import SearchSpace
 from .cost import CostModel, PredictorCost
 from .deriver import Scores
 from .evaluator import Training
+from .need import ANY, Need
 from .neighbourhood import Predict
 from .progress import Progress, silent
 from .task import TableTask, Task
@@ -134,31 +135,17 @@ class Searcher(Protocol):
     Attributes:
         hears: what of a search's settings it heeds, where not every method does: ``epochs``, ``proxy`` (it trains a
             supernet), ``supernet`` (one that serves every target), ``queries`` (it asks for accuracies).
+        needs: what its pieces, such as a law, need of a space.
     """
 
     hears: ClassVar[frozenset[str]]
 
+    @property
+    def needs(self) -> Need: ...
+
     def __call__(self, problem: Problem) -> Found:
         """Return what was found for a problem."""
         ...
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a method asks of a space, in words and as a test."""
-
-    text: str
-    holds: Callable[[SearchSpace], bool]
-
-
-ANY = Need("any space", lambda space: True)
-CELLS = Need("cells: nodes with in-edges to choose, as in darts and nasbench201", lambda space: bool(space.nodes))
-LAYERS = Need("layers one after the other, as in mbconv and routed", lambda space: not space.nodes)
-FREE = Need("sites that no rule ties together, as in mbconv, routed and nasbench201", lambda space: not space.rules)
-ROUTES = Need(
-    "routes or depths: choices that decide which others there are, as in routed and mbconv:family=ofa",
-    lambda space: any(site.when for site in space.sites),
-)
 
 
 @dataclass(frozen=True)
@@ -169,7 +156,7 @@ class Method:
         name: as in the registry.
         find: the searcher.
         paper: where it is from.
-        needs: of a space.
+        needs_too: what it needs of a space beside what its searcher does.
         pieces: its law, objective and deriver, in words.
         weighs, targets: whether it takes a weight of latency, and a target.
         table_only: whether the cost must be a table or a counter: its constraint is linear programming.
@@ -178,7 +165,7 @@ class Method:
     name: str
     find: Searcher
     paper: str = ""
-    needs: Need = ANY
+    needs_too: Need = ANY
     pieces: dict[str, str] = field(default_factory=dict[str, str])
     weighs: bool = True
     targets: bool = True
@@ -189,13 +176,14 @@ class Method:
         """Return which settings its searcher heeds."""
         return self.find.hears
 
+    @property
+    def needs(self) -> Need:
+        """Return what it needs of a space, its searcher's pieces included."""
+        return self.find.needs & self.needs_too
+
     def check(self, space: SearchSpace, *, target_ms: float | None, lam: float | None) -> None:
         """Raise UsageError, with what is allowed, unless the method can search this space in this mode."""
-        if not self.needs.holds(space):
-            raise UsageError(
-                f"{self.name} cannot search {space.name}: it needs {self.needs.text}. "
-                f"See which methods can: tempograd methods --space '{space.spec}'"
-            )
+        self.needs.check(space, self.name)
         if lam is not None and not self.weighs:
             raise UsageError(f"{self.name} knows no weight of latency; give --target-ms in place of --lam")
         if target_ms is not None and not self.targets:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ...arguments import NonNegative
-from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ...spaces.space import SearchSpace
 from ..law import Gates, gumbel, one_hot
+from ..need import CELLS, Need
 from .softmax import NEVER, Softmax
 
 _MOST = 5  # in-edges of a node whose subsets are listed
@@ -39,6 +39,11 @@ class Combination(Softmax):
         UsageError: the space has no nodes with in-edges, or too many of them at one.
     """
 
+    needs = CELLS & Need(
+        f"at most {_MOST} in-edges at a node, whose sets are listed",
+        lambda space: max(map(len, space.nodes), default=0) <= _MOST,
+    )
+
     def __init__(
         self,
         space: SearchSpace,
@@ -48,15 +53,6 @@ class Combination(Softmax):
         empty: bool = True,
     ) -> None:
         super().__init__(space, generator, noise=noise)
-        if not space.nodes:
-            raise UsageError(
-                f"{space.name} has no nodes with edges to choose; use a law over operations, such as gumbel"
-            )
-        most = max(map(len, space.nodes))
-        if most > _MOST:
-            raise UsageError(
-                f"{most} in-edges at a node of {space.name}; allowed: at most {_MOST}, whose sets are listed"
-            )
         index = {name: i for i, name in enumerate(self.names)}
         keep = {rule.sites: rule.keep for rule in space.rules}
         sets = [list(_sets(len(node), keep.get(node), empty=empty)) for node in space.nodes]

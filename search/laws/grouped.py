@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import UnknownNameError, UsageError
 from ...spaces.space import SearchSpace
 from ..law import Gates, Law, one_hot
+from ..need import FREE
 
 Group = Mapping[str, Sequence[float]]  # probabilities by site; sites left out are uniform
 
@@ -32,6 +33,8 @@ class Grouped(Law):
         UnknownNameError: a group names no site of the space.
     """
 
+    needs = FREE
+
     def __init__(
         self,
         space: SearchSpace,
@@ -40,9 +43,7 @@ class Grouped(Law):
         noise: float = 0.0,
         groups: Sequence[Group] = (),
     ) -> None:
-        super().__init__()
-        if space.rules:
-            raise UsageError(f"{space.name} has rules that tie sites together; use uniform")
+        super().__init__(space)
         self.names = tuple(site.name for site in space.sites)
         self.widths = space.widths
         self.register_buffer("turn", torch.zeros((), dtype=torch.long))

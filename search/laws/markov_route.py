@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 
 from ...arguments import NonNegative
-from ...errors import UsageError
 from ...spaces.space import SearchSpace
 from ..law import Product
+from ..need import ROUTES
 from .softmax import Softmax
 from .two_path import TwoPath
 
@@ -29,6 +29,8 @@ class MarkovRoute(Product):
         UsageError: no site of the space depends on another.
     """
 
+    needs = ROUTES
+
     def __init__(
         self,
         space: SearchSpace,
@@ -37,9 +39,8 @@ class MarkovRoute(Product):
         noise: NonNegative = 1e-3,
         hard: bool = False,
     ) -> None:
+        self.check(space)  # before its parts are made
         routes = {name for site in space.sites for name, _ in site.when}
-        if not routes:
-            raise UsageError(f"{space.name} has no routes: no site depends on another; use two_path")
         others = [site.name for site in space.sites if site.name not in routes]
         operations = TwoPath(space, generator, noise=noise, sites=others, hard=hard)
         super().__init__(space, [Softmax(space, generator, noise=noise, sites=routes), operations])

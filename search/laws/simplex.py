@@ -17,6 +17,7 @@ from ...arguments import NonNegative, Share
 from ...errors import UsageError
 from ...spaces.space import SearchSpace
 from ..law import Gates
+from ..need import FREE
 from .softmax import Softmax
 
 _LEAST = 1e-12  # a probability of 0 has no logarithm
@@ -38,6 +39,7 @@ class Simplex(Softmax):
     """
 
     moves = "frank_wolfe"
+    needs = FREE
 
     def __init__(
         self,
@@ -47,8 +49,6 @@ class Simplex(Softmax):
         noise: NonNegative = 1e-3,
         explore: Share = 0.1,
     ) -> None:
-        if space.rules:
-            raise UsageError(f"{space.name} has rules that tie sites together; use softmax")
         if not 0 <= explore < 1:
             raise UsageError(f"explore={explore}; allowed: from 0 to below 1")
         super().__init__(space, generator, noise=noise)

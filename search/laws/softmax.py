@@ -52,7 +52,7 @@ class Softmax(Law):
         noise: NonNegative = 1e-3,
         sites: Collection[str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(space)
         own = [site for site in space.sites if sites is None or site.name in sites]
         self.names = tuple(site.name for site in own)
         self.widths = tuple(len(site.options) for site in own)

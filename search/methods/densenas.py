@@ -7,7 +7,7 @@ from functools import partial
 from ...arguments import Batch, Count, NonNegative, Share
 from ..forms import LearnedMultiplier, LogTarget
 from ..laws.markov_route import MarkovRoute
-from ..method import ROUTES, Method
+from ..method import Method
 from ..searchers.alternation import Schedule
 from ..searchers.gradient import GradientSearcher
 
@@ -41,7 +41,6 @@ def densenas(
         "densenas",
         searcher,
         paper="Fang et al., arXiv:1906.09607",
-        needs=ROUTES,
         pieces={
             "law": "markov_route: two operations at a time, routes",
             "objective": "log_target, or learned multiplier under a target",

@@ -7,7 +7,8 @@ from functools import partial
 from ...arguments import Batch, Count, NonNegative, Share
 from ..forms import LearnedMultiplier, MulLog
 from ..laws.gumbel import Gumbel
-from ..method import LAYERS, Method
+from ..method import Method
+from ..need import LAYERS
 from ..searchers.alternation import Schedule
 from ..searchers.gradient import GradientSearcher
 
@@ -39,7 +40,7 @@ def fbnetv2(
         "fbnetv2",
         searcher,
         paper="Wan et al., arXiv:2004.05565",
-        needs=LAYERS,
+        needs_too=LAYERS,
         pieces={
             "law": "gumbel, soft",
             "objective": "mul_log, or learned multiplier under a target",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...arguments import Batch, Count, Share
 from ..forms import Hard
 from ..laws.simplex import Simplex
-from ..method import FREE, Method
+from ..method import Method
 from ..projection import within_target
 from ..searchers.alternation import Schedule
 from ..searchers.gradient import GradientSearcher
@@ -35,7 +35,6 @@ def hardcorenas(
         "hardcorenas",
         searcher,
         paper="Nayman et al., arXiv:2102.11646",
-        needs=FREE,
         pieces={
             "law": "simplex",
             "objective": "hard: every iterate within the budget",

@@ -9,7 +9,7 @@ from ...spaces.space import SearchSpace
 from ..deriver import argmax_combination
 from ..forms import LearnedMultiplier, Linear
 from ..laws.combination import Combination
-from ..method import CELLS, Method
+from ..method import Method
 from ..regularisers import PassiveAggressive, Regulariser
 from ..searchers.alternation import Schedule
 from ..searchers.gradient import GradientSearcher
@@ -48,7 +48,6 @@ def toponas(
         "toponas",
         searcher,
         paper="Huang et al., arXiv:2011.09300",
-        needs=CELLS,
         pieces={
             "law": "combination: sets of edges, operations",
             "objective": "linear or learned multiplier, passive-aggressive",

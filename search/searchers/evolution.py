@@ -28,6 +28,7 @@ import numpy as np
 from ...errors import UnknownNameError, UsageError
 from ...spaces.architecture import Architecture
 from ..method import Found, Problem
+from ..need import ANY
 from ..neighbourhood import crossed, mutated
 from ..queries import Queries
 from ..trace import Query
@@ -57,6 +58,7 @@ class EvolutionSearcher:
     rate: float | None = 0.1
 
     hears: ClassVar[frozenset[str]] = frozenset({"queries"})
+    needs = ANY
 
     def __post_init__(self) -> None:
         if self.survival not in SURVIVALS:

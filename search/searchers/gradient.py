@@ -22,6 +22,7 @@ from ..evaluator import inherited_accuracy, seeded
 from ..forms import Form
 from ..law import Law
 from ..method import Found, Problem
+from ..need import ANY, Need
 from ..objective import CostTerm, Objective
 from ..regularisers import Distillation, Regulariser
 from .alternation import Alternation, Schedule
@@ -60,6 +61,11 @@ class GradientSearcher:
     deriver: Deriver = derive
 
     hears: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy"})
+
+    @property
+    def needs(self) -> Need:
+        """Return what its laws need of a space."""
+        return _needs_of(self.law) & _needs_of(self.warm_up)
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""
@@ -114,3 +120,10 @@ class GradientSearcher:
         if self.weighted is None:
             raise UsageError("this method holds a target and knows no weight of latency; give --target-ms, not --lam")
         return self.weighted(problem.lam or 0.0, problem.reference_ms)
+
+
+def _needs_of(make: LawFactory | None) -> Need:
+    """Return what a law needs, told by its class; of any other factory it is told when the law is made."""
+    while isinstance(make, partial):
+        make = make.func
+    return make.needs if isinstance(make, type) and issubclass(make, Law) else ANY

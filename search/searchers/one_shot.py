@@ -32,6 +32,7 @@ from ..evaluator import check_finite, cosine, inherited_accuracy, move, seeded, 
 from ..law import Gates
 from ..laws.uniform import Uniform
 from ..method import Found, Problem
+from ..need import ANY
 from ..neighbourhood import descend
 from ..progress import Progress, silent
 from ..queries import Queries
@@ -186,6 +187,7 @@ class OneShotSearcher:
     evolution: EvolutionSearcher
 
     hears: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
+    needs = ANY
 
     def __call__(self, problem: Problem) -> Found:
         """Train the supernet, or take it from its file, and search its networks for this target."""

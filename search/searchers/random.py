@@ -20,6 +20,7 @@ from ...errors import TargetError, UsageError
 from ...spaces.architecture import Architecture
 from ..evaluator import Trained, train
 from ..method import Found, Problem
+from ..need import ANY
 from ..neighbourhood import within
 from ..queries import Queries
 
@@ -90,6 +91,7 @@ class RandomSearcher:
     networks: int = 8
 
     hears: ClassVar[frozenset[str]] = frozenset({"queries"})
+    needs = ANY
 
     def __call__(self, problem: Problem) -> Found:
         """Return the best random network by validation accuracy; its scores are 0, so repair only looks at savings."""

@@ -29,6 +29,7 @@ from scipy.stats import norm, rankdata
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ..method import Found, Problem
+from ..need import ANY
 from ..neighbourhood import mutated, neighbours
 from ..queries import Queries
 
@@ -51,6 +52,7 @@ class SurrogateSearcher:
     rounds: int = 8
 
     hears: ClassVar[frozenset[str]] = frozenset({"queries"})
+    needs = ANY
 
     def __post_init__(self) -> None:
         if not 0 < self.first < 1 or self.rounds < 1:

@@ -6,6 +6,7 @@ the supernet and the circuit are in ``tests/spaces/test_contract.py``, frequenci
 """
 
 import itertools
+import re
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,8 @@ from tempograd.search import forms
 from tempograd.search.cost import PredictorCost, TableCost, WeightedSum
 from tempograd.search.deriver import argmax_combination, as_scores, derive, score
 from tempograd.search.front import front_pick
+from tempograd.search.laws.combination import Combination
+from tempograd.search.need import ROUTES
 from tempograd.search.objective import CostTerm
 from tempograd.search.projection import within_target
 from tempograd.search.searchers.alternation import Alternation, Schedule
@@ -31,15 +34,25 @@ SPECS = {
 }
 SPACES = {name: registry.create("space", SPECS.get(name, name)) for name in registry.names("space")}
 LAWS = registry.names("law")
-REFUSED = {
-    ("combination", "mbconv"): "no nodes",
-    ("combination", "routed"): "no nodes",
-    ("grouped", "darts"): "tie sites together",
-    ("markov_route", "darts"): "no routes",
-    ("markov_route", "nasbench201"): "no routes",
-    ("simplex", "darts"): "tie sites together",
-}
-STILL = {"uniform", "grouped"}  # nothing to learn
+KINDS = {name: registry.load("law", name) for name in LAWS}
+
+
+def fits(space, law):
+    return KINDS[law].needs.holds(SPACES[space])
+
+
+def law_of(name, space, seed=0, noise=1e-3):
+    return registry.create("law", name, space=space, generator=generator(seed), noise=noise)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+PAIRS = [(space, law) for space in SPACES for law in LAWS if fits(space, law)]
+STILL = {law for space, law in PAIRS if not list(law_of(law, SPACES[space]).parameters())}  # nothing to learn
+SETS = {law for law in LAWS if issubclass(KINDS[law], Combination)}
+STEPPED = {law for law in LAWS if KINDS[law].moves == "frank_wolfe"}
 DERIVERS = {"derive": derive, "argmax_combination": argmax_combination, "within_target": within_target,
             "front_pick": front_pick}  # fmt: skip
 FORMS = {
@@ -55,18 +68,9 @@ FORMS = {
     "hard": forms.Hard,
     "reject": forms.Reject,
 }
-PAIRS = [(space, law) for space in SPACES for law in LAWS if (law, space) not in REFUSED]
 # A large space of cells for a few laws only: the others learn there as they do on nodes of fewer edges.
 PLANTED = [(space, law) for space, law in PAIRS if law not in STILL
            and (space != "darts" or law in ("softmax", "combination"))]  # fmt: skip
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def law_of(name, space, seed=0, noise=1e-3):
-    return registry.create("law", name, space=space, generator=generator(seed), noise=noise)
 
 
 def cost_of(space, seed=0):
@@ -117,13 +121,13 @@ def run_of(space, law, form, *, seed=0, deriver=derive, quality=None, epochs=1, 
 
 def reason(space, law, deriver, form):
     """Return why a combination is none, None where it is one."""
-    if (law, space) in REFUSED:
-        return REFUSED[law, space]
+    if not fits(space, law):
+        return re.escape(KINDS[law].needs.text)
     if law in STILL:
         return "nothing to learn"
-    if (law == "simplex") != (form == "hard"):
+    if (law in STEPPED) != (form == "hard"):
         return "go together"
-    if deriver == "argmax_combination" and law != "combination":
+    if deriver == "argmax_combination" and law not in SETS:
         return "no sets of edges"
     if deriver == "within_target" and form not in ("hard", "reject"):
         return "no budget"
@@ -156,13 +160,11 @@ def test_every_legal_combination_takes_a_step_and_derives_and_every_other_is_ref
         assert epoch.derived_ms == pytest.approx(float(costs(place, [found])[0]), rel=1e-5)
         if deriver in ("within_target", "front_pick"):
             assert epoch.derived_ms <= target_ms * (1 + 1e-5)
-    expected = {"simplex": 3, "combination": 26}.get(law, 16) if law not in STILL else 0
-    assert legal == (expected if (law, space) not in REFUSED else 0)
+    expected = 3 if law in STEPPED else 26 if law in SETS else 16
+    assert legal == (expected if law not in STILL and fits(space, law) else 0)
 
 
-@pytest.mark.parametrize(
-    ("space", "law"), [(space, law) for space, law in PAIRS if law != "grouped" or space == "nasbench201"]
-)
+@pytest.mark.parametrize(("space", "law"), [p for p in PAIRS if p[1] != "grouped" or not ROUTES.holds(SPACES[p[0]])])
 def test_samples_have_the_mean_encoding_and_price_of_the_law(space, law):
     """In expectation of the samples and exactly: relaxed encoding, circuit, and a linear predictor by samples.
 
@@ -225,7 +227,7 @@ def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_searc
     encoded, price = place.encode(pool, "raw"), costs(place, pool)
     for seed in range(10):
         quality, budget_ms = quality_of(place, seed + 20), float(np.quantile(price, 0.6))
-        if law == "simplex":
+        if law in STEPPED:
             value = 20 - encoded[price <= budget_ms] @ quality
             run = run_of(place, law, forms.Hard(budget_ms), seed=seed, quality=quality, epochs=4, steps=steps // 4,
                          deriver=within_target)  # fmt: skip
@@ -234,7 +236,7 @@ def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_searc
             run = run_of(place, law, forms.Linear(1.0, 10.0), seed=seed, quality=quality, epochs=4, steps=steps // 4)
         run.run()
         (row,) = place.encode([run.derived()], "raw")
-        reached = 20 - row @ quality + (0 if law == "simplex" else costs(place, [run.derived()])[0] / 10)
+        reached = 20 - row @ quality + (0 if law in STEPPED else costs(place, [run.derived()])[0] / 10)
         spread = np.median(value) - value.min()
         found += reached <= value.min() + 0.25 * spread
         better += len(pool) < 3000 or reached <= np.random.default_rng(seed).choice(value, steps).min()

@@ -1,6 +1,7 @@
 """Laws: samples follow the marginals, in every space, and every parameter can learn."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.stats import chi2
 from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.search.laws.softmax import Softmax, inclusion_probability
+from tempograd.search.need import ANY, CELLS, FREE
 from tempograd.spaces.architecture import Architecture
 
 SMALL = {
@@ -19,14 +21,6 @@ SMALL = {
     "routed": "routed:blocks=2/3-4/5-6,reach=2,layers=1,head=8,size=8,classes=5",
 }
 LAWS = registry.names("law")
-REFUSED = {
-    ("combination", "mbconv"): "no nodes",
-    ("combination", "routed"): "no nodes",
-    ("grouped", "darts"): "tie sites together",
-    ("markov_route", "darts"): "no routes",
-    ("markov_route", "nasbench201"): "no routes",
-    ("simplex", "darts"): "tie sites together",
-}
 DRAWS = 40_000
 
 
@@ -37,7 +31,7 @@ def space(request):
 
 @pytest.fixture(params=LAWS)
 def law(request, space):
-    if (request.param, space.name) in REFUSED:
+    if not registry.load("law", request.param).needs.holds(space):
         pytest.skip(f"{request.param} is refused on {space.name}, which has a test of its own")
     return sharp(request.param, space)
 
@@ -66,10 +60,28 @@ def follows(counts, probabilities):
     return chi2.sf(statistic, max(1, len(counts) - 1)) > 1e-5
 
 
-@pytest.mark.parametrize(("name", "place"), REFUSED)
-def test_a_law_that_makes_no_sense_on_a_space_is_refused_with_the_reason(name, place):
-    with pytest.raises(UsageError, match=REFUSED[name, place]):
-        sharp(name, registry.create("space", SMALL[place]))
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_that_makes_no_sense_on_a_space_is_refused_with_what_it_needs_and_what_has_it(name, space):
+    needs = registry.load("law", name).needs
+    if needs.holds(space):
+        assert set(sharp(name, space).marginals()) == {site.name for site in space.sites}
+        return
+    with pytest.raises(UsageError, match=re.escape(f"law {name} cannot search {space.name}: it needs {needs.text}")):
+        sharp(name, space)
+
+
+def test_every_law_is_one_over_some_space_and_the_refusal_names_those():
+    for name in LAWS:
+        needs = registry.load("law", name).needs
+        assert needs.spaces() == [s for s in registry.names("space") if needs.holds(registry.create("space", s))] != []
+
+
+def test_the_need_of_two_pieces_is_refused_where_either_is():
+    both = CELLS & FREE
+    assert [both.holds(space) for space in (NB201, DARTS, ROUTED)] == [True, False, False]
+    assert CELLS & ANY == ANY & CELLS == CELLS & CELLS == CELLS
+    with pytest.raises(UsageError, match=r"it needs cells.*, and sites.*: nasbench201"):
+        both.check(DARTS, "this")
 
 
 def generator(seed=1):
@@ -104,7 +116,7 @@ def test_scores_are_of_all_sites_and_entropy_is_finite(law, space):
     assert scores.shape == (len(space.sites), max(space.widths))
     for row, width in zip(scores, space.widths, strict=True):
         assert (row[width:] == -torch.inf).all()
-        assert torch.isfinite(row[:width]).all() or "grouped" in type(law).__module__
+        assert torch.isfinite(row[:width]).all() or not list(law.parameters())
     assert torch.isfinite(law.entropy())
 
 

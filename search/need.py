@@ -1,0 +1,70 @@
+"""What laws and methods ask of a space, in words and as a test: from it follow refusals, and which can search what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import registry
+from ..errors import UsageError
+from ..spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is asked of a space.
+
+    Attributes:
+        text: words that follow "it needs".
+        holds: tells whether a space has it.
+    """
+
+    text: str
+    holds: Callable[[SearchSpace], bool]
+
+    def __and__(self, other: Need) -> Need:
+        """Return the need of both.
+
+        >>> (FREE & ROUTES).text
+        'sites that no rule ties together, and routes or depths: choices that decide which others there are'
+        """
+        if self == other or other == ANY:
+            return self
+        if self == ANY:
+            return other
+        return Need(f"{self.text}, and {other.text}", lambda space: self.holds(space) and other.holds(space))
+
+    def check(self, space: SearchSpace, who: str) -> None:
+        """Refuse a space that has it not.
+
+        Raises:
+            UsageError: ``who`` cannot do with this space; the message says what it needs, and which spaces have it.
+        """
+        if not self.holds(space):
+            having = ", ".join(self.spaces()) or "none of those installed"
+            raise UsageError(
+                f"{who} cannot search {space.name}: it needs {self.text} (with their defaults: {having}). "
+                f"See which methods can: tempograd methods --space '{space.spec}'"
+            )
+
+    def spaces(self) -> list[str]:
+        """Return the names of the registered spaces that have it with their default arguments."""
+        having: list[str] = []
+        for name in registry.names("space"):
+            try:
+                space = registry.create("space", name)
+            except UsageError:  # one that has no defaults
+                continue
+            if self.holds(space):
+                having.append(name)
+        return having
+
+
+ANY = Need("any space", lambda space: True)
+CELLS = Need("cells: nodes with in-edges to choose", lambda space: bool(space.nodes))
+LAYERS = Need("layers one after the other", lambda space: not space.nodes)
+FREE = Need("sites that no rule ties together", lambda space: not space.rules)
+ROUTES = Need(
+    "routes or depths: choices that decide which others there are",
+    lambda space: any(site.when for site in space.sites),
+)
