@@ -19,7 +19,7 @@ from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
 from tempograd.predictor.learn import learn
 from tempograd.predictor.metrics import Scores, noise_floor_mape_pct
-from tempograd.verbs.fit import encodings_of
+from tempograd.verbs.fit import blocks_of, encodings_of
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
             taught = np.random.default_rng([seed, size]).choice(rest, size, replace=False)
             learnt = learn(
                 {name: X[taught] for name, X in encoded.items()}, labels[taught], weight[taught], groups[taught],
-                model=arguments.model, blocks={"counts": space.count_blocks}, stages=space.schedule, seed=seed,
+                model=arguments.model, blocks=blocks_of(space), stages=space.schedule, seed=seed,
             )  # fmt: skip
             predicted = learnt.predictor.predict(encoded[learnt.encoding][test])
             scores.append(Scores.of(dataset.y_ms[test], predicted))

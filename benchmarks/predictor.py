@@ -80,7 +80,8 @@ def help_table(folder: Path, seeds: int) -> dict[str, Any]:
     """Run HELP's Table 3: 10 samples, 900 labels of networks 0-899 on each source."""
     table, space = pq.read_table(folder / "nasbench201.parquet").slice(0, 1900), registry.create("space", "nasbench201")
     rows = zip(*(table.column(f"e{i}").to_pylist() for i in range(6)), strict=True)
-    X, blocks = space.encode([space.architecture(row) for row in rows], "counts"), space.count_blocks
+    X = space.encode([space.architecture(row) for row in rows], "counts")
+    blocks = space.encoding("counts").blocks(space)
     labels = {column: table.column(column).to_numpy().astype(float) for column in columns_of(table)}
     first = [labels[f"help:{device}"][:900] for device in NASFLAT["ND"][0].split()]
     sources = tuple(estimator_of("transfer", blocks=blocks).fit(X[:900], y).line_ for y in first)

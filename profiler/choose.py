@@ -78,7 +78,7 @@ def choose_by_design(space: SearchSpace, count: int, *, seed: int) -> list[Archi
     """Return ``count`` architectures, a D-optimal design in the counts of their options; see `choose` for the rest."""
     most = min(max(DESIGN_POOL, 2 * count), int(10 ** min(space.size_log10, 9) + 0.5))
     candidates = space.sample(max(most, count), np.random.default_rng([seed, 3]))
-    counts = space.encode(candidates, "counts")[:, -space.count_blocks[-1] :]
+    counts = space.counts(candidates)
     rows = d_optimal(counts, count, np.random.default_rng([seed, 4]))
     return [candidates[row] for row in rows]
 

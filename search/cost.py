@@ -147,8 +147,7 @@ class PredictorCost:
             raise UnknownNameError("feed", feed, FEEDS)
         if draws < 1:
             raise UsageError(f"draws={draws}; allowed: a whole number from 1")
-        space.check_encoding(encoding)
-        self.swaps = encoding in space.graph_encodings
+        self.swaps = not space.encoding(encoding).slope
         if self.swaps and feed != "sampled":
             raise UsageError(f"feed={feed!r}: the encoding {encoding!r} has no slope in the gates; use feed='sampled'")
         self.module = deepcopy(module).eval().requires_grad_(False)

@@ -80,7 +80,7 @@ def network_scores(scores: Scores, space: SearchSpace, architectures: Sequence[A
     So no walk sets an edge that leads nowhere to what the law likes, and takes that for a better network.
     """
     flat = np.concatenate([row[:width] for row, width in zip(scores, space.widths, strict=True)])
-    return space.encode(architectures, space.encodings[-1]).astype(np.float64) @ flat
+    return space.pruned.encode(space, architectures).astype(np.float64) @ flat
 
 
 def viterbi(scores: Scores, space: SearchSpace) -> Architecture:

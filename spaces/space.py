@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from ..arguments import check_fields
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
 from .architecture import Architecture, KeepInputs, Site
+from .encoding import COUNTS, LAYERS, RAW, CompiledGraph, Encoding, OneHots
 from .graph import Choice, Graph, is_connected, resolve, simplify
 from .notation import Notation, mistake, spans
 
@@ -48,13 +49,7 @@ class SearchSpace(ABC):
 
     Class attributes:
         name: as in the registry and in specs.
-        encodings: names that ``encode`` and ``relax`` take, the default first: views of the one-hots.
-        layer_encodings: names that both take too: ``layers`` adds totals over the network's layers, and of gates their
-            mean, to the last of ``encodings``.
-        graph_encodings: names that only ``encode`` takes: they have no slope in the gates. ``compiled`` adds features
-            of the compiled graph to the last of ``encodings``, ``full`` those and that to the raw encoding. ``counts``
-            is all one-hots with either totals or features, and how many sites take each option, and the network's size:
-            the last are enough for a few samples.
+        encodings: how its architectures become numbers, from simple to rich, the default first.
         rules: which combinations of choices are architectures.
         affine: whether BatchNorm in a supernet has a scale and a shift. Cells go without: behind a gate on an edge they
             would make up for it (Liu et al., *DARTS*, arXiv:1806.09055, section A.1.1).
@@ -63,9 +58,7 @@ class SearchSpace(ABC):
     """
 
     name: ClassVar[str]
-    encodings: ClassVar[tuple[str, ...]] = ("raw",)
-    layer_encodings: ClassVar[tuple[str, ...]] = ("layers",)
-    graph_encodings: ClassVar[tuple[str, ...]] = ("counts",)
+    encodings: ClassVar[tuple[Encoding, ...]] = (RAW, LAYERS, COUNTS)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
     affine: ClassVar[bool] = True
     elastic: ClassVar[bool] = True
@@ -260,8 +253,7 @@ class SearchSpace(ABC):
         """
         from .canonical import network_groups
 
-        choices = np.array([a.choices for a in architectures], np.int64).reshape(-1, len(self.sites))
-        return network_groups(self.graph, [site.name for site in self.sites], choices)
+        return network_groups(self.graph, [site.name for site in self.sites], self.choices(architectures))
 
     @cached_property
     def columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -348,73 +340,49 @@ class SearchSpace(ABC):
 
     # -- reading 1: the encoding ---------------------------------------------------------------------------------
 
-    def encode(self, architectures: Sequence[Architecture], encoding: str | None = None) -> NDArray[np.float32]:
-        """Return ``(n, d)``: the one-hots of all sites, zeros where they decide nothing, as an encoding sees them.
+    def encoding(self, name: str | None = None) -> Encoding:
+        """Return an encoding by its name; the default without one.
 
-        A graph encoding begins with them.
+        Raises:
+            UnknownNameError: it is none of this space's.
         """
-        self.check_encoding(encoding)
-        choices = np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
-        if encoding == "counts":
-            views = [self.encode(architectures, name) for name in self.encodings]
-            counted = [view @ self._composition for view in views]
-            features = self._features(architectures, choices)
-            return np.concatenate([*views, features, *counted, self._sizes(architectures)], axis=1)
-        if encoding in self.layer_encodings:
-            return self.relax(self.gates(architectures), encoding).numpy()
-        if encoding in self.graph_encodings:
-            names = ("raw", *self.encodings[1:]) if encoding == "full" else self.encodings[-1:]
-            parts = [self.encode(architectures, name) for name in names]
-            return np.concatenate([*parts, self._cell_features(choices)], axis=1)
-        rows = {
-            site.name: np.eye(k + 1, k, dtype=np.float32)[choices[:, i]]  # row -1 is zero
-            for i, (site, k) in enumerate(zip(self.sites, self.widths, strict=True))
-        }
-        rows = self._seen(rows, encoding)
-        return np.concatenate([rows[site.name] for site in self.sites], axis=1)
+        known = {encoding.name: encoding for encoding in self.encodings}
+        if name is not None and name not in known:
+            raise UnknownNameError(f"encoding of {self.name}", name, tuple(known))
+        return self.encodings[0] if name is None else known[name]
+
+    @property
+    def sparing_encoding(self) -> Encoding:
+        """Return the encoding of which a few networks tell enough: its last block counts options and sizes."""
+        return next(encoding for encoding in self.encodings if encoding.sparing)
+
+    def counts(self, architectures: Sequence[Architecture]) -> NDArray[np.float32]:
+        """Return ``(n, c)``: how many sites take each option, and sizes, the last block of `sparing_encoding`."""
+        encoding = self.sparing_encoding
+        return encoding.encode(self, architectures)[:, -encoding.blocks(self)[-1] :]
+
+    @property
+    def pruned(self) -> OneHots:
+        """Return the view of the one-hots that sees least of what reaches no output."""
+        return [encoding for encoding in self.encodings if isinstance(encoding, OneHots)][-1]
+
+    def encode(self, architectures: Sequence[Architecture], encoding: str | None = None) -> NDArray[np.float32]:
+        """Return ``(n, d)`` features of architectures by one of `encodings`, the default if none is named."""
+        return self.encoding(encoding).encode(self, architectures)
+
+    def choices(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
+        """Return ``(n, sites)`` option indices, -1 where a site decides nothing."""
+        return np.array([a.choices for a in architectures], dtype=np.int64).reshape(-1, len(self.sites))
 
     @cached_property
-    def _composition(self) -> NDArray[np.float32]:
-        """Return ``(d, options)``: one where a column of the one-hots is of this option, whatever the site."""
-        columns = [option for site in self.sites for option in site.options]
-        names = list(dict.fromkeys(columns))
-        return np.eye(len(names), dtype=np.float32)[[names.index(option) for option in columns]]
-
-    def _features(self, architectures: Sequence[Architecture], choices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return ``(n, f)``: what there is beside the one-hots, totals over layers or features of cells."""
-        if self.layer_encodings:
-            return self.encode(architectures, self.layer_encodings[0])[:, sum(self.widths) :]
-        return self._cell_features(choices)
-
-    def _cell_features(self, choices: NDArray[np.int64]) -> NDArray[np.float32]:
-        from .compiled import encode
-
-        return encode(self.compiled_cells, self.sites, choices)
-
-    def _sizes(self, architectures: Sequence[Architecture]) -> NDArray[np.float32]:
-        """Return ``(n, 2)``: the logarithms of the multiply-accumulates and parameters of what was chosen."""
-        from .circuit import counts
-
-        gates = self.gates(architectures)
-        tables = [counts(self.graph, self.operations, unit) for unit in ("macs", "parameters")]
-        sizes = [np.broadcast_to(self.circuit.cost(t, gates).numpy(), len(architectures)) for t in tables]
-        return np.log1p(np.stack(sizes, axis=1)).astype(np.float32)
-
-    @cached_property
-    def _layer_totals(self) -> tuple[dict[str, int], torch.Tensor]:
+    def layer_totals(self) -> tuple[dict[str, int], torch.Tensor]:
+        """Return row by operation, and the table of what its layers add up to; see `totals`."""
         import torch
 
         from .totals import layer_totals
 
         rows, table = layer_totals(self.graph, self.operations)
         return rows, torch.from_numpy(table)
-
-    @property
-    def count_blocks(self) -> tuple[int, ...]:
-        """Return how many columns of the encoding ``counts`` are one-hots, features, and counts."""
-        views = len(self.encodings)
-        features = self._features([], np.zeros((0, len(self.sites)), np.int64)).shape[1]
-        return views * sum(self.widths), features, views * self._composition.shape[1] + 2
 
     def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
         """Return the architectures of a raw ``(n, d)`` encoding."""
@@ -428,22 +396,14 @@ class SearchSpace(ABC):
 
         The row of a site is multiplied by the probability that it decides something; so it may be given as if it did.
         """
-        import torch
-
-        self.check_encoding(encoding, (*self.encodings, *self.layer_encodings))
-        if encoding in self.layer_encodings:
-            views = self.relax(gates, self.encodings[-1])
-            totals = self.circuit.totals(*self._layer_totals, gates)
-            return torch.cat([views, totals.expand(*views.shape[:-1], -1)], dim=-1)
-        rows = self._seen(dict(gates), encoding)
-        return torch.cat([rows[site.name] for site in self.sites], dim=-1)
+        return self.encoding(encoding).relax(self, gates)
 
     @cached_property
     def schedule(self) -> tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]:
         """Return the cells as steps over the one-hot encoding, see :func:`.compiled.stages`; none if unknown."""
         from .compiled import stages
 
-        return stages(self.compiled_cells, self.sites) if "compiled" in self.graph_encodings else ()
+        return stages(self.compiled_cells, self.sites) if self.has_cells else ()
 
     def gates(self, architectures: Sequence[Architecture]) -> dict[str, torch.Tensor]:
         """Return one-hot gates ``site -> (n, K)``."""
@@ -452,29 +412,17 @@ class SearchSpace(ABC):
         parts = torch.from_numpy(self.encode(architectures, "raw")).split(list(self.widths), dim=1)
         return {site.name: part for site, part in zip(self.sites, parts, strict=True)}
 
-    def check_encoding(self, encoding: str | None, allowed: Sequence[str] | None = None) -> None:
-        """Raise UnknownNameError unless the encoding is one of this space's, or of those allowed."""
-        names = (*self.encodings, *self.layer_encodings, *self.graph_encodings) if allowed is None else allowed
-        if encoding is not None and encoding not in names:
-            raise UnknownNameError(f"encoding of {self.name}", encoding, names)
+    @property
+    def has_cells(self) -> bool:
+        """Return whether it is a space of cells, whose compiled graphs are encoded."""
+        return any(isinstance(encoding, CompiledGraph) for encoding in self.encodings)
 
     @cached_property
     def compiled_cells(self) -> tuple[Cell, ...]:
-        """Return the cells whose compiled graph the graph encodings describe."""
+        """Return the cells whose compiled graph is encoded."""
         from .compiled import cells_of
 
         return cells_of(self.graph)
-
-    def _seen(self, rows: dict[str, Any], encoding: str | None) -> dict[str, Any]:
-        for site in self.sites:
-            if site.when:
-                reached: Any = sum(rows[name][..., option] for name, option in site.when)
-                rows[site.name] = rows[site.name] * reached[..., None]
-        return self._view(rows, encoding or self.encodings[0])
-
-    def _view(self, rows: dict[str, Any], encoding: str) -> dict[str, Any]:
-        """Return the rows as an encoding sees them; arrays of numpy or torch alike."""
-        return rows
 
     # -- readings 2 to 5 -----------------------------------------------------------------------------------------
 

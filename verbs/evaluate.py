@@ -21,7 +21,7 @@ from ..predictor.learn import check_sources, default_model, estimator_of, learn
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores
 from ..spaces.space import SearchSpace
-from .fit import encodings_of
+from .fit import blocks_of, encodings_of
 from .outcome import Outcome, Progress, plain, silent, space_of
 from .outcome import table as aligned
 
@@ -119,16 +119,18 @@ def _source(space: SearchSpace, table: Path, column: str, where: Sequence[str]) 
     """Return the latency on one device as a line, learnt from 900 of its rows."""
     found = _Device(space, read_table(table, space, column, where=where, kinds=KINDS))
     rows = np.random.default_rng(1).permutation(len(found.table.y_ms))[:SOURCE_ROWS]
-    model = estimator_of("transfer", blocks=space.count_blocks)
-    return model.fit(found.encode("counts")[rows], found.table.y_ms[rows]).line_
+    sparing = space.sparing_encoding
+    model = estimator_of("transfer", blocks=sparing.blocks(space))
+    return model.fit(found.encode(sparing.name)[rows], found.table.y_ms[rows]).line_
 
 
 def _design(
     device: _Device, candidates: NDArray[np.int64], count: int, seed: int, sources: Sequence[Linear]
 ) -> list[int]:
     """Return positions of the candidates that tell the most, in counts and in what other devices say."""
-    X = device.encode("counts")[candidates]
-    counts, lines = X[:, -device.space.count_blocks[-1] :], [source(X)[:, None] for source in sources]
+    sparing = device.space.sparing_encoding
+    X = device.encode(sparing.name)[candidates]
+    counts, lines = X[:, -sparing.blocks(device.space)[-1] :], [source(X)[:, None] for source in sources]
     blocks = (counts.shape[1], len(lines)) if lines else ()
     return d_optimal(np.hstack([counts, *lines]), count, np.random.default_rng(seed), blocks=blocks)
 
@@ -159,7 +161,7 @@ def _one(
     start = perf_counter()
     learnt = learn(
         {name: device.encode(name)[seen] for name in encodings_of(device.space, model)}, y[seen], groups=labels[seen],
-        model=model, blocks={"counts": device.space.count_blocks}, stages=device.space.schedule,
+        model=model, blocks=blocks_of(device.space), stages=device.space.schedule,
         sources=tuple(sources), choosing=np.arange(len(seen)) >= len(taught), seed=seed,
     )  # fmt: skip
     estimator, features = learnt.predictor, device.encode(learnt.encoding)

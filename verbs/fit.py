@@ -19,6 +19,7 @@ from ..predictor.learn import Censored, check_sources, default_model, estimator_
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
+from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
 from .outcome import Outcome, Progress, only_space, plain, silent, space_of
@@ -123,7 +124,7 @@ def _fit_head(
     above = {name: X[n:] for name, X in encoded.items()}
     learnt = learn(
         {name: X[:n] for name, X in encoded.items()}, labels, weight, groups[:n], model=model,
-        blocks={"counts": chosen.count_blocks}, stages=chosen.schedule, seed=seed,
+        blocks=blocks_of(chosen), stages=chosen.schedule, seed=seed,
         judging=judging, censored=Censored(above, np.array(list(bounds_ms.values()), float), groups[n:]), **wanted,
     )  # fmt: skip
     predicted, encoding = learnt.held_out_ms, learnt.encoding
@@ -159,28 +160,32 @@ def _lines(path: Path, space: SearchSpace, quantity: str) -> list[Linear]:
     sets = [found.having(quantity) for found in sets]
     if bare := [found.fingerprint.id for found in sets if not found.keys]:
         raise UsageError(f"no network with {quantity} on {', '.join(bare)} in {path}; leave this source out")
-    models = [estimator_of("transfer", blocks=space.count_blocks) for _ in sets]
+    sparing = space.sparing_encoding
+    models = [estimator_of("transfer", blocks=sparing.blocks(space)) for _ in sets]
     return [
-        model.fit(d.encode(space, "counts"), d.values(quantity), sample_weight=d.weights(quantity)).line_
+        model.fit(d.encode(space, sparing.name), d.values(quantity), sample_weight=d.weights(quantity)).line_
         for model, d in zip(models, sets, strict=True)
     ]
 
 
 def encodings_of(space: SearchSpace, model: str) -> tuple[str, ...]:
-    """Return the encodings that a model may be fitted on, from simple to rich: those with a slope first."""
+    """Return the encodings that a model may be fitted on, from simple to rich."""
     if model == "transfer":
-        return ("counts",)
-    if model == "lookup":
-        return space.encodings  # a table has one entry an option, and no other features
-    of_graphs = (name for name in space.graph_encodings if name != "counts")
-    return (*space.encodings, *space.layer_encodings, *of_graphs)
+        return (space.sparing_encoding.name,)
+    literal = model == "lookup"  # a table has one entry an option, and no other features
+    return tuple(e.name for e in space.encodings if not e.sparing and (isinstance(e, OneHots) or not literal))
+
+
+def blocks_of(space: SearchSpace) -> dict[str, tuple[int, ...]]:
+    """Return the blocks of every encoding that has some, by name."""
+    return {encoding.name: encoding.blocks(space) for encoding in space.encodings if encoding.sparing}
 
 
 def gradient_of(space: SearchSpace, encoding: str, estimator: Any) -> str:
     """Return what a gradient search makes of this predictor."""
     if not hasattr(type(estimator), "module"):
         return "none: the model has no slope"
-    if encoding in space.graph_encodings:
+    if not space.encoding(encoding).slope:
         return "swaps: every single change of sampled networks is predicted"
     return "back-propagation through the encoding of sampled networks"
 

@@ -19,7 +19,7 @@ from ..search.method import Method, predict_with
 from ..search.tabular import search_table
 from ..search.task import TableTask, table_column
 from ..spaces.space import SearchSpace
-from .fit import COVERAGE, encodings_of
+from .fit import COVERAGE, blocks_of, encodings_of
 from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
 
 CANDIDATES = 2000  # rows that a design chooses from
@@ -149,11 +149,11 @@ def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0)
         networks = space.groups([table.architectures[i] for i in order])
         different = order[np.sort(np.unique(networks, return_index=True)[1])]
         candidates = (different if len(different) >= rows else order)[:CANDIDATES]
-        counts = space.encode([table.architectures[i] for i in candidates], "counts")[:, -space.count_blocks[-1] :]
+        counts = space.counts([table.architectures[i] for i in candidates])
         taken = candidates[d_optimal(counts, rows, rng)]
     architectures, y_ms = [table.architectures[i] for i in taken], table.y_ms[taken]
     return learn(
         {name: space.encode(architectures, name) for name in encodings_of(space, model)}, y_ms,
-        groups=space.groups(architectures), model=model, blocks={"counts": space.count_blocks}, stages=space.schedule,
+        groups=space.groups(architectures), model=model, blocks=blocks_of(space), stages=space.schedule,
         seed=seed,
     )  # fmt: skip

@@ -269,7 +269,7 @@ def predictions(
     ``ridge`` is ridge regression of the log latency on operation counts and one-hots, ``mlp`` our default model.
     """
     space = registry.create("space", spec)
-    encoding = "pruned" if "pruned" in space.encodings else None
+    encoding = space.pruned.name
 
     def encode(keys: Sequence[str]) -> Array:
         return space.encode([space.from_key(key) for key in keys], encoding).astype(float)

@@ -97,7 +97,8 @@ class _Surrogate:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.encoding = "compiled" if "compiled" in problem.space.graph_encodings else "counts"
+        space = problem.space
+        self.encoding = "compiled" if space.has_cells else space.sparing_encoding.name
 
     def gain(self, queries: Queries, pool: list[Architecture]) -> NDArray[np.float64]:
         """Return ``(n,)``: expected improvement of the normal score, times the chance to be within the target."""

@@ -17,6 +17,7 @@ from ...arguments import Classes, Few, Size
 from ...errors import UsageError
 from ..architecture import Architecture, KeepInputs, Site
 from ..blocks import relu_conv_bn
+from ..encoding import RAW, Encoding, cell_encodings
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Concat, Conv, Crop, GlobalPool, Identity, Linear, Pool, Relu, Zero
 from ..notation import Notation, literal, mistake, spans
@@ -58,8 +59,7 @@ class Darts(SearchSpace):
     channels: Size = 3
 
     name: ClassVar[str] = "darts"
-    layer_encodings: ClassVar[tuple[str, ...]] = ()  # those of the compiled graph tell more
-    graph_encodings: ClassVar[tuple[str, ...]] = ("compiled", "counts")
+    encodings: ClassVar[tuple[Encoding, ...]] = cell_encodings(RAW)
     affine: ClassVar[bool] = False
     elastic: ClassVar[bool] = False
     rules: ClassVar[tuple[KeepInputs, ...]] = tuple(

@@ -17,6 +17,7 @@ from ...arguments import Classes, Few, Size
 from ...errors import InvalidArchitectureError
 from ..architecture import Architecture, Site
 from ..blocks import relu_conv_bn
+from ..encoding import RAW, Encoding, OneHots, cell_encodings
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Conv, GlobalPool, Identity, Linear, Pool, Relu, Zero
 from ..notation import Notation, mistake
@@ -26,6 +27,37 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPTIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 _SITES = tuple(Site(f"e{i}", OPTIONS) for i in range(len(EDGES)))
 _INDEX_SEED = 88  # the published index is a shuffle of the lexicographic order by Python's generator with this seed
+
+
+def _pruned(rows: dict[str, Any]) -> dict[str, Any]:
+    """Scale an edge by the probability that it lies on a path from input to output."""
+    none = OPTIONS.index("none")
+    active = {edge: 1 - rows[f"e{i}"][..., none] for i, edge in enumerate(EDGES)}
+    one = active[EDGES[0]] * 0 + 1
+    forward, backward = {0: one}, {3: one}
+    for node in (1, 2, 3):
+        cut = one
+        for source, target in EDGES:
+            if target == node:
+                cut = cut * (1 - forward[source] * active[source, target])
+        forward[node] = 1 - cut
+    for node in (2, 1, 0):
+        cut = one
+        for source, target in EDGES:
+            if source == node:
+                cut = cut * (1 - active[source, target] * backward[target])
+        backward[node] = 1 - cut
+    found: dict[str, Any] = {}
+    for i, (source, target) in enumerate(EDGES):
+        row = rows[f"e{i}"]
+        live = (forward[source] * backward[target])[..., None]
+        vertex = row * 0
+        vertex[..., none] += 1
+        found[f"e{i}"] = row * live + vertex * (1 - live)
+    return found
+
+
+_PRUNED = OneHots("pruned", _pruned)
 
 
 @dataclass(frozen=True)
@@ -47,9 +79,7 @@ class NasBench201(SearchSpace):
     channels: Size = 3
 
     name: ClassVar[str] = "nasbench201"
-    encodings: ClassVar[tuple[str, ...]] = ("raw", "pruned")
-    layer_encodings: ClassVar[tuple[str, ...]] = ()  # those of the compiled graph tell more
-    graph_encodings: ClassVar[tuple[str, ...]] = ("compiled", "full", "counts")
+    encodings: ClassVar[tuple[Encoding, ...]] = cell_encodings(RAW, _PRUNED)
     affine: ClassVar[bool] = False
     elastic: ClassVar[bool] = False
 
@@ -134,37 +164,6 @@ class NasBench201(SearchSpace):
     @cached_property
     def _position(self) -> dict[tuple[int, ...], int]:
         return {choices: index for index, choices in enumerate(self._order)}
-
-    def _view(self, rows: dict[str, Any], encoding: str) -> dict[str, Any]:
-        """``pruned``: scale an edge by the probability that it lies on a path from input to output."""
-        return rows if encoding == "raw" else _pruned(rows)
-
-
-def _pruned(rows: dict[str, Any]) -> dict[str, Any]:
-    none = OPTIONS.index("none")
-    active = {edge: 1 - rows[f"e{i}"][..., none] for i, edge in enumerate(EDGES)}
-    one = active[EDGES[0]] * 0 + 1
-    forward, backward = {0: one}, {3: one}
-    for node in (1, 2, 3):
-        cut = one
-        for source, target in EDGES:
-            if target == node:
-                cut = cut * (1 - forward[source] * active[source, target])
-        forward[node] = 1 - cut
-    for node in (2, 1, 0):
-        cut = one
-        for source, target in EDGES:
-            if source == node:
-                cut = cut * (1 - active[source, target] * backward[target])
-        backward[node] = 1 - cut
-    found: dict[str, Any] = {}
-    for i, (source, target) in enumerate(EDGES):
-        row = rows[f"e{i}"]
-        live = (forward[source] * backward[target])[..., None]
-        vertex = row * 0
-        vertex[..., none] += 1
-        found[f"e{i}"] = row * live + vertex * (1 - live)
-    return found
 
 
 def _cell(builder: GraphBuilder, x: str) -> str:

@@ -32,7 +32,7 @@ def latencies(space, module, architectures):
 def accuracies(space, architectures, seed=1):
     """What reaches the output adds up, an option worth much the same everywhere, and pairs matter a little; shares."""
     rng = np.random.default_rng(seed)
-    x = space.encode(architectures, space.encodings[-1]).astype(float)
+    x = space.pruned.encode(space, architectures).astype(float)
     worth = np.concatenate([np.linspace(0, 1, k) for k in space.widths])
     single, pair = worth + 0.3 * rng.random(len(worth)), 0.3 * rng.random((len(worth), len(worth)))
     pairs = np.einsum("nd,de,ne->n", x, pair, x) / len(space.sites)

@@ -60,7 +60,7 @@ def test_networks_are_ranked_by_falling_score_each_once():
 def test_the_score_of_a_network_is_that_of_its_name_without_what_lies_on_no_path(space):
     scores = as_scores(law_of(space).scores())
     drawn = space.sample(30, np.random.default_rng(0))
-    pruned = space.decode(space.encode(drawn, space.encodings[-1]))
+    pruned = space.decode(space.pruned.encode(space, drawn))
     assert np.allclose(network_scores(scores, space, drawn), [score(scores, a) for a in pruned])
     assert (drawn == pruned) == (space is DARTS)
 

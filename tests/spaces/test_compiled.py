@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tempograd import registry
-from tempograd.errors import UnknownNameError
+from tempograd.errors import UsageError
 from tempograd.spaces.compiled import cells_of
 from tempograd.spaces.graph import constants
 from tempograd.spaces.layers import Identity
@@ -101,7 +101,7 @@ def test_graph_encodings_begin_with_the_one_hots_and_cannot_be_relaxed(space):
     np.testing.assert_array_equal(compiled[:, :30], space.encode(architectures, "pruned"))
     np.testing.assert_array_equal(full[:, :30], space.encode(architectures, "raw"))
     np.testing.assert_array_equal(full[:, 30:], compiled)
-    with pytest.raises(UnknownNameError, match="allowed: pruned, raw"):
+    with pytest.raises(UsageError, match="'compiled' has no slope"):
         space.relax(space.gates(architectures), "compiled")
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.errors import InvalidArchitectureError, UnknownNameError
+from tempograd.errors import InvalidArchitectureError, UnknownNameError, UsageError
 from tempograd.spaces.canonical import canonical
 from tempograd.spaces.circuit import SKELETON, counts
 from tempograd.spaces.export import WeightPool, to_onnx
@@ -135,14 +135,32 @@ def test_text_and_key_round_trip(space, sample):
 
 
 def test_relaxed_encoding_at_one_hots_is_the_encoding(space, sample):
-    for encoding in (*space.encodings, *space.layer_encodings):
+    for encoding in (e.name for e in space.encodings if e.slope):
         relaxed = space.relax(space.gates(sample), encoding)
         assert np.array_equal(relaxed.numpy(), space.encode(sample, encoding))
 
 
+def test_encodings_are_values_with_names_of_their_own(space, sample):
+    names = [encoding.name for encoding in space.encodings]
+    assert len(set(names)) == len(names)
+    assert space.encoding() == space.encodings[0]
+    assert sum(encoding.sparing for encoding in space.encodings) == 1
+    for encoding in space.encodings:
+        encoded = encoding.encode(space, sample)
+        assert np.array_equal(encoded, space.encode(sample, encoding.name))
+        assert encoding.encode(space, []).shape == (0, encoded.shape[1])
+        if encoding.sparing:
+            assert sum(encoding.blocks(space)) == encoded.shape[1]
+        if not encoding.slope:
+            with pytest.raises(UsageError, match=f"'{encoding.name}' has no slope"):
+                space.relax(space.gates(sample), encoding.name)
+    with pytest.raises(UnknownNameError, match=f"allowed: {', '.join(sorted(names))}"):
+        space.encoding("none of these")
+
+
 def test_relaxed_encoding_is_differentiable(space):
     gates = {s.name: torch.rand(2, len(s.options), dtype=torch.float64, requires_grad=True) for s in space.sites}
-    for encoding in (*space.encodings, *space.layer_encodings):
+    for encoding in (e.name for e in space.encodings if e.slope):
         assert torch.autograd.gradcheck(
             lambda *rows, e=encoding: space.relax(dict(zip(gates, rows, strict=True)), e), tuple(gates.values())
         )
