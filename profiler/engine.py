@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # a farm's agents time with this engine and keep no store
 
 RECENT = 50  # jobs over which a failing device is recognised
 TOO_MANY = 10  # of them with one and the same cause: more than 20 %
+MAX_CLOCK_RATIO = 1.1  # of what samples say that they took to what their pass took: a phone's clock is its own
 MAX_LOST_PASSES = 3  # passes in a row that end without rounds and without a culprit
 
 
@@ -182,6 +184,27 @@ def clock_of(fingerprint: Fingerprint) -> str:
     return "cpu" if on_cpu and options.get("threads", 1) == 1 else "wall"
 
 
+def check_clock(rounds: Iterable[Round], *, took_ms: float) -> None:
+    """Refuse rounds that say that they took longer than the pass in which they were taken.
+
+    Args:
+        rounds: of one pass.
+        took_ms: wall time of that pass on this machine.
+
+    Raises:
+        DeviceError: they do, by more than two clocks differ.
+    """
+    tally = Tally()
+    tally.time(rounds)
+    said_ms = tally.burst_ms + tally.sentinel_ms
+    if said_ms > MAX_CLOCK_RATIO * took_ms:
+        raise DeviceError(
+            f"the device says that its samples took {said_ms:.4g} ms, but the whole pass took {took_ms:.4g} ms: its "
+            "times are not milliseconds of wall time, or of another clock. Give milliseconds; where the clock is "
+            "virtual, say so: environment() returns virtual_clock=True"
+        )
+
+
 class Engine:
     """Times jobs on one device and hands their measurements to a sink as soon as they are closed.
 
@@ -222,6 +245,7 @@ class Engine:
         self._stop = stop or threading.Event()
         self._fingerprint_id = device.fingerprint.id
         self._clock = clock_of(device.fingerprint)
+        self._virtual = bool(device.environment().get("virtual_clock"))
         self._rng = np.random.default_rng([seed, 3])
         self._queue: deque[Job] = deque()
         self._more: Callable[[int], Iterable[Job]] = lambda n: ()
@@ -324,6 +348,7 @@ class Engine:
                 if not started:
                     batch.session.start_timing()
                     started = True
+                began_s = time.monotonic()
                 result = batch.session.run_pass(self._order(waiting, subjects or []), burst_ms=self._plan.burst_ms)
             except DeviceError:
                 self._lost_passes += 1
@@ -332,6 +357,8 @@ class Engine:
                 self._put_back(waiting.values())
                 return
             self._lost_passes = 0
+            if not self._virtual:
+                check_clock(result.rounds, took_ms=1e3 * (time.monotonic() - began_s))
             self._take(result.rounds, waiting)
             if result.failures:  # the process is gone: who lived goes on in a fresh one and keeps its rounds
                 self._put_back(job for key, job in waiting.items() if key not in result.failures)

@@ -49,6 +49,8 @@ class SearchSpace(ABC):
 
     Class attributes:
         name: as in the registry and in specs.
+        small: arguments, as in a spec, of instances whose networks run in milliseconds: contract tests run on them,
+            those of laws and methods on the first. With none, the defaults are small.
         encodings: how its architectures become numbers, from simple to rich, the default first.
         rules: which combinations of choices are architectures.
         affine: whether BatchNorm in a supernet has a scale and a shift. Cells go without: behind a gate on an edge they
@@ -58,6 +60,7 @@ class SearchSpace(ABC):
     """
 
     name: ClassVar[str]
+    small: ClassVar[tuple[str, ...]] = ()
     encodings: ClassVar[tuple[Encoding, ...]] = (RAW, LAYERS, COUNTS)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
     affine: ClassVar[bool] = True

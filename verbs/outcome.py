@@ -55,8 +55,14 @@ def go_on(stop: threading.Event | None) -> None:
 
 
 def space_of(spec: str | SearchSpace) -> SearchSpace:
-    """Return the space that a spec names, or the space given."""
-    return registry.create("space", spec) if isinstance(spec, str) else spec
+    """Return the space that a spec names, or the space given.
+
+    Raises:
+        UsageError: among much else, no machine like this one holds it: told before any work.
+    """
+    space: SearchSpace = registry.create("space", spec) if isinstance(spec, str) else spec
+    _ = space.graph
+    return space
 
 
 def device_of(spec: str | Place, threads: int | None = None) -> Place:

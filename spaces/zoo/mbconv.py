@@ -183,6 +183,13 @@ class MbConv(SearchSpace):
     resolution_options: Few = 1
 
     name: ClassVar[str] = "mbconv"
+    small: ClassVar[tuple[str, ...]] = (
+        "family=fbnetv2,size=8,width=0.25,stages=2,layers=2,width_options=2",
+        "family=fbnet,size=8,classes=5,width=0.25,stages=3,layers=2",
+        "family=proxyless,size=8,classes=5,width=0.25,stages=3,layers=2,resolution_options=3",
+        "family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,resolution_options=2",
+        "family=fbnetv2,size=8,classes=5,width=0.5,stages=3,layers=2,width_options=3,resolution_options=3",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -79,6 +79,7 @@ class NasBench201(SearchSpace):
     channels: Size = 3
 
     name: ClassVar[str] = "nasbench201"
+    small: ClassVar[tuple[str, ...]] = ("cells=1,width=4,size=8",)
     encodings: ClassVar[tuple[Encoding, ...]] = cell_encodings(RAW, _PRUNED)
     affine: ClassVar[bool] = False
     elastic: ClassVar[bool] = False

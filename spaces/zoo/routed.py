@@ -65,6 +65,11 @@ class Routed(SearchSpace):
     channels: Size = 3
 
     name: ClassVar[str] = "routed"
+    small: ClassVar[tuple[str, ...]] = (
+        "blocks=4/6-8/10-12,reach=2,layers=1,head=16,size=8",
+        "base=mbv2,blocks=2/3-4/5-6,reach=2,layers=1,head=8,size=8,classes=5",
+        "base=resnet,blocks=2/3-4/5-6,reach=3,layers=2,head=8,size=8,classes=5",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

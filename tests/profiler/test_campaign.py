@@ -565,3 +565,12 @@ def test_what_speaks_against_a_run_is_said(device, space, store, changes, rounds
     assert list(_doubts(good, QUICK, 100)) == []
     (doubt,) = _doubts(replace(good, **changes, **share), QUICK, rounds)
     assert said in doubt
+
+
+def test_a_device_whose_times_are_longer_than_their_pass_is_refused_with_the_remedy(tmp_path):
+    """Of a virtual clock that was not declared, or of microseconds: nothing of it is kept."""
+    device = ScriptedDevice(environment={"governor": "none"})
+    with Store(tmp_path / "s.db", write=True) as store:
+        with pytest.raises(DeviceError, match=r"the whole pass took .*virtual_clock=True"):
+            run(device, items(3), QUICK, store, seed=0)
+        assert not list(store.measurements())

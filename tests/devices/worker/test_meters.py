@@ -9,8 +9,7 @@ from onnx import helper, numpy_helper
 
 from tempograd.devices.places.local import LocalDevice
 from tempograd.devices.worker.meters import EnergyMeter, MemoryMeter
-
-from ..conftest import model_bytes
+from tempograd.testing.networks import model_bytes
 
 RANGE_UJ = 10_000
 

@@ -18,8 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tempograd.devices.places.local import LocalDevice
 from tempograd.errors import DeviceError, UsageError
-
-from ..conftest import model_bytes
+from tempograd.testing.networks import model_bytes
 
 pytestmark = pytest.mark.real
 

@@ -23,7 +23,7 @@ def in_child(script: str) -> dict:
         import json
         from pathlib import Path
         import numpy as np
-        from tests.devices.conftest import conv
+        from tempograd.testing.networks import conv
         from tempograd.devices.runtime.packages import UnusableError
         from tempograd.registry import create
         x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
