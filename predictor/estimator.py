@@ -41,6 +41,8 @@ class LatencyModel(RegressorMixin, BaseEstimator):
     """
 
     fitted_mark: ClassVar[str]  # the attribute that ``fit`` sets last
+    small: ClassVar[Mapping[str, Any]] = {}  # arguments with which it learns in a second, for contract tests
+    rows_count: ClassVar[str] = ""  # why a row of weight 2 is not two equal rows, as scikit-learn expects, if it is not
     leaves_out: ClassVar[bool] = False  # whether ``fit`` takes ``groups`` and sets held_out_ms_, ``(n,)`` predictions
     # of which none has seen a label of its own group
 

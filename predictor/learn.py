@@ -15,11 +15,13 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from .. import registry
+from ..arguments import check
 from ..errors import UsageError
 from .choice import choose_encoding
 from .estimator import Groups, fit_held_out
 from .interval import Conformal
 from .metrics import Scores
+from .plain import model_class
 from .predictor import Array
 
 if TYPE_CHECKING:
@@ -160,7 +162,8 @@ def check_sources(model: str, sources: Sequence[object]) -> None:
 
 def estimator_of(model: str, **wanted: Any) -> Any:
     """Return an unfitted model; arguments that are None or that the model does not take are left out."""
-    create = registry.load("model", model)
+    create = model_class(model)
     known = create().get_params()
     taken = {key: value for key, value in wanted.items() if key in known and value is not None}
-    return registry.create("model", model, **taken)
+    check(registry.load("model", model), taken, what=f"model {model}")
+    return create(**taken)

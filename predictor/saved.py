@@ -31,10 +31,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .. import outputs
 from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
-from ..registry import load as load_entry
 from ..registry import names
 from .card import model_card
 from .interval import Conformal
+from .plain import model_class, registered_name
 from .predictor import Array, DifferentiablePredictor, Predictor, SaveablePredictor
 
 if TYPE_CHECKING:
@@ -404,7 +404,7 @@ def _head(
         )
     try:
         binding = Binding(**document.binding.model_dump(exclude={"unit"}))
-        predictor = load_entry("model", document.model).from_state(arrays, document.config)
+        predictor = model_class(document.model).from_state(arrays, document.config)
     except InputRefusedError as error:
         raise InputRefusedError(f"{folder}: {error}") from error
     except TempogradError as error:
@@ -434,9 +434,9 @@ def _conformal(folder: Path, document: _HeadDocument) -> Conformal | None:
 
 
 def _registered_name(predictor: Predictor) -> str:
-    for name in names("model"):
-        if load_entry("model", name) is type(predictor):
-            return name
+    name = registered_name(predictor)
+    if name is not None:
+        return name
     raise UsageError(
         f"{type(predictor).__name__} is not a registered model, so nobody could load it again; "
         f"registered: {', '.join(names('model'))}"

@@ -59,6 +59,8 @@ class GaussianProcessLatency(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "network_"
+    small: ClassVar[Mapping[str, Any]] = {"steps": 10}
+    rows_count: ClassVar[str] = "two equal rows are two measurements, each with noise of its own"
     leaves_out: ClassVar[bool] = True
 
     def __init__(self, stages: Stages = (), steps: Count = 60, random_state: Seed = 0) -> None:

@@ -57,6 +57,8 @@ class LatencyMLP(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "network_"
+    small: ClassVar[Mapping[str, Any]] = {"steps": 60, "members": 2, "hidden": (16,)}
+    rows_count: ClassVar[str] = "stochastic training: batches and hold-outs are drawn over rows, not over weight"
 
     def __init__(
         self,

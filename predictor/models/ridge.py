@@ -31,6 +31,7 @@ class RidgeLatency(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "floor_ms_"
+    rows_count: ClassVar[str] = "cross-validation leaves out rows: a row of weight 2 is one row, two equal rows are two"
 
     def __init__(self, relative: bool = True, alphas: Sequence[float] | None = None) -> None:
         self.relative = relative

@@ -37,6 +37,8 @@ class TreesLatency(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "baseline_"
+    small: ClassVar[Mapping[str, Any]] = {"trees": 100}
+    rows_count: ClassVar[str] = "histogram bins and smallest leaves count rows, not weight"
 
     def __init__(
         self,
