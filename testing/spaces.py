@@ -157,7 +157,7 @@ class SpaceContract:
         assert space.encoding() == space.encodings[0]
         assert sum(encoding.sparing for encoding in space.encodings) == 1
         for encoding in space.encodings:
-            encoded = encoding.encode(self, space, sample)
+            encoded = encoding.encode(space, sample)
             assert np.array_equal(encoded, space.encode(sample, encoding.name))
             assert encoding.encode(space, []).shape == (0, encoded.shape[1])
             if encoding.sparing:
