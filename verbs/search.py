@@ -24,6 +24,7 @@ from ..measurement.measurement import Measurement
 from ..measurement.repeatability import pair_up, spread, usual
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
+from ..profiler.verify import confirm
 from ..profiler.verify import measure as verify
 from ..report.result import Result, read_result
 from ..search.evaluator import Training, check_compute
@@ -58,9 +59,7 @@ from .outcome import (
 from .tabular import columns_of, met_by, table_text, tabular
 
 SUPERNET = "supernet.safetensors"
-PROCESSES = 3  # that time the final network: now and then one is 10 % off throughout, by where its memory lies
 CODES = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}
-TRIES = 6  # processes before a noisy measurement is taken for an answer
 
 
 def search(
@@ -239,7 +238,7 @@ def _measure_again(
     card = {} if predictor is None else load(predictor).card
     with Store(store or _store_of(card, out), write=True) as opened:
         bench = _Bench(space, place, named(plan), opened, there["seed"], stop)
-        processes = bench.settled(_trained_network(space, architecture, network.arrays(), place.batch))
+        processes = bench.confirmed(_trained_network(space, architecture, network.arrays(), place.batch))
         document = measured_again(out, processes, bench.repeatability())
     text = f"{out} held an unreliable result; its network was measured again"
     shown = f"{text}\n{_search_text(document, read_result(out))}"
@@ -296,7 +295,7 @@ def _on_device(
             options=replace(options, checkpoint=unfinished), progress=_told(progress, stop),
         )  # fmt: skip
         progress("confirm", 0, OPEN)
-        trained, *others = bench.settled(
+        trained, *others = bench.confirmed(
             _trained_network(chosen, result.architecture, result.trained.network.arrays(), place.batch)
         )
         repeatability = bench.repeatability()
@@ -346,18 +345,11 @@ class _Bench:
         )  # fmt: skip
         return spread(usual(pair_up(found)))
 
-    def settled(self, item: Items) -> list[Measurement]:
-        """Measure in several processes, in more while the device does not hold still; return the middle one first.
-
-        If the device never does, the first is the measurement with the narrowest interval.
-        """
-        found: list[Measurement] = []
-        ok: list[Measurement] = []
-        while len(found) < TRIES and len(ok) < PROCESSES:
-            found += self(item)
-            ok = sorted((m for m in found if m.verdict == "ok"), key=lambda m: m.latency_ms)
-        told = ok[len(ok) // 2] if ok else min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
-        return [told, *(m for m in found if m is not told)]
+    def confirmed(self, item: Items) -> list[Measurement]:
+        """Return the final measurement of one network, then those of the other processes, see `profiler.verify`."""
+        processes = confirm(self.device, item, self.plan, self.store, seed=self.seed, stop=self.stop)
+        go_on(self.stop)
+        return processes
 
 
 def _interval(kept: SavedPredictor, space: SearchSpace, encoding: str | None) -> Interval:

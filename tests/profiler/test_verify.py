@@ -1,15 +1,18 @@
+import threading
+
 import numpy as np
 import pytest
 
 from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.device import Model
+from tempograd.errors import UsageError
 from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
 from tempograd.profiler.engine import clock_of
 from tempograd.profiler.plan import QUICK, Items
-from tempograd.profiler.verify import measure
+from tempograd.profiler.verify import TRIES, confirm, measure
 
 from .conftest import ScriptedDevice, items
 
@@ -84,3 +87,72 @@ def test_single_operations_can_be_timed(space, tmp_path):
 def test_the_clock_is_that_of_what_computes(options, clock):
     device = ScriptedDevice()
     assert clock_of(type(device.fingerprint)("x", options=options)) == clock
+
+
+class ByProcess(ScriptedDevice):
+    """A device on which every measuring process has a latency of its own, and may not hold still.
+
+    Args:
+        script: for each process its latency, or its latency and by which share of it every second round is slower.
+        then: called with the number of the process when it times its first round.
+    """
+
+    def __init__(self, *script, then=lambda number: None):
+        super().__init__(on_round=self._turn)
+        self._script = [each if isinstance(each, tuple) else (each, 0.0) for each in script]
+        self._then, self._now_ms = then, 0.0
+
+    def _turn(self, session, key):
+        latency_ms, scatter = self._script[session.number]
+        if len(session.passes) == 1:
+            self._then(session.number)
+        self._now_ms = latency_ms * (1 + scatter * (len(session.passes) % 2))
+
+    def level_ms(self, key):
+        return self._now_ms
+
+
+def confirmed(device, tmp_path, **options):
+    with Store(tmp_path / "s.db", write=True) as store:
+        found = confirm(device, items(1), QUICK, store, **options)
+        kept = list(store.measurements(newest=10))
+    return found, kept
+
+
+@pytest.mark.parametrize(
+    ("script", "told_ms", "processes"),
+    [
+        ([1.0, 1.1, 0.99], 1.0, 3),
+        ([1.1, 1.0, 1.2, 9.0], 1.1, 3),
+        ([(1.0, 0.5), 1.3, (2.0, 0.5), 1.1, 1.2], 1.2, 5),
+        ([(1.0, 0.5), 1.3, (2.0, 0.5), (2.0, 0.5), 1.2, (2.0, 0.5), 9.0], 1.3, TRIES),
+    ],
+)
+@pytest.mark.promise(7)
+def test_the_middle_process_of_three_that_held_still_is_told(script, told_ms, processes, tmp_path):
+    device = ByProcess(*script)
+    found, kept = confirmed(device, tmp_path)
+    assert len(device.sessions) == len(found) == len(kept) == processes
+    assert found[0].latency_ms == pytest.approx(told_ms, rel=2e-3)
+    assert found[0].verdict == "ok"
+    assert sorted(m.replicate for m in found) == list(range(processes))
+
+
+def test_on_a_device_that_never_holds_still_the_narrowest_is_told(tmp_path):
+    device = ByProcess(*((1.0, scatter) for scatter in (0.5, 0.3, 0.11, 0.4, 0.2, 0.6, 0.0)))
+    found, _ = confirmed(device, tmp_path)
+    assert len(found) == TRIES
+    assert {m.verdict for m in found} == {"noisy"}
+    assert [m.replicate for m in found] == [2, 0, 1, 3, 4, 5]
+
+
+def test_a_final_test_that_is_stopped_gives_no_verdict_of_fewer_processes(tmp_path):
+    stop = threading.Event()
+    found, kept = confirmed(ByProcess(1.0, 1.0, 1.0, then=lambda number: number and stop.set()), tmp_path, stop=stop)
+    assert found == []
+    assert kept  # what the first process said
+
+
+def test_one_network_at_a_time_is_confirmed(tmp_path):
+    with Store(tmp_path / "s.db", write=True) as store, pytest.raises(UsageError, match="2 networks; allowed: one"):
+        confirm(ScriptedDevice(), items(2), QUICK, store)
