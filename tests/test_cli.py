@@ -24,8 +24,9 @@ import rich.progress
 from rich.console import Console
 
 from tempograd import registry
-from tempograd.cli import Lines, _Bars, _progress, app, main
+from tempograd.cli import app, main
 from tempograd.data.store import Store
+from tempograd.terminal import Bars, Lines, progress_of
 from tempograd.verbs.outcome import OPEN, REMARK
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
@@ -427,7 +428,7 @@ def test_the_first_interrupt_finishes_the_item_and_the_same_command_goes_on(tmp_
 def test_the_second_interrupt_stops_at_once():
     found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
     try:
-        with _progress() as (_, stop):
+        with progress_of() as (_, stop):
             os.kill(os.getpid(), signal.SIGINT)
             assert stop.wait(1)
             with pytest.raises(KeyboardInterrupt):
@@ -478,7 +479,7 @@ def test_every_verb_ends_at_the_first_signal(verb, number, monkeypatch, capsys):
 def test_a_hang_up_that_is_ignored_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:
-        with _progress() as (_, stop):
+        with progress_of() as (_, stop):
             os.kill(os.getpid(), signal.SIGHUP)
             assert not stop.is_set()
     finally:
@@ -557,7 +558,7 @@ def test_off_a_terminal_a_stage_is_told_when_it_begins_every_half_minute_and_whe
 def test_bars_are_one_a_stage_and_those_that_are_over_stand_still():
     console = Console(file=io.StringIO(), force_terminal=True)
     with rich.progress.Progress(console=console, auto_refresh=False) as bars:
-        told = _Bars(bars)
+        told = Bars(bars)
         told.update("a remark that is no stage", 0, REMARK)
         for stage, done, total in (("search", 1, 2), ("search", 2, 2), ("repair", 9, OPEN), ("fit", 0, 1)):
             told.update(stage, done, total)
@@ -571,8 +572,8 @@ def test_bars_are_one_a_stage_and_those_that_are_over_stand_still():
 
 def test_no_word_waits_for_slow_imports():
     script = (
-        "import sys; from tempograd.cli import _progress\n"
-        "with _progress('search'): print(sorted({'torch', 'sklearn', 'numpy', 'onnx'} & set(sys.modules)))"
+        "import sys; from tempograd.terminal import progress_of\n"
+        "with progress_of('search'): print(sorted({'torch', 'sklearn', 'numpy', 'onnx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,267 @@
+"""What all commands share on a terminal, and the only place that prints: results, progress, errors, signals.
+
+Results go to stdout, as text or, with ``--json``, as one JSON document; progress and messages go to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import TempogradError
+
+if TYPE_CHECKING:
+    from .verbs.outcome import Outcome
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+INTERRUPTED = 130
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line; every expected error is one message and its documented exit code."""
+    as_json = "--json" in sys.argv
+    try:
+        with ended_by(_interrupt):
+            app()
+    except TempogradError as error:
+        fail(as_json, type(error).__name__, str(error), error.exit_code)
+    except Interrupted:
+        fail(as_json, "Interrupted", "interrupted; what was stored is kept, run the same command to go on", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: no error of ours
+    except Exception as error:
+        if os.environ.get("TEMPOGRAD_TRACEBACK"):
+            raise
+        text = f"internal error: {type(error).__name__}: {error}; TEMPOGRAD_TRACEBACK=1 shows where"
+        fail(as_json, "InternalError", text, 1)
+
+
+def fail(as_json: bool, kind: str, message: str, code: int) -> None:
+    """Print why a verb failed, with ``as_json`` also as a document on stdout, and end with ``code``."""
+    if as_json:
+        typer.echo(json.dumps({"error": {"kind": kind, "message": message, "exit_code": code}}))
+    typer.echo(f"tempograd: {message}", err=True)
+    sys.exit(code)
+
+
+def show(as_json: bool, document: Any, text: str, following: str | None, code: int = 0) -> None:
+    """Print a result, then the one obvious next command; end with the result's exit code."""
+    if as_json:
+        typer.echo(json.dumps(document, default=str, allow_nan=False))
+    else:
+        typer.echo(text)
+        if following and code in {0, 3, 6}:
+            typer.echo(f"\nnext: {following}")
+    if code:
+        raise typer.Exit(code)
+
+
+def show_each(results: Iterable[Outcome], as_json: bool) -> None:
+    """Show results in place of each other on a terminal, one after the other elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    if as_json or not console.is_terminal:
+        for result in results:
+            show(as_json, result.document, result.text, None)
+            sys.stdout.flush()
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for result in results:
+            live.update(Text(result.text, overflow="ellipsis", no_wrap=True), refresh=True)
+
+
+class Interrupted(BaseException):
+    """A signal ended a verb; typer would turn a KeyboardInterrupt into an exit without a word."""
+
+
+def _interrupt() -> None:
+    raise Interrupted
+
+
+@contextmanager
+def ended_by(end: Callable[[], None]) -> Generator[None]:
+    """Call ``end`` when the process is asked to end: by Ctrl-C, SIGTERM, or a terminal that was closed.
+
+    A hang-up that is ignored, as under nohup, stays so. There is nobody to write to after one.
+    """
+
+    def handle(number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            for stream in (1, 2):
+                if stat.S_ISCHR(os.fstat(stream).st_mode):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        end()
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Lines:
+    """Progress where there is no terminal: a line when a stage begins, one every half minute, one when it has ended.
+
+    Args:
+        say: takes a line.
+        now: seconds of a clock that only goes on.
+    """
+
+    EVERY_S = 30.0
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._now = say, now
+        self._stage, self._done, self._total = "", 0, 0
+        self._began_s = self._said_s = now()
+        self._lock = threading.RLock()  # a stage that tells nothing is told of by another thread
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Take a stage's progress, see `verbs.outcome.Progress`."""
+        with self._lock:
+            if total == 0:
+                self._say(stage)
+                return
+            if stage != self._stage:
+                self.close()
+                self._stage, self._began_s, self._said_s = stage, self._now(), self._now()
+                self._say(f"{stage} ...")
+            self._done, self._total = done, total
+            self.beat()
+
+    def beat(self) -> None:
+        """Say how far it is, if nothing was said for a while."""
+        with self._lock:
+            if self._stage and self._now() - self._said_s >= self.EVERY_S:
+                self._said_s = self._now()
+                self._say(self._line())
+
+    def close(self) -> None:
+        """Say that the stage is over."""
+        with self._lock:
+            if self._stage:
+                self._say(f"{self._stage}: over after {self._minutes():.1f} min")
+            self._stage = ""
+
+    def _line(self) -> str:
+        known = self._total > 0
+        counted = f"{self._done} of {self._total}" if known else f"{self._done} so far"
+        left = self._minutes() / self._done * (self._total - self._done) if known and self._done else 0
+        return f"{self._stage}: {counted}, {self._minutes():.1f} min" + (f", some {left:.1f} left" if left else "")
+
+    def _minutes(self) -> float:
+        return (self._now() - self._began_s) / 60
+
+
+class Bars:
+    """Progress on a terminal: one bar a stage, which stands still when the next one begins."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+        self._stage = ""
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        if total == 0:
+            self._bars.console.print(stage)
+            return
+        if stage != self._stage:
+            self.close()
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=None)
+            self._stage = stage
+        # a bar that knows only 0 and 1, or no end, pulses
+        self._bars.update(self._tasks[stage], completed=done, total=total if total > 1 else None)
+
+    def close(self) -> None:
+        if self._stage:
+            task = self._tasks[self._stage]
+            self._bars.update(task, total=max(self._bars.tasks[task].completed, 1), completed=None)
+            self._bars.stop_task(task)
+        self._stage = ""
+
+
+@contextmanager
+def progress_of(
+    *stages: str, at_once: bool = False
+) -> Generator[tuple[Callable[[str, int, int], None], threading.Event]]:
+    """Say what will be done, and yield ``progress(stage, done, total)`` and the event that asks to stop.
+
+    All of it goes to stderr: bars to a terminal, lines elsewhere. The first word comes before slow imports. The first
+    Ctrl-C, SIGTERM or SIGHUP asks to stop after the item in flight, the second stops now.
+
+    Args:
+        stages: in their order; those that are not needed are passed over.
+        at_once: stop at the first: there is nothing to finish.
+    """
+    if stages:
+        typer.echo(f"stages: {', '.join(stages)}", err=True)
+    stop = threading.Event()
+
+    def end() -> None:
+        if at_once or stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        typer.echo("finishing the item in flight; once more to stop now", err=True)
+
+    try:
+        with ended_by(end), _bars() if sys.stderr.isatty() else _lines() as told:
+            yield told.update, stop
+    except KeyboardInterrupt as error:
+        raise Interrupted from error
+
+
+@contextmanager
+def _bars() -> Generator[Bars]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        told = Bars(bars)
+        yield told
+        told.close()
+
+
+@contextmanager
+def _lines() -> Generator[Lines]:
+    lines, ended = Lines(lambda line: typer.echo(line, err=True)), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            lines.beat()
+
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
+    try:
+        yield lines
+        lines.close()
+    finally:
+        ended.set()
+        watcher.join()
