@@ -254,9 +254,9 @@ class Found(_Shown):
     @cached_property
     def document(self) -> Mapping[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return ``result.json``."""
-        from .report.result import read_result
+        from .data.result import read_result
 
-        return read_result(self.path).model_dump()
+        return read_result(self.path).model_dump(by_alias=True)
 
     @property
     def text(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

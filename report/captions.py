@@ -8,11 +8,11 @@ from statistics import median
 
 from markupsafe import Markup
 
+from ..data.result import Result
 from ..errors import InputRefusedError
 from .cell import Cell, cell_svg, parse_cells
 from .charts import Series, drift_figure, pareto_figure, parity_figure, to_svg, trace_figure
 from .formatting import counted, percent
-from .result import Result
 from .table import Table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .result import Measured
+from ..data.result import Measured
 
 DASH = "—"
 

@@ -15,10 +15,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import outputs
+from ..data.result import Result, read_result
 from . import captions as pictures
 from .charts import COLOURS
 from .formatting import count, digits, interval, ms, percent
-from .result import Result, read_result
 from .table import Table
 
 MEANINGS = {

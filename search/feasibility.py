@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
+from ..data import result
 from ..errors import TargetError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
@@ -36,9 +36,15 @@ class Feasibility:
     share_within_target: float | None
     smallest: Architecture
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers, JSON-ready."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "smallest"}
+    def document(self) -> result.Feasibility:
+        """Return the numbers as a part of the result's document."""
+        return result.Feasibility(
+            smallest_ms=self.smallest_ms,
+            median_ms=self.median_ms,
+            largest_ms=self.largest_ms,
+            target_ms=self.target_ms,
+            share_within_target=self.share_within_target,
+        )
 
     def check(self) -> None:
         """Raise TargetError if even the smallest network is predicted above the target."""

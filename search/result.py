@@ -19,13 +19,26 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
 from .. import outputs
+from ..data import result as document
+from ..data.result import (
+    RESULT,
+    SCHEMA,
+    Found,
+    Measured,
+    Predictor,
+    Process,
+    Queries,
+    Result,
+    Sentinel,
+    Verdict,
+    read_result,
+)
 from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import across
@@ -38,9 +51,7 @@ from .front import front
 from .repair import Step
 from .trace import Query, Trace
 
-SCHEMA = 1
-NETWORK, RESULT = "network.onnx", "result.json"
-Verdict = Literal["pass", "fail", "unreliable", "measured"]
+NETWORK = "network.onnx"
 
 
 @dataclass(frozen=True)
@@ -113,44 +124,41 @@ class SearchResult:
             f"test accuracy {self.trained.accuracy:.1%}, {self.space.format(self.architecture)}"
         )
 
-    def to_json(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result as JSON-ready values, schema 1.
+    def document(self, provenance: Mapping[str, Any] | None = None) -> Result:
+        """Return the result as the document that is written.
 
         Args:
-            provenance: what only the caller knows: ``device``, ``predictor``, ``parity``, ``command``.
+            provenance: what only the caller knows: ``device``, ``predictor``, ``parity``, ``asked``, ``command``.
         """
         extra = dict(provenance or {})
-        predictor = extra.pop("predictor", {}) | {"feed": self.feed}
+        predictor = Predictor(**extra.pop("predictor", {}) | {"feed": self.feed})
         measured = [*self.steps, *(rival.step for rival in self.rivals)]
         if self.queries:
-            extra["queries"] = asked(self.queries)
+            extra["queries"] = Queries(**asked(self.queries))
         if self.finalists:
             extra["finalists"] = [self._rival(rival) for rival in self.finalists]
-        return {
-            "schema": SCHEMA,
-            "space": self.space.spec,
-            "method": self.method,
-            "task": self.task,
-            "seed": self.seed,
-            "mode": "weight" if self.target_ms is None else "target",
-            "target_ms": self.target_ms,
-            "lam": self.lam,
-            "predictor": predictor,
-            "feasibility": self.feasibility.to_json(),
-            "found": self._found(),
-            "verdict": self.verdict,
-            "repairs": [
-                named(self.space, step.architecture, step.predicted_ms)
-                | {"measured_ms": _finite(step.measurement.latency_ms), "verdict": step.measurement.verdict}
-                for step in self.steps
-            ],
-            "random": [self._rival(rival) for rival in self.rivals],
-            "trace": self.trace.columns(),
-            "sentinels": list(_sentinels(step.measurement for step in measured)),
-            "environment": self.found.measurement.environment,
-            "versions": versions(),
-            "seconds": self.seconds,
-        } | extra
+        return Result(
+            schema=SCHEMA,
+            space=self.space.spec,
+            method=self.method,
+            task=self.task,
+            seed=self.seed,
+            mode="weight" if self.target_ms is None else "target",
+            target_ms=self.target_ms,
+            lam=self.lam,
+            predictor=predictor,
+            feasibility=self.feasibility.document(),
+            found=self._found(),
+            verdict=self.verdict,
+            repairs=[_step(self.space, step.architecture, step.predicted_ms, step.measurement) for step in self.steps],
+            random=[self._rival(rival) for rival in self.rivals],
+            trace=document.Trace(**self.trace.columns()),
+            sentinels=list(_sentinels(step.measurement for step in measured)),
+            environment=dict(self.found.measurement.environment),
+            versions=versions(),
+            seconds=dict(self.seconds),
+            **extra,
+        )
 
     def save(self, directory: Path, provenance: Mapping[str, Any] | None = None) -> None:
         """Write the result folder.
@@ -162,64 +170,68 @@ class SearchResult:
         from safetensors.numpy import save as to_bytes
 
         arrays = self.trained.network.arrays()
-        document = self.to_json(dict(provenance or {}) | {"rebuild": rebuild_line(directory)})
+        whole = self.document(dict(provenance or {}) | {"rebuild": rebuild_line(directory)})
         contents = {
-            NETWORK: _network(self.space, self.architecture, arrays, document),
+            NETWORK: _network(self.space, self.architecture, arrays, whole),
             WEIGHTS: to_bytes(arrays, metadata={"written_by": "tempograd"}),
             ARCHITECTURE: json_bytes(architecture_json(self.space, self.architecture)),
-            RESULT: json_bytes(document),
+            RESULT: json_bytes(whole.to_json()),
         }
         outputs.write({directory / name: content for name, content in contents.items()}, _is_ours)
 
-    def _found(self) -> dict[str, Any]:
+    def _found(self) -> Found:
         graph = self.space.network_graph(self.architecture)
-        return named(self.space, self.architecture, self.found.predicted_ms) | {
-            "predicted_low_ms": None if self.predicted_low_ms is None else _finite(self.predicted_low_ms),
-            "predicted_high_ms": None if self.predicted_high_ms is None else _finite(self.predicted_high_ms),
-            "measured": _in_processes(self.found.measurement, self.estimate, self.processes),
-            "accuracy": self.trained.accuracy,
-            "validation_accuracy": self.trained.validation_accuracy,
-            "parameters": graph.parameters(),
-            "macs": graph.macs(),
-        }
+        return Found(
+            **named(self.space, self.architecture, self.found.predicted_ms),
+            predicted_low_ms=self.predicted_low_ms,
+            predicted_high_ms=self.predicted_high_ms,
+            measured=measured_of(self.found.measurement, self.estimate, self.processes),
+            accuracy=self.trained.accuracy,
+            validation_accuracy=self.trained.validation_accuracy,
+            parameters=graph.parameters(),
+            macs=graph.macs(),
+        )
 
-    def _rival(self, rival: Rival) -> dict[str, Any]:
-        measured = _measured(rival.step.measurement, rival.step.measurement.estimate)
-        return named(self.space, rival.step.architecture, rival.step.predicted_ms) | {
-            "accuracy": rival.trained.accuracy,
-            "validation_accuracy": rival.trained.validation_accuracy,
-            "measured_ms": measured["latency_ms"],
-            "low_ms": measured["low_ms"],
-            "high_ms": measured["high_ms"],
-            "verdict": measured["verdict"],
-        }
+    def _rival(self, rival: Rival) -> document.Rival:
+        measured = measured_of(rival.step.measurement)
+        return document.Rival(
+            **named(self.space, rival.step.architecture, rival.step.predicted_ms),
+            accuracy=rival.trained.accuracy,
+            validation_accuracy=rival.trained.validation_accuracy,
+            measured_ms=measured.latency_ms,
+            low_ms=measured.low_ms,
+            high_ms=measured.high_ms,
+            verdict=measured.verdict,
+        )
 
 
 def _network(
-    space: SearchSpace, architecture: Architecture, arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any]
+    space: SearchSpace, architecture: Architecture, arrays: Mapping[str, NDArray[Any]], whole: Result
 ) -> bytes:
     """Return the trained network as ONNX, with the numbers of its result in the metadata."""
     from ..spaces.export import to_onnx
 
-    found, device = document["found"], document.get("device", {})
-    numbers = {f"measured_{key}": str(found["measured"][key]) for key in ("latency_ms", "low_ms", "high_ms", "verdict")}
+    measured = whole.found.measured
+    numbers = {
+        f"measured_{name}": str(getattr(measured, name)) for name in ("latency_ms", "low_ms", "high_ms", "verdict")
+    }
     metadata = numbers | {
         "space": space.spec,
         "architecture": space.format(architecture),
-        "verdict": document["verdict"],
-        "target_ms": str(document["target_ms"]),
-        "device": str(device.get("id", "")),
-        "device_fingerprint": json.dumps(device, sort_keys=True),
-        "predicted_latency_ms": str(found["predicted_ms"]),
-        "task": document["task"],
-        "test_accuracy": str(found["accuracy"]),
+        "verdict": whole.verdict,
+        "target_ms": str(whole.target_ms),
+        "device": str(whole.device.get("id", "")),
+        "device_fingerprint": json.dumps(whole.device, sort_keys=True),
+        "predicted_latency_ms": str(whole.found.predicted_ms),
+        "task": whole.task,
+        "test_accuracy": str(whole.found.accuracy),
     }
     model = to_onnx(space.network_graph(architecture), arrays, metadata=metadata)
     return model.SerializeToString(deterministic=True)
 
 
 def earlier(directory: Path) -> dict[str, Any] | None:
-    """Return the document of the result that a folder holds, None if it holds none.
+    """Return what the result of a folder says as it stands there, None if it holds none.
 
     Raises:
         UsageError: one of a result's files is there, and is something else.
@@ -230,47 +242,42 @@ def earlier(directory: Path) -> dict[str, Any] | None:
     return json.loads(path.read_bytes()) if path.exists() else None
 
 
-def measured_again(directory: Path, processes: Sequence[Measurement], repeatability: float) -> dict[str, Any]:
+def measured_again(directory: Path, processes: Sequence[Measurement], repeatability: float) -> Result:
     """Put other measurements of its network into a result, with the verdict that they give; return the document.
 
     Args:
         directory: the result's folder.
         processes: each of a process of its own; the first one is told.
         repeatability: relative standard deviation between processes on this device; NaN if it is not known.
+
+    Raises:
+        InputRefusedError: the folder's result contradicts itself.
+        UsageError: the network or the result that is there is something else.
+        StoreError: the disk refuses.
     """
     from safetensors.numpy import load_file
 
-    document = json.loads((directory / RESULT).read_bytes())
+    there, measurement = read_result(directory), processes[0]
     space, architecture = load_architecture(directory)
-    found, measurement = document["found"], processes[0]
     estimate = across(measurement, processes, repeatability)
-    found["measured"] = _in_processes(measurement, estimate, processes)
-    document["verdict"] = verdict_of(measurement, document["target_ms"], estimate)
-    document["repairs"].append(
-        named(space, architecture, found["predicted_ms"])
-        | {"measured_ms": _finite(measurement.latency_ms), "verdict": measurement.verdict}
-    )
-    document["sentinels"] += _sentinels([measurement])
-    document["environment"] = measurement.environment
-    network = _network(space, architecture, load_file(directory / WEIGHTS), document)
-    outputs.write({directory / NETWORK: network, directory / RESULT: json_bytes(document)}, _is_ours)
-    return document
+    whole = there.model_copy(update={
+        "found": there.found.model_copy(update={"measured": measured_of(measurement, estimate, processes)}),
+        "verdict": verdict_of(measurement, there.target_ms, estimate),
+        "repairs": [*there.repairs, _step(space, architecture, there.found.predicted_ms, measurement)],
+        "sentinels": [*there.sentinels, *_sentinels([measurement])],
+        "environment": dict(measurement.environment),
+    })  # fmt: skip
+    network = _network(space, architecture, load_file(directory / WEIGHTS), whole)
+    outputs.write({directory / NETWORK: network, directory / RESULT: json_bytes(whole.to_json())}, _is_ours)
+    return whole
 
 
 def verdict_of(measurement: Measurement, target_ms: float | None, estimate: Estimate | None = None) -> Verdict:
     """Return what a measurement, with its own interval or a given estimate's, says about a target.
 
-    Noise of a machine only ever adds time: a noisy measurement is a pass where its whole interval is within the target,
-    and no answer elsewhere.
+    The rule is :func:`tempograd.data.result.verdict_of`'s.
     """
-    estimate = estimate or measurement.estimate
-    if measurement.verdict not in {"ok", "noisy"} or estimate is None:
-        return "unreliable"
-    if measurement.verdict == "noisy":
-        return "pass" if target_ms is not None and estimate.high_ms <= target_ms else "unreliable"
-    if target_ms is None:
-        return "measured"
-    return "pass" if estimate.latency_ms <= target_ms else "fail"
+    return document.verdict_of(measured_of(measurement, estimate), target_ms)
 
 
 def versions() -> dict[str, str]:
@@ -294,44 +301,45 @@ def asked(queries: Sequence[Query]) -> dict[str, Any]:
     return {"used": len(queries), "key": [query.architecture.key for query in queries]} | columns | {"front": best}
 
 
-def named(space: SearchSpace, architecture: Architecture, predicted_ms: float) -> dict[str, Any]:
+def named(space: SearchSpace, architecture: Architecture, predicted_ms: float | None) -> dict[str, Any]:
     """Return how an architecture is named in a result."""
     return {"key": architecture.key, "text": space.format(architecture), "predicted_ms": predicted_ms}
 
 
-def _measured(measurement: Measurement, estimate: Estimate | None) -> dict[str, Any]:
-    return {
-        "latency_ms": estimate.latency_ms if estimate else None,
-        "low_ms": _finite(estimate.low_ms) if estimate else None,
-        "high_ms": _finite(estimate.high_ms) if estimate else None,
-        "verdict": measurement.verdict,
-        "path": estimate.path if estimate else None,
-        "rounds": estimate.rounds if estimate else 0,
-        "gated": estimate.gated if estimate else 0,
-    }
+def _step(
+    space: SearchSpace, architecture: Architecture, predicted_ms: float | None, measurement: Measurement
+) -> document.Step:
+    return document.Step(
+        **named(space, architecture, predicted_ms), measured_ms=measurement.latency_ms, verdict=measurement.verdict
+    )
 
 
-def _in_processes(
-    measurement: Measurement, estimate: Estimate | None, processes: Iterable[Measurement]
-) -> dict[str, Any]:
-    """Return a measurement with an interval that covers its processes, beside what each of them said."""
-    said = [{"latency_ms": _finite(m.latency_ms), "verdict": m.verdict} for m in processes]
-    return _measured(measurement, estimate) | {"processes": said}
+def measured_of(
+    measurement: Measurement, estimate: Estimate | None = None, processes: Sequence[Measurement] = ()
+) -> Measured:
+    """Return what a document says of a measurement, with its own interval or a given estimate's."""
+    estimate = estimate or measurement.estimate
+    return Measured(
+        latency_ms=estimate.latency_ms if estimate else None,
+        low_ms=estimate.low_ms if estimate else None,
+        high_ms=estimate.high_ms if estimate else None,
+        verdict=measurement.verdict,
+        path=estimate.path if estimate else None,
+        rounds=estimate.rounds if estimate else 0,
+        gated=estimate.gated if estimate else 0,
+        processes=[Process(latency_ms=each.latency_ms, verdict=each.verdict) for each in processes],
+    )
 
 
-def _sentinels(measurements: Iterable[Measurement]) -> Iterable[dict[str, float]]:
+def _sentinels(measurements: Iterable[Measurement]) -> Iterable[Sentinel]:
     for measurement in measurements:
         if measurement.reference is not None:
             for round_ in measurement.rounds:
-                yield {
-                    "started_s": round_.started_s,
-                    "sentinel_ms": round_.sentinel_ms,
-                    "gate_ms": measurement.reference.gate_ms,
-                }
-
-
-def _finite(value: float) -> float | None:
-    return value if isfinite(value) else None
+                yield Sentinel(
+                    started_s=round_.started_s,
+                    sentinel_ms=round_.sentinel_ms,
+                    gate_ms=measurement.reference.gate_ms,
+                )
 
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import nn
 
+from ..data import result as document
+from ..data.result import RESULT, SCHEMA, Measured, Optimum, Queries, Result, Step, Verdict, verdict_of
 from ..errors import UsageError
 from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
@@ -25,7 +27,7 @@ from .evaluator import Training
 from .feasibility import Feasibility, feasibility
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
-from .result import RESULT, SCHEMA, asked, named, versions, write_json
+from .result import asked, named, versions, write_json
 from .task import TableTask
 from .trace import Query
 
@@ -74,9 +76,15 @@ class TabularResult:
     seconds: float
 
     @property
-    def verdict(self) -> Literal["pass", "fail"]:
+    def measured(self) -> Measured:
+        """Return the table's latency of the network found: one number, and so the interval is that number."""
+        own_ms = self.found.latency_ms
+        return Measured(latency_ms=own_ms, low_ms=own_ms, high_ms=own_ms, verdict="ok")
+
+    @property
+    def verdict(self) -> Verdict:
         """Return whether the table's latency is within the target."""
-        return "pass" if self.found.latency_ms <= self.target_ms else "fail"
+        return verdict_of(self.measured, self.target_ms)
 
     @property
     def regret_points(self) -> float | None:
@@ -85,48 +93,48 @@ class TabularResult:
             return None
         return 100 * (self.optimum.accuracy - self.found.accuracy)
 
-    def to_json(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result as JSON-ready values, schema 1 with what only a table can tell.
+    def document(self, provenance: Mapping[str, Any] | None = None) -> Result:
+        """Return the result as the document that is written, with what only a table can tell.
 
         Args:
-            provenance: what only the caller knows: ``predictor``, ``predicted_interval_ms``, ``command``.
+            provenance: what only the caller knows: ``predictor``, ``predicted_interval_ms``, ``device``,
+                ``networks``, ``without_latency``, ``remarks``, ``asked``, ``command``.
         """
         extra = dict(provenance or {})
         low_ms, high_ms = extra.pop("predicted_interval_ms", (None, None))
         graph = self.space.network_graph(self.found.architecture)
-        # A table has one number for a network: its interval is that number.
-        measured = {"latency_ms": self.found.latency_ms, "low_ms": self.found.latency_ms,
-                    "high_ms": self.found.latency_ms, "verdict": "ok"}  # fmt: skip
-        return {
-            "schema": SCHEMA, "space": self.space.spec, "method": self.method, "task": self.task, "seed": self.seed,
-            "mode": "target", "target_ms": self.target_ms, "lam": None, "feasibility": self.feasibility.to_json(),
-            "found": named(self.space, self.found.architecture, self.predicted_ms) | {
-                "predicted_low_ms": low_ms, "predicted_high_ms": high_ms, "measured": measured,
-                "accuracy": self.found.accuracy, "parameters": graph.parameters(), "macs": graph.macs(),
-            },
-            "verdict": self.verdict,
-            "repairs": [
-                named(self.space, entry.architecture, predicted_ms)
-                | {"measured_ms": entry.latency_ms, "verdict": "ok", "accuracy": entry.accuracy}
+        optimum = None if self.optimum is None else Optimum(
+            text=self.space.format(self.optimum.architecture), accuracy=self.optimum.accuracy,
+            latency_ms=self.optimum.latency_ms,
+        )  # fmt: skip
+        return Result(
+            schema=SCHEMA, space=self.space.spec, method=self.method, task=self.task, seed=self.seed, mode="target",
+            target_ms=self.target_ms, lam=None, feasibility=self.feasibility.document(),
+            found=document.Found(
+                **named(self.space, self.found.architecture, self.predicted_ms),
+                predicted_low_ms=low_ms, predicted_high_ms=high_ms,
+                measured=self.measured,
+                accuracy=self.found.accuracy, parameters=graph.parameters(), macs=graph.macs(),
+            ),
+            verdict=self.verdict,
+            repairs=[
+                Step(
+                    **named(self.space, entry.architecture, predicted_ms), measured_ms=entry.latency_ms, verdict="ok",
+                    accuracy=entry.accuracy,
+                )
                 for entry, predicted_ms in zip(self.lookups, self.lookups_predicted_ms, strict=True)
             ],
-            "queries": {"budget": self.budget} | asked(self.queries),
-            "latencies_looked_up": len(self.lookups),
-            "optimum": None if self.optimum is None else {
-                "text": self.space.format(self.optimum.architecture), "accuracy": self.optimum.accuracy,
-                "latency_ms": self.optimum.latency_ms,
-            },
-            "regret_points": self.regret_points,
-            "versions": versions(),
-            "seconds": {"search": self.seconds},
-        } | extra  # fmt: skip
+            queries=Queries(budget=self.budget, **asked(self.queries)), latencies_looked_up=len(self.lookups),
+            optimum=optimum, regret_points=self.regret_points, versions=versions(), seconds={"search": self.seconds},
+            **extra,
+        )  # fmt: skip
 
     def save(self, directory: Path, provenance: Mapping[str, Any] | None = None) -> None:
         """Write ``architecture.json`` and ``result.json``: nothing was trained."""
         extra = dict(provenance or {}) | {"rebuild": rebuild_line(directory, trained=False)}
         write_json({
             directory / ARCHITECTURE: architecture_json(self.space, self.found.architecture),
-            directory / RESULT: self.to_json(extra),
+            directory / RESULT: self.document(extra).to_json(),
         })  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .. import outputs, registry
+from ..data.result import RESULT, Result, read_result
 from ..data.store import Store
 from ..devices.device import Place
 from ..errors import MismatchError, TargetError, UsageError
@@ -26,10 +27,9 @@ from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import confirm
 from ..profiler.verify import measure as verify
-from ..report.result import Result, read_result
 from ..search.evaluator import Training, check_compute
 from ..search.method import Method
-from ..search.result import RESULT, earlier, measured_again, verdict_of
+from ..search.result import earlier, measured_again, verdict_of
 from ..search.run import Interval, Options
 from ..search.run import search as run
 from ..search.searchers.checkpoint import is_checkpoint
@@ -239,7 +239,7 @@ def _measure_again(
     with Store(store or _store_of(card, out), write=True) as opened:
         bench = _Bench(space, place, named(plan), opened, there["seed"], stop)
         processes = bench.confirmed(_trained_network(space, architecture, network.arrays(), place.batch))
-        document = measured_again(out, processes, bench.repeatability())
+        document = measured_again(out, processes, bench.repeatability()).to_json()
     text = f"{out} held an unreliable result; its network was measured again"
     shown = f"{text}\n{_search_text(document, read_result(out))}"
     return Outcome(document, shown, CODES[document["verdict"]], folders=(out,))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import FEW_ROWS
+from ..data.result import RESULT
 from ..data.table import Table, conditions_for, read_accuracies, read_table
 from ..errors import UsageError
 from ..predictor.design import d_optimal
@@ -83,7 +84,7 @@ def tabular(
         "remarks": list(dict.fromkeys([*table.remarks, *read.remarks])),
     }  # fmt: skip
     result.save(out, provenance)
-    document = plain(json.loads((out / "result.json").read_text()))
+    document = plain(json.loads((out / RESULT).read_text()))
     return Outcome(document, table_text(document), 0 if result.verdict == "pass" else MISSED, folders=(out,))
 
 

@@ -3,8 +3,8 @@ import io
 
 import pytest
 
+from tempograd.data.result import Result
 from tempograd.report import captions as pictures
-from tempograd.report.result import Result
 
 MAKERS = {name: getattr(pictures, name) for name in ("pareto", "parity", "trace", "drift", "cells")}
 

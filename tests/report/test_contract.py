@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tempograd import registry
+from tempograd.data.result import Result, read_result
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Failure, Round
 from tempograd.report.report import write_report
-from tempograd.report.result import Result, read_result
 from tempograd.search.evaluator import Trained
 from tempograd.search.feasibility import Feasibility
 from tempograd.search.repair import Step
@@ -92,11 +92,14 @@ def test_what_a_search_saves_is_reported(tmp_path, spread, target_ms, verdict):
 
 
 def test_every_field_that_a_search_writes_is_read():
-    written = result(0.01, 1.2).to_json()
+    asked = {"method": "la_darts", "seed": 0}
+    written = result(0.01, 1.2).document({"asked": asked, "command": "", "device": {}}).to_json()
+    assert written["asked"] == asked
     fields = set(Result.model_fields) | {"schema"}
     assert set(written) <= fields
     read = Result.model_validate(written)
     assert set(written["trace"]) == set(type(read.trace).model_fields)
     assert set(written["found"]) == set(type(read.found).model_fields)
+    assert set(written["predictor"]) <= set(type(read.predictor).model_fields)
     assert set(written["found"]["measured"]) == set(type(read.found.measured).model_fields)
     assert set(written["random"][0]) == set(type(read.random[0]).model_fields)

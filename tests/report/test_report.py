@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tempograd.data.result import Result
 from tempograd.errors import InputRefusedError, StoreError
 from tempograd.report.report import answer, comparison, write_report
-from tempograd.report.result import Result
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e\"'onload=x <img src=http://evil.example/x>"
 

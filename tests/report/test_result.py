@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tempograd.data.result import MAX_BYTES, SCHEMA, read_result
 from tempograd.errors import InputRefusedError
-from tempograd.report.result import MAX_BYTES, SCHEMA, read_result
 
 
 def put(tree, path, value):
@@ -27,7 +27,10 @@ def test_a_full_and_a_minimal_result_are_read(write, full_result, minimal_result
 
 def test_unknown_fields_of_this_schema_are_no_error(write, minimal_result):
     minimal_result["news"] = 1
-    assert read_result(write(minimal_result)).seed == 0
+    minimal_result["found"]["news"] = {"deep": [1]}
+    read = read_result(write(minimal_result))
+    assert read.seed == 0
+    assert read.to_json() == minimal_result  # and they are there still where it is written again
 
 
 def test_newer_schema_is_refused_with_the_next_step(write, full_result):

@@ -103,13 +103,13 @@ def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
     device = Device(space)
     target_ms = middle_ms(space)
     result = run(space, task, device=device, options=replace(QUICK, finalists=3), target_ms=target_ms)
-    told = result.to_json()["finalists"]
+    told = result.document().to_json()["finalists"]
     assert 2 <= len(told) <= 3
     assert all(0.93 * target_ms <= each["measured_ms"] <= target_ms for each in told)
     assert result.trained.validation_accuracy == max(each["validation_accuracy"] for each in told)
     assert result.steps[-1] is result.found
     assert result.architecture.key in {each["key"] for each in told}
-    assert "finalists" not in run(space, task, device=device, target_ms=target_ms).to_json()
+    assert "finalists" not in run(space, task, device=device, target_ms=target_ms).document().to_json()
 
 
 def test_a_weight_of_latency_measures_what_was_derived(space, task):
@@ -121,7 +121,7 @@ def test_a_weight_of_latency_measures_what_was_derived(space, task):
 
 def test_the_same_seed_gives_the_same_result(task):
     space = registry.create("space", SPECS["nasbench201"])
-    one, two = (run(space, task, target_ms=middle_ms(space)).to_json() for _ in range(2))
+    one, two = (run(space, task, target_ms=middle_ms(space)).document().to_json() for _ in range(2))
     for result in (one, two):
         result.pop("seconds")
         result["trace"].pop("seconds")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tempograd import registry
+from tempograd.data.result import read_result
 from tempograd.errors import TargetError, UsageError
 from tempograd.predictor.interval import Conformal
-from tempograd.report.result import read_result
 from tempograd.search.tabular import search_table
 from tempograd.search.task import table_column
 from tempograd.spaces.saved import load_network

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tempograd import registry
+from tempograd.data.result import read_result
 from tempograd.errors import MismatchError, UsageError
-from tempograd.report.result import read_result
 from tempograd.verbs import quickstart as quickstart_module
 from tempograd.verbs import search as search_module
 from tempograd.verbs.outcome import target_folder

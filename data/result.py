@@ -1,7 +1,8 @@
-"""A result file, checked at the edge: what the page may rely on.
+"""The document of a search, ``result.json``: what is written in it, and what whoever reads it may rely on.
 
-Everything in ``result.json`` is foreign until it has passed here: size, schema, types, columns of one length, and a
-verdict that its own numbers bear out. Control characters are taken out of every text and key.
+A search on a device and one on a table both write it, and what one of them knows alone is left out by the other. A file
+is foreign until it has passed here: size, schema, types, columns of one length, and a verdict that its own numbers bear
+out. Control characters are taken out of every text and key.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ..errors import InputRefusedError
 
 SCHEMA = 1
+RESULT = "result.json"  # in the folder of a result
 MAX_BYTES = 256 * 2**20
 _SHOWN_PROBLEMS = 5
 
-Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
+MeasurementVerdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
+Verdict = Literal["pass", "fail", "unreliable", "measured"]
 
 
 def _finite(value: Any) -> Any:
@@ -33,7 +36,8 @@ Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_f
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    # what is not known here stays in the document: nothing is lost where a result is written again
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
 
 def _one_length(columns: dict[str, list[Any]]) -> None:
@@ -49,6 +53,8 @@ class Predictor(_Part):
     model: str | None = None
     encoding: str | None = None
     feed: str | None = None
+    rows: int | None = None
+    table: str | None = None
     scores: dict[str, Any] = {}
 
 
@@ -56,9 +62,9 @@ class Parity(_Part):
     """Held-out rows of the predictor, in ms."""
 
     measured_ms: list[Positive]
-    predicted_ms: list[Positive]
-    low_ms: list[Positive] = []
-    high_ms: list[Positive] = []
+    predicted_ms: list[Number]
+    low_ms: list[Number] = []
+    high_ms: list[Number] = []
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:
@@ -72,9 +78,9 @@ class Parity(_Part):
 class Feasibility(_Part):
     """Predicted latencies of the space beside the target, in ms."""
 
-    smallest_ms: Positive
-    median_ms: Positive
-    largest_ms: Positive
+    smallest_ms: Number
+    median_ms: Number
+    largest_ms: Number
     target_ms: Positive = None
     share_within_target: Share = None
 
@@ -83,7 +89,7 @@ class Process(_Part):
     """What one measuring process said of the network found."""
 
     latency_ms: Positive
-    verdict: Verdict
+    verdict: MeasurementVerdict
 
 
 class Measured(_Part):
@@ -92,7 +98,7 @@ class Measured(_Part):
     latency_ms: Positive
     low_ms: Positive
     high_ms: Positive
-    verdict: Verdict
+    verdict: MeasurementVerdict
     path: Literal["gated", "ratio", "plain"] | None = None
     rounds: int = 0
     gated: int = 0
@@ -104,9 +110,9 @@ class Found(_Part):
 
     key: str
     text: str
-    predicted_ms: Positive
-    predicted_low_ms: Positive = None
-    predicted_high_ms: Positive = None
+    predicted_ms: Number
+    predicted_low_ms: Number = None
+    predicted_high_ms: Number = None
     measured: Measured
     accuracy: Share = None
     validation_accuracy: Share = None
@@ -119,9 +125,10 @@ class Step(_Part):
 
     key: str
     text: str
-    predicted_ms: Positive
+    predicted_ms: Number
     measured_ms: Positive
-    verdict: Verdict
+    verdict: MeasurementVerdict
+    accuracy: Share = None
 
 
 class Rival(Step):
@@ -129,7 +136,6 @@ class Rival(Step):
 
     low_ms: Positive = None
     high_ms: Positive = None
-    accuracy: Share = None
     validation_accuracy: Share = None
 
 
@@ -166,9 +172,43 @@ class Sentinel(_Part):
     gate_ms: Annotated[float, Field(gt=0)]
 
 
-class Result(_Part):
-    """A whole result of schema 1."""
+class Queries(_Part):
+    """The accuracies asked for, as columns in the order they were asked; ``front`` are the places of the best."""
 
+    budget: int | None = None
+    used: int = 0
+    key: list[str] = []
+    accuracy: list[Share] = []
+    predicted_ms: list[Number] = []
+    front: list[int] = []
+
+
+class Optimum(_Part):
+    """The most accurate network of a table within the target."""
+
+    text: str
+    accuracy: Share
+    latency_ms: Positive
+
+
+class Result(_Part):
+    """A whole result of schema 1.
+
+    Attributes:
+        space, method, task, seed, mode, target_ms, lam, asked, command: what was asked.
+        device, predictor, parity, environment, versions: what the numbers hang on.
+        feasibility: what the target means in the space, before the search.
+        found: the network kept, with its measurement and accuracies.
+        verdict: what the measurement says about the target.
+        repairs: every network measured on the way.
+        random, finalists: networks trained beside the one found.
+        trace, queries, seconds: how the search went.
+        sentinels: readings of the device while it measured.
+        optimum, regret_points, latencies_looked_up, networks, without_latency, remarks: what only a table can tell.
+        rebuild: the line of Python that builds the network.
+    """
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
     space: str
     method: str
     task: str
@@ -181,15 +221,25 @@ class Result(_Part):
     parity: Parity | None = None
     feasibility: Feasibility | None = None
     found: Found
-    verdict: Literal["pass", "fail", "unreliable", "measured"]
+    verdict: Verdict
     repairs: list[Step] = []
     random: list[Rival] = []
+    finalists: list[Rival] = []
     trace: Trace = Trace()
     sentinels: list[Sentinel] = []
     environment: dict[str, Any] = {}
     versions: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
     command: str | None = None
     seconds: dict[str, Number] = {}
+    queries: Queries | None = None
+    latencies_looked_up: int | None = None
+    optimum: Optimum | None = None
+    regret_points: Number = None
+    networks: int | None = None
+    without_latency: int | None = None
+    remarks: list[str] = []
+    rebuild: str | None = None
 
     @property
     def limit_ms(self) -> float | None:
@@ -213,7 +263,7 @@ class Result(_Part):
     def _borne_out(self) -> Self:
         """Refuse a verdict that the numbers beside it contradict."""
         measured = self.found.measured
-        expected = _expected(measured, self.target_ms)
+        expected = verdict_of(measured, self.target_ms)
         if self.verdict != expected:
             raise ValueError(
                 f"verdict {self.verdict!r}, but {measured.latency_ms} ms ({measured.verdict}) against a target of "
@@ -221,9 +271,20 @@ class Result(_Part):
             )
         return self
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what was written in it as JSON-ready values."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
 
-def _expected(measured: Measured, target_ms: float | None) -> str:
-    """Return the verdict that a measurement bears out, by the rule of the search."""
+
+def verdict_of(measured: Measured, target_ms: float | None) -> Verdict:
+    """Return what a measurement says about a target.
+
+    Noise of a machine only ever adds time: a noisy measurement is a pass where its whole interval is within the target,
+    and no answer elsewhere.
+
+    Raises:
+        ValueError: the measurement is said to be ok, and there is none.
+    """
     if measured.latency_ms is None:
         if measured.verdict == "ok":
             raise ValueError("the measurement is 'ok' and has no latency_ms")
@@ -245,7 +306,7 @@ def read_result(directory: Path) -> Result:
         InputRefusedError: no such file, not JSON, too large, of another schema, or contradicting itself; the message
             names what is wrong.
     """
-    path = directory / "result.json"
+    path = directory / RESULT
     tree = _clean(_parse(path))
     if not isinstance(tree, dict):
         raise InputRefusedError(f"{path} holds no JSON object; give a directory that `tempograd search` wrote")
