@@ -6,13 +6,17 @@ Every verb is a function with the same name and arguments, ``tempograd.verbs.col
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import cli_farm, terminal
+from . import cli_farm, registry, terminal
+from .measurement.quantities import LATENCY, QUANTITIES
+from .profiler.plan import PLANS
 from .terminal import Json, progress_of, show
+from .verbs.choices import COSTS, SAMPLINGS
 
 app = typer.Typer(
     name="tempograd",
@@ -29,11 +33,22 @@ Store = Annotated[Path, typer.Option(help="The file that measurements are kept i
 Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
-MODELS = "blend, gp, lookup, mlp, ridge, sklearn_gp, transfer or trees; by default gp, or transfer below 100 networks."
 Where = Annotated[
     list[str] | None, typer.Option(help="Only rows of the table where COLUMN=VALUE, e.g. device=pi4; repeatable.")
 ]
-QUANTITIES = "latency_ms, wall_median_ms, p90_ms, p99_ms, energy_mj or memory_bytes."
+
+
+def _one_of(names: Iterable[str]) -> str:
+    """Return names as a choice: ``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+WITHIN = [f"{plan.name} (within {100 * plan.target:g} %)" for plan in PLANS.values()]
+Model = Annotated[
+    str | None,
+    typer.Option(help=f"{_one_of(registry.names('model'))}; by default gp, or transfer below 100 networks."),
+]
 
 
 def version(show: bool) -> None:
@@ -76,9 +91,7 @@ def collect(
     store: Store,
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks to measure.")] = 300,
-    plan: Annotated[
-        str, typer.Option(help="quick (within 5 %), standard (2 %) or precise (1 %, on a quiet machine).")
-    ] = "quick",
+    plan: Annotated[str, typer.Option(help=f"{_one_of(WITHIN)}; the last on a quiet machine.")] = "quick",
     seed: Seed = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference.")] = None,
     operations: Annotated[
@@ -116,7 +129,7 @@ def audit(
     space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks that are compared and timed again.")] = 8,
-    plan: Annotated[str, typer.Option(help="quick, standard or precise.")] = "standard",
+    plan: Annotated[str, typer.Option(help=f"{_one_of(PLANS)}.")] = "standard",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -153,9 +166,10 @@ def fit(
     store: Store,
     out: Annotated[Path, typer.Option(help="Directory for the predictor and its card.")],
     quantity: Annotated[
-        list[str] | None, typer.Option(help=f"{QUANTITIES} Repeatable; the first, by default latency_ms, is the main.")
+        list[str] | None,
+        typer.Option(help=f"{_one_of(QUANTITIES)}. Repeatable; the first, by default {LATENCY}, is the main."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help=MODELS)] = None,
+    model: Model = None,
     source: Annotated[
         list[Path] | None, typer.Option(help="Store of another device to transfer from; repeatable.")
     ] = None,
@@ -170,7 +184,7 @@ def fit(
         from .verbs import fit as verb
 
         result = verb.fit(
-            store, out, quantities=_split(quantity or ["latency_ms"]), model=model, sources=source or [], space=space,
+            store, out, quantities=_split(quantity or [LATENCY]), model=model, sources=source or [], space=space,
             device=device, steps=steps, seed=seed, progress=progress,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
@@ -208,8 +222,8 @@ def evaluate(
     train: Annotated[int, typer.Option(min=2, help="Rows to learn from.")] = 900,
     valid: Annotated[int, typer.Option(min=0, help="Rows to choose the encoding by.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Random splits.")] = 3,
-    model: Annotated[str | None, typer.Option(help=MODELS)] = None,
-    sampling: Annotated[str, typer.Option(help="Which rows to learn from: random or d_optimal.")] = "random",
+    model: Model = None,
+    sampling: Annotated[str, typer.Option(help=f"Which rows to learn from: {_one_of(SAMPLINGS)}.")] = "random",
     where: Where = None,
     by_name: Annotated[
         bool,
@@ -238,9 +252,7 @@ def search(
     predictor: Annotated[
         Path | None, typer.Option(help="Directory written by fit; not needed with --cost or a table.")
     ] = None,
-    cost: Annotated[
-        str | None, typer.Option(help="predictor, table, flops or parameters; or shares: 0.7*predictor+0.3*flops.")
-    ] = None,
+    cost: Annotated[str | None, typer.Option(help=f"{_one_of(COSTS)}; or shares: 0.7*predictor+0.3*flops.")] = None,
     target_ms: Annotated[
         list[float] | None,
         typer.Option(help="Latency that the network must not exceed, as measured; repeatable, one result each."),
@@ -258,7 +270,7 @@ def search(
     ] = "digits",
     device: Annotated[str | None, typer.Option(help="Device with its arguments; by default local.")] = None,
     store: Annotated[Path | None, typer.Option(help="Store to measure into; by default the predictor's own.")] = None,
-    plan: Annotated[str | None, typer.Option(help="quick, standard or precise; by default standard.")] = None,
+    plan: Annotated[str | None, typer.Option(help=f"{_one_of(PLANS)}; by default standard.")] = None,
     proxy: Annotated[str | None, typer.Option(help="Smaller space of the same sites for the supernet.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search.")] = None,
     train_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training what was found.")] = None,

@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -22,11 +23,16 @@ import pyarrow.parquet as pq
 import pytest
 import rich.progress
 from rich.console import Console
+from typer.testing import CliRunner
 
-from tempograd import registry
+from tempograd import cli, registry
 from tempograd.cli import app, main
 from tempograd.data.store import Store
+from tempograd.measurement import quantities
+from tempograd.profiler import plan
+from tempograd.search.task import TASKS
 from tempograd.terminal import Bars, Lines, progress_of
+from tempograd.verbs import choices
 from tempograd.verbs.outcome import OPEN, REMARK
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
@@ -572,9 +578,39 @@ def test_bars_are_one_a_stage_and_those_that_are_over_stand_still():
 
 def test_no_word_waits_for_slow_imports():
     script = (
-        "import sys; from tempograd.terminal import progress_of\n"
+        "import sys, tempograd.cli; from tempograd.terminal import progress_of\n"
         "with progress_of('search'): print(sorted({'torch', 'sklearn', 'numpy', 'onnx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]"
     assert done.stderr.startswith("stages: search")
+
+
+def help_of(module, verb):
+    """Return a verb's ``--help`` of a module of the command line, its words one space apart."""
+    return " ".join(CliRunner().invoke(module.app, [verb, "--help"]).output.split())
+
+
+def test_help_lists_the_models_quantities_and_plans_that_there_are(monkeypatch):
+    known = registry.names
+    monkeypatch.setattr(registry, "names", lambda kind: [*known(kind), f"a_new_{kind}"])
+    monkeypatch.setattr(quantities, "QUANTITIES", (*quantities.QUANTITIES, "a_new_ms"))
+    monkeypatch.setitem(plan.PLANS, "a_new_plan", plan.Plan("a_new_plan", 10, (6,), 0.1, 0.95, requeue=True))
+    monkeypatch.setattr(choices, "COSTS", (*choices.COSTS, "a_new_cost"))
+    monkeypatch.setattr(choices, "SAMPLINGS", (*choices.SAMPLINGS, "a_new_sampling"))
+    spec = importlib.util.spec_from_file_location("tempograd.cli_read_again", cli.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert "trees or a_new_model; by default gp" in help_of(again, "fit")
+    assert "memory_bytes or a_new_ms." in help_of(again, "fit")
+    assert "trees or a_new_model; by default gp" in help_of(again, "evaluate")
+    assert "d_optimal or a_new_sampling." in help_of(again, "evaluate")
+    assert "precise (within 1 %) or a_new_plan (within 10 %)" in help_of(again, "collect")
+    for verb, listed in (("audit", "precise or a_new_plan."), ("search", "precise or a_new_plan; by default standard")):
+        assert listed in help_of(again, verb)
+    assert "parameters or a_new_cost; or shares" in help_of(again, "search")
+
+
+def test_help_tells_every_task():
+    told = help_of(cli, "search")
+    assert [name for name in TASKS if name not in told] == []

@@ -31,9 +31,8 @@ from ..search.method import predict_with
 from ..spaces.architecture import Architecture
 from ..spaces.circuit import SKELETON, counts
 from ..spaces.space import SearchSpace
+from .choices import COSTS, COUNTERS
 
-COUNTERS = {"flops": "macs", "parameters": "parameters"}
-COSTS = ("predictor", "table", *COUNTERS)
 LINE = 16  # measured networks that a line through a table's or a counter's costs asks for
 REWEIGHTINGS = 15
 

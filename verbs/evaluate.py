@@ -21,12 +21,12 @@ from ..predictor.learn import check_sources, default_model, estimator_of, learn
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores
 from ..spaces.space import SearchSpace
+from .choices import SAMPLINGS
 from .fit import blocks_of, encodings_of
 from .outcome import Outcome, Progress, plain, silent, space_of
 from .outcome import table as aligned
 
 COVERAGE = 0.9
-SAMPLINGS = ("random", "d_optimal")
 COVERED = ("coverage_pct", "coverage_fast_pct", "coverage_middle_pct", "coverage_slow_pct", "width_pct")
 KEYS = (*METRICS, *COVERED, "source_share", "fit_seconds", "networks_per_second")
 KINDS = ("time", "energy", "memory")  # quantities that add up over a network, as a predictor takes it
