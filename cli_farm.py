@@ -108,7 +108,7 @@ def farm_add_agent(
 ) -> None:
     """Let an agent in: it may take jobs of its class, and write its own results and state, and nothing else.
 
-    A running server hears of it at once. Ends with 4 if a server answers that could not be told.
+    A running server learns of it at once. Ends with 4 if a server answers that could not be told.
     """
     from .verbs import farm as verb
 

@@ -154,7 +154,7 @@ class Bench:
         arguments, spec = self.arguments, self.space(method)
         start = perf_counter()
         row: dict[str, Any] = {"method": method, "space": spec, "target_ms": target_ms, "seed": seed}
-        shared = "supernet" in registry.create("method", method).hears  # one supernet serves every target
+        shared = "supernet" in registry.create("method", method).accepts  # one supernet serves every target
         supernet = self.out / f"{method}-{seed}.safetensors" if shared else None
         try:
             found = search(
@@ -162,7 +162,7 @@ class Bench:
                 device=arguments.device, store=store, plan=arguments.plan, proxy=self.proxies.get(spec),
                 epochs=arguments.epochs, train_epochs=arguments.train_epochs, supernet=supernet,
                 compute=arguments.compute,
-                finalists=arguments.finalists if "finalists" in registry.create("method", method).hears else None,
+                finalists=arguments.finalists if "finalists" in registry.create("method", method).accepts else None,
                 progress=progress,
             ).document  # fmt: skip
         except TempogradError as error:
@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--train-epochs", type=int, default=20)
-    parser.add_argument("--finalists", type=int, help="as of tempograd search, where the method hears it")
+    parser.add_argument("--finalists", type=int, help="as of tempograd search, where the method accepts it")
     parser.add_argument("--random", type=int, default=8)
     parser.add_argument("--retrained", type=int, default=3, help="times that the network found is trained")
     parser.add_argument("--random-rounds", type=int, default=6)

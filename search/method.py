@@ -133,12 +133,12 @@ class Searcher(Protocol):
     """The loop that does a method's work.
 
     Attributes:
-        hears: what of a search's settings it heeds, where not every method does: ``epochs``, ``proxy`` (it trains a
+        accepts: what of a search's settings it heeds, where not every method does: ``epochs``, ``proxy`` (it trains a
             supernet), ``supernet`` (one that serves every target), ``queries`` (it asks for accuracies).
         needs: what its pieces, such as a law, need of a space.
     """
 
-    hears: ClassVar[frozenset[str]]
+    accepts: ClassVar[frozenset[str]]
 
     @property
     def needs(self) -> Need: ...
@@ -172,9 +172,9 @@ class Method:
     table_only: bool = False
 
     @property
-    def hears(self) -> frozenset[str]:
+    def accepts(self) -> frozenset[str]:
         """Return which settings its searcher heeds."""
-        return self.find.hears
+        return self.find.accepts
 
     @property
     def needs(self) -> Need:

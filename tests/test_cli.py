@@ -322,7 +322,7 @@ def test_methods_are_listed_with_their_papers_and_what_they_need():
     every = json.loads(tempograd("methods", "--json").stdout)["methods"]
     assert [row["method"] for row in every] == registry.names("method")
     assert all(
-        "arXiv:" in row["paper"] and row["needs"] and row["law"] and row["modes"] and row["hears"] for row in every
+        "arXiv:" in row["paper"] and row["needs"] and row["law"] and row["modes"] and row["accepts"] for row in every
     )
     fitting = tempograd("methods", "--space", "darts").stdout
     assert "toponas" in fitting

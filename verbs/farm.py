@@ -55,7 +55,7 @@ def init(folder: Path, *, hosts: Sequence[str] = (), port: int = PORT, plain: bo
 
 
 def add_agent(folder: Path, name: str, device_class: str, *, key: str | None = None, password: bool = False) -> Outcome:
-    """Let an agent in; a server that runs here hears of it at once, and nobody is cut off.
+    """Let an agent in; a server that runs here learns of it at once, and nobody is cut off.
 
     Args:
         folder: of the farm.

@@ -1,4 +1,4 @@
-"""Who hears which flag of ``search``: one table, by which a flag that would be ignored is refused with the reason."""
+"""Who accepts which flag of ``search``: one table, by which a flag that would be ignored is refused with the reason."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..search.method import Method
 
 @dataclass(frozen=True)
 class Flag:
-    """Who hears a flag.
+    """Who accepts a flag.
 
     Attributes:
-        device, table: whether a search on a device hears it, and one on a table.
-        lacks: what a method lacks that does not hear it; empty where all hear it.
-        predicted: whether on a device it is heard only where a predictor prices networks.
+        device, table: whether a search on a device accepts it, and one on a table.
+        lacks: what a method lacks that does not accept it; empty where all accept it.
+        predicted: whether on a device it is accepted only where a predictor prices networks.
     """
 
     device: bool = True
@@ -51,7 +51,7 @@ FLAGS = {
 
 
 def check(given: Mapping[str, object], method: Method, *, on_table: bool, costs: Collection[str] = ()) -> None:
-    """Refuse what is given and would not be heard.
+    """Refuse what is given and would not be accepted.
 
     Args:
         given: values by flag without its dashes; None where a flag was not given.
@@ -60,27 +60,27 @@ def check(given: Mapping[str, object], method: Method, *, on_table: bool, costs:
         costs: what prices networks on a device, see :mod:`.costs`.
 
     Raises:
-        UsageError: a flag is not heard, the method cannot search a table, or a table has no target.
+        UsageError: a flag is not accepted, the method cannot search a table, or a table has no target.
     """
     there = [name for name, value in given.items() if value is not None]
     if on_table:
-        heard = ", ".join(f"--{name}" for name, flag in FLAGS.items() if flag.table)
+        accepted = ", ".join(f"--{name}" for name, flag in FLAGS.items() if flag.table)
         odd = [f"--{name}" for name in there if not FLAGS[name].table]
         if odd or "target-ms" not in there:
             what = f"takes no {', '.join(odd)}" if odd else "needs --target-ms"
             raise UsageError(
                 f"a search on a table {what}: latency is learnt from its rows, nothing is trained and nothing timed; "
-                f"it takes {heard}"
+                f"it takes {accepted}"
             )
-        if "proxy" in method.hears:
-            able = ", ".join(_methods(hear="queries", deaf="proxy"))
+        if "proxy" in method.accepts:
+            able = ", ".join(_methods(accepting="queries", refusing="proxy"))
             raise UsageError(f"{method.name} trains networks, and a table has no images; use {able}")
     for name in there:
         flag, shown = FLAGS[name], f"--{name}" + ("" if given[name] is True else f" {given[name]}")
         if not on_table and not flag.device:
             raise UsageError(f"{shown} is for a table; write --task and --latency as table:FILE:COLUMN")
-        if flag.lacks and name not in method.hears:
-            able = ", ".join(_methods(hear=name))
+        if flag.lacks and name not in method.accepts:
+            able = ", ".join(_methods(accepting=name))
             raise UsageError(f"{shown}: {method.name} {flag.lacks}; leave it out, or use {able}")
         if not on_table and flag.predicted and "predictor" not in costs:
             raise UsageError(
@@ -89,7 +89,7 @@ def check(given: Mapping[str, object], method: Method, *, on_table: bool, costs:
             )
 
 
-def _methods(*, hear: str, deaf: str = "") -> list[str]:
-    """Return the methods that hear one flag and not another."""
-    every = ((name, registry.create("method", name).hears) for name in registry.names("method"))
-    return [name for name, hears in every if hear in hears and deaf not in hears]
+def _methods(*, accepting: str, refusing: str = "") -> list[str]:
+    """Return the methods that accept one flag and not another."""
+    every = ((name, registry.create("method", name).accepts) for name in registry.names("method"))
+    return [name for name, accepts in every if accepting in accepts and refusing not in accepts]

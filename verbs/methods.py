@@ -16,11 +16,11 @@ def methods(space: str | None = None) -> Outcome:
             modes = [word for word, able in (("target", method.targets), ("weight", method.weighs)) if able]
             rows.append({
                 "method": name, "paper": method.paper, "needs": method.needs.text, **method.pieces, "modes": modes,
-                "hears": sorted(f"--{flag}" for flag in method.hears),
+                "accepts": sorted(f"--{flag}" for flag in method.accepts),
                 "cost": "table, flops or parameters" if method.table_only else "any",
             })  # fmt: skip
     columns = ("method", "paper", "law", "objective", "deriver")
     shown = [[str(row.get(column, "")) for column in columns] + [" or ".join(row["modes"])] for row in rows]
-    needs = (f"{row['method']} needs {row['needs']}; hears {', '.join(row['hears'])}" for row in rows)
+    needs = (f"{row['method']} needs {row['needs']}; accepts {', '.join(row['accepts'])}" for row in rows)
     text = table((*columns, "modes"), shown) + "\n\n" + "\n".join(needs)
     return Outcome({"space": chosen and chosen.spec, "methods": rows}, text)

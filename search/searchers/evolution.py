@@ -57,7 +57,7 @@ class EvolutionSearcher:
     tournament: int = 2
     rate: float | None = 0.1
 
-    hears: ClassVar[frozenset[str]] = frozenset({"queries"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"queries"})
     needs = ANY
 
     def __post_init__(self) -> None:

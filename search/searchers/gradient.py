@@ -60,7 +60,7 @@ class GradientSearcher:
     warm_up: LawFactory | None = None
     deriver: Deriver = derive
 
-    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy"})
 
     @property
     def needs(self) -> Need:

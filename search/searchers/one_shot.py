@@ -186,7 +186,7 @@ class OneShotSearcher:
     schedule: OneShotSchedule
     evolution: EvolutionSearcher
 
-    hears: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
     needs = ANY
 
     def __call__(self, problem: Problem) -> Found:

@@ -90,7 +90,7 @@ class RandomSearcher:
 
     networks: int = 8
 
-    hears: ClassVar[frozenset[str]] = frozenset({"queries"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"queries"})
     needs = ANY
 
     def __call__(self, problem: Problem) -> Found:

@@ -51,7 +51,7 @@ class SurrogateSearcher:
     first: float = 0.2
     rounds: int = 8
 
-    hears: ClassVar[frozenset[str]] = frozenset({"queries"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"queries"})
     needs = ANY
 
     def __post_init__(self) -> None:

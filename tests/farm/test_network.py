@@ -343,7 +343,7 @@ FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None
 @pytest.mark.skipif(FAKETIME is None, reason="no libfaketime: apt-get install faketime")
 @pytest.mark.parametrize("network", ["proxy"], indirect=True)
 def test_a_clock_that_jumps_loses_and_doubles_nothing(field):
-    """The wall clock of an agent jumps by hours, ahead and back, as when a board without a battery hears the time."""
+    """The wall clock of an agent jumps by hours, ahead and back, as when a board without a battery is told the time."""
     clock = field.folder / "clock"
     clock.write_text("+0h")
     fake = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",

@@ -26,26 +26,26 @@ def test_every_argument_of_a_search_is_in_the_table_or_heeded_everywhere():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_method_says_it_hears_is_what_its_recipe_takes(name):
+def test_what_a_method_says_it_accepts_is_what_its_recipe_takes(name):
     taken = signature(registry.load("method", name)).parameters
-    hears = method(name).hears
-    assert ("epochs" in hears) == ("epochs" in taken)
-    assert ("queries" in hears) == bool({"queries", "networks"} & taken.keys())
+    accepts = method(name).accepts
+    assert ("epochs" in accepts) == ("epochs" in taken)
+    assert ("queries" in accepts) == bool({"queries", "networks"} & taken.keys())
 
 
 @pytest.mark.parametrize(("name", "flag"), list(itertools.product(METHODS, SOME)))
 def test_a_flag_is_refused_by_the_methods_that_ignore_it_and_those_that_do_not_are_named(name, flag):
-    if flag in method(name).hears:
+    if flag in method(name).accepts:
         check({flag: 3}, method(name), on_table=False, costs=["table"])
         return
     with pytest.raises(UsageError, match=f"--{flag} 3: {name} ") as caught:
         check({flag: 3}, method(name), on_table=False, costs=["table"])
     able = str(caught.value).split("or use ")[1].split(", ")
-    assert able == [other for other in METHODS if flag in method(other).hears]
+    assert able == [other for other in METHODS if flag in method(other).accepts]
 
 
 @pytest.mark.parametrize("flag", FLAGS)
-def test_a_search_on_a_table_refuses_what_only_a_device_hears(flag):
+def test_a_search_on_a_table_refuses_what_only_a_device_accepts(flag):
     given = {"target-ms": 1.0} | {flag: 3}
     if flag in ON_TABLE:
         check(given, method("random_search"), on_table=True)
@@ -70,7 +70,7 @@ def test_a_predictor_that_prices_nothing_is_refused(flag):
         check({flag: True}, method("hardcorenas"), on_table=False, costs=["table"])
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if "proxy" in method(name).hears])
+@pytest.mark.parametrize("name", [name for name in METHODS if "proxy" in method(name).accepts])
 def test_a_method_that_trains_networks_is_refused_on_a_table(name):
     with pytest.raises(UsageError, match=rf"{name} trains networks.*surrogate_search"):
         check({"target-ms": 1.0}, method(name), on_table=True)

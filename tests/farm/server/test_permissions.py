@@ -195,7 +195,7 @@ def test_everything_else_is_denied_and_changes_nothing(farm, what):
 
 
 @pytest.mark.parametrize("who", [ME, OTHER])
-def test_an_agent_hears_nothing_that_is_not_for_it(farm, who):
+def test_an_agent_receives_nothing_that_is_not_for_it(farm, who):
     mine = {f"{subjects.inbox(who)}.>", subjects.control(who)}
 
     async def listen():
