@@ -30,8 +30,8 @@ from tempograd.devices.device import Device
 from tempograd.errors import DeviceError, TempogradError
 from tempograd.measurement.measurement import Measurement
 from tempograd.profiler.choose import choose
-from tempograd.profiler.engine import clock_of
 from tempograd.profiler.plan import Items, named
+from tempograd.profiler.timer import clock_of
 from tempograd.profiler.verify import measure
 from tempograd.registry import create
 from tempograd.verbs.collect import collect

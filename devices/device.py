@@ -120,7 +120,7 @@ class Session(Protocol):
 class Place(Protocol):
     """Where networks run, with a runtime: a device of this machine, or somewhere that has them timed.
 
-    A place that times networks itself, like a farm, brings an ``engine`` (see `profiler.engine.BringsEngine`); one
+    A place that times networks itself, like a farm, brings an ``engine`` (see `profiler.timer.BringsEngine`); one
     without is a `Device`, timed by `profiler.engine.Engine`.
 
     Its class, which the registry finds, may say more of it: ``bare``, the argument that is written without its name;

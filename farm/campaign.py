@@ -25,8 +25,8 @@ from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement
 from ..measurement.rounds import Failure
 from ..profiler import engine
-from ..profiler.engine import CampaignSink, Tally, clock_of
 from ..profiler.plan import Items, Plan
+from ..profiler.timer import CampaignSink, Tally, clock_of
 from .messages import Blob, Job, Limits, job_id
 from .queue import Delivery, Queue, QueueAwayError, QueueFullError, Seen
 from .wire import NewerSchemaError, digest

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 from ..arguments import Seconds
 from ..errors import DeviceError, UsageError
 from ..measurement.fingerprint import Fingerprint
-from ..profiler.engine import CampaignSink
 from ..profiler.plan import Items, Plan
+from ..profiler.timer import CampaignSink
 from .address import EMBEDDED, check_name
 from .campaign import FarmEngine
 from .connection import open_queue, read_access

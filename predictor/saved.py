@@ -16,23 +16,32 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .. import outputs
 from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
 from ..registry import names
 from .card import model_card
+from .document import (
+    DOCUMENT,
+    SCHEMA,
+    UNITS,
+    HeadDocument,
+    Unit,
+    arrays_file,
+    document_digest,
+    read_arrays,
+    read_document,
+)
 from .interval import Conformal
 from .plain import model_class, registered_name
 from .predictor import Array, DifferentiablePredictor, Predictor, SaveablePredictor
@@ -40,11 +49,7 @@ from .predictor import Array, DifferentiablePredictor, Predictor, SaveablePredic
 if TYPE_CHECKING:
     from torch import nn
 
-SCHEMA = 4  # 2: predictions beside the residuals; 3: quantities and heads; 4: arrays named by digest. All are read
-DOCUMENT, CARD = "predictor.json", "README.md"
-Unit = Literal["ms", "mj", "bytes"]
-UNITS: tuple[Unit, ...] = get_args(Unit)
-MAX_DOCUMENT_BYTES, MAX_ARRAYS_BYTES = 16 << 20, 1 << 30
+CARD = "README.md"
 OUTSIDE = 3.0  # widths of the worst held-out network that an interval out of support has
 SUPPORT_TOLERANCE = 1e-6  # share of a feature's range by which a relaxed encoding may overshoot by rounding
 PACKAGES = ("tempograd", "numpy", "scikit-learn", "safetensors", "torch")
@@ -231,42 +236,6 @@ class SavedPredictor:
             )
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _BindingDocument(_Strict):
-    space: str
-    encoding: str
-    fingerprint_id: str
-    fingerprint_json: str
-    unit: Unit
-    quantity: str = "latency_ms"
-
-    @model_validator(mode="after")
-    def _unit_of_the_quantity(self) -> _BindingDocument:
-        if not self.quantity.endswith(f"_{self.unit}"):
-            raise ValueError(f"{self.quantity} is not in {self.unit}")
-        return self
-
-
-class _HeadDocument(_Strict):
-    model: str
-    config: dict[str, Any]
-    binding: _BindingDocument
-    card: dict[str, Any]
-    conformal_residuals: list[Annotated[float, Field(ge=0)]] | None
-    conformal_predictions_ms: list[Annotated[float, Field(gt=0)]] = []  # in the head's unit; the name is of schema 2
-
-
-class _Document(_HeadDocument):
-    schema_version: Literal[1, 2, 3, 4] = Field(alias="schema")
-    heads: list[_HeadDocument] = []
-    created_by: dict[str, str]
-    arrays_sha256: str
-    document_sha256: str
-
-
 def save(
     path: Path | str,
     predictor: Predictor,
@@ -309,12 +278,12 @@ def save(
         "created_by": _versions(),
         "arrays_sha256": digest,
     }
-    document["document_sha256"] = _document_digest(document)
+    document["document_sha256"] = document_digest(document)
     text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False)
     folder = Path(path)
     check_place(folder)
     older = _arrays_there(folder)
-    newer = _arrays_file(folder, SCHEMA, digest)
+    newer = arrays_file(folder, SCHEMA, digest)
     files = {newer: payload, folder / CARD: model_card(document).encode(), folder / DOCUMENT: text.encode()}
     outputs.write(files, _is_ours)
     if older is not None and older != newer:
@@ -340,14 +309,14 @@ def load(path: Path | str) -> SavedPredictor:
         InputRefusedError: a file is missing, damaged, of a newer schema or not a predictor at all; the message tells.
     """
     folder = Path(path)
-    document = _read_document(folder / DOCUMENT)
+    document = read_document(folder / DOCUMENT)
     try:
-        arrays = _read_arrays(folder, document)
+        arrays = read_arrays(folder, document)
     except InputRefusedError:
-        replaced = _read_document(folder / DOCUMENT)
+        replaced = read_document(folder / DOCUMENT)
         if replaced.arrays_sha256 == document.arrays_sha256:
             raise
-        document, arrays = replaced, _read_arrays(folder, replaced)  # a newer one was saved between the two files
+        document, arrays = replaced, read_arrays(folder, replaced)  # a newer one was saved between the two files
     heads = [_head(folder, document, arrays, document.created_by)]
     for number, other in enumerate(document.heads, 1):
         own = {name.removeprefix(_prefix(number)): a for name, a in arrays.items() if name.startswith(_prefix(number))}
@@ -395,7 +364,7 @@ def _head_state(head: Head) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]
 
 
 def _head(
-    folder: Path, document: _HeadDocument, arrays: dict[str, npt.NDArray[Any]], created_by: Mapping[str, str]
+    folder: Path, document: HeadDocument, arrays: dict[str, npt.NDArray[Any]], created_by: Mapping[str, str]
 ) -> SavedPredictor:
     if document.model not in names("model"):
         raise InputRefusedError(
@@ -420,7 +389,7 @@ def _head(
     )
 
 
-def _conformal(folder: Path, document: _HeadDocument) -> Conformal | None:
+def _conformal(folder: Path, document: HeadDocument) -> Conformal | None:
     residuals, predictions_ms = document.conformal_residuals, document.conformal_predictions_ms
     if residuals is None:
         return None
@@ -453,16 +422,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _document_digest(document: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in document.items() if key != "document_sha256"}
-    try:
-        return sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"the card and parameters of a saved predictor must be JSON with finite numbers: {error}"
-        ) from error
-
-
 _is_document = outputs.json_with("schema", "arrays_sha256", "document_sha256")
 _is_card = outputs.marked(b"---\nlibrary_name: tempograd\n", b"# Latency predictor")
 
@@ -473,88 +432,17 @@ def _is_ours(path: Path) -> bool:
         return _is_document(path)
     if path.name == CARD:
         return _is_card(path)
-    return path == _arrays_file(path.parent, SCHEMA, sha256(path.read_bytes()).hexdigest())
-
-
-def _arrays_file(folder: Path, schema: int, digest: str) -> Path:
-    """Return where the arrays of a document lie."""
-    return folder / ("predictor.safetensors" if schema < 4 else f"predictor-{digest[:16]}.safetensors")
+    return path == arrays_file(path.parent, SCHEMA, sha256(path.read_bytes()).hexdigest())
 
 
 def _arrays_there(folder: Path) -> Path | None:
     """Return the arrays of the predictor that is in a folder, if there is a whole one."""
     try:
         document = json.loads((folder / DOCUMENT).read_bytes())
-        path = _arrays_file(folder, document["schema"], document["arrays_sha256"])
+        path = arrays_file(folder, document["schema"], document["arrays_sha256"])
         return path if sha256(path.read_bytes()).hexdigest() == document["arrays_sha256"] else None
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _read_bytes(file: Path, most: int) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(most + 1)
-    except OSError as error:
-        raise InputRefusedError(
-            f"cannot read {file}: {error.strerror}; a predictor is a folder made by save"
-        ) from error
-    if len(content) > most:
-        raise InputRefusedError(f"{file} is larger than {most} bytes: this is not a saved predictor")
-    return content
-
-
-def _read_document(file: Path) -> _Document:
-    raw = _json(file, _read_bytes(file, MAX_DOCUMENT_BYTES))
-    if not isinstance(raw, dict) or "schema" not in raw:
-        raise InputRefusedError(f"{file} is JSON but not a saved predictor: it has no schema")
-    schema = raw["schema"]
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise InputRefusedError(f"{file} has schema {schema}, this version reads up to {SCHEMA}: upgrade tempograd")
-    try:
-        document = _Document.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputRefusedError(
-            f"{file} is not a saved predictor of schema {SCHEMA}: {where}: {first['msg']}"
-        ) from error
-    if _document_digest(raw) != document.document_sha256:
-        raise InputRefusedError(
-            f"{file} is damaged or was edited: its content does not match its digest; save it again"
-        )
-    return document
-
-
-def _json(file: Path, content: bytes) -> Any:
-    def refuse(constant: str) -> float:
-        raise InputRefusedError(f"{file} holds {constant}: numbers must be finite")
-
-    def finite(text: str) -> float:
-        return number if isfinite(number := float(text)) else refuse(text)
-
-    parse: Callable[..., Any] = json.loads
-    try:
-        return parse(content.decode(), parse_constant=refuse, parse_float=finite)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputRefusedError(f"{file} is damaged or no JSON: {error}; save the predictor again") from error
-
-
-def _read_arrays(folder: Path, document: _Document) -> dict[str, npt.NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
-    file = _arrays_file(folder, document.schema_version, document.arrays_sha256)
-    content = _read_bytes(file, MAX_ARRAYS_BYTES)
-    if sha256(content).hexdigest() != document.arrays_sha256:
-        raise InputRefusedError(
-            f"{file} is truncated, damaged or of another predictor: "
-            f"its {len(content)} bytes do not match the digest in {DOCUMENT}"
-        )
-    try:
-        return from_bytes(content)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputRefusedError(f"{file} is not a safetensors file: {error}") from error
 
 
 def _fingerprint_differences(saved_json: str, asked_json: str) -> list[str]:

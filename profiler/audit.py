@@ -30,8 +30,8 @@ from ..spaces.graph import constants
 from ..spaces.space import SearchSpace
 from .campaign import MAX_REJECTED, MIN_OK
 from .check import COVERAGE, MISS, Check, compare, skipped
-from .engine import clock_of
 from .plan import Items, Plan
+from .timer import clock_of
 from .verify import measure
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8-static": 0.25, "int8-dynamic": 0.25}

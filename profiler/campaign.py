@@ -18,8 +18,9 @@ from ..measurement.label import GATE, MIN_COMMON_SHARE
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
 from ..measurement.repeatability import AGAIN, ENOUGH, pair_up, settled, spread, usual
-from .engine import Job, Tally, clock_of, engine_of
+from .engine import engine_of
 from .plan import PLANS, Items, Plan, duplicates
+from .timer import Job, Tally, clock_of
 
 MIN_OK = 0.5  # share of labels that meet the plan's target, below which a run is not trusted
 MAX_REJECTED = 0.5  # share of rounds left out, above which a run is not trusted

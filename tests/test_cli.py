@@ -208,7 +208,7 @@ def test_a_lookup_adds_up_measured_operations(flow):
     assert json.loads(measured.stdout)["networks"] == len(registry.create("space", SPACE).operations)
     document = json.loads(tempograd(*lookup).stdout)
     assert document["encoding"] == "pruned"  # a table must not price edges that lead nowhere
-    assert document["scores"]["spearman"] > 0.9
+    assert document["scores"]["spearman"] > 0.85  # five folds, each with a base of its own
 
 
 def test_text_ends_with_the_next_command(flow):

@@ -11,9 +11,10 @@ from sklearn.linear_model import LinearRegression
 from tempograd.errors import InputRefusedError, MismatchError, StoreError, UsageError
 from tempograd.measurement.fingerprint import Fingerprint
 from tempograd.predictor import saved
+from tempograd.predictor.document import document_digest
 from tempograd.predictor.interval import Conformal
 from tempograd.predictor.models.ridge import RidgeLatency
-from tempograd.predictor.saved import CARD, DOCUMENT, Binding, Head, _document_digest, load, save
+from tempograd.predictor.saved import CARD, DOCUMENT, Binding, Head, load, save
 from tempograd.registry import load as load_entry
 from tempograd.registry import names
 
@@ -50,7 +51,7 @@ def rewrite(folder, change):
     """Change the document as somebody would who also forges its digest."""
     document = json.loads((folder / DOCUMENT).read_text())
     change(document)
-    document["document_sha256"] = _document_digest(document)
+    document["document_sha256"] = document_digest(document)
     (folder / DOCUMENT).write_text(json.dumps(document))
 
 
@@ -204,14 +205,14 @@ def test_killed_between_any_two_files_the_older_or_the_newer_one_is_whole(folder
 
 def test_a_reader_between_document_and_arrays_gets_the_newer_one(folder, additive, monkeypatch):
     newer = RidgeLatency().fit(additive.X, 2 * additive.y_ms)
-    read = saved._read_arrays
+    read = saved.read_arrays
 
     def overtaken(*arguments):
-        monkeypatch.setattr(saved, "_read_arrays", read)
+        monkeypatch.setattr(saved, "read_arrays", read)
         save(folder, newer, binding=BINDING, card={"round": 2})
         return read(*arguments)
 
-    monkeypatch.setattr(saved, "_read_arrays", overtaken)
+    monkeypatch.setattr(saved, "read_arrays", overtaken)
     kept = load(folder)
     assert kept.card == {"round": 2}
     np.testing.assert_array_equal(kept.predict(additive.X), newer.predict(additive.X))
@@ -350,7 +351,7 @@ def test_numbers_that_are_not_finite_are_refused(folder, number):
 
 
 def test_a_document_that_is_too_large_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("tempograd.predictor.saved.MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr("tempograd.predictor.document.MAX_DOCUMENT_BYTES", 100)
     with pytest.raises(InputRefusedError, match="larger than 100 bytes"):
         load(folder)
 

@@ -6,8 +6,9 @@ from tempograd.errors import UsageError
 from tempograd.measurement.label import Reference
 from tempograd.measurement.reference import SentinelHistory
 from tempograd.measurement.rounds import Round
-from tempograd.profiler.engine import Engine, Tally, engine_of
+from tempograd.profiler.engine import Engine, engine_of
 from tempograd.profiler.plan import QUICK
+from tempograd.profiler.timer import Tally
 
 from .conftest import ScriptedDevice, items
 

@@ -10,8 +10,8 @@ from tempograd.errors import UsageError
 from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
-from tempograd.profiler.engine import clock_of
 from tempograd.profiler.plan import QUICK, Items
+from tempograd.profiler.timer import clock_of
 from tempograd.profiler.verify import TRIES, confirm, measure
 
 from .conftest import ScriptedDevice, items

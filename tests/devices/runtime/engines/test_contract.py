@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tempograd.devices.device import Model
 from tempograd.devices.runtime.packages import Package
 from tempograd.errors import DeviceError, UnknownNameError, UsageError
-from tempograd.profiler.engine import clock_of
+from tempograd.profiler.timer import clock_of
 from tempograd.registry import create, load, names
 from tempograd.spaces.export import WeightPool
 
