@@ -12,7 +12,7 @@ from tempograd.verbs.search import search
 
 METHODS = registry.names("method")
 SOME = ("epochs", "proxy", "queries", "supernet")
-ON_TABLE = {"latency-rows", "queries", "target-ms", "upper-bound", "where"}
+ON_TABLE = {"latency-rows", "overwrite", "queries", "target-ms", "upper-bound", "where"}
 FREE = {"space", "out", "method", "task", "latency", "seed", "command", "progress", "stop"}  # heeded everywhere
 
 
