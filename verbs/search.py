@@ -340,9 +340,8 @@ class _Bench:
 
     def repeatability(self) -> float:
         """Return the relative standard deviation between processes that the store's blind duplicates tell."""
-        found = self.store.measurements(
-            space=self.space.spec, fingerprint_id=self.device.fingerprint.id, repeated=True
-        )  # fmt: skip
+        device = self.device.fingerprint.id
+        found = self.store.measurements(space=self.space.spec, fingerprint_id=device, repeated=True)
         return spread(usual(pair_up(found)))
 
     def confirmed(self, item: Items) -> list[Measurement]:

@@ -24,7 +24,7 @@ from tempograd.verbs.search import search as search_verb
 ROOT = Path(tempograd.__file__).parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"])
 BLOCK = re.compile(r"(?:<!-- (run|file): ?([\w.]*) ?-->|<!-- (run) -->)?\n```(\w+)\n(.*?)\n```", re.DOTALL)
-RUN = [page for page in PAGES if "<!-- run -->" in page.read_text() and page.name != "README.md"]
+RUN = [page for page in PAGES if "<!-- run -->\n" in page.read_text() and page.name != "README.md"]
 
 
 def blocks(page: Path):
