@@ -140,11 +140,11 @@ def test_a_method_says_where_it_is_from_and_what_it_is_made_of(name):
 @pytest.mark.parametrize(
     ("name", "place", "reason"),
     [
-        ("densenas", "darts", "routes or depths.*as in routed"),
+        ("densenas", "darts", "routes or depths.*with their defaults: .*routed"),
         ("densenas", "nasbench201", "routes or depths"),
         ("fbnetv2", "darts", "layers one after the other.*mbconv"),
         ("hardcorenas", "darts", "no rule ties together"),
-        ("toponas", "mbconv", "cells.*as in darts"),
+        ("toponas", "mbconv", "cells.*with their defaults: .*darts"),
         ("toponas", "routed", "cells.*tempograd methods --space"),
     ],
 )
