@@ -31,7 +31,7 @@ Space = Annotated[str, typer.Option(help="Search space with its arguments, e.g. 
 Device = Annotated[str, typer.Option(help="Device with its arguments, e.g. local:threads=2 or simulated:seed=1.")]
 Store = Annotated[Path, typer.Option(help="The file that measurements are kept in.")]
 Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random, from 0.")]
 
 Where = Annotated[
     list[str] | None, typer.Option(help="Only rows of the table where COLUMN=VALUE, e.g. device=pi4; repeatable.")

@@ -98,7 +98,7 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
     arguments = read_all(factory, texts)
     allowed = signature(factory).parameters
     forwards = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
-    for key in () if forwards else arguments:
+    for key in () if forwards else {**arguments, **extra}:
         if key not in allowed:
             raise UnknownNameError(f"argument of {kind} {name}", key, allowed)
     for key in arguments.keys() & extra.keys():

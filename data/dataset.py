@@ -266,8 +266,8 @@ def _chosen(store: Store, space: str | None, fingerprint_id: str | None) -> tupl
         one, other = known[devices[0]], known[devices[1]]
         differences = "; ".join(f"{k}: {a!r} and {b!r}" for k, (a, b) in one.difference(other).items())
         raise MismatchError(
-            f"{store.path} holds rows of {len(devices)} devices, and their numbers must not be mixed; choose one with "
-            f"fingerprint_id: {', '.join(devices)}. The first two differ in: {differences}"
+            f"{store.path} holds rows of {len(devices)} devices, whose numbers must not be mixed; choose one by its "
+            f"fingerprint, --device in fit and export: {', '.join(devices)}. The first two differ in: {differences}"
         )
     return sets[0]
 

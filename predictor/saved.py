@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 OUTSIDE = 3.0  # widths of the worst held-out network that an interval out of support has
+DIFFERENCES = 5  # that a refusal names
 SUPPORT_TOLERANCE = 1e-6  # share of a feature's range by which a relaxed encoding may overshoot by rounding
 PACKAGES = ("tempograd", "numpy", "scikit-learn", "safetensors", "torch")
 
@@ -231,8 +232,10 @@ class SavedPredictor:
         if fingerprint is not None:
             wrong += _fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
         if wrong:
+            more = f"; ... ({len(wrong)} differences)" if len(wrong) > DIFFERENCES else ""
             raise MismatchError(
-                "this predictor is of something else: " + "; ".join(wrong) + ". Fit one for what you ask about."
+                f"this predictor is of something else: {'; '.join(wrong[:DIFFERENCES])}{more}. Name the device that it "
+                "was learnt on with --device, or fit one for what you ask about."
             )
 
 

@@ -9,6 +9,8 @@ from inspect import signature
 from pathlib import Path
 
 from .. import registry
+from ..arguments import Count, Seed
+from ..arguments import check as check_arguments
 from ..data.store import Store
 from ..devices.device import Device
 from ..errors import MismatchError, UsageError
@@ -26,9 +28,9 @@ def audit(
     *,
     space: str | None = None,
     device: str = "local",
-    count: int = 8,
+    count: Count = 8,
     plan: str = "standard",
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Progress = silent,
     stop: threading.Event | None = None,
 ) -> Outcome:
@@ -40,6 +42,7 @@ def audit(
         UsageError: the store holds no usable row, or several spaces and none was named.
         MismatchError: the rows come from another kind of device.
     """
+    check_arguments(audit, locals())
     timing, place = named(plan), device_of(device)
     if not isinstance(place, Device):
         raise UsageError(

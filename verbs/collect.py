@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from .. import outputs
+from ..arguments import Count, Seed, Threads
+from ..arguments import check as check_arguments
 from ..data.dataset import FEW_ROWS
 from ..data.store import Store
 from ..devices.device import Place
 from ..errors import UsageError
+from ..measurement.calibration import CALIBRATION_NETWORKS
 from ..measurement.label import GATE
 from ..profiler.campaign import CampaignSummary, run
 from ..profiler.choose import choose, choose_by_design, distinct
@@ -41,10 +44,10 @@ def collect(
     store: Path,
     *,
     device: str | Place = "local",
-    count: int = 300,
+    count: Count = 300,
     plan: str = "quick",
-    seed: int = 0,
-    threads: int | None = None,
+    seed: Seed = 0,
+    threads: Threads | None = None,
     operations: bool = False,
     every: bool = False,
     design: bool = False,
@@ -59,6 +62,7 @@ def collect(
     With ``operations``, every single operation of the space is measured instead: what a ``lookup`` predictor adds up.
     With ``every``, each different network of the space, once. ``plot`` is where the drift of the device is drawn.
     """
+    check_arguments(collect, locals())
     if operations and every:
         raise UsageError("--operations and --every were both given; take one of them")
     if plot is not None:
@@ -183,7 +187,7 @@ def _sparkline(values: Sequence[float]) -> str:
 def _better_sentinel(calibration: Mapping[str, Any] | None) -> str | None:
     """Return advice where another sentinel explains clearly more of the drift than the one in every round."""
     shares: Mapping[str, float] = (calibration or {}).get("other_shares") or {}
-    if calibration is None or not shares:
+    if calibration is None or not shares or calibration["networks"] < CALIBRATION_NETWORKS:
         return None
     kind, share = max(shares.items(), key=itemgetter(1))
     if share < calibration["common_share"] + 0.1:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import Count
+from ..arguments import check as check_arguments
 from ..data.table import Table, columns_named, read_table
 from ..errors import UsageError
 from ..predictor.design import d_optimal
@@ -42,7 +44,7 @@ def evaluate(
     source_columns: Sequence[str] = (),
     train: int = 900,
     valid: int = 100,
-    seeds: int = 3,
+    seeds: Count = 3,
     model: str | None = None,
     sampling: str = "random",
     where: Sequence[str] = (),
@@ -64,6 +66,7 @@ def evaluate(
     Raises:
         UsageError: no column, an unknown sampling, or sources for a model that takes none.
     """
+    check_arguments(evaluate, locals())
     chosen = space_of(space)
     if not columns or sampling not in SAMPLINGS:
         raise UsageError(f"columns={list(columns)}, sampling={sampling!r}; give a column, and one of {SAMPLINGS}")

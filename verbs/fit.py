@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import Count, Seed
+from ..arguments import check as check_arguments
 from ..data.dataset import FEW_ROWS, LatencyDataset
 from ..data.store import Store
 from ..errors import UsageError
+from ..measurement.fingerprint import Fingerprint
 from ..measurement.quantities import LATENCY, QUANTITIES
 from ..predictor.learn import Censored, check_sources, default_model, estimator_of, learn
 from ..predictor.linear import Linear
@@ -22,7 +25,7 @@ from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
-from .outcome import Outcome, Progress, only_space, plain, silent, space_of
+from .outcome import Outcome, Progress, device_spec_of, only_space, plain, silent, space_of
 
 MIN_ROWS = 40
 SAMPLE = 500  # networks that say what latencies a space has
@@ -38,8 +41,8 @@ def fit(
     sources: Sequence[Path] = (),
     space: str | None = None,
     device: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
+    steps: Count | None = None,
+    seed: Seed = 0,
     progress: Progress = silent,
 ) -> Outcome:
     """Learn a predictor from a store and write it with its card: one head for every quantity, the first the main one.
@@ -55,6 +58,7 @@ def fit(
     The model is ``gp``, or ``transfer`` below 100 networks or with ``sources``: stores of the same space from other
     devices, each a line that the new device's latency may be made of.
     """
+    check_arguments(fit, locals())
     if not quantities or len(set(quantities)) < len(quantities):
         raise UsageError(f"quantities={list(quantities)}; give one or more, each once: {', '.join(QUANTITIES)}")
     check_place(out)
@@ -82,7 +86,8 @@ def outcome_of(heads: Sequence[Head | SavedPredictor], space: SearchSpace, seed:
     """Return what is told of a predictor by its heads, the main one first."""
     document, *beside = [{key: value for key, value in head.card.items() if key != "parity"} for head in heads]
     document = document | {"heads": beside, "of_space": _of_space(heads[0], space, seed)}
-    return Outcome(document, _text(document), following=_following(document))
+    fingerprint = Fingerprint.from_json(heads[0].binding.fingerprint_json)
+    return Outcome(document, _text(document), following=_following(document, device_spec_of(fingerprint)))
 
 
 def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, sources: Sequence[Path]) -> str:
@@ -205,7 +210,7 @@ def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dic
     return {name: float(np.quantile(predicted, share)) for name, share in named.items()}
 
 
-def _following(d: Mapping[str, Any]) -> str:
+def _following(d: Mapping[str, Any], device: str | None) -> str:
     """Return the next command, with a target that half of the networks meet, where a search can take one."""
     predictor = quote(d["predictor"])
     if not d["quantity"].endswith("_ms"):
@@ -214,6 +219,8 @@ def _following(d: Mapping[str, Any]) -> str:
     rounded_ms = float(f"{median_ms:.2g}")
     target_ms = rounded_ms if rounded_ms > d["of_space"]["smallest"] else median_ms
     asked = f"--space {quote(d['space'])} --predictor {predictor} --target-ms {target_ms:.4g}"
+    if device not in (None, "local"):
+        asked += f" --device {quote(device)}"
     return f"tempograd search {asked} --out result/"
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
+from ..errors import TempogradError
 
 if TYPE_CHECKING:
     from ..data.store import Store
     from ..devices.device import Place
+    from ..measurement.fingerprint import Fingerprint
     from ..spaces.space import SearchSpace
 
 Progress = Callable[[str, int, int], None]
@@ -71,6 +74,24 @@ def device_of(spec: str | Place, threads: int | None = None) -> Place:
         return spec
     extra = {} if threads is None else {"threads": threads}
     return registry.create("device", spec, **extra)
+
+
+def device_spec_of(fingerprint: Fingerprint) -> str | None:
+    """Return a spec that makes a device of this fingerprint here, None where none is found."""
+    told = {"runtime": fingerprint.runtime.get("name"), **fingerprint.options}
+    try:
+        allowed = signature(registry.load("device", fingerprint.place)).parameters
+        given = [
+            f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in told.items()
+            if isinstance(value, str | int | float) and name in allowed and value != allowed[name].default
+        ]
+        for candidate in dict.fromkeys((fingerprint.place, ":".join((fingerprint.place, ",".join(given))))):
+            if registry.create("device", candidate.rstrip(":")).fingerprint.id == fingerprint.id:
+                return candidate.rstrip(":")
+    except TempogradError:
+        return None  # it is not here now, or not made of these alone
+    return None
 
 
 def held_spaces(store: Store) -> list[str]:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .. import outputs, registry
+from ..arguments import Seed
+from ..arguments import check as check_arguments
 from ..data.result import RESULT, Result, read_result
 from ..data.store import Store
 from ..devices.device import Place
@@ -88,7 +90,7 @@ def search(
     latency: str | None = None,
     latency_rows: int | None = None,
     where: Sequence[str] = (),
-    seed: int = 0,
+    seed: Seed = 0,
     overwrite: bool = False,
     command: str = "",
     progress: Progress = silent,
@@ -120,6 +122,7 @@ def search(
         UsageError: among much else, something is given that this search would not heed, see :mod:`.flags`; or the
             folder holds the result of another search, or a file that tempograd did not write.
     """
+    check_arguments(search, locals())
     _check_numbers(target_ms, lam)
     on_table = latency is not None or task.startswith("table:")
     if on_table:
@@ -405,8 +408,12 @@ def _search_text(d: Mapping[str, Any], result: Result) -> str:
     if d.get("finalists"):
         lines.append(f"the best on held-out images of {len(d['finalists'])} networks trained that use the target")
     if len(result.found.measured.processes) > 1:
-        told = ", ".join(f"{each.latency_ms:.4g}" for each in result.found.measured.processes if each.latency_ms)
-        lines.insert(2, f"its processes said {told} ms: the interval covers them, and how labels repeat on this device")
+        each = [one for one in result.found.measured.processes if one.latency_ms]
+        told = ", ".join(f"{one.latency_ms:.4g} {one.verdict}" for one in each)
+        noisy = "; the middle one of those that are ok counts" if any(one.verdict != "ok" for one in each) else ""
+        lines.insert(
+            2, f"its processes said {told} (ms){noisy}; the interval covers what is ok, and how labels repeat here"
+        )
     if result.random:
         counted = result.counted
         best = max(counted or result.random, key=lambda rival: rival.validation_accuracy or 0.0)

@@ -1,7 +1,9 @@
 """Few networks of a new device, with and without the store of another."""
 
 import json
+import os
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tempograd.errors import UsageError
 from tempograd.verbs.collect import collect
 from tempograd.verbs.evaluate import evaluate
 from tempograd.verbs.fit import fit
+from tempograd.verbs.outcome import device_spec_of
 from tempograd.verbs.tabular import met_by
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
@@ -90,3 +93,19 @@ def test_one_seed_has_no_spread(stores, tmp_path):
 @pytest.mark.parametrize(("share", "said"), [(None, ""), (0.5, "50% of networks meet"), (1.0, "asks for nothing")])
 def test_a_target_that_every_network_meets_is_remarked_upon(share, said):
     assert said in met_by(share)
+
+
+@pytest.mark.parametrize("spec", ["local", "simulated:seed=3,noise=0.02", "local:threads=2", "simulated:elastic=false"])
+def test_a_device_is_found_again_by_its_fingerprint(spec):
+    if spec == "local:threads=2" and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core only")
+    device = registry.create("device", spec)
+    found = device_spec_of(device.fingerprint)
+    assert registry.create("device", found).fingerprint == device.fingerprint
+    assert (found == "local") == (spec == "local")
+
+
+def test_a_device_that_is_not_here_is_not_made_up():
+    fingerprint = registry.create("device", "simulated").fingerprint
+    assert device_spec_of(replace(fingerprint, place="elsewhere")) is None
+    assert device_spec_of(replace(fingerprint, hardware={"cpu": "another"})) is None

@@ -1,6 +1,7 @@
 """Flags that a search would not heed: each is refused with the reason, and what is heeded is not."""
 
 import itertools
+from importlib import import_module
 from inspect import signature
 
 import pytest
@@ -92,3 +93,27 @@ def test_the_verb_refuses_before_it_touches_anything(tmp_path):
     with pytest.raises(UsageError, match=r"compute=nonsense: torch .* cannot .*; here: cpu"):
         search("routed", None, tmp_path / "out", method="densenas", target_ms=1.0, compute="nonsense")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("collect", {"seed": -1}), ("collect", {"seed": 10**30}), ("collect", {"count": 0}),
+        ("collect", {"count": float("nan")}), ("collect", {"count": "three"}), ("collect", {"threads": 2}),
+        ("fit", {"seed": -1}), ("fit", {"steps": 0}), ("audit", {"seed": -1}), ("evaluate", {"seeds": 0}),
+        ("search", {"seed": -1}), ("search", {"seed": 1.5}),
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused_by_every_verb_before_any_work(tmp_path, verb, arguments):
+    run = getattr(import_module(f"tempograd.verbs.{verb}"), verb)
+    needed = {
+        "collect": {"space": "nasbench201", "store": tmp_path / "a.db", "device": "simulated"},
+        "fit": {"store": tmp_path / "a.db", "out": tmp_path / "p"},
+        "audit": {"store": tmp_path / "a.db", "device": "simulated"},
+        "evaluate": {"table": tmp_path / "t.csv", "space": "nasbench201", "columns": ["ms"]},
+        "search": {"space": "nasbench201", "predictor": tmp_path / "p", "out": tmp_path / "r"},
+    }[verb]
+    (name,) = arguments
+    with pytest.raises(UsageError, match=name):
+        run(**needed | arguments)
+    assert list(tmp_path.iterdir()) == []
