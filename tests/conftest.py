@@ -16,13 +16,14 @@ WAITING = ("farm", "verbs/test_farm.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell what each test waits for.
 
-    ``-n 2 --dist loadgroup`` runs what mostly waits for servers beside all the rest, which takes a core. Tests that are
-    marked ``real`` may lose a race to a neighbour of this machine: those that fail are run once more, and pytest's
-    closing line counts them.
+    ``-n 2 --dist loadgroup`` runs each room's tests on one worker, so that what they share is made once, and mostly
+    waiting ones beside the others. Tests that are marked ``real`` may lose a race to a neighbour of this machine:
+    those that fail are run once more, and pytest's closing line counts them.
     """
     for item in items:
         place = item.path.relative_to(Path(__file__).parent).as_posix()
-        item.add_marker(pytest.mark.xdist_group("waiting" if place.startswith(WAITING) else "working"))
+        room = "waiting" if place.startswith(WAITING) else place.partition("/")[0]
+        item.add_marker(pytest.mark.xdist_group(room))
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.flaky(reruns=1))
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 import rich.progress
 from rich.console import Console
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from tempograd import cli, registry
@@ -536,7 +537,7 @@ def test_help_has_an_example(verb):
 
 
 def test_the_verbs_are_those_of_the_documentation():
-    assert sorted(command.callback.__name__ for command in app.registered_commands) == sorted(VERBS)
+    assert sorted(get_command(app).commands.keys() - {"farm"}) == sorted(VERBS)
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert all(f"tempograd {verb}" in readme for verb in ("collect", "fit", "search", "report", "doctor", "evaluate"))
 

@@ -122,7 +122,7 @@ def search(
         UsageError: among much else, something is given that this search would not heed, see :mod:`.flags`; or the
             folder holds the result of another search, or a file that tempograd did not write.
     """
-    check_arguments(search, locals())
+    check_arguments(search, {"seed": seed})  # the other numbers are refused by their flags
     _check_numbers(target_ms, lam)
     on_table = latency is not None or task.startswith("table:")
     if on_table:

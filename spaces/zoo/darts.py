@@ -59,7 +59,7 @@ class Darts(SearchSpace):
     channels: Size = 3
 
     name: ClassVar[str] = "darts"
-    small: ClassVar[tuple[str, ...]] = ("layers=3,width=4,size=8", "layers=2,width=4,size=8")
+    small: ClassVar[tuple[str, ...]] = ("layers=3,width=4,size=8",)
     encodings: ClassVar[tuple[Encoding, ...]] = cell_encodings(RAW)
     affine: ClassVar[bool] = False
     elastic: ClassVar[bool] = False

@@ -13,7 +13,7 @@ from tempograd.registry import create
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"threads": 10_000}, "physical cores"),
+        ({"threads": 1_000}, "physical cores"),
         ({"cores": "9999"}, "may use"),
         ({"cores": "0", "threads": 2}, "as many cores as threads"),
         ({"cores": "first"}, "2-3"),
