@@ -83,13 +83,7 @@ class Collected(_Shown):
     @cached_property
     def dataset(self) -> LatencyDataset:
         """Return every network's label in the store, of this space and device, with verdict and interval."""
-        from .data.dataset import LatencyDataset
-        from .data.store import Store
-        from .verbs.outcome import only_space
-
-        with Store(self.store) as opened:
-            space = self.document.get("space") or only_space(opened)
-            return LatencyDataset.from_store(opened, space=space, fingerprint_id=self.document.get("device"))
+        return dataset_of(self.store, self.document["space"], self.document["device"])
 
     def _rows(self) -> list[dict[str, Any]]:
         names = ("key", "latency_ms", "low_ms", "high_ms", "verdict")
@@ -353,3 +347,13 @@ def _html(rows: Sequence[Mapping[str, Any]], most: int = 20) -> str:
 
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+
+
+def dataset_of(store: Path, space: str | None = None, device: str | None = None) -> LatencyDataset:
+    """Return the labels in a store, of its only space and device unless these are named, by spec and fingerprint id."""
+    from .data.dataset import LatencyDataset
+    from .data.store import Store
+    from .verbs.outcome import only_space
+
+    with Store(store) as opened:
+        return LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)

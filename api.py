@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from . import registry
-from .answers import Collected, Evaluation, Found, LatencyPredictor, Predictions
+from .answers import Collected, Evaluation, Found, LatencyPredictor, Predictions, dataset_of
 from .errors import InputRefusedError
+from .verbs.outcome import silent
 
 if TYPE_CHECKING:
     from .data.dataset import LatencyDataset
@@ -105,7 +106,7 @@ def collect(
 
     done = verb(
         space, Path(store), device=device, count=count, plan=plan, seed=seed, design=design,
-        progress=progress or _silent,
+        progress=progress or silent,
     )  # fmt: skip
     return Collected(done.document, done.text, Path(store))
 
@@ -150,7 +151,7 @@ def fit(
     verb(
         store.store if isinstance(store, Collected) else Path(store), Path(out), quantities=quantities, model=model,
         sources=[Path(source) for source in sources], space=_spec(space), device=device, steps=steps, seed=seed,
-        progress=progress or _silent,
+        progress=progress or silent,
     )  # fmt: skip
     return LatencyPredictor(Path(out))
 
@@ -217,7 +218,7 @@ def evaluate(
     names = [columns] if isinstance(columns, str) else list(columns)
     done = verb(
         Path(table), space=_spec(space), columns=names, train=train, valid=valid, seeds=seeds, model=model,
-        progress=progress or _silent, **options,
+        progress=progress or silent, **options,
     )  # fmt: skip
     return Evaluation(done.document, done.text)
 
@@ -279,7 +280,7 @@ def search(
     several = isinstance(target_ms, Sequence)
     done = verb(
         space, None if folder is None else Path(folder), Path(out), target_ms=target_ms, lam=lam, method=method,
-        task=task, device=device, progress=progress or _silent, **options,
+        task=task, device=device, progress=progress or silent, **options,
     )  # fmt: skip
     results = [Found(Path(folder)) for folder in done.folders]
     return results if several else results[0]
@@ -302,15 +303,17 @@ def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
     """
     from .data.parquet import DATA
     from .data.parquet import load as data_set
+    from .data.result import RESULT
+    from .predictor.document import DOCUMENT
 
     path = Path(path)
     if path.is_file():
-        return Collected({}, "", path).dataset
+        return dataset_of(path)
     if (path / DATA).is_file():
         return data_set(path)
-    if (path / "predictor.json").is_file():
+    if (path / DOCUMENT).is_file():
         return LatencyPredictor(path)
-    if (path / "result.json").is_file():
+    if (path / RESULT).is_file():
         return Found(path)
     raise InputRefusedError(f"{path} is neither a store, a data set, a predictor nor a result of tempograd's")
 
@@ -338,7 +341,3 @@ def report(result: Path | str | Found, out: Path | str = "report.html") -> Path:
 def _spec(given: Any) -> Any:
     """Return a space's spec where the space itself was given."""
     return getattr(given, "spec", given)
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Say nothing."""

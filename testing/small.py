@@ -10,8 +10,3 @@ def small_specs(name: str) -> list[str]:
     """Return specs of the small instances that a space states, or its name alone where it states none."""
     space: type[SearchSpace] = registry.load("space", name)
     return [f"{name}:{arguments}".rstrip(":") for arguments in space.small or ("",)]
-
-
-def small_spaces() -> dict[str, SearchSpace]:
-    """Return name -> the first small instance of every space of the registry, plug-ins' too."""
-    return {name: registry.create("space", small_specs(name)[0]) for name in registry.names("space")}
