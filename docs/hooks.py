@@ -5,11 +5,15 @@ A page asks for it by a comment: ``<!-- generated: commands -->``, or ``names``,
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from griffe import Docstring, DocstringSectionKind
@@ -24,6 +28,18 @@ KINDS = {
     "law": "Laws",
     "method": "Methods",
 }
+
+
+def on_config(config: Any) -> Any:
+    """Point the reader of docstrings at the shipped modules alone: beside them may lie an environment of many more."""
+    shipped = Path(tempfile.mkdtemp()) / "tempograd"
+    atexit.register(shutil.rmtree, shipped.parent)
+    shipped.mkdir()
+    for path in Path(registry.__file__).parent.iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            (shipped / path.name).symlink_to(path)
+    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(shipped.parent)]
+    return config
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

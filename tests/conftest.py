@@ -13,6 +13,7 @@ from tempograd.farm.server import server
 WAITING = ("farm", "verbs/test_farm.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which writes each test's group into its name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell what each test waits for.
 
