@@ -19,10 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import filelock
-
 from .. import outputs
 from ..errors import InputRefusedError, StoreError, UsageError
+from ..locks import Lock
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement
 from .database import transaction, write_ahead
@@ -138,7 +137,7 @@ class Store:
     def __init__(self, path: Path | str, *, write: bool = False) -> None:
         self.path = Path(path)
         self.write = write
-        self._lock: filelock.BaseFileLock | None = None
+        self._lock: Lock | None = None
         if self.path.exists() and not self.path.is_file():
             raise UsageError(f"--store {self.path} is no regular file; allowed: a file such as run.db, there or new")
         if not write and not self.path.is_file():
@@ -148,7 +147,7 @@ class Store:
         try:
             self._connection = self._connect()
         except BaseException:
-            self._release()
+            self._release(forget=True)
             raise
 
     def close(self) -> None:
@@ -321,27 +320,15 @@ class Store:
 
     # -- the file ------------------------------------------------------------------------------------------------
 
-    def _hold(self) -> filelock.BaseFileLock:
-        """Take the writer's lock; the system lets it go when its holder dies, however that happens."""
-        outputs.check([self._lock_path], _is_lock)
-        lock = filelock.FileLock(self._lock_path)
-        try:
-            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise StoreError(
-                f"{self.path} is held by {self._holder()}; wait for it, stop it, or use another file"
-            ) from None
-        except OSError as error:
-            raise StoreError(
-                f"cannot lock {self.path}: {error}; nothing lost. Free or mount the disk, then go on"
-            ) from error
-        holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    def _hold(self) -> Lock:
+        """Take the writer's lock."""
+        lock = Lock(self._file)
+        if not lock.take():
+            raise StoreError(f"{self.path} is held by {lock.holder()}; wait for it, stop it, or use another file")
         try:
             self._check_alone()
-            outputs.write({self._holder_path: json.dumps(holder).encode()}, _is_holder)
         except BaseException:
-            lock.release()
+            lock.release(forget=True)
             raise
         return lock
 
@@ -366,25 +353,9 @@ class Store:
     def _beside(self, suffix: str) -> Path:
         return self._file.with_name(self._file.name + suffix)
 
-    @property
-    def _lock_path(self) -> Path:
-        return self._beside(".lock")
-
-    @property
-    def _holder_path(self) -> Path:
-        return self._beside(".holder")
-
-    def _holder(self) -> str:
-        try:
-            found = json.loads(self._holder_path.read_text())
-            return f"process {found['pid']} on {found['host']} since {found['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "another process"
-
-    def _release(self) -> None:
+    def _release(self, *, forget: bool = False) -> None:
         if self._lock is not None:
-            self._holder_path.unlink(missing_ok=True)
-            self._lock.release()
+            self._lock.release(forget=forget)
             self._lock = None
 
     def _connect(self) -> sqlite3.Connection:
@@ -467,16 +438,6 @@ class Store:
             raise StoreError(
                 f"cannot use {self.path}: {error}; nothing lost. Check path and rights, then run again"
             ) from error
-
-
-def _is_holder(path: Path) -> bool:
-    """Return whether a file says who writes, whole or as far as a killed process came."""
-    content, start = path.read_bytes(), b'{"pid": '
-    return content.startswith(start) or start.startswith(content)
-
-
-def _is_lock(path: Path) -> bool:
-    return path.stat().st_size == 0
 
 
 def _row(campaign: str, m: Measurement) -> tuple[Any, ...]:

@@ -152,7 +152,11 @@ class Place(Protocol):
 
 @runtime_checkable
 class Device(Place, Protocol):
-    """A place that opens measuring processes."""
+    """A place that opens measuring processes.
+
+    It may say in ``occupies``, a sequence of names such as ``CPU 3``, what it takes for itself while it is timed:
+    whoever else of this user would time on one of them waits (`devices.turn`).
+    """
 
     def open(self) -> Session:
         """Start one measuring process.

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..devices.device import Device, Loaded, Model, Place, Session
+from ..devices.turn import turn
 from ..errors import DeviceError, UsageError
 from ..measurement.calibration import CALIBRATION_NETWORKS, CALIBRATION_ROUNDS, Calibration, calibrate, is_stale
 from ..measurement.label import Estimate, Reference, estimate
@@ -110,6 +111,13 @@ class Engine:
         """
         self._queue = deque(jobs)
         self._more = more or self._more
+        if not self._refilled():
+            return
+        with turn(self._device, self._stop) as ours:
+            if ours:
+                self._run()
+
+    def _run(self) -> None:
         timed, idle = _cores(self._device)
         # with no core to spare, or on the very GPU that is timed, preparing would disturb the timing
         beside = self._clock != "gpu" and (not idle or bool(idle - timed))

@@ -29,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory):
+    """Locks of devices lie apart for each worker: tests of two workers do not wait for each other, nor for a user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 def _programs() -> dict[str, Path]:
     """Every server that is here, by version: on the path, beside this interpreter, in TEMPOGRAD_NATS_SERVERS."""
     named = os.environ.get("TEMPOGRAD_NATS_SERVERS", "").split(os.pathsep)

@@ -128,6 +128,15 @@ class AndroidDevice:
         """Inputs per inference."""
         return self._batch
 
+    @property
+    def occupies(self) -> tuple[str, ...]:
+        """Return the phone: what one cluster does heats the others.
+
+        Raises:
+            DeviceError: the phone cannot be reached.
+        """
+        return (f"phone {self._phone.serial}",)
+
     def environment(self) -> dict[str, Any]:
         """Return battery, charger, screen, heat, governor and boot id; the cores are the phone's, not this machine's.
 

@@ -115,6 +115,14 @@ class LocalDevice:
         return self._settings.timed_cores
 
     @property
+    def occupies(self) -> tuple[str, ...]:
+        """Return what is timed, and so is for one process at a time: the GPU, or each physical core."""
+        if self._on_gpu:
+            return (f"GPU {self._watch.uuid if self._watch else nvml.asked_gpu() or 0}",)
+        cores = [group for group in host.core_groups() if set(group) & set(self.timed_cores)]
+        return tuple(f"CPU {group[0]}" for group in cores) or tuple(f"CPU {core}" for core in self.timed_cores)
+
+    @property
     def idle_cores(self) -> tuple[int, ...]:
         """Return the logical CPUs where loading and building do not disturb; the timed ones if there are no other."""
         return self._settings.idle_cores

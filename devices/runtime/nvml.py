@@ -41,7 +41,7 @@ class Watch:
     def __init__(self) -> None:
         PACKAGE.version()
         self._nvml: Any = import_module("pynvml")
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+        visible = asked_gpu()
         try:
             self._nvml.nvmlInit()
             if visible.startswith("GPU-"):
@@ -50,6 +50,11 @@ class Watch:
                 self._gpu = self._nvml.nvmlDeviceGetHandleByIndex(int(visible or 0))
         except (self._nvml.NVMLError, ValueError) as error:
             raise UnusableError(f"NVML tells of no GPU ({error})", "see whether nvidia-smi lists one") from error
+
+    @property
+    def uuid(self) -> str:
+        """Return the GPU's own name, the same under every number that a process may know it by."""
+        return str(self._nvml.nvmlDeviceGetUUID(self._gpu))
 
     def state(self) -> dict[str, float]:
         """Return clocks, power and temperature, as far as this GPU tells them."""
@@ -86,6 +91,11 @@ class Watch:
             except self._nvml.NVMLError:  # not every GPU tells everything
                 continue
         return found
+
+
+def asked_gpu() -> str:
+    """Return the first of ``CUDA_VISIBLE_DEVICES``, a number or an UUID; empty where nothing is said."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
 
 
 def watch() -> Watch | None:

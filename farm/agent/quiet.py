@@ -49,6 +49,10 @@ class QuietDevice:
     def batch(self) -> int:
         return self._device.batch
 
+    @property
+    def occupies(self) -> Sequence[str]:
+        return getattr(self._device, "occupies", ())
+
     def environment(self) -> dict[str, Any]:
         return self._device.environment()
 

@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import filelock
-
-from ... import outputs
 from ...data.database import is_ours, transaction, write_ahead
 from ...devices.host import text_of
 from ...errors import InputRefusedError, StoreError, UsageError
+from ...locks import Lock
 from ..messages import Job, Result
 from ..queue import Lease
 from ..wire import decode, encode
@@ -62,13 +60,13 @@ class Spool:
         self.folder, self.cap_bytes = folder, cap_bytes
         self._turn = threading.RLock()
         self._boot = text_of(Path("/proc/sys/kernel/random/boot_id")) or ""
-        self._lock = filelock.FileLock(folder / "spool.lock", thread_local=False)
+        self._lock = Lock(folder / "spool")
         with self._named():
             folder.mkdir(parents=True, exist_ok=True)
             if any(not file.name.startswith("spool.") for file in folder.iterdir()) and not self._file.exists():
                 raise UsageError(f"{folder} holds files and no spool: they are kept; give a folder of its own")
-            outputs.check([folder / "spool.lock"], lambda lock: lock.stat().st_size == 0)
-            self._lock.acquire(timeout=0)
+            if not self._lock.take():
+                raise StoreError(f"{folder} is held by {self._lock.holder()}; give each agent its own --spool")
             self._connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
         try:
             with self._named():
@@ -184,8 +182,6 @@ class Spool:
     def _named(self) -> Generator[None]:
         try:
             yield
-        except filelock.Timeout as error:
-            raise StoreError(f"another agent has {self.folder}; give each its own --spool") from error
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"cannot write {self.folder} ({error}); nothing lost: what was not kept is timed again. Free or mount "

@@ -17,6 +17,7 @@ import psutil
 
 from ... import __version__
 from ...devices.device import Device
+from ...devices.turn import turn
 from ...devices.worker.foreign import Limits
 from ...errors import DeviceError
 from ...measurement.calibration import Calibration
@@ -184,8 +185,10 @@ class Agent:
         """Return what to time next, None while there is nothing or the device may not be used."""
         position = self._breaker.position(time.time())
         if position == "half_open":
-            self._breaker.probe(self._known_good.probe(self._device), time.time())
-            self._spool.note("breaker", self._breaker.record())
+            with turn(self._device, self.stop) as ours:
+                if ours:
+                    self._breaker.probe(self._known_good.probe(self._device), time.time())
+                    self._spool.note("breaker", self._breaker.record())
         if self._breaker.position(time.time()) != "closed":
             return None
         return self._leases.next_job

@@ -204,6 +204,7 @@ def test_what_is_no_store_is_refused_untouched(tmp_path):
         with pytest.raises(InputRefusedError, match="no readable store"):
             Store(path, write=write)
     assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["s.db"]  # no lock is left beside it
 
 
 def test_a_foreign_database_is_refused(tmp_path):

@@ -50,7 +50,7 @@ def test_leases_of_another_boot_mean_nothing(tmp_path):
 
 
 def test_one_agent_a_folder(tmp_path):
-    with Spool(tmp_path), pytest.raises(StoreError, match="another agent has"):
+    with Spool(tmp_path), pytest.raises(StoreError, match="is held by process"):
         Spool(tmp_path)
 
 
