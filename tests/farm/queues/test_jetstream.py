@@ -24,6 +24,7 @@ from tempograd.farm.queue import Access, Lease, QueueAwayError, QueueFullError, 
 from tempograd.farm.queues.jetstream import JetStreamQueue
 from tempograd.farm.queues.models import CHUNK_BYTES
 from tempograd.farm.queues.streams import Room
+from tempograd.farm.server.server import server_version
 from tempograd.farm.wire import NewerSchemaError, digest
 
 pytestmark = pytest.mark.real
@@ -103,6 +104,8 @@ class Agent(Worker):
 
 @pytest.mark.parametrize("wiped", [False, True])
 def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result: Make) -> None:
+    if wiped and server_version(mortal.executable) < (2, 10):
+        pytest.skip("a server of 2.9, started on an empty disk, can lose the folders of streams that it makes anew")
     jobs = [job(f"n{n}") for n in range(300)]
     with contextlib.ExitStack() as stack:
         queues = [stack.enter_context(open_queue(mortal.url, terms=TERMS, patience_s=2)) for _ in range(3)]
@@ -119,11 +122,7 @@ def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result:
             mortal.wipe()
         time.sleep(0.5)
         mortal.start()
-        campaign.join(20)
-        if campaign.is_alive():  # 2.9.10, started again, sometimes accepts connections and says nothing to them
-            mortal.kill()
-            mortal.start()
-            campaign.join(60)
+        campaign.join(60)
         for thread in threads:
             thread.stop.set()
         for thread in threads:
