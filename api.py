@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 
-def space(spec: str) -> SearchSpace:
-    """Return a search space: a name with arguments, as on the command line.
+def space(spec: str | SearchSpace) -> SearchSpace:
+    """Return a search space: a name with arguments, as on the command line, or one of your own.
 
     Args:
-        spec: such as ``darts:layers=5,width=8``; ``tempograd.registry.names("space")`` lists the names.
+        spec: such as ``darts:layers=5,width=8``; ``tempograd.registry.names("space")`` lists the names. Or
+            ``FILE.py:NAME``, a class, function or space in a file of yours; or a space. What was stored of it can be
+            opened in this process from then on.
 
     Raises:
         UsageError: no such space, or an argument that it does not allow.
@@ -49,7 +51,9 @@ def space(spec: str) -> SearchSpace:
     >>> len(space.sites), f"{10**space.size_log10:.0f} networks"
     (6, '15625 networks')
     """
-    return registry.create("space", spec)
+    from .spaces.own import given
+
+    return given(spec)
 
 
 def device(spec: str = "local") -> Place:

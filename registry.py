@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import check, read, read_all
-from .errors import UnknownNameError, UsageError
+from .errors import MismatchError, UnknownNameError, UsageError
 
 _FOLDERS = {
     "space": ("spaces.zoo", "SPACE"),
@@ -23,6 +23,10 @@ _FOLDERS = {
     "law": ("search.laws", "LAW"),
     "method": ("search.methods", "METHOD"),
 }
+
+
+_given: dict[tuple[str, str], Any] = {}  # what a user named in this process, by its spec
+_asked: dict[tuple[str, str], str] = {}  # and how he named it
 
 
 def names(kind: str) -> list[str]:
@@ -85,13 +89,53 @@ def parse_spec(spec: str, bare: str | None = None) -> tuple[str, dict[str, Any]]
     return name, {key: read(text) for key, text in texts.items()}
 
 
+def give(kind: str, spec: str, entry: Any, asked: str | None = None) -> None:
+    """Keep an entry of the user's own, whose spec is ``NAME@DIGEST:ARGUMENTS``: from now on `create` returns it.
+
+    Args:
+        kind: such as ``space``.
+        spec: of the entry.
+        entry: that he gave.
+        asked: the text that he gave it by, if he did.
+    """
+    _given[kind, spec] = entry
+    if asked is not None:
+        _asked[kind, spec] = asked
+
+
+def typed(kind: str, spec: str) -> str:
+    """Return how to ask for an entry on a command line: as the user did, where it is his own."""
+    return _asked.get((kind, spec), spec)
+
+
+def _given_again(kind: str, spec: str) -> Any:
+    if (kind, spec) in _given:
+        return _given[kind, spec]
+    own = spec.partition("@")[0]
+    others = sorted(other for held, other in _given if held == kind and other.partition("@")[0] == own)
+    if others:
+        raise MismatchError(
+            f"{kind} {own} is {', '.join(others)} now, and {spec} is asked for: it has changed since, or has other "
+            "arguments. Give it as it was, or measure anew"
+        )
+    raise UsageError(
+        f"{kind} {spec} is of your own, and opening a file runs no code: give it again, --{kind} FILE.py:{own}, or "
+        f"tg.{kind}(...) in Python"
+    )
+
+
 def create(kind: str, spec: str, **extra: Any) -> Any:
     """Create the entry that a spec names, with the spec's arguments; one that forwards them checks them itself.
+
+    An entry of the user's own, ``NAME@DIGEST``, is never loaded here: it is found if he gave it in this process.
 
     Raises:
         UnknownNameError: no such entry.
         UsageError: an argument that the entry does not take or lacks, or a value of another type or out of its range.
+        MismatchError: an entry of the user's own that has changed.
     """
+    if "@" in spec.partition(":")[0]:
+        return _given_again(kind, spec)
     factory = load(kind, spec.partition(":")[0])
     bare = getattr(factory, "bare", None)
     name, texts = split_spec(spec, bare)

@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from .. import registry
 from ..arguments import check_fields
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
 from .architecture import Architecture, KeepInputs, Site
@@ -48,7 +49,7 @@ class SearchSpace(ABC):
     """Base of all spaces. Subclasses are frozen dataclasses whose fields are the space's arguments.
 
     Class attributes:
-        name: as in the registry and in specs.
+        name: as in the registry and in specs; of a space of the user's own that of its class, if he states none.
         small: arguments, as in a spec, of instances whose networks run in milliseconds: contract tests run on them,
             those of laws and methods on the first. With none, the defaults are small.
         encodings: how its architectures become numbers, from simple to rich, the default first.
@@ -65,6 +66,12 @@ class SearchSpace(ABC):
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
     affine: ClassVar[bool] = True
     elastic: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Call a space that states no name by that of its class."""
+        super().__init_subclass__(**options)
+        if not hasattr(cls, "name"):
+            cls.name = cls.__name__
 
     def __post_init__(self) -> None:
         """Hold every argument against its annotation; a subclass with more to check calls this first.
@@ -152,17 +159,29 @@ class SearchSpace(ABC):
         numbers += max(prod(node.shape) for node, _ in graph.walk())
         there = psutil.virtual_memory().total
         if 4 * numbers > there:
+            asked = self._named(self.name)
             raise UsageError(
-                f"{self.spec} takes {4 * numbers / 2**30:,.1f} GiB for its weights and one map; allowed: what this "
-                f"machine holds, {there / 2**30:.1f} GiB. Make it narrower, shorter or of smaller images"
+                f"{asked} takes {4 * numbers / 2**30:,.1f} GiB for its weights and one map; allowed: what "
+                f"this machine holds, {there / 2**30:.1f} GiB. Make it narrower, shorter or of smaller images"
             )
         return graph
 
     @cached_property
     def spec(self) -> str:
-        """Return the full text identity: the name with every argument."""
+        """Return the full text identity: the name with every argument; one of the user's own bears its digest."""
+        from .own import digest_of
+
+        return self._named(self.name if self._is_registered else f"{self.name}@{digest_of(self)}")
+
+    def _named(self, name: str) -> str:
         arguments = ",".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.init)  # type: ignore[arg-type]
-        return f"{self.name}:{arguments}" if arguments else self.name
+        return f"{name}:{arguments}" if arguments else name
+
+    @property
+    def _is_registered(self) -> bool:
+        if type(self).__module__.startswith(f"{__package__}.zoo."):
+            return True
+        return self.name in registry.names("space") and registry.load("space", self.name) is type(self)
 
     @cached_property
     def _site_index(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ from ..measurement.fingerprint import Fingerprint
 from ..profiler.audit import WORK, Audit
 from ..profiler.check import Check
 from ..profiler.plan import named
-from .outcome import UNRELIABLE, Outcome, Progress, device_of, held_spaces, plain, silent, space_of, table
+from .outcome import UNRELIABLE, Outcome, Progress, device_of, held_spaces, plain, silent, space_of, stored_space, table
 
 _RESULT = {True: "passed", False: "FAILED", None: "skipped"}
 
@@ -50,7 +50,7 @@ def audit(
             "and audit it there with the agent's own --device"
         )
     with Store(store) as opened:
-        chosen = space_of(_space(opened, space))
+        chosen = stored_space(_space(opened, space))
         fingerprint = _stored(opened, chosen.spec, place)
     with Store(store, write=True) as opened:
         asked = Audit(place, _larger(device, place), chosen, opened, fingerprint, count, timing, seed)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import outputs
+from .. import outputs, registry
 from ..arguments import Count, Seed, Threads
 from ..arguments import check as check_arguments
 from ..data.dataset import FEW_ROWS
@@ -109,15 +109,16 @@ def _exit_code(summary: CampaignSummary) -> int:
 
 def _following(d: Mapping[str, Any], device: str) -> str:
     """Return the next command: what a predictor can be learnt from, or what gives more labels."""
-    store = quote(d["store"])
+    store, space = quote(d["store"]), registry.typed("space", d["space"])
     if not d["labels"]:
         return "tempograd doctor"
     if d["labels"] < FEW_ROWS:
         return (
-            f"tempograd collect --space {quote(d['space'])} --device {quote(device)} --plan {d['plan']} --seed "
+            f"tempograd collect --space {quote(space)} --device {quote(device)} --plan {d['plan']} --seed "
             f"{d['seed']} --count 200 --store {store}"
         )
-    return f"tempograd fit --store {store} --out predictor/"
+    again = "" if space == d["space"] else f" --space {quote(space)}"
+    return f"tempograd fit --store {store}{again} --out predictor/"
 
 
 def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store: Path) -> Outcome:

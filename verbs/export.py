@@ -7,7 +7,7 @@ from pathlib import Path
 from ..data import parquet
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
-from .outcome import Outcome, only_space, space_of
+from .outcome import Outcome, asked_spec, only_space, stored_space
 
 
 def export(
@@ -20,10 +20,12 @@ def export(
     """
     parquet.check_place(out)
     with Store(store) as opened:
-        dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
+        dataset = LatencyDataset.from_store(
+            opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device
+        )
     if ok:
         dataset = dataset.ok()
-    folder = parquet.export(dataset, out, space=space_of(dataset.space), note=note)
+    folder = parquet.export(dataset, out, space=stored_space(dataset.space), note=note)
     document = {
         "dataset": str(folder), "space": dataset.space, "device": dataset.fingerprint.id, "networks": len(dataset.rows),
         "verdicts": dataset.counts, "left_out": dataset.left_out,

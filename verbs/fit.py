@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import registry
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.dataset import FEW_ROWS, LatencyDataset
@@ -25,7 +26,7 @@ from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
-from .outcome import Outcome, Progress, device_spec_of, only_space, plain, silent, space_of
+from .outcome import Outcome, Progress, asked_spec, device_spec_of, only_space, plain, silent, stored_space
 
 MIN_ROWS = 40
 SAMPLE = 500  # networks that say what latencies a space has
@@ -63,8 +64,10 @@ def fit(
         raise UsageError(f"quantities={list(quantities)}; give one or more, each once: {', '.join(QUANTITIES)}")
     check_place(out)
     with Store(store) as opened:
-        dataset = LatencyDataset.from_store(opened, space=space or only_space(opened), fingerprint_id=device)
-        chosen = space_of(dataset.space)
+        dataset = LatencyDataset.from_store(
+            opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device
+        )
+        chosen = stored_space(dataset.space)
         table_ms = _options_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
     parts = [dataset.having(quantity) for quantity in quantities]
     models = [_model_for(part, quantity, model, sources) for part, quantity in zip(parts, quantities, strict=True)]
@@ -218,7 +221,7 @@ def _following(d: Mapping[str, Any], device: str | None) -> str:
     median_ms = d["of_space"]["median"]
     rounded_ms = float(f"{median_ms:.2g}")
     target_ms = rounded_ms if rounded_ms > d["of_space"]["smallest"] else median_ms
-    asked = f"--space {quote(d['space'])} --predictor {predictor} --target-ms {target_ms:.4g}"
+    asked = f"--space {quote(registry.typed('space', d['space']))} --predictor {predictor} --target-ms {target_ms:.4g}"
     if device not in (None, "local"):
         asked += f" --device {quote(device)}"
     return f"tempograd search {asked} --out result/"

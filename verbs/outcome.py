@@ -57,15 +57,36 @@ def go_on(stop: threading.Event | None) -> None:
         raise KeyboardInterrupt
 
 
-def space_of(spec: str | SearchSpace) -> SearchSpace:
-    """Return the space that a spec names, or the space given.
+def space_of(asked: str | SearchSpace) -> SearchSpace:
+    """Return the space that the user names, in a file of his own too, ``FILE.py:NAME``, or gives.
 
     Raises:
         UsageError: among much else, no machine like this one holds it: told before any work.
     """
-    space: SearchSpace = registry.create("space", spec) if isinstance(spec, str) else spec
+    from ..spaces.own import given
+
+    space = given(asked)
     _ = space.graph
     return space
+
+
+def stored_space(spec: str) -> SearchSpace:
+    """Return the space that a file of ours names: this never runs code of the user's.
+
+    Raises:
+        UsageError: it is one of the user's own, and was not given in this process.
+        MismatchError: it was given, and has changed.
+    """
+    space: SearchSpace = registry.create("space", spec)
+    _ = space.graph
+    return space
+
+
+def asked_spec(asked: str | SearchSpace | None) -> str | None:
+    """Return the spec by which files of ours know the space that the user names, if he names one."""
+    from ..spaces.own import is_file
+
+    return asked if asked is None or (isinstance(asked, str) and not is_file(asked)) else space_of(asked).spec
 
 
 def device_of(spec: str | Place, threads: int | None = None) -> Place:

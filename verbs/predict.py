@@ -11,30 +11,34 @@ from ..predictor.saved import SavedPredictor, load
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .fit import COVERAGE
-from .outcome import UNRELIABLE, Outcome, plain, space_of, table
+from .outcome import UNRELIABLE, Outcome, plain, space_of, stored_space, table
 
 
-def predict(predictor: Path, architectures: Sequence[str]) -> Outcome:
+def predict(predictor: Path, architectures: Sequence[str], *, space: str | SearchSpace | None = None) -> Outcome:
     """Predict the latency of architectures, given in any notation of the space, and every other head's quantity.
 
-    ``@FILE`` stands for the lines of a file, one architecture each; what follows ``#`` is a comment.
+    ``@FILE`` stands for the lines of a file, one architecture each; what follows ``#`` is a comment. A predictor of a
+    space of the user's own needs that space again, as ``FILE.py:NAME``: opening a file runs no code.
 
     Raises:
+        MismatchError: the predictor is of another space than the one given.
         InputRefusedError: such a file cannot be read, or holds no architecture.
         InvalidArchitectureError: an architecture is none of the space.
     """
     kept = load(predictor)
-    space = space_of(kept.binding.space)
-    parsed = [architecture for text in architectures for architecture in architectures_of(space, text)]
-    names = [space.format(a) for a in parsed]
-    told = {quantity: _told(head, space, parsed) for quantity, head in kept.heads.items()}
+    if space is not None:
+        kept.check_binding(space=space_of(space).spec)
+    chosen = stored_space(kept.binding.space)
+    parsed = [architecture for text in architectures for architecture in architectures_of(chosen, text)]
+    names = [chosen.format(a) for a in parsed]
+    told = {quantity: _told(head, chosen, parsed) for quantity, head in kept.heads.items()}
     main, *others = told
     rows = [
         {"architecture": name, **told[main][i], "heads": {quantity: told[quantity][i] for quantity in others}}
         for i, name in enumerate(names)
     ]
     document = {
-        "space": space.spec, "device": kept.binding.fingerprint_id, "coverage": COVERAGE, "quantities": list(told),
+        "space": chosen.spec, "device": kept.binding.fingerprint_id, "coverage": COVERAGE, "quantities": list(told),
         "predictions": plain(rows),
     }  # fmt: skip
     texts = [

@@ -1,0 +1,200 @@
+"""Spaces of the user's own: a class, a function or an object in a file of his, ``FILE.py:NAME``, or a Python object.
+
+Such a space is bound by content. Its spec, which stores, predictors and results keep, is ``NAME@DIGEST:ARGUMENTS``; the
+digest is that of the sites, the rules and the choice graph. A comment more in the file changes nothing; another kernel
+is another space, and what was measured of the old one is refused.
+
+Code runs only where the user names it: `given` reads a file, and keeps the space for this process. Opening a store, a
+predictor or a result never does: `registry.create` finds what was given, or says how to give it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import fields
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import Parameter, signature
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .. import registry
+from ..arguments import check, read_all
+from ..errors import InputRefusedError, MismatchError, TempogradError, UnknownNameError, UsageError
+from .encoding import OneHots
+from .graph import Choice, Graph
+from .layers import Width
+from .space import SearchSpace
+
+_FILE = re.compile(
+    r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)(@(?P<digest>[0-9a-f]+))?(?::(?P<arguments>.*))?", re.DOTALL
+)
+_modules: dict[Path, tuple[bytes, ModuleType]] = {}
+
+
+def given(asked: str | SearchSpace) -> SearchSpace:
+    """Return the space that a user names, and keep it, so that what was stored of it can be opened in this process.
+
+    Args:
+        asked: ``FILE.py:NAME`` with arguments if it takes any, ``mine.py:MySpace:layers=3``, where ``NAME`` is a class,
+            a function that returns a space, or a space; a name of the registry; or a space.
+
+    Raises:
+        UsageError: no such name or argument, or a space that cannot be built; the message names the user's line.
+        InputRefusedError: the file is missing or does not run.
+        MismatchError: ``NAME@DIGEST`` was asked for, and the file now describes another space.
+
+    Example:
+        >>> given("nasbench201:cells=1,width=4").size_log10 > 4
+        True
+    """
+    found = _FILE.fullmatch(asked) if isinstance(asked, str) else None
+    if isinstance(asked, str) and found is None:
+        return registry.create("space", asked)
+    space = asked if isinstance(asked, SearchSpace) else _from_file(asked, found)  # type: ignore[arg-type]
+    where = asked if isinstance(asked, str) else type(space).__qualname__
+    try:
+        spec = space.spec
+    except TempogradError:
+        raise
+    except Exception as error:  # whatever a user's class raises
+        raise UsageError(f"{where} cannot be built: {_told(error)}") from error
+    if found is not None and found["digest"] and f"@{found['digest']}" not in spec:
+        raise MismatchError(
+            f"{found['file']} has changed: it describes {spec} now, and {found['name']}@{found['digest']} was asked "
+            "for. Take the file as it was, or leave the digest out and measure anew"
+        )
+    if "@" in spec.partition(":")[0]:
+        registry.give("space", spec, space, asked if isinstance(asked, str) else None)
+    return space
+
+
+def is_file(asked: str) -> bool:
+    """Return whether a text names a space in a file."""
+    return _FILE.fullmatch(asked) is not None
+
+
+def digest_of(space: SearchSpace) -> str:
+    """Return twelve hexadecimal digits, equal for spaces whose sites, rules, encodings and graphs are equal."""
+    told = [repr(space.sites), repr(space.rules), repr((space.affine, space.elastic))]
+    told += [f"{type(e).__name__} {e.name} {_code(e)}" for e in space.encodings]
+    return sha256("\n".join([*told, *_lines(space.graph)]).encode()).hexdigest()[:12]
+
+
+def _code(encoding: Any) -> str:
+    """Return the source of what a user's encoding makes of the one-hots."""
+    view = encoding.view if isinstance(encoding, OneHots) else None
+    try:
+        return "" if view is None else inspect.getsource(view)
+    except (OSError, TypeError):
+        return getattr(view, "__qualname__", "")
+
+
+def _lines(graph: Graph) -> Iterator[str]:
+    """Yield what a graph is made of; unlike the ``repr`` of its nodes, all that is chosen is told."""
+    yield f"{_value(graph.input_shape)} > {graph.output}"
+    for node in graph.nodes:
+        operation = node.operation
+        told = {f.name: _value(getattr(operation, f.name)) for f in fields(operation) if f.name != "graphs"}
+        yield f"{node.name} {type(operation).__name__} {told} {node.inputs} {_value(node.shape)}"
+        if isinstance(operation, Choice):
+            for inner in operation.graphs:
+                yield from (f"  {line}" for line in _lines(inner))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Width):
+        return f"{value.sites}{sorted(value.sizes.items())}"
+    return f"({', '.join(map(_value, value))})" if isinstance(value, tuple) else repr(value)  # type: ignore[arg-type]
+
+
+def _from_file(asked: str, found: re.Match[str]) -> SearchSpace:
+    path = Path(found["file"])
+    module, name = _module(path), found["name"]
+    if not hasattr(module, name):
+        raise UnknownNameError(f"space in {path}", name, _names(module))
+    entry: Any = getattr(module, name)
+    _, texts = registry.split_spec(f"{name}:{found['arguments'] or ''}")
+    if isinstance(entry, SearchSpace):
+        if texts:
+            raise UsageError(f"{asked}: {name} is a space already and takes no arguments; write {path}:{name}")
+        return entry
+    if not callable(entry):
+        raise UsageError(f"{path}:{name} is a {type(entry).__name__}; allowed: a space, its class, or a function of it")
+    try:
+        made = entry(**_arguments(entry, name, texts))
+    except TempogradError:
+        raise
+    except Exception as error:  # whatever a user's class raises
+        raise UsageError(f"{asked} cannot be made: {_told(error)}") from error
+    if not isinstance(made, SearchSpace):
+        raise UsageError(f"{path}:{name} gives a {type(made).__name__}; allowed: a space, such as space_from returns")
+    return made
+
+
+def _arguments(entry: Any, name: str, texts: dict[str, str]) -> dict[str, Any]:
+    allowed = signature(entry).parameters
+    forwards = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
+    for key in () if forwards else texts:
+        if key not in allowed:
+            raise UnknownNameError(f"argument of space {name}", key, allowed)
+    values = read_all(entry, texts)
+    check(entry, values, what=f"space {name}")
+    return values
+
+
+def _module(path: Path) -> ModuleType:
+    """Run a user's file, once as long as it does not change; what it imports from beside it is found.
+
+    Raises:
+        InputRefusedError: it is missing or does not run.
+    """
+    try:
+        content, place = path.read_bytes(), path.resolve()
+    except OSError as error:
+        raise InputRefusedError(
+            f"cannot read {path} ({error.strerror}); write FILE.py:NAME with a file there"
+        ) from error
+    if place in _modules and _modules[place][0] == content:
+        return _modules[place][1]
+    name = f"tempograd_space_{sha256(str(place).encode()).hexdigest()[:12]}"
+    found = spec_from_file_location(name, place)
+    if found is None or found.loader is None:
+        raise InputRefusedError(f"{path} is no file of Python; write FILE.py:NAME")
+    module = module_from_spec(found)
+    sys.modules[name] = module  # dataclasses look their module up
+    if str(place.parent) not in sys.path:
+        sys.path.append(str(place.parent))
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises
+        del sys.modules[name]
+        raise InputRefusedError(f"{path} does not run: {_told(error)}") from error
+    _modules[place] = content, module
+    return module
+
+
+def _names(module: ModuleType) -> list[str]:
+    """Return what may be meant in a file: its own spaces, classes of spaces and functions."""
+    found: list[str] = []
+    for name, value in vars(module).items():
+        own = getattr(value, "__module__", None) == module.__name__
+        if not name.startswith("_") and (isinstance(value, SearchSpace) or (callable(value) and own)):
+            found.append(name)
+    return found
+
+
+def _told(error: Exception) -> str:
+    """Return an error with the last line of a user's file that it came through."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(__file__).parent.parent not in _over(f)]
+    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
+    return f"{place}{type(error).__name__}: {error}"
+
+
+def _over(frame: traceback.FrameSummary) -> tuple[Path, ...]:
+    return tuple(Path(frame.filename).parents)
