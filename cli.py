@@ -265,7 +265,8 @@ def search(
     task: Annotated[
         str,
         typer.Option(
-            help="digits, synthetic, fashion_mnist:PATH, cifar10:PATH (each may end in ,limit=N) or table:FILE:COLUMN."
+            help=f"{', '.join(registry.names('task'))}, with a path and arguments, such as cifar10:PATH,limit=5000; "
+            "table:FILE:COLUMN; or FILE.py:NAME, a task of your own."
         ),
     ] = "digits",
     device: Annotated[str | None, typer.Option(help="Device with its arguments; by default local.")] = None,

@@ -6,6 +6,7 @@ point group ``tempograd.<folder>`` under the same contracts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import Parameter, signature
@@ -22,6 +23,7 @@ _FOLDERS = {
     "model": ("predictor.models", "MODEL"),
     "law": ("search.laws", "LAW"),
     "method": ("search.methods", "METHOD"),
+    "task": ("tasks.zoo", "TASK"),
 }
 
 
@@ -30,7 +32,7 @@ _asked: dict[tuple[str, str], str] = {}  # and how he named it
 
 
 def names(kind: str) -> list[str]:
-    """Return the sorted names of one kind (``space``, ``device``, ``runtime``, ``model``, ``law``, ``method``)."""
+    """Return the sorted names of one kind (``space``, ``device``, ``task`` and so on)."""
     folder, _ = _FOLDERS[kind]
     files = (Path(__file__).parent / folder.replace(".", "/")).glob("[!_]*.py")
     plugins = entry_points(group=f"tempograd.{kind}s")
@@ -137,8 +139,18 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
     if "@" in spec.partition(":")[0]:
         return _given_again(kind, spec)
     factory = load(kind, spec.partition(":")[0])
+    name, texts = split_spec(spec, getattr(factory, "bare", None))
+    return make(kind, name, texts, spec, **extra)
+
+
+def make(kind: str, name: str, texts: Mapping[str, str], spec: str, **extra: Any) -> Any:
+    """Create an entry of arguments as they are written, ``spec`` being what they were read from.
+
+    Raises:
+        UnknownNameError, UsageError: as `create`.
+    """
+    factory = load(kind, name)
     bare = getattr(factory, "bare", None)
-    name, texts = split_spec(spec, bare)
     arguments = read_all(factory, texts)
     allowed = signature(factory).parameters
     forwards = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())

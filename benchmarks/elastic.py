@@ -19,8 +19,8 @@ import torch
 from tempograd import registry
 from tempograd.search.evaluator import cosine, seeded, set_rate, step
 from tempograd.search.laws.uniform import Uniform
-from tempograd.search.task import load_task
 from tempograd.spaces.network import Network
+from tempograd.tasks.load import load_task
 
 SPACE = "routed:blocks=4-8-16/8-16-32/16-32-64,reach=4,layers=2,head=64,size=16"
 

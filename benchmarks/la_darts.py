@@ -29,7 +29,7 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     from tempograd.predictor import saved
     from tempograd.search.evaluator import Training, train
     from tempograd.search.method import Problem, predict_with
-    from tempograd.search.task import load_task
+    from tempograd.tasks.load import load_task
 
     torch.set_num_threads(1)
     kept = saved.load(Path(job["predictor"]))

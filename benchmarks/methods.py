@@ -37,8 +37,8 @@ from tempograd.errors import TempogradError
 from tempograd.profiler.plan import Items, named
 from tempograd.profiler.verify import measure
 from tempograd.search.evaluator import Training, train
-from tempograd.search.task import load_task
 from tempograd.spaces.canonical import canonical
+from tempograd.tasks.load import load_task
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
 from tempograd.verbs.outcome import Progress, silent

@@ -29,7 +29,7 @@ from tempograd import registry
 from tempograd.data.table import read_accuracies, read_table
 from tempograd.errors import TargetError
 from tempograd.search.tabular import search_table
-from tempograd.search.task import TableTask
+from tempograd.tasks.table import TableTask
 from tempograd.verbs.tabular import learn_latency
 
 ACCURACY = "acc_cifar100_test200"

@@ -22,8 +22,8 @@ from tempograd.search.cost import TableCost
 from tempograd.search.evaluator import Training, inherited_accuracy, train
 from tempograd.search.method import Problem
 from tempograd.search.searchers.one_shot import OneShot
-from tempograd.search.task import load_task
 from tempograd.spaces.circuit import counts
+from tempograd.tasks.load import load_task
 
 SPACE = "mbconv:family=ofa,size=8,width=0.25,stages=2,layers=3,classes=10,channels=1"
 

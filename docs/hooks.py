@@ -27,6 +27,7 @@ KINDS = {
     "model": "Predictors",
     "law": "Laws",
     "method": "Methods",
+    "task": "Tasks",
 }
 
 

@@ -18,12 +18,10 @@ from ..errors import DivergedError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
+from ..tasks.task import Part, Task
 from .cuda_graphs import recorded
 from .malloc import keep_freed_memory
 from .progress import Progress, silent
-from .task import Part, Task
-
-_SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,9 @@ def train(
     keep_freed_memory()
     with seeded(seed):
         network = space.to_torch(architecture).to(compute)
+        own = task.trained(network.eval())
+    if own is not None:
+        return _trained_by(own, task, compute)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(
         network.parameters(), training.learning_rate, training.momentum, weight_decay=training.weight_decay
@@ -108,14 +109,26 @@ def train(
         for epoch in range(training.epochs):
             for images, labels in part.batches(training.batch, generator, augment=True):
                 set_rate(optimizer, cosine(training.learning_rate, 0.0, done / total))
-                loss = nn.functional.cross_entropy(network(images.to(compute)), labels.to(compute))
+                loss = task.loss(network(images.to(compute)), labels.to(compute))
                 where = f"step {done + 1} of {total}, training {architecture.key}"
                 step(optimizer, check_finite(loss, where), training.clip)
                 done, passes = done + 1, passes + len(labels)
             progress("train", epoch + 1, training.epochs, {"loss": float(loss.detach())})  # pyright: ignore[reportPossiblyUnboundVariable]
     network.eval()
-    scores = accuracy(network, task.test, compute), accuracy(network, task.law, compute)
+    scores = task.score(network, "test", compute), task.score(network, "law", compute)
     return Trained(network.to("cpu"), *scores, passes)
+
+
+def _trained_by(network: nn.Module, task: Task, compute: str) -> Trained:
+    """Return a network that its task trained, scored.
+
+    Raises:
+        UsageError: the task gave another module than the network.
+    """
+    if not isinstance(network, Network):
+        raise UsageError(f"{task.name} gave back {type(network).__name__} from train; return the network it was given")
+    scores = task.score(network.eval(), "test", compute), task.score(network, "law", compute)
+    return Trained(network.to("cpu"), *scores, 0)
 
 
 def check_compute(compute: str) -> None:
@@ -127,17 +140,6 @@ def check_compute(compute: str) -> None:
         allowed = "cpu" if found is None else f"cpu, {found.type}"
         why = str(error).splitlines()[0]
         raise UsageError(f"compute={compute}: torch {torch.__version__} cannot ({why}); here: {allowed}") from error
-
-
-def accuracy(network: Network, part: Part, compute: str = "cpu") -> float:
-    """Return the share of images that a network in eval mode gets right."""
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(part.labels), _SCORING_BATCH):
-            index = torch.arange(start, min(start + _SCORING_BATCH, len(part.labels)))
-            images, labels = part.take(index)
-            right += int((network(images.to(compute)).argmax(dim=1).cpu() == labels).sum())
-    return right / len(part.labels)
 
 
 def inherited_accuracy(
@@ -154,7 +156,7 @@ def inherited_accuracy(
     """
     network = inherit(space.to_torch(space.from_key(architecture.key)), supernet)
     recalibrate(network, task.weights, torch.Generator().manual_seed(seed))
-    return accuracy(network, task.law)
+    return task.score(network, "law")
 
 
 def recalibrate(network: Network, part: Part, generator: torch.Generator, *, batches: int = 8, batch: int = 64) -> None:

@@ -21,13 +21,14 @@ from ..errors import MismatchError, UsageError
 from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
+from ..tasks.table import TableTask
+from ..tasks.task import Task
 from .cost import CostModel, PredictorCost
 from .deriver import Scores
 from .evaluator import Training
 from .need import ANY, Need
 from .neighbourhood import Predict
 from .progress import Progress, silent
-from .task import TableTask, Task
 from .trace import Query, Trace
 
 

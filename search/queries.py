@@ -12,11 +12,11 @@ import numpy as np
 
 from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
+from ..tasks.table import TableTask
 from .evaluator import train
 from .front import pick
 from .method import Found, Problem
 from .neighbourhood import within
-from .task import TableTask
 from .trace import Query, Trace
 
 ENUMERABLE = 20_000  # networks of a space that is gone through as a whole

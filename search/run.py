@@ -17,6 +17,7 @@ from ..measurement.measurement import Measurement
 from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
+from ..tasks.task import Task
 from .cost import CostModel
 from .evaluator import Trained, Training, train
 from .feasibility import feasibility
@@ -27,7 +28,6 @@ from .progress import Progress, silent
 from .repair import Measure, Repair, Step, upper_ms
 from .result import Rival, SearchResult, verdict_of
 from .searchers.random import random_search
-from .task import Task
 
 _CANDIDATES = 12  # networks of a search that asked for accuracies that are measured before repair has to help
 _TRIES = 3  # measurements of a random network before a noisy one is left as it is

@@ -56,6 +56,7 @@ class SearchSpace(ABC):
         rules: which combinations of choices are architectures.
         affine: whether BatchNorm in a supernet has a scale and a shift. Cells go without: behind a gate on an edge they
             would make up for it (Liu et al., *DARTS*, arXiv:1806.09055, section A.1.1).
+        outputs: what its networks can give: ``classes``, ``map``, ``heat maps``, ``sequence``, see `tasks.task`.
         elastic: whether the options of a choice share their parameters in a supernet. The operations of cells have
             their own, as published.
     """
@@ -65,6 +66,7 @@ class SearchSpace(ABC):
     encodings: ClassVar[tuple[Encoding, ...]] = (RAW, LAYERS, COUNTS)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
     affine: ClassVar[bool] = True
+    outputs: ClassVar[tuple[str, ...]] = ("classes",)
     elastic: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:

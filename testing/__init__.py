@@ -11,6 +11,7 @@ One class a kind; a subclass names the entries of the registry that it is about,
 ``testing.spaces``      ``SpaceContract``
 ``testing.devices``     ``DeviceContract``
 ``testing.models``      ``ModelContract``
+``testing.tasks``       ``TaskContract``
 ======================  ==================
 
 The project's own tests are these same classes over the names of its folders. Only this package imports pytest, which
@@ -19,4 +20,4 @@ The project's own tests are these same classes over the names of its folders. On
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("devices", "models", "spaces")))
+pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("devices", "models", "spaces", "tasks")))

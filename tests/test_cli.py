@@ -31,7 +31,6 @@ from tempograd.cli import app, main
 from tempograd.data.store import Store
 from tempograd.measurement import quantities
 from tempograd.profiler import plan
-from tempograd.search.task import TASKS
 from tempograd.terminal import Bars, Lines, progress_of
 from tempograd.verbs import choices
 from tempograd.verbs.outcome import OPEN, REMARK
@@ -614,4 +613,4 @@ def test_help_lists_the_models_quantities_and_plans_that_there_are(monkeypatch):
 
 def test_help_tells_every_task():
     told = help_of(cli, "search")
-    assert [name for name in TASKS if name not in told] == []
+    assert [name for name in registry.names("task") if name not in told] == []

@@ -35,7 +35,7 @@ def test_values_are_typed():
     assert registry.parse_spec("x:a=1,b=0.5,c=true,d=p") == ("x", {"a": 1, "b": 0.5, "c": True, "d": "p"})
 
 
-KINDS = ("space", "device", "runtime", "model", "law", "method")
+KINDS = ("space", "device", "runtime", "model", "law", "method", "task")
 ENTRIES = [(kind, name) for kind in KINDS for name in registry.names(kind)]
 WORDS = ("nan", "inf", "-inf", "1e400", "two", "", " ", "true", "None", "0", "-1", "1", "2", "1.5", "-0.0", "1e9",
          "1e-300", "9" * 30, "9" * 5000, "100000000", "65536", "0x10", "2-3", "2+5", "/dev/zero", "/dev/null", ".",

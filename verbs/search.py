@@ -35,11 +35,11 @@ from ..search.result import earlier, measured_again, verdict_of
 from ..search.run import Interval, Options
 from ..search.run import search as run
 from ..search.searchers.checkpoint import is_checkpoint
-from ..search.task import load_task
 from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
 from ..spaces.saved import load_architecture, load_network
 from ..spaces.space import SearchSpace
+from ..tasks.load import load_task
 from .costs import is_inputs, parse, priced
 from .fit import COVERAGE
 from .flags import check

@@ -18,8 +18,8 @@ from ..predictor.design import d_optimal
 from ..predictor.learn import Learnt, default_model, learn
 from ..search.method import Method, predict_with
 from ..search.tabular import search_table
-from ..search.task import TableTask, table_column
 from ..spaces.space import SearchSpace
+from ..tasks.table import TableTask, table_column
 from .fit import COVERAGE, blocks_of, encodings_of
 from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
 

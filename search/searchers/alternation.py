@@ -30,6 +30,7 @@ from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
+from ...tasks.task import Task
 from ..cuda_graphs import RecordedMixture, all_on
 from ..deriver import Deriver, derive
 from ..drop_block import drop_block
@@ -38,7 +39,6 @@ from ..law import Gates, Law
 from ..laws.uniform import Uniform
 from ..objective import CostTerm, Objective
 from ..progress import Progress, silent
-from ..task import Task
 from ..trace import Epoch, Trace
 from .checkpoint import Resumable
 from .frank_wolfe import FrankWolfe
@@ -209,7 +209,7 @@ class Alternation(Resumable):
         form, task = self.term.form, self.task
         return {
             "space": self.space.spec,
-            "task": [task.name, len(task.weights), len(task.law), list(task.weights.images.shape[1:])],
+            "task": [task.name, len(task.weights), len(task.law), list(task.inputs[0].shape)],
             "schedule": asdict(self.schedule),
             "laws": [type(law).__name__ for law in (self.law, self.warm_up)],
             "form": [type(form).__name__, {k: v for k, v in vars(form).items() if k not in form.learns}],
@@ -374,7 +374,7 @@ class Alternation(Resumable):
     def _loss(self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None) -> Tensor:
         self.passes += len(labels)
         logits = self._logits(images, gates)
-        loss = nn.functional.cross_entropy(logits, labels.to(self.compute))
+        loss = self.task.loss(logits, labels.to(self.compute))
         if teacher is not None and self.objective.distillation is not None:
             loss = loss + self.objective.distillation(logits, teacher)
         return loss.cpu()

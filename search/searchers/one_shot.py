@@ -27,6 +27,7 @@ from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
+from ...tasks.task import Task
 from ..deriver import Scores
 from ..evaluator import check_finite, cosine, inherited_accuracy, move, seeded, set_rate
 from ..law import Gates
@@ -36,7 +37,6 @@ from ..need import ANY
 from ..neighbourhood import descend
 from ..progress import Progress, silent
 from ..queries import Queries
-from ..task import Task
 from ..trace import Query
 from .checkpoint import Resumable
 from .evolution import EvolutionSearcher
@@ -143,13 +143,13 @@ class OneShot(Resumable):
         """Take one step: the largest network by the labels, the others by what it says, gradients summed."""
         self.optimizer.zero_grad()
         logits = self._forward(images, self.largest)
-        loss = nn.functional.cross_entropy(logits, labels)
+        loss = self.task.loss(logits, labels)
         check_finite(loss, self.where).backward()
         if not alone:
-            told = logits.detach().softmax(dim=1)
+            told = logits.detach()
             drawn = [self.law.draw(self.generator, tau=1.0) for _ in range(self.schedule.draws)]
             for gates in (self.smallest, *drawn):
-                check_finite(nn.functional.cross_entropy(self._forward(images, gates), told), self.where).backward()
+                check_finite(self.task.distillation(self._forward(images, gates), told), self.where).backward()
         move(self.optimizer, self.schedule.clip)
         return float(loss.detach())
 
@@ -169,7 +169,7 @@ class OneShot(Resumable):
     def identity(self) -> dict[str, Any]:
         task = self.task
         return {
-            "space": self.space.spec, "task": [task.name, len(task.weights), list(task.weights.images.shape[1:])],
+            "space": self.space.spec, "task": [task.name, len(task.weights), list(task.inputs[0].shape)],
             "schedule": asdict(self.schedule), "seed": self.seed,
         }  # fmt: skip
 

@@ -93,7 +93,7 @@ def test_the_command_line_is_written_by_the_program(site, pages):
     assert "--target-ms" in (site / "reference" / "command-line.html").read_text()
 
 
-@pytest.mark.parametrize("kind", ["space", "device", "runtime", "model", "law", "method"])
+@pytest.mark.parametrize("kind", ["space", "device", "runtime", "model", "law", "method", "task"])
 def test_every_name_is_listed(site, pages, kind):
     page = pages[site / "reference" / "names.html"]
     assert {f"{kind}-{name}" for name in registry.names(kind)} <= page.anchors

@@ -24,7 +24,7 @@ from tempograd.search.need import ROUTES
 from tempograd.search.objective import CostTerm
 from tempograd.search.projection import within_target
 from tempograd.search.searchers.alternation import Alternation, Schedule
-from tempograd.search.task import Part, Task
+from tempograd.tasks.images import Classification, Images
 
 SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8",
@@ -102,9 +102,9 @@ class Tabulated(torch.nn.Module):
 
 
 def blank(n):
-    part = Part(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.long), torch.zeros(1),
+    part = Images(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.long), torch.zeros(1),
                 torch.ones(1))  # fmt: skip
-    return Task("blank", part, part, part, classes=2)
+    return Classification("blank", part, part, part, classes=2)
 
 
 def quality_of(space, seed):

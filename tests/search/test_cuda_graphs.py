@@ -17,7 +17,7 @@ from tempograd.search.laws.two_path import TwoPath
 from tempograd.search.laws.uniform import Uniform
 from tempograd.search.objective import CostTerm
 from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
-from tempograd.search.task import load_task
+from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
 WIDE = registry.create(

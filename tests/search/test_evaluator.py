@@ -6,8 +6,8 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import DivergedError, UsageError
-from tempograd.search.evaluator import Training, accuracy, cosine, inherited_accuracy, recalibrate, train
-from tempograd.search.task import load_task
+from tempograd.search.evaluator import Training, cosine, inherited_accuracy, recalibrate, train
+from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
 NETWORK = SPACE.architecture((3, 1, 1, 1, 1, 3))
@@ -25,7 +25,7 @@ def trained(task):
 
 def test_a_network_learns_digits(task, trained):
     assert trained.accuracy > 0.5  # chance is 0.1
-    assert trained.validation_accuracy == accuracy(trained.network, task.law)
+    assert trained.validation_accuracy == task.score(trained.network, "law")
     assert trained.passes == 15 * 32 * (len(task.weights) // 32)
     assert not trained.network.training
 
@@ -56,7 +56,7 @@ def test_accuracy_counts_every_image_once(task, trained):
     images, labels = task.test.take(torch.arange(len(task.test)))
     with torch.no_grad():
         right = (trained.network(images).argmax(dim=1) == labels).float().mean()
-    assert accuracy(trained.network, task.test) == pytest.approx(float(right))
+    assert task.score(trained.network, "test") == pytest.approx(float(right))
 
 
 def test_recalibration_takes_plain_means_and_moves_no_weight(task, trained):

@@ -16,8 +16,8 @@ from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem, predict_with
 from tempograd.search.run import Options, search
 from tempograd.search.searchers.gradient import GradientSearcher
-from tempograd.search.task import load_task
 from tempograd.spaces.circuit import counts
+from tempograd.tasks.load import load_task
 
 SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8,channels=1",

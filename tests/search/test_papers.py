@@ -15,7 +15,8 @@ from tempograd.search.laws.softmax import Softmax
 from tempograd.search.method import Problem
 from tempograd.search.objective import CostTerm
 from tempograd.search.searchers.alternation import Alternation, Schedule
-from tempograd.search.task import Part, Task, load_task
+from tempograd.tasks.images import Classification, Images
+from tempograd.tasks.load import load_task
 
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8,channels=1")
 ROUTED = "routed:blocks=4/6-8,reach=2,layers=1,head=16,size=8,classes=10,channels=1"
@@ -40,11 +41,11 @@ def priceless(space):
 
 
 def searched(space, law, value, *, steps=80):
-    part = Part(torch.zeros(2 * steps, 1, 2, 2, dtype=torch.uint8), torch.zeros(2 * steps, dtype=torch.long),
+    part = Images(torch.zeros(2 * steps, 1, 2, 2, dtype=torch.uint8), torch.zeros(2 * steps, dtype=torch.long),
                 torch.zeros(1), torch.ones(1))  # fmt: skip
     schedule = Schedule(epochs=1, warm_up=0, batch=2, law_rate=0.1, law_only=True)
     made = law(space, torch.Generator().manual_seed(0))
-    task = Task("blank", part, part, part, classes=2)
+    task = Classification("blank", part, part, part, classes=2)
     run = Alternation(made, Valued(value), task, priceless(space), space, schedule, seed=0)
     run.run()
     return made

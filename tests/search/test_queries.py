@@ -11,7 +11,7 @@ from tempograd import registry
 from tempograd.errors import TargetError, UsageError
 from tempograd.search.evaluator import Training, train
 from tempograd.search.queries import Queries
-from tempograd.search.task import load_task
+from tempograd.tasks.load import load_task
 
 from .tables import SPACE, latencies, linear, problem
 

@@ -15,10 +15,10 @@ from tempograd.errors import MismatchError, TargetError, UsageError
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Round
-from tempograd.search.evaluator import Training, accuracy
+from tempograd.search.evaluator import Training
 from tempograd.search.result import verdict_of
 from tempograd.search.run import Options, search
-from tempograd.search.task import load_task
+from tempograd.tasks.load import load_task
 
 SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8,channels=1",
@@ -96,7 +96,7 @@ def test_a_method_meets_a_target_as_measured(space, task, method):
     assert result.steps[-1] is result.found
     assert [rival.step.predicted_ms <= target_ms for rival in result.rivals] == [True, True]
     assert f"{target_ms:.4g}" in result.summary()
-    assert accuracy(result.trained.network, task.fitted(space).test) == result.trained.accuracy
+    assert task.fitted(space).score(result.trained.network, "test") == result.trained.accuracy
 
 
 def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):

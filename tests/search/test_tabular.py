@@ -11,8 +11,8 @@ from tempograd.data.result import read_result
 from tempograd.errors import TargetError, UsageError
 from tempograd.predictor.interval import Conformal
 from tempograd.search.tabular import search_table
-from tempograd.search.task import table_column
 from tempograd.spaces.saved import load_network
+from tempograd.tasks.table import table_column
 
 from .tables import SPACE, latencies, linear, table
 

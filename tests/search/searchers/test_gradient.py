@@ -17,7 +17,8 @@ from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm, Objective
 from tempograd.search.regularisers import Distillation
 from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
-from tempograd.search.task import Part, Task, load_task
+from tempograd.tasks.images import Classification, Images
+from tempograd.tasks.load import load_task
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8,channels=1")
@@ -207,8 +208,8 @@ class Tabulated(torch.nn.Module):
 def blank_task(n=32):
     """Every image is empty and of class 0: the loss depends on the gates alone."""
     images, labels = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.long)
-    part = Part(images, labels, torch.zeros(1), torch.ones(1))
-    return Task("blank", part, part, part, classes=2)
+    part = Images(images, labels, torch.zeros(1), torch.ones(1))
+    return Classification("blank", part, part, part, classes=2)
 
 
 def planted(space, quality, form, latency, *, seed, law=Softmax, steps=100):

@@ -16,8 +16,8 @@ from tempograd.search.evaluator import Training, inherited_accuracy
 from tempograd.search.method import Problem
 from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.one_shot import OneShot, OneShotSchedule, OneShotSearcher, effects, ends
-from tempograd.search.task import load_task
 from tempograd.search.trace import Query
+from tempograd.tasks.load import load_task
 
 from ..tables import linear
 

@@ -13,7 +13,7 @@ from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem
 from tempograd.search.neighbourhood import within
 from tempograd.search.searchers.random import RandomSearcher, best, random_search
-from tempograd.search.task import load_task
+from tempograd.tasks.load import load_task
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8")

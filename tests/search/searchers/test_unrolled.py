@@ -12,8 +12,8 @@ from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm
 from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
-from tempograd.search.task import load_task
 from tempograd.spaces.circuit import counts
+from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
 SECOND = Schedule(epochs=2, warm_up=0, batch=32, weights_rate=0.5, weights_momentum=0.9, weights_decay=0.01,

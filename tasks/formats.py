@@ -24,7 +24,7 @@ _MOST_IMAGES = 1_000_000
 _LARGEST_SIDE = 1024
 _CLASSES = 10
 _CIFAR_SIDE = 32
-_CIFAR_RECORD = 1 + 3 * _CIFAR_SIDE**2
+_CIFAR100_CLASSES = 100
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
@@ -109,18 +109,35 @@ def _read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _read_cifar_batches(paths: Sequence[Path], root: Path) -> Labelled:
+def read_cifar100(folder: Path) -> tuple[Labelled, Labelled, list[str]]:
+    """Read ``train.bin`` and ``test.bin`` of CIFAR-100's binary version, and the names of its fine classes.
+
+    Raises:
+        InputRefusedError: they are not there, or a file is malformed.
+    """
+    for root in (folder, folder / "cifar-100-binary"):
+        if (root / "train.bin").is_file() and (root / "test.bin").is_file():
+            names = root / "fine_label_names.txt"
+            told = names.read_text(encoding="utf-8").split() if names.is_file() else []
+            train, test = (_read_cifar_batches([root / name], root, labels=2) for name in ("train.bin", "test.bin"))
+            return train, test, told if len(told) == _CIFAR100_CLASSES else []
+    raise InputRefusedError(f"{folder} holds no CIFAR-100: expected train.bin and test.bin of the binary version")
+
+
+def _read_cifar_batches(paths: Sequence[Path], root: Path, *, labels: int = 1) -> Labelled:
+    """Read records of some labels, the last of which counts, and an image."""
     if not paths:
         raise InputRefusedError(f"{root} has test_batch.bin, but no data_batch_*.bin")
-    blocks: list[NDArray[np.uint8]] = []
+    record, blocks = labels + 3 * _CIFAR_SIDE**2, list[NDArray[np.uint8]]()
     for path in paths:
         size = path.stat().st_size
-        if size == 0 or size % _CIFAR_RECORD or size > _MOST_IMAGES * _CIFAR_RECORD:
-            raise InputRefusedError(f"{path} has {size} bytes; expected a multiple of {_CIFAR_RECORD}")
-        blocks.append(np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, _CIFAR_RECORD))
+        if size == 0 or size % record or size > _MOST_IMAGES * record:
+            raise InputRefusedError(f"{path} has {size} bytes; expected a multiple of {record}")
+        blocks.append(np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, record))
     rows = np.concatenate(blocks)
-    images = rows[:, 1:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
-    return _checked(images, rows[:, 0].astype(np.int64), root)
+    images = rows[:, labels:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
+    classes = _CLASSES if labels == 1 else _CIFAR100_CLASSES
+    return _checked(images, rows[:, labels - 1].astype(np.int64), root, classes)
 
 
 def _read_folder(root: Path, names: Sequence[str]) -> Labelled:
@@ -189,7 +206,7 @@ def _decoded(contents: Iterable[tuple[bytes, str]]) -> NDArray[np.uint8]:
     return np.stack(found)
 
 
-def _checked(images: NDArray[np.uint8], labels: NDArray[np.int64], place: Path) -> Labelled:
-    if labels.min() < 0 or labels.max() >= _CLASSES:
-        raise InputRefusedError(f"{place}: labels from {labels.min()} to {labels.max()}; expected 0 to {_CLASSES - 1}")
+def _checked(images: NDArray[np.uint8], labels: NDArray[np.int64], place: Path, classes: int = _CLASSES) -> Labelled:
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputRefusedError(f"{place}: labels from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}")
     return Labelled(np.require(images, requirements=["C", "W"]), labels)

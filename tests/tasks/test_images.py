@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
-from tempograd.search.task import load_task
+from tempograd.errors import InputRefusedError, UsageError
+from tempograd.tasks.images import Images
+from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=16,channels=1")
 COLOUR = registry.create("space", "nasbench201:cells=1,width=4,size=32")
@@ -95,7 +96,7 @@ def test_only_tasks_whose_mirror_image_means_the_same_are_mirrored(tmp_path):
     assert task.weights.flip
     assert not load_task("digits").weights.flip
     part = task.weights
-    one = part.__class__(part.images[:1].repeat(64, 1, 1, 1), part.labels[:1].repeat(64), part.mean, part.std, True)
+    one = Images(part.images[:1].repeat(64, 1, 1, 1), part.labels[:1].repeat(64), part.mean, part.std, True)
     (batch, _) = next(one.batches(64, torch.Generator().manual_seed(0), augment=True))
     middle = batch[:, :, 10:18, 10:18]  # too small to fall off the frame
     wide = torch.nn.functional.pad(one.take(torch.arange(1))[0], (0,) * 4)
@@ -278,15 +279,22 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path):
         load_task(f"cifar10:{tmp_path}")
 
 
-def test_specs_that_cannot_be_read_are_refused():
-    with pytest.raises(UnknownNameError, match=r"digit'.*Did you mean 'digits'"):
-        load_task("digit")
-    with pytest.raises(UsageError, match="write cifar10:PATH"):
-        load_task("cifar10")
-    with pytest.raises(UsageError, match="write digits"):
-        load_task("digits:somewhere")
-
-
 def test_a_space_with_too_few_classes_is_refused():
     with pytest.raises(UsageError, match=r"10 classes.*tells 4 apart"):
         load_task("digits").fitted(registry.create("space", "nasbench201:cells=1,width=4,size=16,channels=1,classes=4"))
+
+
+def test_cifar100_is_read_from_its_binary_version_with_the_names_of_its_classes(tmp_path):
+    n = 400
+    for i, name in enumerate(["train", "test"]):
+        coarse, fine = np.zeros((n, 1), np.uint8), (np.arange(n) % 100).astype(np.uint8)[:, None]
+        rows = np.concatenate([coarse, fine, random_images(n, 3072, seed=i)], axis=1)
+        (tmp_path / f"{name}.bin").write_bytes(rows.tobytes())
+    (tmp_path / "fine_label_names.txt").write_text("\n".join(f"name{i}" for i in range(100)))
+    task = load_task(f"cifar100:{tmp_path}")
+    assert task.output.count == 100
+    assert task.class_names[99] == "name99"
+    assert task.test.labels.tolist() == [i % 100 for i in range(n)]
+    assert torch.equal(task.test.images.reshape(n, -1), torch.from_numpy(random_images(n, 3072, seed=1)))
+    with pytest.raises(UsageError, match=r"100 classes.*set classes=100"):
+        task.fitted(COLOUR)

@@ -1,0 +1,296 @@
+"""Labelled images in memory: the parts, and the task that is made of them.
+
+Images are kept as bytes, resized and grey spread over the channels when a task is fitted to a space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
+
+from ..errors import InputRefusedError, UsageError
+from ..metric import Metric
+from ..spaces.space import SearchSpace
+from .formats import Labelled
+from .task import Input, Meter, Output, Preprocessing, Task, check_outputs, metered
+
+_LAW_SHARE = 0.375  # of what is not test: with a test fifth, 50 % / 30 % / 20 %
+_TEST_SHARE = 0.2
+_RESIZE_CHUNK = 1024
+_SHIFT = 8  # images are shifted by up to an eighth of their size
+
+
+@dataclass(frozen=True)
+class Images:
+    """One part of a task: labelled images in memory.
+
+    Attributes:
+        images: ``(n, C, H, W)`` uint8.
+        labels: ``(n,)`` int64.
+        mean, std: ``(C,)`` of the ``weights`` part, on the scale 0..1.
+        flip: whether a mirrored image means the same.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+    flip: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
+        return max(1, len(self) // batch)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images, normalised float32 ``(n, C, H, W)``, and labels ``(n,)``."""
+        return self._normalised(self.images[index]), self.labels[index]
+
+    def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images once, in their own order; the last batch may be smaller."""
+        for start in range(0, len(self), batch):
+            yield self.take(torch.arange(start, min(start + batch, len(self))))
+
+    def batches(
+        self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one pass of shuffled batches from a step on; augmented ones are shifted up to an eighth, and mirrored.
+
+        What is passed over draws from the generator all the same: a pass that goes on is the pass that was begun.
+        """
+        order = torch.randperm(len(self), generator=generator)
+        height = self.images.shape[2]
+        for step in range(self.steps(batch)):
+            index = order[step * batch : (step + 1) * batch]
+            moves = _moves(len(index), height, self.flip, generator) if augment else None
+            if step < start:
+                continue
+            images = self.images[index]
+            yield self._normalised(images if moves is None else _moved(images, *moves)), self.labels[index]
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Labelled images in three parts.
+
+    Attributes:
+        name: as it stands in results.
+        weights, law, test: the parts.
+        classes: how many there are.
+        class_names: in the order of the labels; empty where they have none.
+        remarks: what was skipped on the way, and the like.
+    """
+
+    name: str
+    weights: Images  # pyright: ignore[reportIncompatibleVariableOverride]
+    law: Images  # pyright: ignore[reportIncompatibleVariableOverride]
+    test: Images  # pyright: ignore[reportIncompatibleVariableOverride]
+    classes: int
+    class_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    resize: str = "none"
+
+    @property
+    def metric(self) -> Metric:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return Metric(chance=1 / self.classes)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input(tuple(self.weights.images.shape[1:])),)
+
+    @property
+    def output(self) -> Output:
+        return Output("classes", self.classes)
+
+    @property
+    def augmentation(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return "shifted by up to an eighth" + (", mirrored" if self.weights.flip else "")
+
+    @property
+    def preprocessing(self) -> Preprocessing:  # pyright: ignore[reportIncompatibleVariableOverride]
+        part = self.weights
+        channels, height, width = part.images.shape[1:]
+        grey = channels == 1 or part.images.stride(1) == 0  # one map for all channels
+        mean, std = tuple(part.mean.tolist()), tuple(part.std.tolist())
+        return Preprocessing((height, width), channels, "L" if grey else "RGB", mean, std, resize=self.resize)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
+        return metered(self.meter(), outputs, targets)
+
+    def meter(self) -> Meter:
+        return Right()
+
+    def fitted(self, space: SearchSpace) -> Classification:
+        """Return the task with images of a space's size and channels.
+
+        A multiple of the size repeats pixels, anything else is interpolated with antialiasing; grey images fill every
+        channel.
+
+        Raises:
+            UsageError: the space has fewer classes, or the images have channels that it does not take.
+        """
+        check_outputs(self, space)
+        channels, height, width = space.graph.input_shape
+        own = self.weights.images.shape[1]
+        if own not in {1, channels}:
+            raise UsageError(f"{self.name} has {own} channels, {space.spec} takes {channels}; set channels={own}")
+        weights, law, test = (_fitted(part, channels, (height, width)) for part in (self.weights, self.law, self.test))
+        return replace(self, weights=weights, law=law, test=test, resize=_resize(self.weights, (height, width)))
+
+
+@dataclass
+class Right:
+    """Counts outputs ``(b, classes)`` whose largest is the label."""
+
+    right: int = 0
+    seen: int = 0
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        self.right += int((outputs.argmax(dim=1) == targets).sum())
+        self.seen += len(targets)
+
+    def values(self) -> dict[str, float]:
+        return {"accuracy": self.right / self.seen}
+
+
+def classification(
+    name: str,
+    train: Labelled,
+    test: Labelled | None = None,
+    *,
+    seed: int,
+    limit: int | None = None,
+    flip: bool = False,
+    classes: int | None = None,
+    class_names: Sequence[str] = (),
+    law: Labelled | None = None,
+    remarks: Sequence[str] = (),
+) -> Classification:
+    """Return the task of labelled images in memory, split by class.
+
+    Args:
+        name: of the task.
+        train: images to split into ``weights`` and ``law``, and ``test`` too where that is not given.
+        test: images of their own for the final number.
+        seed: of the splits; the same seed gives the same parts.
+        limit: how many images are kept, classes with their shares, and as many of a separate test set.
+        flip: whether a mirrored image means the same.
+        classes: how many there are; None for the largest label and one.
+        class_names: by label.
+        law: images of their own to validate on.
+        remarks: what a user should know of them.
+
+    Raises:
+        UsageError: the limit leaves too few images of a class.
+        InputRefusedError: they are too few to split by class.
+    """
+    train = limited(train, limit, seed)
+    if test is None:
+        train, test = split(train, _TEST_SHARE, seed)
+    else:
+        test = limited(test, limit, seed)
+    weights, law = split(train, _LAW_SHARE, seed) if law is None else (train, law)
+    scaled = weights.images.astype(np.float32) / 255
+    mean = torch.from_numpy(scaled.mean(axis=(0, 2, 3)))
+    std = torch.from_numpy(scaled.std(axis=(0, 2, 3)).clip(min=1e-3))
+    parts = [
+        Images(torch.from_numpy(p.images), torch.from_numpy(p.labels), mean, std, flip) for p in (weights, law, test)
+    ]
+    found = int(max(train.labels.max(), test.labels.max())) + 1
+    suffix = "" if limit is None else f",limit={limit}"
+    return Classification(
+        name + suffix,
+        parts[0],
+        parts[1],
+        parts[2],
+        classes=classes or found,
+        class_names=tuple(class_names),
+        remarks=tuple(remarks),
+    )
+
+
+def split(data: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Split off a share of every class."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        first, second = train_test_split(
+            np.arange(len(data.labels)), test_size=share, random_state=seed, stratify=data.labels
+        )
+    except ValueError as error:
+        raise InputRefusedError(f"{len(data.labels)} images are too few to split by class: {error}") from error
+    return data.take(np.sort(first)), data.take(np.sort(second))
+
+
+def limited(data: Labelled, limit: int | None, seed: int) -> Labelled:
+    """Return so many images, classes with their shares.
+
+    Raises:
+        UsageError: they would be fewer than ten a class.
+    """
+    if limit is None or limit >= len(data.labels):
+        return data
+    classes = len(np.unique(data.labels))
+    if limit < 10 * classes:
+        raise UsageError(f"limit {limit}; allowed: from {10 * classes}, ten images for each of {classes} classes")
+    return split(data, limit / len(data.labels), seed)[1]
+
+
+def _resize(part: Images, size: tuple[int, int]) -> str:
+    """Return how images of another size are brought to this one."""
+    height, width = part.images.shape[2:]
+    if (height, width) == size:
+        return "none"
+    return "nearest" if size[0] % height == 0 and size[1] % width == 0 else "bilinear"
+
+
+def _fitted(part: Images, channels: int, size: tuple[int, int]) -> Images:
+    images = part.images
+    height, width = images.shape[2:]
+    if size[0] % height == 0 and size[1] % width == 0:
+        images = images.repeat_interleave(size[0] // height, dim=2).repeat_interleave(size[1] // width, dim=3)
+    else:
+        chunks = [
+            F.interpolate(chunk.float(), size, mode="bilinear", antialias=True, align_corners=False)
+            for chunk in images.split(_RESIZE_CHUNK)
+        ]
+        images = torch.cat([chunk.round().clamp(0, 255).to(torch.uint8) for chunk in chunks])
+    repeats = channels // images.shape[1]
+    if repeats == 1:
+        return replace(part, images=images)
+    return replace(
+        part, images=images.expand(-1, channels, -1, -1), mean=part.mean.repeat(repeats), std=part.std.repeat(repeats)
+    )
+
+
+def _moves(n: int, height: int, flip: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Draw how images are shifted, ``(n, 1)`` down and right from the frame's corner, and whether they are mirrored."""
+    top, left = torch.randint(0, 2 * _reach(height) + 1, (2, n, 1), generator=generator)
+    return top, left, torch.rand(n, 1, generator=generator) < 0.5 if flip else None
+
+
+def _moved(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
+    """Shift each image on a frame of zeros, and mirror those that are to be."""
+    n, _, height, width = images.shape
+    padded = F.pad(images, (_reach(height),) * 4)
+    rows, columns = top + torch.arange(height), left + torch.arange(width)
+    if mirrored is not None:
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    return padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _reach(height: int) -> int:
+    return max(1, height // _SHIFT)

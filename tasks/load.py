@@ -1,0 +1,93 @@
+"""From a spec to a task: a name of the registry with its path and arguments, or a user's own file."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from .. import registry
+from ..errors import InputRefusedError, UnknownNameError, UsageError
+from .task import Scored, Task
+
+
+def load_task(spec: str | Any, *, seed: int = 0) -> Task:
+    """Return the task that a spec names, such as ``digits``, ``cifar10:PATH,limit=5000`` or ``mine.py:MyTask``.
+
+    Args:
+        spec: a name, for files a path, and arguments; ``FILE.py:NAME`` for a task of your own; or a task, or an object
+            with ``score(network) -> float``, which is taken as it is.
+        seed: of the split; the same seed gives the same parts.
+
+    Raises:
+        UnknownNameError: no such task, or no such argument.
+        UsageError: a path is missing or not wanted, or an argument is out of its range.
+        InputRefusedError: files that are missing, malformed or too large.
+
+    Example:
+        >>> task = load_task("digits,limit=200")
+        >>> task.output.count, task.metric.name
+        (10, 'accuracy')
+    """
+    if not isinstance(spec, str):
+        return _own(type(spec).__name__, spec)
+    if found := re.fullmatch(r"(.+\.py):([A-Za-z_]\w*)", spec):
+        return _from_file(Path(found[1]), found[2])
+    name = re.split(r"[:,]", spec, maxsplit=1)[0]
+    factory = registry.load("task", name)
+    texts = _arguments(spec, name, factory)
+    takes = signature(factory).parameters
+    return registry.make("task", name, texts, spec, **({"seed": seed} if "seed" in takes else {}))
+
+
+def _arguments(spec: str, name: str, factory: Any) -> dict[str, str]:
+    """Return the arguments of a spec as they are written; a path may hold commas, colons and signs of equality."""
+    takes, rest, texts = signature(factory).parameters, spec[len(name) :], dict[str, str]()
+    while found := re.fullmatch(r"(|.*[^,])[,:](\w+)=([^,]*)", rest, re.DOTALL):
+        if found[2] not in takes and found[1] == "" and rest.startswith(":"):
+            break  # a path with a sign of equality
+        if found[2] not in takes:
+            raise UnknownNameError(f"argument of task {name}", found[2], [key for key in takes if key != "seed"])
+        if found[2] in texts:
+            raise UsageError(f"{found[2]} is given twice in {spec!r}; give it once")
+        texts[found[2]], rest = found[3], found[1]
+    path = rest.removeprefix(":")
+    if bool(path) != (_needs_path(takes) and "path" not in texts) or (rest and not rest.startswith(":")):
+        raise UsageError(f"cannot read task {spec!r}; write {name}{':PATH' if _needs_path(takes) else ''}")
+    return texts | ({"path": path} if path else {})
+
+
+def _needs_path(takes: Any) -> bool:
+    return "path" in takes
+
+
+def _from_file(path: Path, name: str) -> Task:
+    """Return a user's task from a file of his; the result bears the file's content in its name.
+
+    Raises:
+        InputRefusedError: the file cannot be read or does not run.
+        UnknownNameError: it defines no such name.
+    """
+    try:
+        content = path.read_bytes()
+        found = spec_from_file_location(f"tempograd_task_{sha256(content).hexdigest()[:12]}", path)
+        assert found is not None
+        assert found.loader is not None
+        module = module_from_spec(found)
+        found.loader.exec_module(module)
+    except OSError as error:
+        raise InputRefusedError(f"cannot read {path} ({error.strerror}); write FILE.py:NAME") from error
+    except Exception as error:  # whatever a user's file raises
+        raise InputRefusedError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        names = [key for key, value in vars(module).items() if not key.startswith("_") and callable(value)]
+        raise UnknownNameError(f"name in {path}", name, names)
+    return _own(f"{path.name}:{name}@{sha256(content).hexdigest()[:12]}", getattr(module, name))
+
+
+def _own(name: str, made: Any) -> Task:
+    made = made() if isinstance(made, type) else made
+    return made if isinstance(made, Task) else Scored(name, made)

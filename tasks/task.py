@@ -1,0 +1,298 @@
+"""What a task owes: everything that a search asks of what is learnt, so that nothing else asks which task it is.
+
+A task has three parts. ``weights`` trains networks, ``law`` moves the law and validates, ``test`` is for the final
+number; no searcher sees it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
+
+from ..errors import UsageError
+from ..metric import Metric
+from ..spaces.space import SearchSpace
+
+SCORING_BATCH = 256
+Kind = Literal["classes", "map", "heat maps", "sequence"]
+Held = Literal["law", "test"]  # the parts that networks are judged on
+
+
+class Part(Protocol):
+    """One part of a task: batches of inputs and targets, in an order that a generator decides."""
+
+    def __len__(self) -> int: ...
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
+        ...
+
+    def batches(
+        self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one pass of shuffled batches: inputs ``(b, ...)`` ready for a network, and targets ``(b, ...)``.
+
+        Args:
+            batch: examples a step.
+            generator: decides order and augmentation.
+            augment: whether inputs are changed as the task's augmentation says.
+            start: the position: steps that are passed over. With the generator as it was when the pass began, what is
+                yielded are the very batches that were left.
+        """
+        ...
+
+    def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all examples once, in their own order, not augmented; the last batch may be smaller."""
+        ...
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs and targets of these indices ``(n,)``, not augmented."""
+        ...
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a network is given: the shape of one example, such as ``(3, 224, 224)``, and its type."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network must give.
+
+    Attributes:
+        kind: ``classes`` is ``(b, count)`` logits, ``map`` is ``(b, count, H, W)`` logits, ``heat maps`` are ``(b,
+            count, h, w)`` heights, ``sequence`` is ``(b, count, length)`` logits of what comes next.
+        count: classes, points or tokens.
+    """
+
+    kind: Kind
+    count: int
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes an input: what a result says, so that the network can be fed by others.
+
+    Attributes:
+        size: height and width in pixels.
+        channels: of the network's input; a grey image fills all of them.
+        mode: how Pillow is to read an image, ``L`` or ``RGB``.
+        scale: pixels are divided by it first.
+        mean, std: of each channel, after that; ``(x / scale - mean) / std``.
+        resize: how an image of another size is brought to this one.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float = 255.0
+    resize: str = "bilinear"
+
+
+class Meter(Protocol):
+    """Adds up what metrics are made of, batch by batch."""
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in one batch."""
+        ...
+
+    def values(self) -> dict[str, float]:
+        """Return every metric of all batches so far, by name."""
+        ...
+
+
+@dataclass
+class Collected:
+    """A meter that keeps every output and asks a function at the end: for data that are few."""
+
+    metrics: Callable[[Tensor, Tensor], Mapping[str, float]]
+    outputs: list[Tensor] = field(default_factory=list[Tensor])
+    targets: list[Tensor] = field(default_factory=list[Tensor])
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        self.outputs.append(outputs.cpu())
+        self.targets.append(targets.cpu())
+
+    def values(self) -> dict[str, float]:
+        return dict(self.metrics(torch.cat(self.outputs), torch.cat(self.targets)))
+
+
+class Task(ABC):
+    """What networks learn. A task of your own derives from this class, or has only a method ``score``.
+
+    Attributes:
+        name: as it stands in results.
+        weights, law, test: the parts.
+        metric: the main one: networks are compared by it, in its direction.
+        class_names: what the outputs stand for, by index; empty where they have no names.
+        augmentation: what ``augment`` does to inputs, in words.
+        remarks: what a user should know of his data, such as files that were skipped.
+        preprocessing: how an image becomes an input; None where inputs are no images.
+    """
+
+    name: str
+    weights: Part
+    law: Part
+    test: Part
+    metric: Metric
+    class_names: tuple[str, ...] = ()
+    augmentation: str = "none"
+    remarks: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[Input, ...]:
+        """Return what networks are given; one entry for each input."""
+
+    @property
+    @abstractmethod
+    def output(self) -> Output:
+        """Return what networks must give."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the scalar that training makes small."""
+
+    @abstractmethod
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
+        """Return every metric of these outputs by name, the main one among them."""
+
+    def meter(self) -> Meter:
+        """Return what adds up metrics over batches."""
+        return Collected(self.metrics)
+
+    def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
+        """Return how far outputs are from those of a teacher; by default the cross-entropy over dimension 1."""
+        return F.cross_entropy(outputs, teacher.softmax(dim=1))
+
+    def fitted(self, space: SearchSpace) -> Task:
+        """Return the task with inputs of a space's shape.
+
+        Raises:
+            UsageError: the space cannot give what the task asks for, or takes other inputs.
+        """
+        check_outputs(self, space)
+        if self.inputs[0].shape != tuple(space.graph.input_shape):
+            raise UsageError(
+                f"{self.name} gives inputs of {self.inputs[0].shape}, {space.spec} takes {space.graph.input_shape}"
+            )
+        return self
+
+    def score(self, network: nn.Module, part: Held, compute: str = "cpu") -> float:
+        """Return the main metric of a network in eval mode on a part.
+
+        Args:
+            network: on the device ``compute``.
+            part: ``law`` or ``test``.
+            compute: torch device.
+        """
+        return self.scores(network, part, compute)[self.metric.name]
+
+    def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
+        """Return every metric of a network in eval mode on a part, by name."""
+        meter = self.meter()
+        with torch.no_grad():
+            for inputs, targets in (self.law if part == "law" else self.test).ordered(SCORING_BATCH):
+                meter.add(network(inputs.to(compute)).cpu(), targets)
+        return meter.values()
+
+    def trained(self, network: nn.Module) -> nn.Module | None:
+        """Return the network after training of the task's own; None where it is trained on the part ``weights``."""
+        return None
+
+
+def metered(meter: Meter, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return what a meter says of one batch alone."""
+    meter.add(outputs, targets)
+    return meter.values()
+
+
+def check_outputs(task: Task, space: SearchSpace) -> None:
+    """Refuse a space whose networks do not give what a task asks for.
+
+    Raises:
+        UsageError: it gives another kind of output, or fewer classes; the message names both.
+    """
+    gives, asked = space.outputs, task.output
+    if asked.kind not in gives:
+        raise UsageError(
+            f"{task.name} asks for {asked.kind}, {space.name} gives {' or '.join(gives)}; take another space or task"
+        )
+    have = space.graph.shape[0]
+    if have < asked.count:
+        raise UsageError(
+            f"{task.name} has {asked.count} {'classes' if asked.kind in {'classes', 'map'} else asked.kind}, "
+            f"{space.spec} tells {have} apart; set classes={asked.count}"
+        )
+
+
+class Scored(Task):
+    """A task of a user's that only says how good a network is.
+
+    Args:
+        name: as it stands in results.
+        made: an object with ``score(network) -> float``, and if it likes ``train(network) -> network`` and a
+            ``metric``, which is otherwise called ``score`` and better where it is higher.
+
+    Raises:
+        UsageError: the object has no such method.
+    """
+
+    def __init__(self, name: str, made: Any) -> None:
+        if not callable(getattr(made, "score", None)):
+            raise UsageError(
+                f"{name} is no task: it has no score(network) -> float, and is no tempograd.tasks.task.Task"
+            )
+        self.name, self._made = name, made
+        self._known: tuple[nn.Module, float] | None = None
+        self.metric: Metric = getattr(made, "metric", Metric("score", unit=""))
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return ()
+
+    @property
+    def output(self) -> Output:
+        raise self._refusal("what networks must give is not known")
+
+    @property
+    def weights(self) -> Part:  # pyright: ignore[reportIncompatibleVariableOverride]
+        raise self._refusal("there is nothing to train a supernet on")
+
+    law = test = weights  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
+
+    def fitted(self, space: SearchSpace) -> Task:
+        return self
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        raise self._refusal("it has no loss")
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
+        raise self._refusal("it has no metrics of outputs")
+
+    def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
+        if self._known is None or self._known[0] is not network:  # both parts ask: a score may take long
+            with torch.no_grad():
+                self._known = network, float(self._made.score(network))
+        return {self.metric.name: self._known[1]}
+
+    def trained(self, network: nn.Module) -> nn.Module | None:
+        return self._made.train(network) if callable(getattr(self._made, "train", None)) else network
+
+    def _refusal(self, why: str) -> UsageError:
+        return UsageError(
+            f"{self.name} only scores networks: {why}. Take a method that asks for scores, such as random_search or "
+            "regularized_evolution, see tempograd methods"
+        )

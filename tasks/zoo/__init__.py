@@ -1,0 +1,1 @@
+"""The tasks that have a name: one file each, which exports ``TASK``."""

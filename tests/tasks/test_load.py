@@ -1,0 +1,112 @@
+"""From a spec to a task: names, paths with any letters, a user's own file."""
+
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
+from tempograd.metric import Metric
+from tempograd.search.evaluator import Training, train
+from tempograd.tasks.load import load_task
+
+SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1,classes=3")
+
+OWN = '''
+from tempograd.metric import Metric
+
+class Narrow:
+    """Networks of few parameters are good; nothing is learnt."""
+    metric = Metric("weights", higher_is_better=False, unit="numbers")
+
+    def score(self, network):
+        assert not network.training
+        return sum(weight.numel() for weight in network.parameters())
+
+class Trains(Narrow):
+    def train(self, network):
+        for weight in network.parameters():
+            weight.data.fill_(0.5)
+        return network
+
+    def score(self, network):
+        return float(next(network.parameters()).mean())
+
+nothing = 3
+'''
+
+
+@pytest.fixture
+def own(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_task_of_ones_own_file_needs_no_more_than_a_score(own):
+    task = load_task(f"{own}:Narrow")
+    assert task.name.startswith("mine.py:Narrow@")
+    assert task.metric == Metric("weights", higher_is_better=False, unit="numbers")
+    (architecture,) = SPACE.sample(1, __import__("numpy").random.default_rng(0))
+    trained = train(architecture, SPACE, task.fitted(SPACE), Training(epochs=1), seed=0)
+    assert trained.accuracy == sum(w.numel() for w in SPACE.to_torch(architecture).parameters())
+    with pytest.raises(UsageError, match=r"only scores networks.*random_search"):
+        _ = task.weights
+
+
+def test_a_task_of_ones_own_may_train_networks_itself(own):
+    task = load_task(f"{own}:Trains")
+    (architecture,) = SPACE.sample(1, __import__("numpy").random.default_rng(0))
+    trained = train(architecture, SPACE, task.fitted(SPACE), Training(epochs=1), seed=0)
+    assert trained.accuracy == 0.5
+    assert all(bool((weight == 0.5).all()) for weight in trained.network.parameters())
+
+
+def test_objects_pass_as_they_are(own):
+    task = load_task("digits,limit=100")
+    assert load_task(task) is task
+
+    class Mine:
+        def score(self, network: torch.nn.Module) -> float:
+            return 1.0
+
+    assert load_task(Mine()).name == "Mine"
+    with pytest.raises(UsageError, match=r"int is no task.*score\(network\)"):
+        load_task(3)
+
+
+def test_files_that_do_not_run_or_lack_the_name_are_refused(own, tmp_path):
+    with pytest.raises(UnknownNameError, match=r"allowed: .*Narrow.*Did you mean 'Narrow'"):
+        load_task(f"{own}:Narow")
+    with pytest.raises(UsageError, match="is no task"):
+        load_task(f"{own}:nothing")
+    with pytest.raises(InputRefusedError, match="No such file"):
+        load_task(f"{tmp_path}/other.py:Narrow")
+    own.write_text("import a_module_that_is_not_there")
+    with pytest.raises(InputRefusedError, match="does not run: ModuleNotFoundError"):
+        load_task(f"{own}:Narrow")
+
+
+def test_specs_that_cannot_be_read_are_refused():
+    with pytest.raises(UnknownNameError, match=r"digit'.*Did you mean 'digits'"):
+        load_task("digit")
+    with pytest.raises(UsageError, match="write cifar10:PATH"):
+        load_task("cifar10")
+    with pytest.raises(UsageError, match="write digits"):
+        load_task("digits:somewhere")
+    with pytest.raises(UnknownNameError, match=r"argument of task digits 'limt'.*Did you mean 'limit'"):
+        load_task("digits,limt=3")
+    with pytest.raises(UsageError, match=r"limit='many'.*a whole number from 1"):
+        load_task("digits,limit=many")
+    with pytest.raises(UsageError, match="given twice"):
+        load_task("digits,limit=100,limit=200")
+
+
+@pytest.mark.parametrize("name", ["with,comma", "a=b", "two: colons", "Bilder für Ärzte", "画像"])
+def test_paths_may_hold_any_letters(tmp_path, name):
+    with pytest.raises(InputRefusedError, match="holds no CIFAR-100") as error:
+        load_task(f"cifar100:{tmp_path / name},limit=1000")
+    assert f"{tmp_path / name} holds" in str(error.value)
+
+
+def test_the_old_way_of_writing_arguments_works_as_well():
+    assert len(load_task("digits:limit=200").test) == 40
