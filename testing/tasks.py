@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -31,21 +32,21 @@ class TaskContract:
 
     specs: ClassVar[Sequence[str]] = ()
 
-    def pytest_generate_tests(self, metafunc):
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run every test on every spec."""
         if "spec" in metafunc.fixturenames:
             metafunc.parametrize("spec", self.specs)
 
     @pytest.fixture
-    def load(self, spec):
+    def load(self, spec: str) -> Callable[..., Task]:
         """Return what makes the task, of a seed."""
-        return lambda seed=0: load_task(spec, seed=seed)
+        return partial(load_task, spec)
 
     @pytest.fixture
-    def task(self, load):
+    def task(self, load: Callable[..., Task]) -> Task:
         return load()
 
-    def test_says_what_goes_in_and_out_and_what_counts(self, task):
+    def test_says_what_goes_in_and_out_and_what_counts(self, task: Task) -> None:
         assert all(min(each.shape) >= 1 for each in task.inputs)
         assert task.output.count >= 1
         assert task.name
@@ -56,8 +57,8 @@ class TaskContract:
         assert str(inputs.dtype).removeprefix("torch.") == task.inputs[0].dtype
         assert len(targets) == 3
 
-    def test_a_seed_decides_parts_and_order(self, load):
-        first, again = load(3), load(3)
+    def test_a_seed_decides_parts_and_order(self, load: Callable[..., Task]) -> None:
+        first, again = load(seed=3), load(seed=3)
         assert [len(first.weights), len(first.law), len(first.test)] == [
             len(again.weights), len(again.law), len(again.test)
         ]  # fmt: skip
@@ -68,7 +69,7 @@ class TaskContract:
             assert torch.equal(x, same_x)
             assert torch.equal(y, same_y)
 
-    def test_a_pass_has_the_steps_it_says_and_goes_on_from_any_of_them(self, task):
+    def test_a_pass_has_the_steps_it_says_and_goes_on_from_any_of_them(self, task: Task) -> None:
         whole = list(task.weights.batches(16, torch.Generator().manual_seed(1), augment=True))
         assert len(whole) == task.weights.steps(16)
         at = len(whole) // 2
@@ -78,13 +79,13 @@ class TaskContract:
             assert torch.equal(x, same_x)
             assert torch.equal(y, same_y)
 
-    def test_an_ordered_pass_holds_everything_once(self, task):
+    def test_an_ordered_pass_holds_everything_once(self, task: Task) -> None:
         for part in (task.law, task.test):
             targets = torch.cat([targets for _, targets in part.ordered(7)])
             assert len(targets) == len(part)
             assert torch.equal(targets, part.take(torch.arange(len(part)))[1])
 
-    def test_parts_share_no_example(self, task):
+    def test_parts_share_no_example(self, task: Task) -> None:
         parts = [
             {x.numpy().tobytes() for inputs, _ in part.ordered(64) for x in inputs}
             for part in (task.weights, task.law, task.test)
@@ -93,15 +94,16 @@ class TaskContract:
         assert parts[0].isdisjoint(parts[2])
         assert parts[1].isdisjoint(parts[2])
 
-    def test_the_loss_is_a_number_with_a_slope(self, task):
+    def test_the_loss_is_a_number_with_a_slope(self, task: Task) -> None:
         outputs = outputs_of(task, 4).requires_grad_()
         loss = task.loss(outputs, task.law.take(torch.arange(4))[1])
         loss.backward()
         assert loss.ndim == 0
         assert bool(torch.isfinite(loss))
+        assert outputs.grad is not None
         assert float(outputs.grad.abs().sum()) > 0
 
-    def test_a_step_down_the_loss_is_better_by_the_metric(self, task):
+    def test_a_step_down_the_loss_is_better_by_the_metric(self, task: Task) -> None:
         index = torch.arange(min(16, len(task.law)))
         outputs, targets = outputs_of(task, len(index)), task.law.take(index)[1]
         learnt = outputs.clone().requires_grad_()
@@ -113,7 +115,7 @@ class TaskContract:
         name = task.metric.name
         assert task.metric.better(task.metrics(learnt.detach(), targets)[name], task.metrics(outputs, targets)[name])
 
-    def test_metrics_over_batches_are_those_of_the_whole(self, task):
+    def test_metrics_over_batches_are_those_of_the_whole(self, task: Task) -> None:
         outputs, targets = outputs_of(task, 6), task.law.take(torch.arange(6))[1]
         meter = task.meter()
         for part in (slice(0, 2), slice(2, 6)):
@@ -122,7 +124,7 @@ class TaskContract:
         assert task.metric.name in whole
         assert meter.values() == pytest.approx(whole, rel=1e-5)
 
-    def test_a_teacher_that_says_the_same_is_nearest(self, task):
+    def test_a_teacher_that_says_the_same_is_nearest(self, task: Task) -> None:
         outputs = 3 * outputs_of(task, 4)
         other = 3 * outputs_of(task, 4, seed=1)
         assert float(task.distillation(outputs, outputs)) < float(task.distillation(outputs, other))
