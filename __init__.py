@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tempograd.errors import TempogradError
 
 if TYPE_CHECKING:
-    from tempograd.api import collect, device, evaluate, fit, load, predict, report, search, space
+    from tempograd.api import collect, device, evaluate, fit, load, measure, predict, report, search, space
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "measure",
     "predict",
     "report",
     "search",

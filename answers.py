@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .spaces.network import Network
 
 
-class _Shown:
+class Shown:
     """What a verb returned: ``document`` for programs, ``text`` for people, rows for both."""
 
     document: Mapping[str, Any]
@@ -52,7 +52,7 @@ class _Shown:
 
 
 @dataclass(frozen=True, repr=False)
-class Collected(_Shown):
+class Collected(Shown):
     """What `collect` measured.
 
     Attributes:
@@ -91,7 +91,7 @@ class Collected(_Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class LatencyPredictor(_Shown):
+class LatencyPredictor(Shown):
     """A predictor on disk, with its space, device, scores and intervals.
 
     Attributes:
@@ -156,7 +156,7 @@ class LatencyPredictor(_Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Predictions(_Shown):
+class Predictions(Shown):
     """Latencies of ``n`` architectures, in the order in which they were asked for.
 
     Attributes:
@@ -207,7 +207,7 @@ class Predictions(_Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Evaluation(_Shown):
+class Evaluation(Shown):
     """How well a predictor does on columns of a table.
 
     Attributes:
@@ -233,7 +233,7 @@ class Evaluation(_Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Found(_Shown):
+class Found(Shown):
     """The network that a search found, trained and measured.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The verbs on the command line; those of a farm are in `cli_farm`, what all share in `terminal`.
+"""The verbs on the command line; those of a farm are in `cli_farm`, those of any network in `cli_network`.
 
 Every verb is a function with the same name and arguments, ``tempograd.verbs.collect.collect`` and so on.
 """
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from . import cli_farm, registry, terminal
+from . import cli_farm, cli_network, registry, terminal
 from .measurement.quantities import LATENCY, QUANTITIES
 from .profiler.plan import PLANS
 from .terminal import Json, progress_of, show
@@ -366,6 +366,7 @@ def quickstart(
 
 
 app.add_typer(cli_farm.app)
+app.add_typer(cli_network.app)
 
 
 def main() -> None:

@@ -81,6 +81,18 @@ CREATE TABLE IF NOT EXISTS deliveries (
 ) STRICT
 """  # made by the first campaign that is timed on other machines
 
+_MODELS = """
+CREATE TABLE IF NOT EXISTS models (
+    key TEXT NOT NULL,
+    onnx_digest TEXT NOT NULL,
+    name TEXT NOT NULL,
+    source TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    created_s REAL NOT NULL,
+    PRIMARY KEY (key, onnx_digest)
+) STRICT
+"""  # made when the first network is measured that belongs to no space
+
 Fate = Literal["accepted", "evidence", "contradiction", "other_device", "newer"]
 
 
@@ -119,6 +131,24 @@ class Receipt:
     agent: str
     fate: Fate
     body: bytes | None = None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A network that belongs to no space.
+
+    Attributes:
+        key: that its measurements are kept under; ``onnx_digest`` is the SHA-256 of the file that was timed.
+        name: for people, unique or not; the file's name without its ending.
+        source: where the file was, empty if it came from memory.
+        facts: its inputs, outputs, operators and more, as `graphs.network.NetworkFacts` tells them.
+    """
+
+    key: str
+    onnx_digest: str
+    name: str
+    source: str
+    facts: dict[str, Any]
 
 
 class Store:
@@ -213,6 +243,13 @@ class Store:
         with self._transaction() as run:
             run("INSERT INTO calibrations (campaign, json, created_s) VALUES (?, ?, ?)", campaign, text, time.time())
 
+    def add_model(self, model: ModelRow) -> None:
+        """Keep what is known of a network that belongs to no space, its newest name."""
+        row = (model.key, model.onnx_digest, model.name, model.source, json.dumps(model.facts), time.time())
+        with self._transaction() as run:
+            run(_MODELS)
+            run("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?, ?, ?)", *row)
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def fingerprint(self, id_: str) -> Fingerprint:
@@ -306,6 +343,13 @@ class Store:
             return []
         query = "SELECT key, sha256, agent, fate, body FROM deliveries WHERE campaign = ? ORDER BY rowid"
         return [Receipt(*row) for row in self._read(query, campaign)]
+
+    def models(self) -> list[ModelRow]:
+        """Return the networks that belong to no space, the oldest first."""
+        if not self._read("SELECT 1 FROM sqlite_schema WHERE name = 'models'"):
+            return []
+        rows = self._read("SELECT key, onnx_digest, name, source, facts FROM models ORDER BY created_s, rowid")
+        return [ModelRow(key, digest, name, source, json.loads(facts)) for key, digest, name, source, facts in rows]
 
     def check(self, *, thorough: bool = False) -> None:
         """Check the whole file; thoroughly, that its indexes agree with its tables, too.

@@ -27,11 +27,13 @@ class Model:
         key: what the numbers are of, e.g. an architecture's key; unique within a session.
         path: the ``.onnx`` file; external weights, if any, lie beside it.
         digest: SHA-256 of the ONNX bytes, hexadecimal.
+        own_batch: its first input need not have the device's batch: it was not built for this device.
     """
 
     key: str
     path: Path
     digest: str
+    own_batch: bool = False
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class Engine:
                 if self._stop.is_set():
                     break
                 path, digest = self._items.build(job.key, Path(folder.name))
-                job.model = Model(job.key, path, digest)
+                job.model = Model(job.key, path, digest, self._items.own_batch)
             session = self._device.open()
             if not self._stop.is_set():
                 loaded = {found.key: found for found in session.load([job.model for job in jobs if job.model])}

@@ -78,11 +78,13 @@ class Items:
         space: text identity under which the rows are kept.
         keys: all different, in the order in which they are measured.
         build: ``(key, directory) -> (path of the ONNX file, its SHA-256)``; called in a background thread.
+        own_batch: see `devices.device.Model`.
     """
 
     space: str
     keys: tuple[str, ...]
     build: Build
+    own_batch: bool = False
 
     @classmethod
     def of(cls, space: SearchSpace, architectures: Sequence[Architecture], *, batch: int = 1, seed: int = 0) -> Items:

@@ -34,8 +34,8 @@ def test_every_folder_is_packaged():
 
 def test_public_names():
     assert tempograd.__all__ == [
-        "TempogradError", "__version__", "collect", "device", "evaluate", "fit", "load", "predict", "report", "search",
-        "space",
+        "TempogradError", "__version__", "collect", "device", "evaluate", "fit", "load", "measure", "predict",
+        "report", "search", "space",
     ]  # fmt: skip
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tempograd.__version__
 

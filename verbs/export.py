@@ -7,6 +7,7 @@ from pathlib import Path
 from ..data import parquet
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
+from ..graphs.network import MODELS
 from .outcome import Outcome, asked_spec, only_space, stored_space
 
 
@@ -25,7 +26,8 @@ def export(
         )
     if ok:
         dataset = dataset.ok()
-    folder = parquet.export(dataset, out, space=stored_space(dataset.space), note=note)
+    chosen = None if dataset.space == MODELS else stored_space(dataset.space)
+    folder = parquet.export(dataset, out, space=chosen, note=note)
     document = {
         "dataset": str(folder), "space": dataset.space, "device": dataset.fingerprint.id, "networks": len(dataset.rows),
         "verdicts": dataset.counts, "left_out": dataset.left_out,

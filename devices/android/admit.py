@@ -24,7 +24,7 @@ def admit(models: Sequence[Model], batch: int) -> dict[str, list[str] | Failure]
     """
     if not models:
         return {}
-    request = {"batch": batch, "models": [[m.key, str(m.path.absolute()), m.digest] for m in models]}
+    request = {"batch": batch, "models": [[m.key, str(m.path.absolute()), m.digest, m.own_batch] for m in models]}
     command = [sys.executable, "-P", "-m", f"{__package__}.reader", str(os.getpid())]
     try:
         done = subprocess.run(

@@ -16,11 +16,14 @@ def main() -> None:
     """Answer one request from standard input: for each network its files of external weights, or why it is refused."""
     isolation.confine(int(sys.argv[1]), _MEMORY_BYTES)
     request = json.load(sys.stdin)
-    found = {key: _read(Path(path), digest, request["batch"]) for key, path, digest in request["models"]}
+    found = {
+        key: _read(Path(path), digest, None if own_batch else request["batch"])
+        for key, path, digest, own_batch in request["models"]
+    }
     sys.stdout.write(json.dumps(found))
 
 
-def _read(path: Path, digest: str, batch: int) -> list[str] | str:
+def _read(path: Path, digest: str, batch: int | None) -> list[str] | str:
     try:
         return foreign.check(foreign.read(path, digest), path.parent, batch)
     except InputRefusedError as error:

@@ -138,15 +138,15 @@ class SimulatedDevice:
                 raise UnknownNameError("network in the simulated device's table", model.key, self._table)
             return self._table[model.key]
         if self._latency_of is None:
-            return self._estimate(model.path, model.digest)
+            return self._estimate(model.path, model.digest, None if model.own_batch else self._batch)
         value = self._latency_of(model)
         if not (isfinite(value) and value > 0):
             raise UsageError(f"latency_of returned {value!r} for {model.key!r}; a positive number of ms is needed")
         return float(value)
 
-    def _from_file(self, path: Path, digest: str) -> float:
+    def _from_file(self, path: Path, digest: str, batch: int | None) -> float:
         content = foreign.read(path, digest)
-        foreign.check(content, path.parent, self._batch)
+        foreign.check(content, path.parent, batch)
         return self._roofline.latency_ms(content)
 
     def _occurrence(self, content: tuple[str, ...]) -> int:

@@ -80,14 +80,17 @@ def read(path: Path, digest: str, limits: Limits | None = None) -> bytes:
     return content
 
 
-def check(content: bytes, folder: Path, batch: int, limits: Limits | None = None) -> list[str]:
+def check(
+    content: bytes, folder: Path, batch: int | None, limits: Limits | None = None, *, sizes_fixed: bool = True
+) -> list[str]:
     """Refuse a network that is malformed, too large, of no fixed shape, or that reaches outside ``folder``.
 
     Args:
         content: serialised ONNX.
         folder: the model's directory, in which external weights must lie.
-        batch: what the first dimension of the first input must be.
+        batch: what the first dimension of the first input must be; None for a network that has a batch of its own.
         limits: defaults to `Limits()`.
+        sizes_fixed: refuse sizes of inputs that are open.
 
     Returns:
         The files with external weights, relative to ``folder``.
@@ -109,7 +112,8 @@ def check(content: bytes, folder: Path, batch: int, limits: Limits | None = None
     _at_most("functions", len(model.functions), limits.functions)
     walk = _Walk(folder, limits)
     walk.model(model)
-    _check_inputs(model, batch)
+    if sizes_fixed:
+        _check_inputs(model, batch)
     return sorted(walk.locations)
 
 
@@ -236,7 +240,7 @@ def _check_domains(model: ModelProto) -> None:
         raise InputRefusedError(f"operator domains {sorted(foreign)}; custom operators are not loaded")
 
 
-def _check_inputs(model: ModelProto, batch: int) -> None:
+def _check_inputs(model: ModelProto, batch: int | None) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     for index, value in enumerate(inputs):
@@ -244,7 +248,7 @@ def _check_inputs(model: ModelProto, batch: int) -> None:
         sizes = [size.dim_value for size in shape.dim]
         if not value.type.HasField("tensor_type") or any(size <= 0 for size in sizes):
             raise InputRefusedError(f"input {value.name!r} has no fixed shape; fix every size, the batch's too")
-        if index == 0 and sizes and sizes[0] != batch:
+        if batch is not None and index == 0 and sizes and sizes[0] != batch:
             raise InputRefusedError(
                 f"input {value.name!r} has batch {sizes[0]}; the device is set to batch {batch}: build it with that"
             )

@@ -14,24 +14,25 @@ from ...errors import DeviceError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
-_FILE_BYTES = 64 * 2**20
+FILE_BYTES = 64 * 2**20
 _DESCRIPTORS = 256
 CPU_SECONDS = 120  # of each thread for one request, at the least; see allow_cpu
 
 
-def confine(parent: int, memory_bytes: int | None) -> dict[str, Any]:
+def confine(parent: int, memory_bytes: int | None, file_bytes: int = FILE_BYTES) -> dict[str, Any]:
     """Limit this process for good and return what is in force.
 
     Args:
         parent: process id of the parent: this process dies with it.
         memory_bytes: address space, or None for engines that reserve more than they use.
+        file_bytes: size of a file that it writes.
 
     Raises:
         DeviceError: a limit cannot be set.
     """
     try:
         _limit(resource.RLIMIT_CORE, 0)
-        _limit(resource.RLIMIT_FSIZE, _FILE_BYTES)
+        _limit(resource.RLIMIT_FSIZE, file_bytes)
         _limit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
         if memory_bytes is not None:
             _limit(resource.RLIMIT_AS, memory_bytes)
@@ -42,7 +43,7 @@ def confine(parent: int, memory_bytes: int | None) -> dict[str, Any]:
         os._exit(1)
     return {
         "memory_bytes": memory_bytes,
-        "file_bytes": _FILE_BYTES,
+        "file_bytes": file_bytes,
         "descriptors": _DESCRIPTORS,
         "core_files": False,
         "own_process_group": os.getpgid(0) == os.getpid(),

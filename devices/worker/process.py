@@ -177,12 +177,12 @@ def _start(folder: Path, stderr: Path, threads: int) -> subprocess.Popen[bytes]:
             stderr=errors,
             bufsize=0,
             cwd=folder,
-            env=_environment(folder, threads),
+            env=environment(folder, threads),
             start_new_session=True,
         )
 
 
-def _environment(folder: Path, threads: int) -> dict[str, str]:
+def environment(folder: Path, threads: int) -> dict[str, str]:
     """Return the variables that a worker may see."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     paths = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]

@@ -213,7 +213,7 @@ class WorkerSession:
         """Load one network; if it kills the process, start another, with nothing in it."""
         request = {
             "verb": "load",
-            "arguments": [self._numbers[model.key], str(model.path.absolute()), model.digest],
+            "arguments": [self._numbers[model.key], str(model.path.absolute()), model.digest, model.own_batch],
         }
         limit_s = self._settings.load_s
         try:

@@ -64,13 +64,13 @@ class Worker:
         """Return the sentinel's typical time after warming up."""
         return self._sentinel_warm_up.typical_ms
 
-    def load(self, network: int, path: str, digest: str) -> dict[str, Any]:
+    def load(self, network: int, path: str, digest: str, own_batch: bool = False) -> dict[str, Any]:
         """Check, load and warm up one network; a failure is a reply, not an exception."""
         phase = "load"
         self._board.note(network, phase)
         try:
             content = foreign.read(Path(path), digest)
-            foreign.check(content, Path(path).parent, self._batch)
+            foreign.check(content, Path(path).parent, None if own_batch else self._batch)
             memory = None if self._quantises or self._on_gpu else MemoryMeter()
             start = time.perf_counter_ns()
             program = self._runtime.load(content, Path(path).parent)

@@ -1,0 +1,125 @@
+"""Any network in Python, a file or a torch module that belongs to no space: how fast it is, and how far to believe it.
+
+>>> import tempograd as tg
+>>> from onnx.parser import parse_model
+>>> text = '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 64] x) => (float[N, 64] y) { y = Relu(x) }'
+>>> found = tg.measure(parse_model(text), shape=(8, 64), device="simulated")
+>>> found.verdict, found.low_ms < found.latency_ms < found.high_ms
+('ok', True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .answers import Shown
+from .errors import InputRefusedError
+from .verbs.outcome import silent
+
+if TYPE_CHECKING:
+    from .devices.device import Place
+    from .verbs.networks import Shape
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, repr=False)
+class Measured(Shown):
+    """How fast one network is on one device.
+
+    Attributes:
+        document: as ``measure --json`` prints it.
+        text: the same for people.
+    """
+
+    document: Mapping[str, Any]
+    text: str
+
+    @property
+    def latency_ms(self) -> float:
+        """Return one inference's time in ms, the middle one of three processes."""
+        return float(self._network["latency_ms"])
+
+    @property
+    def low_ms(self) -> float:
+        """Return the lower end of the 95 % interval."""
+        return float(self._network["low_ms"] or 0.0)
+
+    @property
+    def high_ms(self) -> float:
+        """Return the upper end of the 95 % interval; infinite where nothing bounds it."""
+        value = self._network["high_ms"]
+        return float("inf") if value is None else float(value)
+
+    @property
+    def verdict(self) -> str:
+        """Return ``ok``, ``noisy`` or ``hot``."""
+        return str(self._network["verdict"])
+
+    @property
+    def reliable(self) -> bool:
+        """Return whether the interval is as narrow as the plan asks for."""
+        return self.verdict == "ok"
+
+    @property
+    def key(self) -> str:
+        """Return the network's identity, the same for other weights."""
+        return str(self._network["key"])
+
+    @property
+    def _network(self) -> Mapping[str, Any]:
+        return self.document["networks"][0]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        names = ("name", "latency_ms", "low_ms", "high_ms", "verdict", "processes")
+        return [{name: self._network[name] for name in names}]
+
+
+def measure(
+    model: Any,
+    *,
+    shape: Shape = None,
+    device: str | Place = "local",
+    precision: str | None = None,
+    store: Path | str | None = None,
+    plan: str = "standard",
+    seed: int = 0,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> Measured:
+    """Measure any network on a device: its latency with interval and verdict, from three processes.
+
+    Args:
+        model: path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.
+        shape: sizes of open inputs and of a torch module's: ``{"x": (1, 3, 224, 224)}``, or those of the only input.
+        device: the device or its spec.
+        precision: of the device's runtime, such as ``int8-static``.
+        store: file to keep it in; what it holds of this network, device and plan is not measured again.
+        plan: how long each process measures: ``quick``, ``standard`` or ``precise``.
+        seed: of the order of rounds.
+        again: measure anew what the store has.
+        progress: called with what is done, how much of it, and of how much.
+
+    Raises:
+        UsageError: an argument that is not allowed, or a shape that does not fit.
+        InputRefusedError: the file or the runtime refuses the network, or it fails on the device.
+        DeviceError: the device cannot be reached.
+
+    >>> import tempograd as tg, torch
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+    >>> tg.measure(module, shape=(1, 3, 32, 32), device="simulated").verdict
+    'ok'
+    """
+    from .verbs.measure import measure as verb
+
+    done = verb(
+        [model], shape=shape, device=device, precision=precision, store=None if store is None else Path(store),
+        plan=plan, seed=seed, again=again, progress=progress or silent,
+    )  # fmt: skip
+    failure = done.document["networks"][0].get("failure")
+    if failure:
+        raise InputRefusedError(f"no latency: {failure['cause']} in {failure['phase']}: {failure['detail']}")
+    return Measured(done.document, done.text)

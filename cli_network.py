@@ -1,0 +1,49 @@
+"""The commands for networks that belong to no space: any ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .terminal import Json, progress_of, show
+
+Models = Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONNX files, or folders of results.")]
+Device = Annotated[str, typer.Option(help="Where: local, local:threads=2, ...; see tempograd devices.")]
+Shape = Annotated[list[str] | None, typer.Option("--shape", help="Size of an open input, x=1x3x224x224; repeatable.")]
+Precision = Annotated[
+    str | None, typer.Option(help="Of the runtime: fp32, or what it can make of it, such as int8-static.")
+]
+Kept = Annotated[Path | None, typer.Option("--store", help="Store to keep it in and go on from; none: it is not kept.")]
+Plan = Annotated[str, typer.Option(help="How long: quick (5%), standard (2%) or precise (1%).")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the order of rounds.")]
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: tempograd measure model.onnx --shape x=1x3x224x224 --store run.db")
+def measure(
+    models: Models,
+    device: Device = "local",
+    shape: Shape = None,
+    precision: Precision = None,
+    store: Kept = None,
+    plan: Plan = "standard",
+    seed: Seed = 0,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what the store has already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure any ONNX network on a device: latency with its interval and verdict, from three processes.
+
+    Ends with 3 if a number is not as close as the plan asks, with 5 if the only network is refused, with 6 if one of
+    several is, or fails.
+    """
+    with progress_of("measuring") as (progress, stop):
+        from .verbs import measure as verb
+
+        result = verb.measure(
+            models, device=device, shape=shape, precision=precision, store=store, plan=plan, seed=seed, again=again,
+            progress=progress, stop=stop,
+        )  # fmt: skip
+    show(as_json, result.document, result.text, result.following, result.exit_code)

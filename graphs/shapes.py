@@ -1,0 +1,110 @@
+"""Shapes of inputs as a person writes them, and a model whose inputs all have one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from onnx import ModelProto, defs, shape_inference
+
+from ..errors import InputRefusedError, UnknownNameError, UsageError
+from .network import asked_inputs, tensor_of
+
+Shapes = Mapping[str, tuple[int, ...]]
+_MOST = 2**31 - 1
+
+
+def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Read ``name=1x3x224x224``; without a name, for the only input, the name is empty.
+
+    Raises:
+        UsageError: a text is no shape, or an input is named twice.
+
+    >>> read_shapes(["x=1x3x8x8", "mask=1x8"])
+    {'x': (1, 3, 8, 8), 'mask': (1, 8)}
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        if not re.fullmatch(r"[1-9]\d{0,9}(x[1-9]\d{0,9})*", sizes) or max(map(int, sizes.split("x"))) > _MOST:
+            raise UsageError(f"--shape {text}; allowed: INPUT=SIZExSIZE..., such as x=1x3x224x224, all from 1")
+        if name in found:
+            raise UsageError(f"--shape names {name or 'the only input'} twice; give each input one shape")
+        found[name] = tuple(map(int, sizes.split("x")))
+    return found
+
+
+def fixed(model: ModelProto, shapes: Shapes) -> tuple[ModelProto, bool]:
+    """Return a model whose inputs have the sizes given, and whether anything had to be changed.
+
+    A first dimension that is left open is a batch, and becomes 1.
+
+    Raises:
+        UnknownNameError: an input that the model does not have.
+        UsageError: a rank or size that the model does not take, or one that stays open.
+        InputRefusedError: the model's own operators do not take these sizes.
+    """
+    inputs = {value.name: value for value in asked_inputs(model)}
+    given = dict(shapes)
+    if "" in given:
+        if len(inputs) != 1:
+            raise UsageError(f"--shape names no input, and there are {len(inputs)}: {', '.join(inputs)}; name each")
+        given[next(iter(inputs))] = given.pop("")
+    for name in given:
+        if name not in inputs:
+            raise UnknownNameError("input", name, inputs)
+    changed = model
+    before = {name: tensor_of(value) for name, value in inputs.items()}
+    wanted = {name: _wanted(tensor.text, tensor.shape, given.get(name)) for name, tensor in before.items()}
+    if any(wanted[name] != before[name].shape for name in wanted):
+        changed = ModelProto()
+        changed.CopyFrom(model)
+        _set(changed, wanted)
+    return changed, changed is not model
+
+
+def _wanted(text: str, shape: tuple[int | None, ...], given: tuple[int, ...] | None) -> tuple[int, ...]:
+    if given is not None:
+        fits = len(given) == len(shape) and all(a in (None, b) for a, b in zip(shape, given, strict=True))
+        if not fits and shape:
+            raise UsageError(f"--shape {'x'.join(map(str, given))} for {text}; allowed: what fits it, ? being open")
+        return given
+    sizes = tuple(1 if size is None and place == 0 else size for place, size in enumerate(shape))
+    if None in sizes:
+        raise UsageError(f"input {text} is open; fix it: --shape {text.partition(' ')[0].replace('?', 'SIZE')}")
+    return tuple(size for size in sizes if size is not None)
+
+
+def _set(model: ModelProto, wanted: Shapes) -> None:
+    for value in asked_inputs(model):
+        dimensions = value.type.tensor_type.shape
+        del dimensions.dim[:]
+        for size in wanted[value.name]:
+            dimensions.dim.add().dim_value = size
+    for value in model.graph.output:  # what they were said to be may not hold any more: the runtime finds out
+        value.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    try:
+        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:  # onnx's classes share no base but Exception
+        sizes = ", ".join(f"{name}={'x'.join(map(str, shape))}" for name, shape in wanted.items())
+        raise InputRefusedError(f"the network does not take {sizes}: {' '.join(str(error).split())[:300]}") from error
+    for mine, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        mine.CopyFrom(found)
+
+
+def check_operators(model: ModelProto) -> None:
+    """Refuse an operator that ONNX does not have; runtimes' own domains are theirs to refuse.
+
+    Raises:
+        InputRefusedError: with its name.
+    """
+    own = {(function.domain, function.name) for function in model.functions}
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    for node in model.graph.node:
+        standard = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in own
+        if standard and not defs.has(node.op_type, opset, ""):
+            raise InputRefusedError(
+                f"operator {node.op_type!r} (node {node.name!r}) is none of ONNX's opset {opset}; "
+                "export the model with operators that the runtime has"
+            )

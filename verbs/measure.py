@@ -1,0 +1,127 @@
+"""``measure``: how fast any network is on a device, as a file, bytes or a torch module, and how far to believe it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..arguments import Seed
+from ..arguments import check as check_arguments
+from ..devices.device import Place
+from ..errors import UsageError
+from ..profiler.networks import Network, Told, measure_networks
+from ..profiler.plan import named
+from .networks import Refused, Shape, kept_in, opened_networks, placed
+from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
+
+FAILED = ("failed", "quarantined", "censored", "refused")
+
+
+def measure(
+    models: Sequence[Any],
+    *,
+    device: str | Place = "local",
+    shape: Shape = None,
+    precision: str | None = None,
+    store: Path | None = None,
+    plan: str = "standard",
+    seed: Seed = 0,
+    again: bool = False,
+    progress: Progress = silent,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Measure networks that belong to no space, each in three processes; what a store has already is not repeated.
+
+    ``models`` are paths of ONNX files, folders with a ``network.onnx``, bytes, ONNX models or torch modules. ``shape``
+    fixes inputs that are open. With ``again``, a store's earlier processes of the same network do not count.
+
+    Raises:
+        UsageError: no network, or an argument that is not allowed.
+        InputRefusedError: the only network given is refused; of several, the others are measured.
+    """
+    check_arguments(measure, locals())
+    if not models:
+        raise UsageError("no network; name ONNX files, such as: tempograd measure model.onnx")
+    place, timing = placed(device, precision), named(plan)
+    progress("opening", 0, len(models))
+    with opened_networks(models, shape) as found, kept_in(store) as kept:
+        refused = [one for one in found if isinstance(one, Refused)]
+        if refused and len(found) == 1:
+            raise refused[0].error
+        networks = {one.key: one for one in found if isinstance(one, Network)}
+        told = measure_networks(
+            place, list(networks.values()), timing, kept, seed=seed, again=again,
+            progress=lambda done, total: progress("measuring", done, total), stop=stop,
+        )  # fmt: skip
+        rows = [_refused(one) if isinstance(one, Refused) else told_of(one, told.get(one.key)) for one in found]
+    document = plain({
+        "device": place.fingerprint.id, "store": None if store is None else str(store), "plan": plan, "seed": seed,
+        "networks": rows,
+    })  # fmt: skip
+    return Outcome(document, _text(rows), _exit_code(rows, stop), _following(rows, device))
+
+
+def told_of(network: Network, told: Told | None) -> dict[str, Any]:
+    """Return what is told of a network, as ``--json`` prints it."""
+    about = {"name": network.name, "key": network.key, "source": network.source, "onnx_digest": network.digest}
+    about |= {name: network.facts[name] for name in ("inputs", "parameters", "operators")}
+    if told is None:
+        return about | {"verdict": "interrupted", "latency_ms": None}
+    m, estimate = told.measurement, told.estimate
+    if estimate is None:
+        failure = None if m.failure is None else asdict(m.failure)
+        return about | {"verdict": m.verdict, "latency_ms": None, "failure": failure, "processes": len(told.processes)}
+    statistics = {} if m.statistics is None else asdict(m.statistics)
+    return about | {
+        "verdict": m.verdict, "latency_ms": estimate.latency_ms, "low_ms": estimate.low_ms,
+        "high_ms": estimate.high_ms, "path": estimate.path, "processes": len(told.processes),
+        "measured": told.measured, "clock": m.clock, "processes_ms": [one.latency_ms for one in told.processes],
+        "statistics": statistics, **m.beside_time,
+    }  # fmt: skip
+
+
+def _refused(one: Refused) -> dict[str, Any]:
+    failure = {"cause": "refused", "phase": "load", "detail": str(one.error)}
+    return {"name": one.name, "source": one.source, "verdict": "refused", "latency_ms": None, "failure": failure}
+
+
+def _exit_code(rows: Sequence[Mapping[str, Any]], stop: threading.Event | None) -> int:
+    verdicts = {row["verdict"] for row in rows}
+    if stop is not None and stop.is_set() and "interrupted" in verdicts:
+        return INTERRUPTED
+    if verdicts & set(FAILED):
+        return PARTIAL
+    return 0 if verdicts == {"ok"} else UNRELIABLE
+
+
+def _following(rows: Sequence[Mapping[str, Any]], device: str | Place) -> str | None:
+    if any(row["verdict"] in ("noisy", "hot") for row in rows):
+        return "tempograd doctor"
+    sources = [row["source"] for row in rows if row["source"]]
+    if not sources or not isinstance(device, str):
+        return None
+    verb, which = ("profile", sources[:1]) if len(rows) == 1 else ("compare", sources)
+    return f"tempograd {verb} {' '.join(which)}" + ("" if device == "local" else f" --device {device}")
+
+
+def _text(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [_cells(row) for row in rows]
+    lines = [table(("network", "latency", "95% interval", "verdict"), cells)]
+    for row in rows:
+        if row.get("failure"):
+            lines.append(f"{row['name']}: {row['failure']['detail']}")
+        elif row["verdict"] in ("noisy", "hot"):
+            lines.append(
+                f"{row['name']}: {row['processes']} processes, and the interval is still wider than the plan asks; a "
+                "quieter machine gives a better number"
+            )
+    return "\n".join(lines)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    if row["latency_ms"] is None:
+        return row["name"], "-", "-", row["verdict"]
+    return row["name"], f"{row['latency_ms']:.4g} ms", f"{row['low_ms']:.4g} .. {row['high_ms']:.4g}", row["verdict"]

@@ -1,0 +1,180 @@
+"""Networks as a user gives them: files, bytes, ONNX models, torch modules, results' folders; opened to be timed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ..data.store import Store
+from ..devices.device import Place
+from ..devices.worker.opening import opened
+from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
+from ..graphs.network import MODELS
+from ..graphs.shapes import Shapes, read_shapes
+from ..profiler.networks import Network
+from ..registry import split_spec
+from .outcome import device_of
+
+Shape = Mapping[str, Sequence[int]] | Sequence[int] | Sequence[str] | None
+"""Shapes of inputs: ``{"x": (1, 3, 224, 224)}``, for an only input ``(1, 3, 224, 224)``, or texts as ``--shape``."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A network that could not be opened, and why."""
+
+    name: str
+    source: str
+    error: TempogradError
+
+
+def shapes_of(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Return shapes by input; the only input's, given without a name, has the name "".
+
+    Raises:
+        UsageError: it is none.
+    """
+    if shape is None or not len(shape):
+        return {}
+    if isinstance(shape, Mapping):
+        return read_shapes([f"{name}={'x'.join(map(str, sizes))}" for name, sizes in shape.items()])
+    if all(isinstance(one, int) for one in shape):
+        return read_shapes(["x".join(map(str, shape))])
+    return read_shapes([str(one) for one in shape])
+
+
+def placed(device: str | Place, precision: str | None) -> Place:
+    """Return the device, with a precision of its runtime where one is given apart.
+
+    Raises:
+        UsageError: the precision is given twice, or the device is no spec.
+    """
+    if precision is None:
+        return device_of(device)
+    if not isinstance(device, str):
+        raise UsageError(f"precision={precision} beside a device that is made already; make the device with it")
+    if "precision" in split_spec(device, "kind")[1]:
+        raise UsageError(f"--precision {precision} and --device {device} both name a precision; give it once")
+    return device_of(f"{device}{',' if ':' in device else ':'}precision={precision}")
+
+
+@contextmanager
+def opened_networks(models: Sequence[Any], shape: Shape = None) -> Generator[list[Network | Refused]]:
+    """Open networks, each in a limited process of its own; what had to be written lies in a folder until the end.
+
+    Args:
+        models: paths of ONNX files or of folders with a ``network.onnx``, bytes, ONNX models, or torch modules.
+        shape: of the inputs that are open, and of a torch module's.
+
+    Raises:
+        UsageError: a value that is no network, or a shape that does not fit.
+    """
+    shapes = shapes_of(shape)
+    with TemporaryDirectory(prefix="tempograd-") as scratch:
+        found: list[Network | Refused] = []
+        for number, model in enumerate(models):
+            folder = Path(scratch, str(number))
+            folder.mkdir()
+            found.append(_open(model, number, shapes, folder))
+        yield found
+
+
+def _open(model: Any, number: int, shapes: Shapes, folder: Path) -> Network | Refused:
+    source, name = _file(model, number, shapes, folder)
+    told = str(model) if isinstance(model, str | Path) else ""
+    exported = not isinstance(model, str | Path | bytes) and hasattr(model, "parameters")
+    ready = folder / "opened"
+    ready.mkdir()
+    try:
+        one = opened(source, {} if exported else shapes, ready)
+    except InputRefusedError as error:
+        return Refused(name, told, error)
+    facts = one.facts
+    return Network(facts.key, name, one.path, one.digest, told and str(source), facts.to_dict())
+
+
+def _file(model: Any, number: int, shapes: Shapes, folder: Path) -> tuple[Path, str]:
+    """Return the file of a network and its name, written where it is none yet."""
+    if isinstance(model, str | Path):
+        path = Path(model)
+        name = path.stem
+        if path.is_dir():
+            path, name = path / "network.onnx", path.resolve().name
+            if not path.is_file():
+                raise UsageError(f"{model} is a folder without a network.onnx; name an ONNX file or a result's folder")
+        return path, name
+    name = f"model{number + 1}"
+    path = folder / "given.onnx"
+    if isinstance(model, bytes):
+        path.write_bytes(model)
+    elif hasattr(model, "SerializeToString"):
+        path.write_bytes(model.SerializeToString())
+    elif hasattr(model, "parameters") and hasattr(model, "forward"):
+        name = type(model).__name__
+        _export(model, shapes, path)
+    else:
+        raise UsageError(
+            f"{type(model).__name__} is no network; allowed: the path of an ONNX file, its bytes, an ONNX model, or a "
+            "torch module with shape="
+        )
+    return path, name
+
+
+def _export(module: Any, shapes: Shapes, path: Path) -> None:
+    """Write a torch module as ONNX, in evaluation mode, for float inputs of these shapes in their order.
+
+    Raises:
+        UsageError: no shape is given.
+        InputRefusedError: torch cannot export it.
+    """
+    import warnings
+
+    import torch
+
+    if not shapes:
+        raise UsageError("a torch module needs shape=, such as shape=(1, 3, 224, 224)")
+    inputs = tuple(torch.zeros(shape) for shape in shapes.values())
+    names = [name or f"input{n}" for n, name in enumerate(shapes)]
+    training = module.training
+    module.eval()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            more: dict[str, Any] = {"dynamo": False}
+            if find_spec("onnxscript") is not None:
+                more = {"dynamo": True, "verbose": False}
+            torch.onnx.export(module, inputs, str(path), input_names=names, **more)
+    except Exception as error:  # torch's exporters share no base but Exception
+        why = re.sub(r"\s+", " ", str(error))[:300]
+        raise InputRefusedError(f"torch cannot export {type(module).__name__}: {why}; give its ONNX file") from error
+    finally:
+        module.train(training)
+
+
+@contextmanager
+def kept_in(store: Path | None) -> Generator[Store]:
+    """Open a store to write, or one that is gone afterwards."""
+    if store is not None:
+        with Store(store, write=True) as there:
+            yield there
+        return
+    with TemporaryDirectory(prefix="tempograd-") as folder, Store(Path(folder, "run.db"), write=True) as passing:
+        yield passing
+
+
+def named_rows(store: Store, fingerprint_id: str) -> dict[str, str]:
+    """Return name -> key of the networks without a space that were measured on a device, the newest of each name.
+
+    Raises:
+        MismatchError: the store holds such networks, but none of this device.
+    """
+    held = {id_ for space, id_ in store.sets() if space == MODELS}
+    if held and fingerprint_id not in held:
+        raise MismatchError(f"{store.path} holds networks of device {', '.join(sorted(held))}, not {fingerprint_id}")
+    return {row.name: row.key for row in store.models()}
