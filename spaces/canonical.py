@@ -20,10 +20,9 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from .common.reshaping import Input
 from .graph import FIXED, INPUT, Choice, Condition, Graph, Mix, Node, constants, reaching
-from .layers import Add, BatchNorm, Conv, Identity, Linear, Operation, Zero, sites_of
-
-_WEIGHTED = (Conv, BatchNorm, Linear)
+from .layers import Add, Identity, Operation, Zero, sites_of
 
 
 def canonical(graph: Graph) -> str:
@@ -68,13 +67,18 @@ def _merged(graph: Graph) -> tuple[list[Node], str]:
         if node.name in constant:
             operation, inputs = Zero(), ()
         work = repr(operation), inputs
-        if not isinstance(operation, (*_WEIGHTED, Zero)) and work in known:
+        if not _weighted(operation) and not isinstance(operation, Zero) and work in known:
             alias[node.name] = known[work]
             continue
         known[work] = alias[node.name] = node.name
         nodes.append(Node(node.name, operation, inputs, node.shape))
     merged = reaching(Graph(graph.input_shape, tuple(nodes), alias[graph.output]))
     return list(merged.nodes), merged.output
+
+
+def _weighted(operation: Operation) -> bool:
+    """Return whether a layer may have weights of its own: two of them are never one."""
+    return type(operation).weights is not Operation.weights
 
 
 def _sources(node: Node, colours: dict[str, str]) -> list[str]:
@@ -123,6 +127,10 @@ class _Numbering:
         """Return the names ``(m,)`` of a graph's output where it reads ``x (m,)``, in the networks ``rows (m,)``."""
         found = {INPUT: x}
         for node in graph.nodes:
+            if isinstance(node.operation, Input):
+                name = int(_digest(repr(node.operation))[:16], 16)
+                found[node.name] = np.full(len(rows), name, np.uint64)
+                continue
             inputs = np.stack([found[name] for name in node.inputs])
             if isinstance(node.operation, Choice):
                 found[node.name] = self._choice(node.operation, inputs[0], rows)
@@ -172,7 +180,9 @@ class _Numbering:
 
     def _operations(self, operation: Operation, rows: Rows) -> Values | None:
         """Return the names ``(m,)`` of an operation under the widths that are taken; None for one that does nothing."""
-        widths = dict.fromkeys(site for f in fields(operation) for site in sites_of(getattr(operation, f.name)))
+        values = [getattr(operation, f.name) for f in fields(operation)]
+        sides = (side for value in values for side in (value if isinstance(value, tuple) else (value,)))
+        widths = dict.fromkeys(site for side in sides for site in sites_of(side))
         different, place = np.zeros((1, 0), np.int64), np.zeros(len(rows), np.int64)
         if widths:
             options = np.stack([self.taken[site][rows] for site in widths], axis=1)

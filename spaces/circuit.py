@@ -28,7 +28,7 @@ from torch import Tensor
 from ..errors import UnknownNameError, UsageError
 from .architecture import Site
 from .graph import Choice, Condition, Graph
-from .layers import Add, Conv, Shape, chosen, same_width, sites_of
+from .layers import Add, Shape, chosen, same_width, sites_of
 
 SKELETON = "skeleton"  # table key of everything that is there whatever is chosen
 
@@ -288,7 +288,8 @@ def block_key(option: str, shape_in: Shape, shape_out: Shape) -> str:
 
 def width_sites(block: Graph) -> tuple[str, ...]:
     """Return the sites at which a block's channels are chosen."""
-    return tuple(dict.fromkeys(site for shape in block.shapes.values() for site in sites_of(shape[0])))
+    sides = (side for shape in block.shapes.values() for side in shape)
+    return tuple(dict.fromkeys(site for side in sides for site in sites_of(side)))
 
 
 def variants(option: str, block: Graph, widths: Mapping[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
@@ -302,14 +303,14 @@ def variants(option: str, block: Graph, widths: Mapping[str, int]) -> Iterator[t
         block: the option's graph.
         widths: number of options by site.
     """
-    names, ends = width_sites(block), (block.input_shape[0], block.shape[0])
-    outs = [node.operation.out for node in block.nodes if names and isinstance(node.operation, Conv)]
+    names, ends = width_sites(block), (*block.input_shape, *block.shape)
+    outs: list[int] = [node.operation.out for node in block.nodes if names and hasattr(node.operation, "out")]  # type: ignore[attr-defined]
     inside = {(sites_of(n), int(n)): n for n in outs if not any(same_width(n, end) for end in ends)}.values()
     residual = isinstance(block.nodes[-1].operation, Add) if block.nodes else False
     for options in product(*(range(widths[name]) for name in names)):
         taken = dict(zip(names, options, strict=True))
         hidden = "".join(f"*{chosen(channels, taken)}" for channels in inside)
-        shapes = ((chosen(shape[0], taken), *shape[1:]) for shape in (block.input_shape, block.shape))
+        shapes = (tuple(chosen(side, taken) for side in shape) for shape in (block.input_shape, block.shape))
         yield block_key(option + hidden + ("+" if residual else ""), *shapes), taken
 
 
@@ -345,7 +346,8 @@ def _terms(graph: Graph, widths: Mapping[str, int], reached: Mapping[str, Term |
     leaves: dict[tuple[str, Condition, tuple[str, ...], tuple[str | None, ...]], float] = {}
     for node, inputs in graph.nodes_with_shapes():
         if not isinstance(node.operation, Choice):
-            if node.operation.weights(inputs) and (not top or sites_of(node.shape[0]) or sites_of(inputs[0][0])):
+            sides = [side for shape in (node.shape, *inputs) for side in shape]
+            if node.operation.weights(inputs) and (not top or any(map(sites_of, sides))):
                 raise ValueError(
                     f"{node.name!r} has a shape that is chosen; make it a block, so that a table prices it"
                 )

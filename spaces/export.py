@@ -22,7 +22,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, helper
 
-from .graph import INPUT, Graph, Node
+from .common.convolution import Convolution
+from .common.layer import Layer
+from .common.normalisation import Normalisation
+from .common.reshaping import Outputs
+from .graph import Graph, Node, ports
 from .layers import (
     Add,
     BatchNorm,
@@ -71,7 +75,7 @@ class WeightPool:
     @classmethod
     def of(cls, graph: Graph, seed: int) -> WeightPool:
         """Return the pool of a choice graph; the same seed gives the same bytes."""
-        shapes = sorted({s for name, s in graph.weights.items() if name.endswith(".weight") and len(s) > 1})
+        shapes = sorted({tuple(map(int, s)) for s in graph.weights.values() if len(s) > 1})
         rng = np.random.default_rng(seed)
         starts: dict[Shape, int] = {}
         blocks: list[FloatArray] = []
@@ -81,7 +85,7 @@ class WeightPool:
             starts[shape] = size
             blocks.append(rng.standard_normal(length, dtype=np.float32) * np.float32(np.sqrt(2 / prod(shape[1:]))))
             size += length
-        values = np.concatenate(blocks)
+        values = np.concatenate([*blocks, np.zeros(0, np.float32)])
         return cls(values, starts, f"weights-{sha256(values.tobytes()).hexdigest()[:12]}.bin")
 
     def start(self, shape: Shape, index: int) -> int:
@@ -101,8 +105,11 @@ class WeightPool:
         BatchNorm is set so that it is the identity up to a shift: it folds into its convolution exactly.
         """
         found: dict[str, FloatArray] = {}
+        eps = {f"{node.name}.running_var": getattr(node.operation, "eps", EPSILON) for node, _ in graph.walk()}
         for index, (name, shape) in enumerate(graph.weights.items()):
-            if len(shape) > 1:
+            if name in eps:
+                found[name] = np.full(shape, 1 - eps[name], np.float32)
+            elif len(shape) > 1:
                 start = self.start(shape, index)
                 found[name] = self.values[start : start + prod(shape)].reshape(shape)
             else:
@@ -111,8 +118,6 @@ class WeightPool:
 
 
 def _vector(name: str, shape: Shape, index: int) -> FloatArray:
-    if name.endswith("running_var"):
-        return np.full(shape, 1 - EPSILON, np.float32)
     if name.endswith(".weight"):
         return np.ones(shape, np.float32)
     if name.endswith(".bias"):
@@ -148,6 +153,26 @@ class _Emitter:
         self.initializers.append(tensor)
         return name
 
+    def step(self, kind: str, name: str, *inputs: str, **attributes: Any) -> str:
+        """Append an ONNX node inside a layer, and return the name of its output, which is its own."""
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def number(self, node: Node, name: str, value: float) -> str:
+        """Append one number that a layer needs."""
+        return self.constant(f"{node.name}.{name}", np.array(value, np.float32))
+
+    def numbers(self, node: Node, name: str, values: Any) -> str:
+        """Append whole numbers that a layer needs: sizes, axes, rows."""
+        return self.constant(f"{node.name}.{name}", np.array(values, np.int64))
+
+    def parts(self, node: Node, weight: str, number: int) -> list[str]:
+        """Append equal parts of a layer's weight, and return their names."""
+        names = [f"{node.name}.{weight}.{i}" for i in range(number)]
+        whole = self.weight(f"{node.name}.{weight}")
+        self.nodes.append(helper.make_node("Split", [whole], names, name=names[0], axis=0))
+        return names
+
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Append an embedded initialiser."""
         tensor = TensorProto(name=name, dims=value.shape, raw_data=value.tobytes())
@@ -156,8 +181,10 @@ class _Emitter:
         return name
 
 
-def _attribute(name: str, value: int | float | list[int]) -> AttributeProto:
-    """Do what ``helper.make_attribute`` does, for the three kinds used here and several times faster."""
+def _attribute(name: str, value: int | float | str | list[int]) -> AttributeProto:
+    """Do what ``helper.make_attribute`` does, for the kinds used here and several times faster."""
+    if isinstance(value, str):
+        return AttributeProto(name=name, type=AttributeProto.STRING, s=value.encode())
     if isinstance(value, list):
         return AttributeProto(name=name, type=AttributeProto.INTS, ints=value)
     if isinstance(value, float):
@@ -190,11 +217,18 @@ def to_onnx(
         if node.name in folded:
             emitter.nodes.append(helper.make_node("Identity", [node.inputs[0]], [node.name], name=node.name))
         elif node.name in folded.values():
-            follower = next(bn for bn, conv in folded.items() if conv == node.name)
-            _emit_folded(emitter, node, follower)
+            follower = next(other for other in graph.nodes if folded.get(other.name) == node.name)
+            _emit_folded(emitter, node, follower.name, getattr(follower.operation, "eps", EPSILON))
         else:
-            _EMIT[type(node.operation)](emitter, node.operation, node)
-    return _model(_without_identities(emitter, graph.output), metadata or {})
+            _emit(emitter, node)
+    return _model(_without_identities(emitter, _outputs(graph)), metadata or {})
+
+
+def _emit(emitter: _Emitter, node: Node) -> None:
+    if isinstance(node.operation, Layer):
+        node.operation.emit(emitter, node)
+    else:
+        _EMIT[type(node.operation)](emitter, node.operation, node)
 
 
 def write_model(
@@ -216,26 +250,33 @@ def write_model(
 
 def _foldable(graph: Graph) -> dict[str, str]:
     """Return BatchNorm node -> the convolution that it merges into."""
+    affine = {n.name for n in graph.nodes if isinstance(n.operation, BatchNorm) or getattr(n.operation, "affine", 0)}
     readers: dict[str, int] = {graph.output: 1}
     for node in graph.nodes:
         for name in node.inputs:
             readers[name] = readers.get(name, 0) + 1
-    convs = {node.name for node in graph.nodes if isinstance(node.operation, Conv)}
-    norms = [node for node in graph.nodes if isinstance(node.operation, BatchNorm)]
-    return {n.name: n.inputs[0] for n in norms if n.inputs[0] in convs and readers[n.inputs[0]] == 1}
+    convs = {node.name for node in graph.nodes if isinstance(node.operation, Conv | Convolution)}
+    norms = [node for node in graph.nodes if isinstance(node.operation, BatchNorm | Normalisation)]
+    merged = {n.name: n.inputs[0] for n in norms if n.inputs[0] in convs and readers[n.inputs[0]] == 1}
+    return {norm: conv for norm, conv in merged.items() if norm in affine}
 
 
-def _emit_folded(emitter: _Emitter, node: Node, norm: str) -> None:
+def _emit_folded(emitter: _Emitter, node: Node, norm: str, eps: float) -> None:
     arrays = emitter.weights
-    scale = arrays[f"{norm}.weight"] / np.sqrt(arrays[f"{norm}.running_var"] + EPSILON)
-    shift = arrays[f"{norm}.bias"] - arrays[f"{norm}.running_mean"] * scale
+    scale = arrays[f"{norm}.weight"] / np.sqrt(arrays[f"{norm}.running_var"] + eps)
+    before = arrays.get(f"{node.name}.bias", 0) - arrays[f"{norm}.running_mean"]
+    shift = arrays[f"{norm}.bias"] + before * scale
     name = f"{node.name}.weight"
     if emitter.pool is None:
-        weight = emitter.constant(name, (arrays[name] * scale[:, None, None, None]).astype(np.float32))
+        spread = scale.reshape(-1, *[1] * (arrays[name].ndim - 1))
+        weight = emitter.constant(name, (arrays[name] * spread).astype(np.float32))
     else:
         weight = emitter.weight(name)  # the pool's BatchNorm has scale 1
     bias = emitter.constant(f"{node.name}.bias", shift.astype(np.float32))
-    _emit_conv(emitter, node.operation, node, weight, bias)
+    if isinstance(node.operation, Convolution):
+        node.operation.emit_with(emitter, node, weight, bias)
+    else:
+        _emit_conv(emitter, node.operation, node, weight, bias)
 
 
 def _emit_conv(emitter: _Emitter, op: Any, node: Node, *weights: str) -> None:
@@ -333,8 +374,19 @@ _EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
 }
 
 
-def _without_identities(emitter: _Emitter, output: str) -> _Emitter:
-    """Drop the nodes that folding left over, and give the output its public name."""
+def _outputs(graph: Graph) -> tuple[str, ...]:
+    """Return the values that leave the network: one, or the inputs of its last node."""
+    last = next((node for node in reversed(graph.nodes) if node.name == graph.output), None)
+    return last.inputs if last is not None and isinstance(last.operation, Outputs) else (graph.output,)
+
+
+def output_name(number: int) -> str:
+    """Return what an output is called: ``output``, ``output1``, ``output2``."""
+    return f"{OUTPUT}{number or ''}"
+
+
+def _without_identities(emitter: _Emitter, outputs: tuple[str, ...]) -> _Emitter:
+    """Drop the nodes that folding left over, and give the outputs their public names."""
     alias: dict[str, str] = {}
     kept: list[NodeProto] = []
     for node in emitter.nodes:
@@ -344,8 +396,11 @@ def _without_identities(emitter: _Emitter, output: str) -> _Emitter:
             continue
         node.input[:] = inputs
         kept.append(node)
-    kept.append(helper.make_node("Identity", [alias.get(output, output)], [OUTPUT], name=OUTPUT))
-    if len(kept) > 1 and kept[-1].input[0] == kept[-2].output[0]:  # the usual case: the last layer is the output
+    for number, output in enumerate(outputs):
+        name = output_name(number)
+        kept.append(helper.make_node("Identity", [alias.get(output, output)], [name], name=name))
+    one = len(outputs) == 1
+    if one and len(kept) > 1 and kept[-1].input[0] == kept[-2].output[0]:  # as usual: the last layer gives it
         kept.pop()
         kept[-1].output[0] = OUTPUT
     emitter.nodes = kept
@@ -354,8 +409,15 @@ def _without_identities(emitter: _Emitter, output: str) -> _Emitter:
 
 def _model(emitter: _Emitter, metadata: Mapping[str, str]) -> onnx.ModelProto:
     graph, batch = emitter.graph, emitter.batch
-    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, (batch, *graph.input_shape))]
-    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, (batch, *graph.shape))]
+    kinds = {False: TensorProto.FLOAT, True: TensorProto.INT64}
+    inputs = [
+        helper.make_tensor_value_info(name, kinds[whole], (batch, *shape))
+        for name, (shape, whole) in ports(graph).items()
+    ]
+    outputs = [
+        helper.make_tensor_value_info(output_name(number), TensorProto.FLOAT, (batch, *graph.shapes[name]))
+        for number, name in enumerate(_outputs(graph))
+    ]
     body = helper.make_graph(emitter.nodes, "network", inputs, outputs, emitter.initializers)
     model = helper.make_model(body, producer_name="tempograd", opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = IR_VERSION

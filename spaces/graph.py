@@ -14,7 +14,9 @@ from hashlib import sha256
 from math import prod
 from typing import Final
 
-from .layers import Add, Identity, Operation, Shape, Zero, chosen, same_width
+from .common.reshaping import Input
+from .common.sequence import Embedding
+from .layers import Add, Identity, Operation, Shape, Zero, chosen, sites_of
 
 INPUT: Final = "input"
 FIXED: Final = ""  # the site of a choice of one: a block that is there, priced by the table like any other
@@ -173,7 +175,7 @@ class GraphBuilder:
         """
         graphs = tuple(block_graph(self.shape(x), block) for block in options.values())
         first = graphs[0].shape
-        if any(g.shape != first or not same_width(g.shape[0], first[0]) for g in graphs):
+        if any(not same_shape(g.shape, first) for g in graphs):
             raise ValueError(f"options of {site} differ in shape: {[graph.shape for graph in graphs]}")
         return self.add(name, Choice(site, tuple(options), graphs, shared), x)
 
@@ -188,6 +190,11 @@ class GraphBuilder:
     def graph(self, output: str) -> Graph:
         """Return what was built."""
         return Graph(self._input_shape, tuple(self._nodes.values()), output)
+
+
+def same_shape(a: Shape, b: Shape) -> bool:
+    """Return whether two shapes are equal whatever is chosen."""
+    return a == b and all(sites_of(one) == sites_of(other) for one, other in zip(a, b, strict=True))
 
 
 Block = Callable[[GraphBuilder, str], str]  # builds from the value named, returns its output's name
@@ -207,7 +214,7 @@ def resolve(graph: Graph, taken: Mapping[str, int]) -> Graph:
         taken: the option at every site, -1 where the site decides nothing; what it would have decided is left out.
     """
     nodes: dict[str, Node] = {}
-    shape = (chosen(graph.input_shape[0], taken), *graph.input_shape[1:])
+    shape = tuple(chosen(side, taken) for side in graph.input_shape)
     output = _place(graph, "", INPUT, taken, nodes, shape)
     if output is None:
         raise ValueError(f"the output {graph.output!r} depends on a site that decides nothing")
@@ -277,7 +284,8 @@ def _passes(graph: Graph, taken: Mapping[str, int], *, fed: bool) -> bool | None
                     if inner is not None:
                         passes[node.name] = inner
             else:
-                passes[node.name] = not isinstance(operation, Zero) and any(passes[name] for name in node.inputs)
+                reads = isinstance(operation, Input) or any(passes[name] for name in node.inputs)
+                passes[node.name] = reads and not isinstance(operation, Zero)
     return passes.get(graph.output)
 
 
@@ -299,7 +307,7 @@ def simplify(graph: Graph) -> Graph:
         if isinstance(operation, Identity) or (isinstance(operation, Add) and len(live) == 1):
             alias[node.name] = (live or inputs)[0]
             continue
-        if isinstance(operation, Zero) or (not live and operation.keeps_zeros):
+        if isinstance(operation, Zero) or (inputs and not live and operation.keeps_zeros):
             zeros.add(node.name)
             operation, inputs = Zero(), ()
         elif isinstance(operation, Add):
@@ -327,7 +335,8 @@ def constants(graph: Graph) -> set[str]:
     """Return the nodes that hang on zeros alone: a runtime computes them once, when it loads."""
     found: set[str] = set()
     for node in graph.nodes:
-        if isinstance(node.operation, Zero) or all(i in found for i in node.inputs):
+        constant = isinstance(node.operation, Zero) or all(i in found for i in node.inputs)
+        if constant and not isinstance(node.operation, Input):
             found.add(node.name)
     return found
 
@@ -344,3 +353,13 @@ def reaching(graph: Graph) -> Graph:
         needed.add(name)
         stack += nodes[name].inputs
     return Graph(graph.input_shape, tuple(node for node in graph.nodes if node.name in needed), graph.output)
+
+
+def ports(graph: Graph) -> dict[str, tuple[Shape, bool]]:
+    """Return a network's inputs by name: shape, and whether it holds whole numbers."""
+    whole = any(isinstance(n.operation, Embedding) and INPUT in n.inputs for n, _ in graph.walk())
+    found = {INPUT: (graph.input_shape, whole)}
+    for node in graph.nodes:
+        if isinstance(node.operation, Input):
+            found[node.name] = node.shape, node.operation.whole
+    return found

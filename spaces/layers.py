@@ -188,9 +188,15 @@ class Shuffle(Operation):
 
 @dataclass(frozen=True)
 class Mask(Operation):
-    """Zeros all channels of a :class:`Width` but the chosen ones; in the built network, which has no more, nothing."""
+    """Zeros all channels of a :class:`Width` but the chosen ones; in the built network, which has no more, nothing.
+
+    Attributes:
+        width: the channels.
+        axis: where they lie.
+    """
 
     width: Width
+    axis: int = 0
 
     def resolved(self, taken: Mapping[str, int]) -> Operation:
         return Identity()

@@ -27,8 +27,10 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from .channels_last import ordered
 from .circuit import sum_product
+from .common.layer import Layer
+from .common.reshaping import Input, Outputs
 from .depthwise import DepthwiseConv2d
-from .graph import FIXED, INPUT, Choice, Graph, Mix, Node
+from .graph import FIXED, INPUT, Choice, Graph, Mix, Node, ports
 from .layers import (
     Add,
     BatchNorm,
@@ -48,7 +50,6 @@ from .layers import (
     Shape,
     Shuffle,
     Subsample,
-    Width,
     Zero,
 )
 from .pointwise import StridedPointwiseConv2d
@@ -71,25 +72,32 @@ class Network(nn.Module):
         self.on_skip: Callable[[Tensor], Tensor] | None = None  # what training does to what an identity passes on
         self.layers = nn.ModuleDict()
         for node, inputs in graph.walk():
-            if type(node.operation) in _LEARNT and node.name not in self.layers:
+            if node.name in self.layers:
+                continue
+            if type(node.operation) in _LEARNT:
                 self.layers[node.name] = _LEARNT[type(node.operation)](node.operation, inputs, affine)
+            elif isinstance(node.operation, Layer) and node.operation.weights(inputs):
+                self.layers[node.name] = node.operation.module(inputs)
+        self._more = [name for name in ports(graph) if name != INPUT]
         self.shared = nn.ParameterDict()
         self._parts: dict[str, dict[str, tuple[str, Shape]]] = {}  # of a layer: by parameter what it is a part of
         for place, names in (_alike(graph) if elastic else {}).items():
             self._share(place, names)
 
-    def forward(self, x: Tensor, gates: Gates | None = None, *, every: bool = False) -> Tensor:
-        """Return the logits.
+    def forward(self, x: Tensor | Sequence[Tensor], gates: Gates | None = None, *, every: bool = False) -> Tensor:
+        """Return the logits; of a network of several outputs a tuple of them.
 
         Args:
-            x: images.
+            x: images; or one tensor for each input, where the network has several.
             gates: of the choices, on the CPU or where the images are.
             every: run all options; by default those whose gate is exactly 0, which has to be looked up, are not run.
         """
         weights = None if every else {site: gate.detach().tolist() for site, gate in (gates or {}).items()}
-        x = x.contiguous(memory_format=torch.channels_last)
-        value = self._run(self.graph, "", x, _Drawn(_beside(x, gates) if gates else {}, weights))
-        return _zeros(x, self.graph.shape) if value is None else value
+        first, *others = [_laid_out(value) for value in ([x] if isinstance(x, Tensor) else x)]
+        more = dict(zip(self._more, others, strict=True))
+        drawn = _Drawn(_beside(first, gates) if gates else {}, weights, more)
+        value = self._run(self.graph, "", first, drawn)
+        return _zeros(first, self.graph.shape) if value is None else value
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights and statistics of every layer by name, as ``state_dict`` does; what is shared in parts."""
@@ -128,6 +136,8 @@ class Network(nn.Module):
                 continue
             if isinstance(operation, Zero):
                 values[node.name] = None
+            elif isinstance(operation, Input):
+                values[node.name] = drawn.more[node.name]
             elif isinstance(operation, Mix):
                 terms = zip(node.inputs, operation.terms, strict=True)
                 live = [(values[i], *term) for i, term in terms if i in values and drawn.takes(*term)]
@@ -140,8 +150,10 @@ class Network(nn.Module):
                 dense = [_zeros(x, shapes[i]) if v is None else v for i, v in zip(node.inputs, inputs, strict=True)]
                 if isinstance(operation, Choice):
                     self._choose(node.name, operation, name, dense[0], drawn, values)
+                elif isinstance(operation, Outputs):
+                    return tuple(dense)  # type: ignore[return-value]  # of networks of several outputs alone
                 elif isinstance(operation, Mask):
-                    values[node.name] = dense[0] * drawn.mask(operation.width)
+                    values[node.name] = dense[0] * drawn.mask(operation, dense[0].ndim - 1)
                 else:
                     values[node.name] = self._layer(node, name, dense, drawn)
         return values.get(graph.output)
@@ -164,11 +176,13 @@ class Network(nn.Module):
             if name in self._parts:
                 for parameter, part in self._parts_of(name).items():
                     setattr(self.layers[name], parameter, part)
-            return self.layers[name](inputs[0])
+            return self.layers[name](*inputs)
         if self.on_skip is not None and self.training and isinstance(node.operation, Identity):
             return self.on_skip(inputs[0])
         if drawn.gates and isinstance(node.operation, _SHARED):
             return drawn.once(node.operation, inputs[0])
+        if isinstance(node.operation, Layer):
+            return node.operation.run(*inputs)
         return _FIXED[type(node.operation)](node.operation, inputs)
 
     def _share(self, place: str, names: Sequence[str]) -> None:
@@ -198,6 +212,7 @@ class _Drawn:
 
     gates: Gates
     weights: Mapping[str, list[float]] | None
+    more: Mapping[str, Tensor] = field(default_factory=dict)  # inputs beyond the first
     done: dict[tuple[Operation, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
     masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
@@ -220,13 +235,14 @@ class _Drawn:
         """Return a value times an option's gate."""
         return value if value is None or site == FIXED else self.gates[site][option] * value
 
-    def mask(self, width: Width) -> Tensor:
-        """Return ``(C, 1, 1)``: for every channel, the weight of the sizes that have it."""
-        sizes = tuple(width.sizes.values())
-        key = width.sites, sizes
+    def mask(self, mask: Mask, rank: int) -> Tensor:
+        """Return ``(C, 1, 1)`` for a map: for every channel, the weight of the sizes that have it."""
+        width, sizes = mask.width, tuple(mask.width.sizes.values())
+        key = width.sites, sizes, mask.axis % rank, rank
         if key not in self.masks:
             rows = [self.gates[site] for site in width.sites]
-            self.masks[key] = sum_product(_open(sizes, rows[0].device, rows[0].dtype), rows)[:, None, None]
+            found = sum_product(_open(sizes, rows[0].device, rows[0].dtype), rows)
+            self.masks[key] = found.reshape(-1, *[1] * (rank - 1 - mask.axis % rank))
         return self.masks[key]
 
 
@@ -234,6 +250,10 @@ class _Drawn:
 def _open(sizes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return ``(sizes, C)``: 1 for the channels that each size has."""
     return (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).to(device, dtype)
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def _beside(x: Tensor, gates: Gates) -> Gates:
@@ -273,7 +293,8 @@ def inherit(network: Network, supernet: Network) -> Network:
 
 
 def _zeros(like: Tensor, shape: Shape) -> Tensor:
-    zeros = like.new_zeros((like.shape[0], *shape))
+    kind = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    zeros = like.new_zeros((like.shape[0], *shape), dtype=kind)
     return zeros.contiguous(memory_format=torch.channels_last) if len(shape) == 3 else zeros
 
 

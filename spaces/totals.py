@@ -15,10 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .circuit import SKELETON
+from .common.convolution import Convolution
+from .common.elementwise import Activation
+from .common.normalisation import Normalisation
+from .common.reshaping import Input, Outputs
 from .graph import Choice, Graph, Mix
 from .layers import BatchNorm, Conv, Identity, Mask, Operation, Pool, Shape, Zero
 
-_FREE = (BatchNorm, Choice, Identity, Mask, Mix, Zero)  # folded into others, or not there
+_FREE = (
+    BatchNorm,
+    Choice,
+    Identity,
+    Input,
+    Mask,
+    Mix,
+    Normalisation,
+    Outputs,
+    Zero,
+)  # folded into others, or not there
 _MOST = 32  # channels in a block
 
 
@@ -63,11 +77,15 @@ def _kind(operation: Operation, inputs: tuple[Shape, ...]) -> str:
     name = type(operation).__name__
     if isinstance(operation, Pool):
         return f"{operation.kind} {name} {operation.kernel}"
-    if not isinstance(operation, Conv):
+    if isinstance(operation, Activation):
+        return operation.kind
+    if not isinstance(operation, Conv | Convolution):
         return name
+    kernel, dilation = operation.kernel, operation.dilation
     grouped = {1: "", inputs[0][0]: "depthwise "}.get(operation.groups, "grouped ")
-    dilated = "dilated " if operation.dilation > 1 else ""
-    return f"{grouped}{dilated}{name} {operation.kernel}"
+    dilated = "dilated " if (max(dilation) if isinstance(dilation, tuple) else dilation) > 1 else ""
+    sides = "x".join(map(str, kernel)) if isinstance(kernel, tuple) else kernel
+    return f"{grouped}{dilated}{name} {sides}"
 
 
 def _block(channels: Iterable[int]) -> int:

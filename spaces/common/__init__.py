@@ -1,0 +1,1 @@
+"""Layers that common networks have, each with all its readings in one class; see `layer.Layer`."""
