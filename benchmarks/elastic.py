@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from tempograd import registry
-from tempograd.search.evaluator import cosine, seeded, set_rate, step
 from tempograd.search.laws.uniform import Uniform
+from tempograd.search.steps import cosine, seeded, set_rate, step
 from tempograd.spaces.network import Network
 from tempograd.tasks.load import load_task
 

@@ -27,8 +27,9 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
 
     from tempograd import registry
     from tempograd.predictor import saved
-    from tempograd.search.evaluator import Training, train
+    from tempograd.search.evaluator import train
     from tempograd.search.method import Problem, predict_with
+    from tempograd.search.training import Training
     from tempograd.tasks.load import load_task
 
     torch.set_num_threads(1)

@@ -36,7 +36,8 @@ from tempograd.data.store import Store
 from tempograd.errors import TempogradError
 from tempograd.profiler.plan import Items, named
 from tempograd.profiler.verify import measure
-from tempograd.search.evaluator import Training, train
+from tempograd.search.evaluator import train
+from tempograd.search.training import Training
 from tempograd.spaces.canonical import canonical
 from tempograd.tasks.load import load_task
 from tempograd.verbs.collect import collect

@@ -19,9 +19,10 @@ from scipy.stats import kendalltau, spearmanr
 
 from tempograd import registry
 from tempograd.search.cost import TableCost
-from tempograd.search.evaluator import Training, inherited_accuracy, train
+from tempograd.search.evaluator import inherited_accuracy, train
 from tempograd.search.method import Problem
 from tempograd.search.searchers.one_shot import OneShot
+from tempograd.search.training import Training
 from tempograd.spaces.circuit import counts
 from tempograd.tasks.load import load_task
 

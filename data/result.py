@@ -203,6 +203,7 @@ class Result(_Part):
         repairs: every network measured on the way.
         random, finalists: networks trained beside the one found.
         trace, queries, seconds: how the search went.
+        training: the recipe of the network found, whole, the epochs it was trained, what each of them told.
         sentinels: readings of the device while it measured.
         optimum, regret_points, latencies_looked_up, networks, without_latency, remarks: what only a table can tell.
         rebuild: the line of Python that builds the network.
@@ -232,6 +233,7 @@ class Result(_Part):
     asked: dict[str, Any] = {}
     command: str | None = None
     seconds: dict[str, Number] = {}
+    training: dict[str, Any] = {}
     queries: Queries | None = None
     latencies_looked_up: int | None = None
     optimum: Optimum | None = None

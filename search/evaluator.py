@@ -1,50 +1,32 @@
 """Training and scoring of one network.
 
-From scratch: SGD with a cosine schedule, light augmentation. With inherited weights: BatchNorm statistics belong to the
+Training goes by a recipe (``training.py``, ``trainer.py``). With inherited weights BatchNorm statistics belong to the
 mixture that the supernet ran, so they are taken anew before scoring.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from math import cos, pi
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..errors import DivergedError, UsageError
+from ..errors import UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
 from ..tasks.task import Part, Task
-from .cuda_graphs import recorded
+from .augmentation import library
 from .malloc import keep_freed_memory
 from .progress import Progress, silent
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a network is trained from scratch.
-
-    Attributes:
-        epochs, batch: passes over the images, images a step.
-        learning_rate: at the start; it falls to 0 along a cosine.
-        momentum, weight_decay: of SGD.
-        clip: largest norm of a gradient.
-    """
-
-    epochs: int = 20
-    batch: int = 64
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2:
-            raise UsageError(f"epochs={self.epochs}, batch={self.batch}; allowed: epochs from 1, batch from 2")
+from .start import Begin, read_weights, started
+from .steps import seeded
+from .teacher import Teacher, load_teacher, of_module
+from .trainer import Trainer
+from .training import INHERITED, Training
 
 
 @dataclass(frozen=True)
@@ -56,12 +38,14 @@ class Trained:
         accuracy: on the test part, a share.
         validation_accuracy: on the law part, a share.
         passes: images that went forward and backward.
+        record: how it was trained, JSON-ready: the recipe, the epochs, what each told, the weights it began with.
     """
 
     network: Network
     accuracy: float
     validation_accuracy: float
     passes: int
+    record: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def train(
@@ -73,50 +57,82 @@ def train(
     seed: int,
     compute: str = "cpu",
     progress: Progress = silent,
+    folder: Path | None = None,
+    teacher: nn.Module | None = None,
+    begin: Begin | None = None,
 ) -> Trained:
-    """Train an architecture from scratch on the ``weights`` part and score it.
+    """Train an architecture by a recipe on the ``weights`` part and score it.
 
-    On a CPU the same seed gives the same network, bit by bit.
+    On a CPU the same seed gives the same network, bit by bit, also where the training was stopped and gone on from.
 
     Args:
         architecture: of ``space``.
         space: whose network is built.
         task: fitted to the space.
-        training: schedule.
+        training: the recipe.
         seed: of weights, order and augmentation.
         compute: torch device.
         progress: told of every epoch, stage ``train``.
+        folder: where the training is saved after every epoch and every ``save_minutes``, and gone on from; what is
+            finished there is not trained again.
+        teacher: network that this one learns from; None for the recipe's.
+        begin: gives a network the weights of the supernet, for a recipe that starts with ``inherited`` ones.
 
     Raises:
         DivergedError: the loss is no number any more; the message names the step.
+        UsageError: a recipe that asks for what is not there: inherited weights, a library.
+        InputRefusedError: the recipe's teacher or weights cannot be read.
     """
     keep_freed_memory()
     with seeded(seed):
-        network = space.to_torch(architecture).to(compute)
+        network = space.to_torch(architecture)
         own = task.trained(network.eval())
     if own is not None:
         return _trained_by(own, task, compute)
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(
-        network.parameters(), training.learning_rate, training.momentum, weight_decay=training.weight_decay
-    )
-    network.train()
-    part, done, passes = task.weights, 0, 0
-    total = training.epochs * part.steps(training.batch)
-    first, _ = part.take(torch.arange(min(training.batch, len(part))))
+    begun = started(network, training.start, begin)
+    trainer = Trainer(
+        network.to(compute), task, training, seed=seed, compute=compute, name=architecture.key,
+        teacher=_teacher(training, teacher, compute),
+        identity={"space": space.spec, "start": begun.digest},
+    )  # fmt: skip
     progress("train", 0, training.epochs, {})
-    with recorded(network, first.to(compute)):
-        for epoch in range(training.epochs):
-            for images, labels in part.batches(training.batch, generator, augment=True):
-                set_rate(optimizer, cosine(training.learning_rate, 0.0, done / total))
-                loss = task.loss(network(images.to(compute)), labels.to(compute))
-                where = f"step {done + 1} of {total}, training {architecture.key}"
-                step(optimizer, check_finite(loss, where), training.clip)
-                done, passes = done + 1, passes + len(labels)
-            progress("train", epoch + 1, training.epochs, {"loss": float(loss.detach())})  # pyright: ignore[reportPossiblyUnboundVariable]
-    network.eval()
-    scores = task.score(network, "test", compute), task.score(network, "law", compute)
-    return Trained(network.to("cpu"), *scores, passes)
+    kept = trainer.run(None if folder is None else trainer.file(folder), progress)
+    scores = task.score(kept, "test", compute), task.score(kept, "law", compute)
+    return Trained(kept.to("cpu"), *scores, trainer.passes, trainer.record() | {"started": begun.to_json()})
+
+
+def check_training(training: Training, compute: str, *, supernet: bool) -> None:
+    """Refuse a recipe that could not be followed to its end, before any work.
+
+    Args:
+        training: the recipe.
+        compute: torch device.
+        supernet: whether one of the very networks to be trained will be there.
+
+    Raises:
+        UsageError: it asks for weights of a supernet, a library or a precision that are not there.
+        InputRefusedError: its teacher, or the weights it starts with, cannot be read.
+    """
+    if training.start == INHERITED and not supernet:
+        raise UsageError(
+            f"start={INHERITED} of the recipe {training.name}: no supernet of these very networks is trained; use a "
+            "method that trains one, without --proxy, or start with a file"
+        )
+    if training.mixup or training.cutmix or training.rand_augment:
+        library()
+    kind = torch.device(compute).type
+    if training.precision != "fp32" and not torch.amp.is_autocast_available(kind):
+        raise UsageError(f"precision={training.precision}: torch has no autocast for {kind}; set fp32")
+    if training.teacher:
+        load_teacher(Path(training.teacher))
+    if training.start not in {"", INHERITED}:
+        read_weights(training.start)
+
+
+def _teacher(training: Training, given: nn.Module | None, compute: str) -> Teacher | None:
+    if given is not None:
+        return of_module(given, compute)
+    return load_teacher(Path(training.teacher), compute) if training.teacher else None
 
 
 def _trained_by(network: nn.Module, task: Task, compute: str) -> Trained:
@@ -178,51 +194,3 @@ def recalibrate(network: Network, part: Part, generator: torch.Generator, *, bat
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
-
-
-def step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
-    """Take one step, gradients clipped to a norm."""
-    optimizer.zero_grad()
-    loss.backward()
-    move(optimizer, clip)
-
-
-def move(optimizer: torch.optim.Optimizer, clip: float) -> None:
-    """Take a step along the gradients that are there, clipped to a norm."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    nn.utils.clip_grad_norm_(weights, clip)
-    optimizer.step()
-
-
-def check_finite(value: Tensor, where: str) -> Tensor:
-    """Return the value.
-
-    Raises:
-        DivergedError: it is NaN or infinite; the message says where.
-    """
-    if not bool(torch.isfinite(value).all()):
-        raise DivergedError(f"NaN or infinity in {where}; what was saved before is kept. Try a lower learning rate")
-    return value
-
-
-def cosine(first: float, last: float, share: float) -> float:
-    """Return a value on the cosine from ``first`` to ``last``.
-
-    >>> cosine(1.0, 0.0, 0.5)
-    0.5
-    """
-    return last + (first - last) * (1 + cos(pi * share)) / 2
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-@contextmanager
-def seeded(seed: int) -> Generator[None]:
-    """Seed torch's own generator, which initial weights are drawn from, and leave it as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

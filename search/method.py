@@ -25,11 +25,12 @@ from ..tasks.table import TableTask
 from ..tasks.task import Task
 from .cost import CostModel, PredictorCost
 from .deriver import Scores
-from .evaluator import Training
 from .need import ANY, Need
 from .neighbourhood import Predict
 from .progress import Progress, silent
+from .start import Begin
 from .trace import Query, Trace
+from .training import Training
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Problem:
         queries: how many networks' accuracy may be asked for; None for the method's own number.
         conformal: residuals of the predictor, by which a prediction becomes a chance to be within the target.
         progress: told what is done.
+        trainings: folder where every training from scratch is saved, and gone on from.
+        begin: gives a network the supernet's weights, once there is one, for recipes that start with these.
     """
 
     space: SearchSpace
@@ -72,6 +75,8 @@ class Problem:
     queries: int | None = None
     conformal: Conformal | None = None
     progress: Progress = silent
+    trainings: Path | None = None
+    begin: Begin | None = None
 
     def __post_init__(self) -> None:
         if (self.target_ms is None) == (self.lam is None):
@@ -117,6 +122,7 @@ class Found:
         candidates: ``architecture`` and what to take where it is measured above the target, best first.
         inherited: accuracy of an architecture of the problem's space with the supernet's weights, where these rank
             networks.
+        begin: gives a network of the proxy the supernet's weights, where one was trained.
     """
 
     architecture: Architecture
@@ -128,6 +134,7 @@ class Found:
     queries: tuple[Query, ...] = ()
     candidates: tuple[Architecture, ...] = ()
     inherited: Callable[[Architecture], float] | None = None
+    begin: Begin | None = None
 
 
 class Searcher(Protocol):

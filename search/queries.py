@@ -153,8 +153,9 @@ class Queries:
 
         def ask(architecture: Architecture) -> float:
             trained = train(
-                architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute
-            )
+                architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute,
+                folder=problem.trainings,
+            )  # fmt: skip
             self.passes += trained.passes
             return trained.validation_accuracy
 

@@ -157,6 +157,7 @@ class SearchResult:
             environment=dict(self.found.measurement.environment),
             versions=versions(),
             seconds=dict(self.seconds),
+            training=dict(self.trained.record),
             **extra,
         )
 

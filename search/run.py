@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from ..tasks.task import Task
 from .cost import CostModel
-from .evaluator import Trained, Training, train
+from .evaluator import Trained, check_training, train
 from .feasibility import feasibility
 from .finalists import choose
 from .malloc import keep_freed_memory
@@ -28,6 +28,7 @@ from .progress import Progress, silent
 from .repair import Measure, Repair, Step, upper_ms
 from .result import Rival, SearchResult, verdict_of
 from .searchers.random import random_search
+from .training import Training
 
 _CANDIDATES = 12  # networks of a search that asked for accuracies that are measured before repair has to help
 _TRIES = 3  # measurements of a random network before a noisy one is left as it is
@@ -48,6 +49,7 @@ class Options:
         supernet: file for weights that serve every target.
         queries: networks whose accuracy a method that asks may ask for; None for its own number.
         finalists: networks that use a target that are trained, the best on held-out images to be kept.
+        trainings: folder where every training from scratch is saved, and gone on from.
     """
 
     training: Training = field(default_factory=Training)
@@ -59,6 +61,7 @@ class Options:
     supernet: Path | None = None
     queries: int | None = None
     finalists: int = 1
+    trainings: Path | None = None
 
 
 def search(
@@ -104,6 +107,7 @@ def search(
     keep_freed_memory()
     options = options or Options()
     method.check(space, target_ms=target_ms, lam=lam)
+    check_training(options.training, options.compute, supernet="proxy" in method.accepts and proxy is None)
     predict = predict_with(module, space, encoding)
     table = feasibility(space, predict, np.random.default_rng(options.seed), target_ms=target_ms)
     problem = Problem(
@@ -123,12 +127,14 @@ def search(
         queries=options.queries,
         conformal=conformal,
         progress=progress,
+        trainings=options.trainings,
     )
     table.check()
     ends = {"smallest_ms": table.smallest_ms, "median_ms": table.median_ms, "largest_ms": table.largest_ms}
     progress("feasibility", 1, 1, ends)
     fitted = task.fitted(space)
     found = method.find(problem)
+    problem = replace(problem, begin=found.begin)
     seconds = {"search": found.seconds}
     start = perf_counter()
     steps, kept, repaired = _measured(problem, found, measure, repair=options.repair)
@@ -137,8 +143,9 @@ def search(
 
     def trained_as_asked(architecture: Architecture) -> Trained:
         return train(
-            architecture, space, fitted, options.training, seed=options.seed, compute=options.compute, progress=progress
-        )
+            architecture, space, fitted, options.training, seed=options.seed, compute=options.compute,
+            progress=progress, folder=options.trainings, begin=found.begin,
+        )  # fmt: skip
 
     field: list[Rival] = []
     if options.finalists > 1 and repaired is not None:

@@ -24,12 +24,12 @@ from ..spaces.architecture import Architecture
 from ..spaces.saved import ARCHITECTURE, architecture_json, rebuild_line
 from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask
-from .evaluator import Training
 from .feasibility import Feasibility, feasibility
 from .method import Found, Method, Problem, predict_with
 from .progress import Progress, silent
 from .result import asked, named, versions, write_json
 from .trace import Query
+from .training import Training
 
 LOOKUPS = 10  # latencies of the final networks that are looked up at most
 

@@ -29,12 +29,13 @@ from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import confirm
 from ..profiler.verify import measure as verify
-from ..search.evaluator import Training, check_compute
+from ..search.evaluator import check_compute
 from ..search.method import Method
 from ..search.result import earlier, measured_again, verdict_of
 from ..search.run import Interval, Options
 from ..search.run import search as run
-from ..search.searchers.checkpoint import is_checkpoint
+from ..search.searchers.checkpoint import forget, is_checkpoint
+from ..search.training import Training
 from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
 from ..spaces.saved import load_architecture, load_network
@@ -60,7 +61,7 @@ from .outcome import (
 )
 from .tabular import columns_of, met_by, table_text, tabular
 
-SUPERNET = "supernet.safetensors"
+SUPERNET, TRAININGS = "supernet.safetensors", "trainings"
 CODES = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}
 
 
@@ -272,7 +273,7 @@ def _on_device(
     stop: threading.Event | None,
 ) -> Outcome:
     """Search for one target and write the result into ``out``."""
-    unfinished, inputs = out / "search.safetensors", out / "cost.json"
+    unfinished, inputs, trainings = out / "search.safetensors", out / "cost.json", out / TRAININGS
     outputs.check([unfinished, options.supernet or unfinished], is_checkpoint)
     outputs.check([inputs], is_inputs)
     chosen, place = space_of(space), device_of(device)
@@ -295,7 +296,7 @@ def _on_device(
             predict_interval=None if learnt is None else _interval(learnt, chosen, price.encoding),
             conformal=None if learnt is None or upper_bound else learnt.conformal,
             proxy=space_of(proxy) if proxy else None,
-            options=replace(options, checkpoint=unfinished), progress=_told(progress, stop),
+            options=replace(options, checkpoint=unfinished, trainings=trainings), progress=_told(progress, stop),
         )  # fmt: skip
         progress("confirm", 0, OPEN)
         trained, *others = bench.confirmed(
@@ -317,6 +318,7 @@ def _on_device(
     result.save(out, provenance)
     for path in (unfinished, inputs):
         path.unlink(missing_ok=True)
+    forget(trainings)
     document = json.loads((out / RESULT).read_text())
     return Outcome(document, _search_text(document, read_result(out)), CODES[result.verdict], folders=(out,))
 

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,11 +34,11 @@ from ...tasks.task import Task
 from ..cuda_graphs import RecordedMixture, all_on
 from ..deriver import Deriver, derive
 from ..drop_block import drop_block
-from ..evaluator import check_finite, cosine, move, set_rate
 from ..law import Gates, Law
 from ..laws.uniform import Uniform
 from ..objective import CostTerm, Objective
 from ..progress import Progress, silent
+from ..steps import check_finite, cosine, move, set_rate
 from ..trace import Epoch, Trace
 from .checkpoint import Resumable
 from .frank_wolfe import FrankWolfe
@@ -143,6 +143,7 @@ class Alternation(Resumable):
         warm_up: Law | None = None,
         deriver: Deriver = derive,
     ) -> None:
+        super().__init__()
         self.law, self.supernet, self.task, self.warm_up = law, supernet.to(compute), task, warm_up or law
         self.objective = Objective(objective) if isinstance(objective, CostTerm) else objective
         self.term, self.deriver = self.objective.term, deriver
@@ -222,17 +223,15 @@ class Alternation(Resumable):
 
     def epoch(self) -> Epoch:
         """Run one epoch and return its row of the trace."""
-        start, number, schedule = perf_counter(), len(self.trace.epochs), self.schedule
+        number, schedule = len(self.trace.epochs), self.schedule
         searching, tau = number >= schedule.epochs - schedule.law_epochs, schedule.tau(number)
         weighing = not (searching and schedule.law_only)
         steps = self.task.weights.steps(schedule.batch)
-        law_batches = self._law_batches()
-        weights_losses, law_losses = list[float](), list[float]()
+        law_batches = self.stream("law", self.task.law, schedule.batch)
+        weights_losses, law_losses = (self.tallies.setdefault(name, []) for name in ("weights", "law"))
         self.supernet.train()
         self._drop_skips(schedule.drop_skips * (1 - number / schedule.epochs))
-        for index, (images, labels) in enumerate(
-            self.task.weights.batches(schedule.batch, self.generator, augment=True)
-        ):
+        for index, images, labels in self.steps(self.task.weights, schedule.batch):
             self.where = f"step {index + 1} of {steps}, epoch {number + 1} of {schedule.epochs}"
             if searching and index % schedule.law_every == 0:
                 ahead = (images, labels) if schedule.second_order else None
@@ -241,6 +240,7 @@ class Alternation(Resumable):
                 done = (number * steps + index) / (schedule.epochs * steps)
                 set_rate(self.weights_optimizer, cosine(schedule.weights_rate, schedule.weights_rate_last, done))
                 weights_losses.append(self.step_weights(images, labels, tau=tau, warm=not searching))
+        start = perf_counter()
         with torch.no_grad():
             sampled, direct = self._prices()
             entropy = float(self.law.entropy())
@@ -255,9 +255,10 @@ class Alternation(Resumable):
             derived_ms=self.derived_ms(),
             lam=self.term.form.lam,
             tau=tau,
-            seconds=perf_counter() - start,
+            seconds=self.spent_s + perf_counter() - start,
         )
         self.trace.epochs.append(row)
+        self.end_epoch()
         return row
 
     def step_weights(self, images: Tensor, labels: Tensor, *, tau: float, warm: bool = False) -> float:
@@ -394,10 +395,6 @@ class Alternation(Resumable):
         if self.mixture is None or self.mixture.shape != images.shape:
             self.mixture = RecordedMixture(supernet, images, gates)
         return self.mixture(images, gates)
-
-    def _law_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from self.task.law.batches(self.schedule.batch, self.generator)
 
     def _prices(self) -> tuple[float, float]:
         """Return the law's cost by samples and at its relaxed encoding, or where there is none at its likeliest."""

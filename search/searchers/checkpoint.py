@@ -1,15 +1,18 @@
-"""Training that can be stopped between two epochs: one file holds its tensors and its state.
+"""Training that can be stopped between any two steps: one file holds its tensors and its state.
 
 Tensors are in safetensors, the rest is JSON in their metadata. Going on from a file gives bit for bit what an
 undisturbed run gives, so whatever trains says everything that moves: weights, statistics, optimisers, the generator.
+Where it is in its batches is known here.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any, ClassVar
 
 import torch
@@ -17,25 +20,80 @@ from torch import Tensor, nn
 
 from ... import outputs
 from ...errors import InputRefusedError, MismatchError
+from ...tasks.task import Part
 from ..progress import Progress
 
 is_checkpoint = outputs.tensors_with("state")
+_STREAM = "stream "  # before the name of a stream: when its pass began
+
+
+class Stream:
+    """Batches of a part, pass after pass, whose place is kept in few numbers: gone on from, the same ones follow.
+
+    Args:
+        part: of a task.
+        batch: examples a step.
+        generator: decides order and augmentation; others may draw from it between two batches.
+        augment: whether examples are augmented.
+    """
+
+    def __init__(self, part: Part, batch: int, generator: torch.Generator, *, augment: bool = False) -> None:
+        self._part, self._batch, self._generator, self._augment = part, batch, generator, augment
+        self._left: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self.began, self.taken = generator.get_state(), 0
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        """Return the next batch, of a new pass where one has ended."""
+        if self.taken in {0, self._part.steps(self._batch)}:
+            self.began, self.taken = self._generator.get_state(), 0
+            self._left = self._part.batches(self._batch, self._generator, augment=self._augment)
+        self.taken += 1
+        return next(self._left)
+
+    def go_to(self, began: Tensor, taken: int) -> None:
+        """Go to where another stream was, by the generator's state when its pass began and the batches taken since.
+
+        The generator is left as it is.
+        """
+        now = self._generator.get_state()
+        self._generator.set_state(began)
+        self.began, self.taken = began, taken
+        if taken:  # the last one that was taken is taken again: what the pass draws at its start is drawn by then
+            self._left = self._part.batches(self._batch, self._generator, augment=self._augment, start=taken - 1)
+            next(self._left)
+        self._generator.set_state(now)
 
 
 class Resumable(ABC):
-    """Training in epochs, saved after each.
+    """Training in epochs, saved after each, and between two steps where the last time is long ago.
 
     Attributes:
         kind: what the file holds, in a word, for errors.
         stage: what progress is told under.
         schema: of the state in the file; a file that names none is of schema 1.
         generator: where everything random comes from.
+        save_every_s: seconds of training that an interruption may cost at most.
+        step_done: steps of the running epoch that are done.
+        tallies: numbers that these have told, by name.
+        spent_s: seconds that they took.
     """
 
     kind: ClassVar[str]
     stage: ClassVar[str]
     schema: ClassVar[int] = 1
     generator: torch.Generator
+
+    def __init__(self, save_every_s: float = 300.0) -> None:
+        self.save_every_s = save_every_s
+        self.step_done, self.spent_s = 0, 0.0
+        self.tallies: dict[str, list[float]] = {}
+        self._streams: dict[str, Stream] = {}
+        self._places: dict[str, tuple[Tensor, int]] = {}  # of streams that are not open yet
+        self._path: Path | None = None
+        self._saved_s = perf_counter()
 
     @property
     @abstractmethod
@@ -49,7 +107,7 @@ class Resumable(ABC):
 
     @abstractmethod
     def advance(self) -> Mapping[str, float]:
-        """Train one epoch; return numbers that tell how it went."""
+        """Train what is left of the running epoch; return numbers that tell how it went."""
 
     @abstractmethod
     def moving(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
@@ -68,20 +126,47 @@ class Resumable(ABC):
         """Return what two trainings must share for one to go on from the other's file, JSON-ready."""
 
     def train(self, path: Path | None, progress: Progress) -> None:
-        """Train the epochs that are left, saving after each; a file that is there is gone on from.
+        """Train the epochs that are left; a file that is there is gone on from.
 
         Raises:
             InputRefusedError: the file cannot be read.
             MismatchError: it is of another training.
-            DivergedError: a loss or gradient is no number any more; the file of the epoch before is kept.
+            DivergedError: a loss or gradient is no number any more; what was saved last is kept.
         """
         if path is not None and path.exists():
             self.load(path)
+        self._path = path
         while self.done < self.total:
             numbers = self.advance()
             if path is not None:
                 self.save(path)
             progress(self.stage, self.done, self.total, numbers)
+
+    def steps(self, part: Part, batch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield the steps of the running epoch that are left, each with an augmented batch; they may be saved between.
+
+        After the last one, the epoch is to be ended by :meth:`end_epoch`.
+        """
+        stream, last_s = self.stream("steps", part, batch, augment=True), perf_counter()
+        for step in range(self.step_done, part.steps(batch)):
+            yield (step, *next(stream))
+            now_s = perf_counter()
+            self.step_done, self.spent_s, last_s = step + 1, self.spent_s + now_s - last_s, now_s
+            if self._path is not None and now_s - self._saved_s >= self.save_every_s:
+                self.save(self._path)
+
+    def stream(self, name: str, part: Part, batch: int, *, augment: bool = False) -> Stream:
+        """Return the running epoch's stream of a name, where it was if the training was gone on from."""
+        if name not in self._streams:
+            self._streams[name] = Stream(part, batch, self.generator, augment=augment)
+            if name in self._places:
+                self._streams[name].go_to(*self._places.pop(name))
+        return self._streams[name]
+
+    def end_epoch(self) -> None:
+        """Forget what was of the epoch that is over."""
+        self.step_done, self.spent_s = 0, 0.0
+        self.tallies, self._streams, self._places = {}, {}, {}
 
     def save(self, path: Path) -> None:
         """Write the file; whoever reads meanwhile sees the old one or the new one, whole.
@@ -95,9 +180,15 @@ class Resumable(ABC):
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
         for name, part in self.moving().items():
             tensors |= {f"{name}/{key}": value for key, value in _tensors(part).items()}
-        state = {"schema": self.schema, "identity": self.identity()} | self.state()
+        tensors |= {f"{_STREAM}{name}": stream.began for name, stream in self._streams.items()}
+        epoch = {
+            "step": self.step_done, "tallies": self.tallies, "spent_s": self.spent_s,
+            "taken": {name: stream.taken for name, stream in self._streams.items()},
+        }  # fmt: skip
+        state = {"schema": self.schema, "identity": self.identity(), "epoch": epoch} | self.state()
         copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
         outputs.write({path: save(copies, metadata={"state": json.dumps(state)})}, is_checkpoint)
+        self._saved_s = perf_counter()
 
     def load(self, path: Path) -> None:
         """Take over what a file holds.
@@ -106,14 +197,7 @@ class Resumable(ABC):
             InputRefusedError: the file cannot be read.
             MismatchError: it is of another training; the message says in what they differ.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                state: dict[str, Any] = json.loads((file.metadata() or {})["state"])
-                tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise InputRefusedError(f"{path} is not a {self.kind} ({error}); delete it to start anew") from error
+        state, tensors = _read(path, self.kind)
         own, other = json.loads(json.dumps(self.identity())), state.get("identity", {})
         differing = [key for key in own | other if own.get(key) != other.get(key)]
         if state.get("schema", 1) != self.schema:
@@ -126,7 +210,24 @@ class Resumable(ABC):
         for name, part in self.moving().items():
             _load(part, {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
         self.generator.set_state(tensors["generator"])
+        epoch: dict[str, Any] = state.get("epoch", {})  # files of before are of whole epochs
+        self.end_epoch()
+        self.step_done, self.spent_s = int(epoch.get("step", 0)), float(epoch.get("spent_s", 0))
+        self.tallies = {name: list(numbers) for name, numbers in epoch.get("tallies", {}).items()}
+        self._places = {name: (tensors[_STREAM + name], int(taken)) for name, taken in epoch.get("taken", {}).items()}
         self.restore(state)
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what a file says, and its tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state: dict[str, Any] = json.loads((file.metadata() or {})["state"])
+            return state, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InputRefusedError(f"{path} is not a {kind} ({error}); delete it to start anew") from error
 
 
 def _tensors(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -147,3 +248,16 @@ def _load(part: nn.Module | torch.optim.Optimizer, tensors: Mapping[str, Tensor]
         parameter, _, slot = key.partition("/")
         slots.setdefault(int(parameter), {})[slot or "momentum_buffer"] = value  # files of before name no slot of SGD
     part.load_state_dict({"state": slots, "param_groups": part.state_dict()["param_groups"]})
+
+
+def forget(folder: Path) -> None:
+    """Delete the checkpoints in a folder, and the folder if nothing else is in it."""
+    for path in folder.glob("*.safetensors"):
+        try:
+            ours = is_checkpoint(path)
+        except Exception:  # whatever a reader makes of foreign content
+            continue
+        if ours:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

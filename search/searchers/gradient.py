@@ -15,16 +15,18 @@ import torch
 from torch import nn
 
 from ...errors import UsageError
+from ...spaces.network import inherit
 from ...spaces.space import SearchSpace
 from ..cost import CostModel, PredictorCost
 from ..deriver import Deriver, as_scores, derive
-from ..evaluator import inherited_accuracy, seeded
+from ..evaluator import inherited_accuracy
 from ..forms import Form
 from ..law import Law
 from ..method import Found, Problem
 from ..need import ANY, Need
 from ..objective import CostTerm, Objective
 from ..regularisers import Distillation, Regulariser
+from ..steps import seeded
 from .alternation import Alternation, Schedule
 
 
@@ -107,6 +109,7 @@ class GradientSearcher:
             seconds,
             feed=getattr(objective.term.model, "feed", None),
             inherited=inherited,
+            begin=partial(inherit, supernet=supernet.to("cpu")),
         )
 
     def form(self, problem: Problem) -> Form:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -25,11 +26,11 @@ from torch import Tensor, nn
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
-from ...spaces.network import Network
+from ...spaces.network import Network, inherit
 from ...spaces.space import SearchSpace
 from ...tasks.task import Task
 from ..deriver import Scores
-from ..evaluator import check_finite, cosine, inherited_accuracy, move, seeded, set_rate
+from ..evaluator import inherited_accuracy
 from ..law import Gates
 from ..laws.uniform import Uniform
 from ..method import Found, Problem
@@ -37,6 +38,7 @@ from ..need import ANY
 from ..neighbourhood import descend
 from ..progress import Progress, silent
 from ..queries import Queries
+from ..steps import check_finite, cosine, move, seeded, set_rate
 from ..trace import Query
 from .checkpoint import Resumable
 from .evolution import EvolutionSearcher
@@ -89,6 +91,7 @@ class OneShot(Resumable):
     stage = "supernet"
 
     def __init__(self, space: SearchSpace, task: Task, schedule: OneShotSchedule, *, seed: int, compute: str) -> None:
+        super().__init__()
         self.space, self.task, self.schedule, self.seed, self.compute = space, task, schedule, seed, compute
         with seeded(seed):
             self.supernet: Network = space.supernet().to(compute)
@@ -129,15 +132,15 @@ class OneShot(Resumable):
         """Train one epoch; return the mean cross-entropy of the largest network."""
         schedule, alone = self.schedule, self.done < self.schedule.largest
         first, length = (0, schedule.largest) if alone else (schedule.largest, schedule.epochs)
-        steps, total = self.task.weights.steps(schedule.batch), 0.0
+        steps, losses = self.task.weights.steps(schedule.batch), self.tallies.setdefault("loss", [])
         self.supernet.train()
-        batches = self.task.weights.batches(schedule.batch, self.generator, augment=True)
-        for index, (images, labels) in enumerate(batches):
+        for index, images, labels in self.steps(self.task.weights, schedule.batch):
             self.where = f"the supernet's step {index + 1} of {steps}, epoch {self.done + 1} of {self.total}"
             set_rate(self.optimizer, cosine(schedule.rate, 0.0, (self.done - first + index / steps) / length))
-            total += self.step(images.to(self.compute), labels.to(self.compute), alone=alone) / steps
+            losses.append(self.step(images.to(self.compute), labels.to(self.compute), alone=alone))
         self._done += 1
-        return total
+        self.end_epoch()
+        return fmean(losses)
 
     def step(self, images: Tensor, labels: Tensor, *, alone: bool) -> float:
         """Take one step: the largest network by the labels, the others by what it says, gradients summed."""
@@ -202,7 +205,13 @@ class OneShotSearcher:
         queries.passes = shot.passes
         self.evolution.ask(queries)
         found = queries.found(perf_counter() - start)
-        return replace(found, scores=effects(problem.space, found.queries), candidates=(), inherited=ask)
+        return replace(
+            found,
+            scores=effects(problem.space, found.queries),
+            candidates=(),
+            inherited=ask,
+            begin=partial(inherit, supernet=supernet),
+        )
 
 
 def effects(space: SearchSpace, queries: Sequence[Query]) -> Scores:

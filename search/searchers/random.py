@@ -61,6 +61,7 @@ def random_search(
         trained = train(
             architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute,
             progress=lambda _, done, total, numbers: problem.progress("random", len(trials), count, numbers),
+            folder=problem.trainings, begin=problem.begin,
         )  # fmt: skip
         trials.append(Trial(architecture, predicted_ms, trained))
         problem.progress("random", len(trials), count, {"validation_accuracy": trained.validation_accuracy})

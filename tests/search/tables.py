@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from tempograd import registry
-from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem
+from tempograd.search.training import Training
 from tempograd.tasks.table import TableTask
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")

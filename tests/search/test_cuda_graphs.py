@@ -7,7 +7,7 @@ import torch
 from tempograd import registry
 from tempograd.search.cost import TableCost
 from tempograd.search.cuda_graphs import RecordedMixture, all_on, recorded
-from tempograd.search.evaluator import Training, train
+from tempograd.search.evaluator import train
 from tempograd.search.forms import Linear
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.gumbel import Gumbel
@@ -17,6 +17,7 @@ from tempograd.search.laws.two_path import TwoPath
 from tempograd.search.laws.uniform import Uniform
 from tempograd.search.objective import CostTerm
 from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
+from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")

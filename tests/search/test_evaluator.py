@@ -6,7 +6,9 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import DivergedError, UsageError
-from tempograd.search.evaluator import Training, cosine, inherited_accuracy, recalibrate, train
+from tempograd.search.evaluator import inherited_accuracy, recalibrate, train
+from tempograd.search.steps import cosine
+from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")

@@ -12,10 +12,10 @@ from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Round
 from tempograd.search.cost import TableCost, WeightedSum
-from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem, predict_with
 from tempograd.search.run import Options, search
 from tempograd.search.searchers.gradient import GradientSearcher
+from tempograd.search.training import Training
 from tempograd.spaces.circuit import counts
 from tempograd.tasks.load import load_task
 

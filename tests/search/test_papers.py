@@ -7,7 +7,6 @@ import torch
 from tempograd import registry
 from tempograd.search.cost import PredictorCost
 from tempograd.search.deriver import argmax_combination, derive
-from tempograd.search.evaluator import Training
 from tempograd.search.forms import Linear
 from tempograd.search.laws.combination import Combination
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
@@ -15,6 +14,7 @@ from tempograd.search.laws.softmax import Softmax
 from tempograd.search.method import Problem
 from tempograd.search.objective import CostTerm
 from tempograd.search.searchers.alternation import Alternation, Schedule
+from tempograd.search.training import Training
 from tempograd.tasks.images import Classification, Images
 from tempograd.tasks.load import load_task
 

@@ -9,8 +9,9 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError, UsageError
-from tempograd.search.evaluator import Training, train
+from tempograd.search.evaluator import train
 from tempograd.search.queries import Queries
+from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
 from .tables import SPACE, latencies, linear, problem

@@ -15,9 +15,9 @@ from tempograd.errors import MismatchError, TargetError, UsageError
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Round
-from tempograd.search.evaluator import Training
 from tempograd.search.result import verdict_of
 from tempograd.search.run import Options, search
+from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
 SPECS = {
@@ -192,7 +192,7 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
     assert set(told) == {
         "schema", "space", "method", "task", "seed", "mode", "target_ms", "lam", "device", "predictor", "feasibility",
         "found", "verdict", "repairs", "random", "trace", "sentinels", "environment", "versions", "command", "seconds",
-        "rebuild",
+        "training", "rebuild",
     }  # fmt: skip
     assert told["predictor"] == {"model": "linear", "feed": "sampled"}
     assert set(told["found"]) == {

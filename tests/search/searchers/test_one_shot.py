@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from tempograd import registry
 from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
 from tempograd.search.deriver import score
-from tempograd.search.evaluator import Training, inherited_accuracy
+from tempograd.search.evaluator import inherited_accuracy
 from tempograd.search.method import Problem
 from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.one_shot import OneShot, OneShotSchedule, OneShotSearcher, effects, ends
 from tempograd.search.trace import Query
+from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
 from ..tables import linear

@@ -9,10 +9,10 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError, UsageError
-from tempograd.search.evaluator import Training
 from tempograd.search.method import Problem
 from tempograd.search.neighbourhood import within
 from tempograd.search.searchers.random import RandomSearcher, best, random_search
+from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
