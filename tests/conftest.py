@@ -10,6 +10,8 @@ import pytest
 
 from tempograd.farm.server import server
 
+from . import marks
+
 WAITING = ("farm", "verbs/test_farm.py")
 
 
@@ -27,6 +29,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(room))
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.flaky(reruns=1))
+        for mark in (mark for kind in marks.KINDS for mark in item.iter_markers(kind)):
+            item.user_properties.append((mark.name, mark.args[0]))
+
+
+class Judge:
+    """Fails a run in which a promise or a fault was not put to the test, and nobody said why."""
+
+    def __init__(self) -> None:
+        self.borne = marks.bearers()
+        self.outcomes: dict[tuple[str, int], list[marks.Outcome]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            function = report.nodeid.rpartition("::")[2].partition("[")[0]
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            for kind, number in (one for one in report.user_properties if one[0] in marks.KINDS):
+                outcome = marks.Outcome(function, report.outcome, str(reason))
+                self.outcomes.setdefault((kind, number), []).append(outcome)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.wrong and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self.wrong:
+            terminalreporter.write_line(line, red=True)
+
+    @property
+    def wrong(self) -> list[str]:
+        return marks.judge(self.outcomes, self.borne, marks.reasons())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Judge(), "tempograd-marks")
 
 
 @pytest.fixture(scope="session", autouse=True)

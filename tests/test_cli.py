@@ -7,6 +7,7 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -41,16 +42,22 @@ VERBS = ("agent", "doctor", "devices", "collect", "audit", "export", "fit", "pre
          "report", "quickstart")  # fmt: skip
 
 
-def tempograd(*arguments, cwd=None, timeout=240):
-    command = [sys.executable, "-m", "tempograd", *map(str, arguments)]
+STRACE = shutil.which("strace")
+
+
+def tempograd(*arguments, cwd=None, timeout=240, calls=None):
+    """Run a verb; where there is strace, what it asks of the network goes into ``calls``."""
+    strace = [STRACE, "-f", "-qq", "--seccomp-bpf", "-e", "trace=socket,connect,bind,listen", "-o", str(calls)]
+    command = [*(strace if calls and STRACE else []), sys.executable, "-m", "tempograd", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=environment)
 
 
-def collected(store, count=60, device=DEVICE, space=SPACE):
+def collected(store, count=60, device=DEVICE, space=SPACE, calls=None):
     return tempograd(
-        "collect", "--space", space, "--device", device, "--count", count, "--store", store, "--plan", "quick", "--json"
-    )
+        "collect", "--space", space, "--device", device, "--count", count, "--store", store, "--plan", "quick",
+        "--json", calls=calls,
+    )  # fmt: skip
 
 
 def copied(store, copy):
@@ -63,11 +70,12 @@ def copied(store, copy):
 def flow(tmp_path_factory):
     """The three things a user does, once: collect, fit, search, and the report."""
     folder = tmp_path_factory.mktemp("flow")
-    done = {"collect": collected(folder / "run.db")}
+    done = {"collect": collected(folder / "run.db", calls=folder / "collect.calls")}
     copied(folder / "run.db", folder / "collected.db")  # without what a search adds, which another CPU may choose
     done["fit"] = tempograd(
-        "fit", "--store", folder / "run.db", "--out", folder / "predictor", "--steps", 300, "--json"
-    )
+        "fit", "--store", folder / "run.db", "--out", folder / "predictor", "--steps", 300, "--json",
+        calls=folder / "fit.calls",
+    )  # fmt: skip
     target = json.loads(tempograd("predict", "--predictor", folder / "predictor", "--arch", "1462", "--json").stdout)[
         "predictions"
     ][0]["latency_ms"]
@@ -75,8 +83,9 @@ def flow(tmp_path_factory):
         "search", "--space", SPACE, "--predictor", folder / "predictor", "--device", DEVICE, "--task", "synthetic",
         "--target-ms", target, "--epochs", 2, "--train-epochs", 1, "--random", 1, "--out", folder / "result",
     )  # fmt: skip
-    done["search"] = tempograd(*search, "--json")
-    done["report"] = tempograd("report", folder / "result", "--out", folder / "report.html", "--json")
+    done["search"] = tempograd(*search, "--json", calls=folder / "search.calls")
+    report = ("report", folder / "result", "--out", folder / "report.html", "--json")
+    done["report"] = tempograd(*report, calls=folder / "report.calls")
     return folder, done
 
 
@@ -85,6 +94,15 @@ def test_every_step_ends_well_and_prints_one_json_document(flow, verb):
     _, done = flow
     assert done[verb].returncode == 0, done[verb].stderr
     assert isinstance(json.loads(done[verb].stdout), dict)
+
+
+@pytest.mark.skipif(STRACE is None, reason="no strace: apt-get install strace")
+@pytest.mark.promise(5)
+def test_no_verb_opens_a_socket_of_a_network(flow):
+    """Neither to listen nor to call."""
+    folder, done = flow
+    for verb in done:
+        assert "AF_INET" not in (folder / f"{verb}.calls").read_text()
 
 
 def test_the_network_found_is_measured_and_within_the_target(flow):
@@ -285,6 +303,7 @@ def test_errors_are_json_too(tmp_path):
     assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == 2
 
 
+@pytest.mark.fault(31)
 def test_predictor_refuses_another_space_and_device(flow):
     folder, _ = flow
     common = ["search", "--predictor", folder / "predictor", "--target-ms", 1, "--out", folder / "other"]
@@ -406,6 +425,7 @@ def test_every_different_network_of_a_small_space_and_only_once(tmp_path):
     assert "take one of them" in both.stderr
 
 
+@pytest.mark.fault(2)
 def test_networks_that_fail_are_rows_and_the_exit_code_says_so(tmp_path):
     done = collected(tmp_path / "run.db", device="simulated:seed=3,crash=0.05")
     assert done.returncode == 6
@@ -413,6 +433,7 @@ def test_networks_that_fail_are_rows_and_the_exit_code_says_so(tmp_path):
     assert document["verdicts"]["quarantined"] + document["verdicts"].get("failed", 0) > 0
 
 
+@pytest.mark.fault(27)
 @pytest.mark.promise(1)
 def test_the_first_interrupt_finishes_the_item_and_the_same_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "tempograd", "collect", "--space", "nasbench201", "--device", "simulated:seed=1",
@@ -431,6 +452,7 @@ def test_the_first_interrupt_finishes_the_item_and_the_same_command_goes_on(tmp_
     assert json.loads(finished.stdout)["found"] == json.loads(output)["measured"]
 
 
+@pytest.mark.fault(27)
 def test_the_second_interrupt_stops_at_once():
     found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
     try:
@@ -458,6 +480,7 @@ ENDING = {
 }
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("verb", ENDING)
 def test_every_verb_ends_at_the_first_signal(verb, number, monkeypatch, capsys):
@@ -492,6 +515,7 @@ def test_a_hang_up_that_is_ignored_stays_so():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.fault(27)
 def test_a_closed_terminal_ends_a_campaign_and_a_copy_of_its_store_is_whole(tmp_path):
     store = tmp_path / "run.db"
     command = [sys.executable, "-m", "tempograd", "collect", "--space", "nasbench201", "--device", "simulated:seed=1",

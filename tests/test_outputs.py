@@ -248,6 +248,7 @@ def test_what_came_meanwhile_is_not_replaced(tmp_path):
     assert (tmp_path / "a.json").read_text() == "years of work"
 
 
+@pytest.mark.fault(4)
 def test_a_full_disk_leaves_every_older_file(tmp_path, monkeypatch):
     both = [tmp_path / "a.json", tmp_path / "b.json"]
     outputs.write({path: document(0) for path in both}, ours)

@@ -63,6 +63,7 @@ def test_import_takes_milliseconds():
     assert int(done.stdout) < 40
 
 
+@pytest.mark.promise(4)
 def test_no_code_is_read_from_files():
     """No pickle, no eval, no unsafe load anywhere in the source."""
     banned = re.compile(

@@ -15,7 +15,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -64,10 +65,24 @@ class Worker:
         """Return the sentinel's typical time after warming up."""
         return self._sentinel_warm_up.typical_ms
 
+    @contextmanager
+    def _at(self, network: int, phase: str) -> Generator[None]:
+        """Tell the parent what is under way; what nobody expected ends the process, and then still stands there."""
+        self._board.note(network, phase)
+        try:
+            yield
+        except TempogradError:  # the parent is told of it, and this process goes on
+            self._board.note(-1, "idle")
+            raise
+        self._board.note(-1, "idle")
+
     def load(self, network: int, path: str, digest: str, own_batch: bool = False) -> dict[str, Any]:
         """Check, load and warm up one network; a failure is a reply, not an exception."""
+        with self._at(network, "load"):
+            return self._load(network, path, digest, own_batch)
+
+    def _load(self, network: int, path: str, digest: str, own_batch: bool) -> dict[str, Any]:
         phase = "load"
-        self._board.note(network, phase)
         try:
             content = foreign.read(Path(path), digest)
             foreign.check(content, Path(path).parent, None if own_batch else self._batch)
@@ -86,8 +101,6 @@ class Worker:
             return _failure("fallback", phase, error)
         except MemoryError as error:
             return _failure("oom", phase, error)
-        finally:
-            self._board.note(-1, "idle")
         if wrong:
             return _failure("invalid_output", phase, wrong)
         self._networks[network] = program, warm
@@ -106,11 +119,8 @@ class Worker:
 
     def outputs(self, network: int, shape: list[int], data: str) -> dict[str, Any]:
         """Return what a network computes for an input."""
-        self._board.note(network, "run")
-        try:
+        with self._at(network, "run"):
             return to_text(self._networks[network][0].compute(from_text(shape, data)))
-        finally:
-            self._board.note(-1, "idle")
 
     def hold_inputs(self, held: bool) -> dict[str, Any]:
         """Run networks on one and the same input, or on several in turn."""
@@ -135,15 +145,14 @@ class Worker:
         counters = timing.Counters(self._cores)
         try:
             for network in networks:
-                self._board.note(network, "run")
-                try:
-                    rows.append({"network": network, **self._round(network, burst_ms, counters)})
-                except InputRefusedError as error:
-                    return {"network": network, **_failure("crashed", "run", error)}
-                except MemoryError as error:
-                    return {"network": network, **_failure("oom", "run", error)}
+                with self._at(network, "run"):
+                    try:
+                        rows.append({"network": network, **self._round(network, burst_ms, counters)})
+                    except InputRefusedError as error:
+                        return {"network": network, **_failure("crashed", "run", error)}
+                    except MemoryError as error:
+                        return {"network": network, **_failure("oom", "run", error)}
         finally:
-            self._board.note(-1, "idle")
             counters.close()
             gc.enable()
             gc.unfreeze()

@@ -81,6 +81,7 @@ def test_blind_duplicates_widen_every_interval(store, fingerprint):
     assert found.low_ms == pytest.approx(found.y_ms * (1 - expected), rel=0.01)
 
 
+@pytest.mark.fault(24)
 def test_a_duplicate_off_beyond_chance_is_quarantined_and_does_not_spoil_the_rest(store, fingerprint):
     names = keys(20)
     keep(store, fingerprint, *(make(k, SPREAD, fingerprint) for k in names))
@@ -129,6 +130,7 @@ def test_a_reference_is_of_its_own_time(store, fingerprint):
     assert {row.path for row in found.rows} == {"gated"}
 
 
+@pytest.mark.fault(19)
 def test_devices_are_not_mixed(store, fingerprint):
     other = replace(fingerprint, options={"threads": 2})
     keep(store, fingerprint, make(keys(1)[0], SPREAD, fingerprint))

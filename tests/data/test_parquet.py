@@ -117,6 +117,7 @@ def test_nothing_is_overwritten(tmp_path, dataset):
         export(dataset, folder)
 
 
+@pytest.mark.fault(25)
 def test_every_damage_is_refused(tmp_path, dataset):
     folder = export(dataset, tmp_path / "out")
     content = (folder / "data.parquet").read_bytes()
@@ -132,6 +133,7 @@ def test_every_damage_is_refused(tmp_path, dataset):
         load(folder)
 
 
+@pytest.mark.fault(25)
 def test_the_bad_row_group_is_named(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(parquet, "GROUP_ROWS", 5)
     folder = export(dataset, tmp_path / "out")

@@ -128,6 +128,7 @@ def test_the_same_campaign_is_found_again(tmp_path, fingerprint):
         assert ids[0] == ids[1]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_latency_that_is_none_is_refused(tmp_path, fingerprint, value):
     row = make("0", [value] * 6, fingerprint)
@@ -138,6 +139,7 @@ def test_a_latency_that_is_none_is_refused(tmp_path, fingerprint, value):
         assert not store.done(campaign)
 
 
+@pytest.mark.fault(22)
 def test_the_database_itself_refuses_them_too(tmp_path, fingerprint):
     with Store(tmp_path / "s.db", write=True) as store:
         keep(store, fingerprint, make("0", [1.0] * 6, fingerprint))
@@ -226,6 +228,7 @@ def test_a_newer_schema_is_refused_untouched(tmp_path):
     assert (tmp_path / "s.db").read_bytes() == before
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_cut_off_file_is_refused(tmp_path, fingerprint, share):
     with Store(tmp_path / "s.db", write=True) as store:
@@ -236,6 +239,7 @@ def test_a_cut_off_file_is_refused(tmp_path, fingerprint, share):
         Store(tmp_path / "s.db")
 
 
+@pytest.mark.fault(3)
 def test_overwritten_pages_are_an_error_never_other_numbers(tmp_path, fingerprint):
     path = tmp_path / "s.db"
     with Store(path, write=True) as store:
@@ -282,6 +286,7 @@ HOLD = """
 """
 
 
+@pytest.mark.fault(26)
 def test_the_second_writer_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp_path, fingerprint):
     with in_child(HOLD, tmp_path / "s.db") as child:
         try:
@@ -297,6 +302,7 @@ def test_the_second_writer_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp
         keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
 
 
+@pytest.mark.fault(26)
 def test_links_to_one_file_are_one_store(tmp_path, fingerprint):
     (tmp_path / "disk").mkdir()
     for name in ("a.db", "b.db"):
@@ -357,6 +363,7 @@ FILL = """
 """
 
 
+@pytest.mark.fault(4)
 def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(tmp_path, fingerprint):
     payload = pack(make("x", [1.0] * 6, fingerprint)).hex()
     with in_child(FILL, tmp_path / "s.db", payload, 300_000) as child:
@@ -371,6 +378,7 @@ def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(tmp_path, finger
         store.append(store.campaigns()[0].id, replace(next(store.measurements()), key="next"))
 
 
+@pytest.mark.fault(1)
 def test_acknowledged_rows_outlive_sigkill(tmp_path, fingerprint):
     payload = pack(make("x", [1.0] * 6, fingerprint)).hex()
     for count in (1, 7, 40):
@@ -384,6 +392,7 @@ def test_acknowledged_rows_outlive_sigkill(tmp_path, fingerprint):
             assert {m.key for m in store.measurements()} >= set(acknowledged)
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("write", [False, True])
 def test_a_torn_tail_of_the_write_ahead_log_costs_only_what_was_not_acknowledged(tmp_path, fingerprint, write):
     rows = [make(str(n), [1.0 + n] * 6, fingerprint) for n in range(4)]
@@ -405,6 +414,7 @@ def test_a_torn_tail_of_the_write_ahead_log_costs_only_what_was_not_acknowledged
         assert len(found) >= sum(end <= size for end in ends)
 
 
+@pytest.mark.fault(5)
 def test_a_failing_disk_stops_the_store_at_once(tmp_path, fingerprint):
     class Broken:
         def execute(self, query, *_):

@@ -178,6 +178,7 @@ def test_the_unit_is_the_one_that_the_name_says(write, published, name, factor):
     assert len(table.remarks) == (factor != 1.0)
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(("factor", "unit"), [(1e-3, "s"), (1e3, "us"), (1e6, "ns")])
 @pytest.mark.parametrize("name", ["y", "y_ms", "help:board"])
 def test_a_size_that_no_machine_has_is_refused_with_the_unit_that_it_looks_like(write, published, factor, unit, name):
@@ -214,6 +215,7 @@ def test_numbers_that_fall_with_the_size_of_networks_are_refused(write, publishe
         read_table(path, space, "pi[h]")
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("value", [9999.0, 1e9, -1.0, 0.0, float("inf"), 4711.0, 1e-7])
 def test_failures_as_numbers_are_left_out_and_named(write, published, value):
     space, columns, y_ms = published

@@ -20,6 +20,7 @@ FAULTY = """
 import os, signal, stat, subprocess, sys, time
 from onnx import ModelProto
 from tempograd.devices.worker.meters import EnergyMeter
+from tempograd.devices.runtime.cuda import GpuLostError
 from tempograd.devices.runtime.runtime import FallbackError
 from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
 
@@ -44,6 +45,8 @@ class Program:
                 time.sleep(1)
         if self._what == "oom" and late:
             raise MemoryError
+        if self._what == "gpu_lost" and late:
+            raise GpuLostError("CUDA: cudaErrorIllegalAddress; what the GPU holds is lost")
         if self._what == "talk":
             print("noise on standard output")
         if self._what == "lie" and late:

@@ -147,6 +147,7 @@ def test_without_a_store_results_are_handed_over(tmp_path, url):
         assert [m.verdict for m in measure(FarmDevice("sim", queue=url), items(3), QUICK)] == ["ok"] * 3
 
 
+@pytest.mark.fault(12)
 def test_agents_that_are_killed_lose_nothing_and_double_nothing(tmp_path, url):
     device = truth(tmp_path, 250)
     agents = {name: agent_process(tmp_path, url, device, name) for name in ("a1", "a2")}
@@ -218,6 +219,8 @@ def test_draining_gives_jobs_back_at_once(tmp_path, url):
         assert len(held) == len(taken) == queue._read("SELECT count(*) FROM jobs")[0][0]  # nobody else holds any
 
 
+@pytest.mark.fault(9)
+@pytest.mark.fault(13)
 def test_a_server_that_goes_away_costs_nothing_but_time(tmp_path, newest_nats_program, free_port):
     configuration = tmp_path / "nats.conf"
     configuration.write_text(
@@ -255,6 +258,7 @@ def test_a_server_that_goes_away_costs_nothing_but_time(tmp_path, newest_nats_pr
             each.wait()
 
 
+@pytest.mark.fault(21)
 def test_a_hostile_model_is_a_refused_outcome_and_the_others_are_timed(tmp_path, url, zoo_network):
     def build(key, folder):
         content = b"no model at all" if key == "bad" else zoo_network
@@ -389,6 +393,8 @@ def campaign_thread(folder, url, n, **options):
         thread.join()
 
 
+@pytest.mark.fault(11)
+@pytest.mark.fault(12)
 def test_late_contradicting_and_foreign_results_never_become_rows(tmp_path, url):
     with open_queue(url) as queue:
         puppet = Puppet(queue, tmp_path)
@@ -424,6 +430,7 @@ def test_late_contradicting_and_foreign_results_never_become_rows(tmp_path, url)
         assert "fingerprint_id" in alarms
 
 
+@pytest.mark.fault(12)
 def test_forgotten_jobs_are_offered_again_and_deadly_ones_are_quarantined(tmp_path, url, monkeypatch):
     monkeypatch.setattr(farm, "RECONCILE_S", 0.1)
     monkeypatch.setattr(farm, "SILENT_S", 0.2)
@@ -483,6 +490,7 @@ def test_agents_of_a_class_that_differ_are_told_apart(tmp_path, url):
         FarmDevice("sim", queue=url, fingerprint="0" * 12).fingerprint  # noqa: B018
 
 
+@pytest.mark.promise(5)
 def test_a_farm_opens_nothing_here_and_refuses_odd_names(url):
     assert not hasattr(FarmDevice("sim", queue=url), "open")
     with pytest.raises(UsageError, match="a-z"):

@@ -112,6 +112,8 @@ def test_every_value_is_of_its_kind(messages: list[Any]) -> None:
     assert refused > 2 * accepted
 
 
+@pytest.mark.fault(29)
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -163,12 +165,14 @@ def test_what_is_no_message(text: bytes, reason: str) -> None:
         decode(text, Job)
 
 
+@pytest.mark.fault(13)
 def test_a_newer_version_says_how_to_upgrade(job: Make) -> None:
     tree = _tree(job("net")) | {"schema": "tempograd.job/2", "unheard": "of"}
     with pytest.raises(NewerSchemaError, match="pip install --upgrade"):
         decode(_bytes(tree), Job)
 
 
+@pytest.mark.fault(30)
 def test_a_bomb_is_not_inflated() -> None:
     bomb = zlib.compress(b"\0" * 2**28)
     assert len(bomb) < LIMIT_BYTES
@@ -242,6 +246,7 @@ def test_labels_can_be_derived_from_whatever_is_let_in(job: Make, result: Make) 
 # -- fuzzing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(29)
 def test_twelve_thousand_mutations(messages: list[Any]) -> None:
     """Each is refused as documented, or says something that is allowed and comes back as it was."""
     rng = random.Random(20_261)

@@ -301,6 +301,8 @@ def field(newest_nats_program, tmp_path, free_port, network, job, content):
     field.close()
 
 
+@pytest.mark.fault(9)
+@pytest.mark.fault(10)
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["cut", "cut_one_way", "slow"])
 def test_a_network_that_fails_for_a_while_loses_and_doubles_nothing(field, harm):
@@ -318,6 +320,7 @@ def test_a_network_that_fails_for_a_while_loses_and_doubles_nothing(field, harm)
     assert field.by("far") > before, "who was away did not come back"
 
 
+@pytest.mark.fault(13)
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["either"], indirect=True)
 def test_a_server_and_an_agent_that_are_killed_lose_and_double_nothing(field):
@@ -339,6 +342,7 @@ def test_a_server_and_an_agent_that_are_killed_lose_and_double_nothing(field):
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
 
 
+@pytest.mark.fault(14)
 @pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="no libfaketime: apt-get install faketime")
 @pytest.mark.parametrize("network", ["proxy"], indirect=True)
@@ -358,6 +362,7 @@ def test_a_clock_that_jumps_loses_and_doubles_nothing(field):
     assert len(field.others) <= 16, "a lease depends on the wall clock"
 
 
+@pytest.mark.fault(9)
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["either"], indirect=True)
 def test_a_real_campaign_and_a_real_agent_on_another_host_outlive_a_cut(

@@ -14,6 +14,7 @@ def test_there_are_some():
     assert {name for _, name in SAVED} >= {"lookup", "mlp", "ridge", "trees"}
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(("folder", "name"), SAVED, ids=lambda v: v if isinstance(v, str) else v.parent.name)
 def test_a_released_predictor_loads_and_predicts_what_it_did(folder, name):
     expected = json.loads((folder / "predictors.json").read_text())

@@ -74,6 +74,7 @@ def test_everything_kept_beside_it_comes_back(folder):
     assert {"tempograd", "torch", "python"} <= set(kept.created_by)
 
 
+@pytest.mark.fault(32)
 def test_intervals_hold_and_are_wide_but_finite_out_of_support(folder, additive):
     kept = load(folder)
     X = np.vstack([additive.X[:50], np.full(30, 2.0)])
@@ -105,6 +106,7 @@ def test_trees_have_no_upper_bound_to_follow(tmp_path, additive):
         load(save(tmp_path / "t", trees, binding=BINDING, card={})).upper_bound()
 
 
+@pytest.mark.fault(32)
 def test_an_option_never_seen_is_out_of_support(tmp_path, additive):
     seen = additive.choices[:, 2] != 3
     model = RidgeLatency().fit(additive.X[seen], additive.y_ms[seen])
@@ -123,6 +125,8 @@ def test_binding_agrees(folder):
     load(folder).check_binding(space="nasbench201:width=16", encoding="one_hot", fingerprint=DEVICE)
 
 
+@pytest.mark.fault(19)
+@pytest.mark.fault(31)
 def test_binding_names_every_difference(folder):
     other = replace(DEVICE, options={"threads": 4, "batch": 1})
     with pytest.raises(MismatchError) as caught:
@@ -146,6 +150,7 @@ def test_card_for_people(folder):
     assert all(part in card for part in ("nasbench201:width=16", DEVICE.id, "mape_pct", "100 held-out networks"))
 
 
+@pytest.mark.promise(4)
 def test_nothing_published_is_a_pickle(folder):
     assert sorted(file.name for file in folder.iterdir()) == sorted([file_of(folder, ARRAYS).name, DOCUMENT, CARD])
     json.loads((folder / DOCUMENT).read_text())
@@ -260,6 +265,7 @@ def test_a_missing_file_is_refused_by_name(folder, name):
         load(folder)
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("name", [ARRAYS, DOCUMENT])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
 def test_a_truncated_file_is_refused_by_name(folder, name, share):
@@ -270,6 +276,7 @@ def test_a_truncated_file_is_refused_by_name(folder, name, share):
         load(folder)
 
 
+@pytest.mark.fault(31)
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from([ARRAYS, DOCUMENT]), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_refused_or_harmless(folder, additive, name, where, bit):
@@ -298,6 +305,7 @@ def test_arrays_of_another_predictor_are_refused(folder, tmp_path, additive):
         load(folder)
 
 
+@pytest.mark.fault(31)
 def test_a_newer_schema_asks_for_an_upgrade(folder):
     rewrite(folder, lambda document: document.update(schema=5))
     with pytest.raises(InputRefusedError, match="upgrade tempograd"):

@@ -10,6 +10,7 @@ def outside(support, X):
     return np.any((low - 1e-6 > X) | (high + 1e-6 < X), axis=1)
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize("name", registry.names("space"))
 def test_networks_drawn_like_those_learnt_from_are_inside(name):
     """Over ten draws, in each encoding: 2 % are outside, and twice that allows for chance."""
@@ -34,6 +35,7 @@ def test_what_no_network_has_is_outside():
     assert outside(support_of(X), unseen)[0]
 
 
+@pytest.mark.fault(32)
 def test_far_beyond_every_network_is_outside():
     X = np.random.default_rng(0).normal(10, 1, (200, 20))
     assert outside(support_of(X), np.full((1, 20), 30.0))[0]

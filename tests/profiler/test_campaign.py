@@ -102,6 +102,7 @@ def test_a_grown_campaign_measures_only_what_is_new(device, space, store):
     assert again.verdicts == second.verdicts
 
 
+@pytest.mark.fault(17)
 def test_noisy_labels_are_measured_again_where_too_few_are_not(space, store):
     device = registry.create("device", "simulated:seed=1,disturbed=0.2")
     summary = sample(device, space, QUICK, store, count=30, seed=5)
@@ -387,6 +388,7 @@ def test_a_store_that_fails_ends_the_campaign(store, monkeypatch):
     assert all(session.closed for session in device.sessions)
 
 
+@pytest.mark.fault(16)
 def test_hot_rounds_are_kept_and_named(store):
     device = ScriptedDevice(events=("thermal",))
     summary = run(device, items(5), QUICK, store)
@@ -448,6 +450,7 @@ COLLECT = """
 """
 
 
+@pytest.mark.fault(1)
 @pytest.mark.real
 @pytest.mark.promise(1)
 def test_a_campaign_killed_at_random_loses_and_doubles_nothing(space, tmp_path):
@@ -476,6 +479,7 @@ def test_a_campaign_killed_at_random_loses_and_doubles_nothing(space, tmp_path):
         assert LatencyDataset.from_store(store).ok().y_ms.size == 48
 
 
+@pytest.mark.fault(1)
 def test_leftovers_of_a_killed_run_do_no_harm(space, tmp_path):
     assert not Path(f"{tmp_path}/s.db").exists()
     (tmp_path / "s.db.lock").write_text("")
@@ -569,6 +573,7 @@ def test_what_speaks_against_a_run_is_said(device, space, store, changes, rounds
     assert said in doubt
 
 
+@pytest.mark.fault(14)
 def test_a_device_whose_times_are_longer_than_their_pass_is_refused_with_the_remedy(tmp_path):
     """Of a virtual clock that was not declared, or of microseconds: nothing of it is kept."""
     device = ScriptedDevice(environment={"governor": "none"})

@@ -117,6 +117,7 @@ def test_a_minimal_result_says_what_is_missing(page, minimal_result):
         assert sentence in words
 
 
+@pytest.mark.promise(2)
 def test_every_measured_number_in_a_table_has_its_verdict(full_page):
     text = full_page
     body = text[text.index('id="measured"') : text.index('id="trust"')]
@@ -139,6 +140,7 @@ def test_hostile_names_stay_text(page, full_result):
     assert "<script>alert(1)</script>[31m" in "".join(seen.text)
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize("size", ["full", "minimal"])
 def test_nothing_outside_is_named(page, full_page, minimal_result, size):
     text = full_page if size == "full" else page(minimal_result)

@@ -135,6 +135,7 @@ def test_an_oversized_file_is_not_read(tmp_path):
         read_result(tmp_path)
 
 
+@pytest.mark.promise(3)
 def test_a_file_of_every_released_schema_is_still_read(tmp_path):
     files = sorted((Path(__file__).parent / "results").glob("v*.json"))
     assert [file.stem for file in files] == [f"v{n}" for n in range(1, SCHEMA + 1)]

@@ -59,6 +59,7 @@ def dear(device):
     return max(sample, key=device.truth_ms)
 
 
+@pytest.mark.promise(7)
 @SPACES
 def test_a_predictor_that_promises_too_much_fails_first_and_passes_after_repair(space):
     device = FakeDevice(space)

@@ -15,6 +15,7 @@ def test_a_run_without_a_label_is_never_called_reliable(tmp_path):
     assert "predictor can be learnt" not in done.text
 
 
+@pytest.mark.fault(17)
 def test_noise_is_told_calmly_with_what_it_means_and_what_to_do(tmp_path):
     done = collect(SPACE, tmp_path / "s.db", device="simulated:disturbed=0.8", count=20, plan="quick")
     assert done.exit_code == UNRELIABLE

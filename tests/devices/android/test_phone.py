@@ -53,6 +53,7 @@ def worker_of(loop):
     return worker
 
 
+@pytest.mark.fault(28)
 def test_a_pulled_cable_loses_nothing_and_repeats_nothing(hung, zoo):
     keys = ["a"] * 40
     with create("device", hung.spec).open() as session:
@@ -80,6 +81,7 @@ def test_one_question_a_pass_however_many_networks(hung, zoo):
         assert len(hung.phone.log) == before + 1
 
 
+@pytest.mark.fault(28)
 def test_a_reboot_ends_the_session_and_the_next_one_goes_on(hung, zoo):
     device = create("device", hung.spec)
     with device.open() as session:
@@ -110,6 +112,7 @@ def test_a_reboot_while_it_loads_costs_loading_again(hung, zoo):
         assert [r.key for r in session.run_pass(["b", "a"], burst_ms=1.0).rounds] == ["b", "a"]
 
 
+@pytest.mark.fault(28)
 def test_a_phone_that_does_not_come_back_is_named_with_what_to_do(hung, zoo):
     with create("device", hung.spec + ",patience_s=0.3").open() as session:
         session.load([zoo.conv("a")])
@@ -119,6 +122,7 @@ def test_a_phone_that_does_not_come_back_is_named_with_what_to_do(hung, zoo):
         hung.phone.plug()
 
 
+@pytest.mark.fault(28)
 def test_a_phone_that_denies_is_not_waited_for(hung):
     hung.phone.state = "unauthorized"
     with pytest.raises(DeviceError, match="0123FAKE is unauthorized; unlock it and accept"):
@@ -151,6 +155,8 @@ def test_a_full_phone_is_told_and_goes_on_when_there_is_room(hung, zoo):
         assert session.load([zoo.conv("a")])[0].failure is None
 
 
+@pytest.mark.fault(16)
+@pytest.mark.fault(28)
 def test_heat_makes_it_pause_then_its_rounds_say_thermal(hung, zoo):
     with create("device", hung.spec + ",max_pause_s=0.4").open() as session:
         session.load([zoo.conv("a")])
@@ -286,6 +292,7 @@ def test_another_serial_is_answered_with_those_that_are_there(hung):
         create("device", hung.spec.replace("0123FAKE", "NOBODY")).open()
 
 
+@pytest.mark.fault(28)
 def test_a_low_battery_is_refused(hung):
     hung.phone.battery(30)
     with pytest.raises(DeviceError, match="30 % battery"):

@@ -98,6 +98,7 @@ def test_preemption_is_seen_by_wall_time_only():
         assert round_.cpu_ms == pytest.approx([TABLE[round_.key]] * len(round_.cpu_ms))
 
 
+@pytest.mark.fault(16)
 def test_heat_is_an_event():
     rounds = rounds_of(SimulatedDevice(TABLE, **CALM, throttle=1.0), passes=1)
     assert all(many[0].events == ("thermal",) for many in rounds.values())

@@ -31,6 +31,7 @@ def test_without_a_gpu_every_way_in_says_so():
             way()
 
 
+@pytest.mark.fault(8)
 def test_an_error_of_the_gpu_is_none_that_a_worker_goes_on_after():
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="pip install 'tempograd[gpu]'")
     status = runtime.cudaError_t.cudaErrorIllegalAddress

@@ -24,6 +24,7 @@ def test_what_was_written_is_read_under_its_own_key_alone(cache):
     assert cache.read("a") == b"newer"
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("place", [0, 31, 32, -1])
 def test_one_byte_changed_is_deleted_and_not_read(cache, place):
     cache.write("a", b"engine")
@@ -35,6 +36,7 @@ def test_one_byte_changed_is_deleted_and_not_read(cache, place):
     assert files(cache) == []
 
 
+@pytest.mark.fault(20)
 def test_a_file_of_another_key_or_of_another_machine_is_not_read(cache, tmp_path):
     cache.write("a", b"engine")
     (file,) = files(cache)
@@ -51,6 +53,7 @@ def test_the_boundary_between_key_and_content_is_part_of_the_code(cache):
     assert cache._mac("ab", b"c") != cache._mac("a", b"bc")
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("content", [b"", b"short"])
 def test_a_truncated_file_is_not_read(cache, content):
     cache.write("a", b"engine")

@@ -41,6 +41,7 @@ def later(delay_s: float, action) -> threading.Thread:
     return thread
 
 
+@pytest.mark.fault(6)
 def test_a_hang_while_warming_up_is_a_time_out_and_the_rest_is_loaded(zoo):
     device = LocalDevice(load_timeout_s=1.5)
     with device.open() as session:
@@ -60,6 +61,7 @@ def test_a_hang_while_loading_says_nothing_about_latency(zoo, faulty):
     assert (failure.cause, failure.phase, failure.elapsed_ms) == ("timeout", "load", None)
 
 
+@pytest.mark.fault(6)
 def test_a_hang_in_a_pass_takes_its_whole_group_down(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         session.load([zoo.conv("a"), zoo.conv("hangs", graph="hang")])
@@ -80,6 +82,7 @@ def test_a_hang_in_a_pass_takes_its_whole_group_down(zoo, faulty):
             session.run_pass(["a"], burst_ms=1.0)
 
 
+@pytest.mark.fault(2)
 def test_a_crash_while_loading_is_reported_with_the_last_words(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         models = [zoo.conv("a"), zoo.conv("b", graph="abort_load"), zoo.conv("c")]
@@ -94,6 +97,7 @@ def test_a_crash_while_loading_is_reported_with_the_last_words(zoo, faulty):
         assert len(session.run_pass(["a", "c"], burst_ms=1.0).rounds) == 2
 
 
+@pytest.mark.fault(2)
 def test_a_segmentation_fault_in_a_pass_is_that_networks_failure(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         session.load([zoo.conv("a"), zoo.conv("bad", graph="segfault"), zoo.conv("c")])
@@ -116,6 +120,39 @@ def test_a_kill_from_outside_in_mid_pass_is_noticed_at_once(zoo):
         assert (result.failures["a"].cause, result.failures["a"].signal) == ("crashed", signal.SIGKILL)
 
 
+@pytest.mark.fault(8)
+def test_an_error_of_the_gpu_that_sticks_ends_its_process_and_is_that_networks_failure(zoo, faulty):
+    device = LocalDevice(faulty)
+    with device.open() as session:
+        session.load([zoo.conv("a"), zoo.conv("bad", graph="gpu_lost"), zoo.conv("c")])
+        session.start_timing()
+        result = session.run_pass(["a", "bad", "c"], burst_ms=20.0)
+        assert (result.rounds, list(result.failures)) == ((), ["bad"])
+        assert result.failures["bad"].cause == "crashed"
+        assert "cudaErrorIllegalAddress" in result.failures["bad"].detail
+        assert session.pid is None
+    with device.open() as fresh:  # a new process reads its sentinels before anything else
+        fresh.load([zoo.conv("c")])
+        assert len(fresh.run_pass(["c"], burst_ms=1.0).rounds) == 1
+
+
+@pytest.mark.fault(15)
+def test_a_pause_in_mid_burst_makes_no_network_slower(zoo):
+    with LocalDevice().open() as session:
+        session.load([zoo.conv("a")])
+        session.start_timing()
+        (calm,) = session.run_pass(["a"], burst_ms=300.0).rounds
+        threads = [later(0.25, lambda: os.kill(session.pid, signal.SIGSTOP)),
+                   later(0.85, lambda: os.kill(session.pid, signal.SIGCONT))]  # fmt: skip
+        (paused,) = session.run_pass(["a"], burst_ms=1500.0).rounds
+        for thread in threads:
+            thread.join()
+    assert max(paused.wall_ms) * paused.block > 400  # it is seen in the sample that it hit, and only there
+    assert sorted(paused.wall_ms)[-2] * paused.block < 400
+    assert paused.value_ms("cpu") < 3 * calm.value_ms("cpu")
+
+
+@pytest.mark.fault(6)
 def test_a_stopped_process_is_a_time_out(zoo):
     with LocalDevice().open() as session:
         session.load([zoo.conv("a")])
@@ -126,6 +163,7 @@ def test_a_stopped_process_is_a_time_out(zoo):
         assert gone(pid)
 
 
+@pytest.mark.fault(7)
 def test_out_of_memory_while_loading(zoo):
     shape = numpy_helper.from_array(np.array([1, 200_000_000], np.int64), "shape")
     nodes = [
@@ -151,6 +189,7 @@ def test_out_of_memory_while_loading(zoo):
         assert loaded["a"].failure is None
 
 
+@pytest.mark.fault(7)
 def test_out_of_memory_in_a_pass(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         session.load([zoo.conv("a", graph="oom")])
@@ -159,6 +198,7 @@ def test_out_of_memory_in_a_pass(zoo, faulty):
         assert session.pid is None
 
 
+@pytest.mark.fault(23)
 def test_outputs_that_are_not_finite_are_no_measurement(zoo):
     with LocalDevice().open() as session:
         failure = session.load([zoo.conv("a", scale=1e38)])[0].failure
@@ -166,16 +206,20 @@ def test_outputs_that_are_not_finite_are_no_measurement(zoo):
     assert "not finite" in failure.detail
 
 
+@pytest.mark.fault(18)
 def test_a_provider_that_is_absent_is_an_error():
     with pytest.raises(DeviceError, match=r"no XnnpackExecutionProvider; it has .*CPUExecutionProvider"):
         LocalDevice(provider="xnnpack").open()
 
 
+@pytest.mark.fault(18)
 def test_a_node_on_another_provider_is_a_failure(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         assert session.load([zoo.conv("a", graph="fallback")])[0].failure.cause == "fallback"
 
 
+@pytest.mark.promise(4)
+@pytest.mark.fault(21)
 def test_hostile_files_are_refused_and_the_worker_lives(zoo):
     good = zoo.conv("good")
     content = good.path.read_bytes()
@@ -203,6 +247,7 @@ def test_hostile_files_are_refused_and_the_worker_lives(zoo):
         assert session.pid == pid
 
 
+@pytest.mark.fault(21)
 def test_mutated_files_never_reach_the_parent(zoo):
     content = bytearray(zoo.conv("good").path.read_bytes())
     rng = np.random.default_rng(1)
@@ -225,6 +270,7 @@ def test_what_an_engine_prints_does_not_reach_the_pipe(zoo, faulty):
         assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
 
 
+@pytest.mark.fault(21)
 def test_the_worker_is_confined(zoo, monkeypatch):
     monkeypatch.setenv("TEMPOGRAD_SECRET", "hunter2")
     device = LocalDevice(memory_gib=5)
@@ -294,6 +340,7 @@ def test_a_session_loads_while_another_is_timed(zoo, faulty):
         assert len(session.run_pass(["next"], burst_ms=1.0).rounds) == 1
 
 
+@pytest.mark.fault(27)
 def test_a_worker_dies_with_its_parent(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent cannot remove its worker's directory
     script = textwrap.dedent("""
@@ -332,6 +379,7 @@ def test_a_worker_that_writes_what_is_no_message_is_ended(zoo, faulty):
         assert gone(pid)
 
 
+@pytest.mark.fault(22)
 def test_a_time_of_zero_is_no_measurement(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         session.load([zoo.conv("a"), zoo.conv("bad", graph="frozen")])

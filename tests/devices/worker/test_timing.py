@@ -131,6 +131,8 @@ def test_the_sentinel_is_read_by_the_clock_of_the_label(clock):
         assert timing.sentinel_ms(sentinel, threads=threads) == pytest.approx(expected)
 
 
+@pytest.mark.fault(15)
+@pytest.mark.fault(16)
 def test_readings_differ_by_what_happened():
     before = timing.Reading(switches=3, wait_ns=1_000_000, throttles=7, suspended_s=100.0)
     after = timing.Reading(switches=5, wait_ns=3_500_000, throttles=7, suspended_s=100.0)

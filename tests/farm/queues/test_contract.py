@@ -478,6 +478,8 @@ def test_a_wrong_queue_is_found_out(
         _run(machine, 400, 40, phases=[Phase.generate], derandomize=True)
 
 
+@pytest.mark.fault(11)
+@pytest.mark.fault(12)
 def test_embedded(
     tmp_path: Path, plain_time: PlainTime, job: Callable[..., Job], result: Callable[..., Result]
 ) -> None:
@@ -487,6 +489,8 @@ def test_embedded(
         _run(lambda: QueueMachine(near, far, plain_time, job, result), 30, 30)
 
 
+@pytest.mark.fault(11)
+@pytest.mark.fault(12)
 @pytest.mark.slow
 def test_jetstream(each_server: Any, job: Callable[..., Job], result: Callable[..., Result]) -> None:
     with open_queue(each_server.url, terms=TERMS) as near, open_queue(each_server.url, terms=TERMS) as far:

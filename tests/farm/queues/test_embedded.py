@@ -36,6 +36,7 @@ def test_what_was_offered_and_delivered_outlives_a_kill(tmp_path: Path, job: Mak
         assert queue.standing([job("n1"), job("n2"), job("n3")]) == ["absent", "leased", "queued"]
 
 
+@pytest.mark.fault(14)
 def test_leases_end_with_a_boot(tmp_path: Path, job: Make) -> None:
     url = f"embedded:{tmp_path / 'queue.sqlite'}"
     with open_queue(url) as queue:

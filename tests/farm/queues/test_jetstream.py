@@ -102,6 +102,7 @@ class Agent(Worker):
                     self.queue.finish([lease])
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("wiped", [False, True])
 def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result: Make) -> None:
     if wiped and server_version(mortal.executable) < (2, 10):
@@ -135,6 +136,7 @@ def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result:
         assert campaign.reissued > 0
 
 
+@pytest.mark.fault(12)
 def test_a_late_acknowledgement_loses_no_result(server: Any, job: Make, result: Make) -> None:
     """The server believes an ack of an old delivery; as results are delivered first, that costs nothing."""
     with open_queue(server.url, terms=replace(TERMS, ack_wait_s=0.5)) as queue:
@@ -254,6 +256,7 @@ def test_a_full_queue_says_so(server: Any, job: Make, result: Make) -> None:
         assert seen == {answer.key for answer in answers}
 
 
+@pytest.mark.fault(13)
 def test_a_newer_job_is_given_back(server: Any, job: Make) -> None:
     with open_queue(server.url, terms=TERMS) as queue:
         queue.declare("c1", ["pi5"])

@@ -63,6 +63,8 @@ def test_an_engine_that_is_not_installed_is_an_error(monkeypatch):
         OnnxRuntime().versions()
 
 
+@pytest.mark.promise(6)
+@pytest.mark.fault(18)
 def test_a_provider_that_is_not_there_is_an_error():
     with pytest.raises(DeviceError, match="no OpenVINOExecutionProvider"):
         OnnxRuntime(provider="openvino").start()
@@ -267,6 +269,8 @@ def takes_nothing(monkeypatch):
     return "azure"
 
 
+@pytest.mark.promise(6)
+@pytest.mark.fault(18)
 def test_a_fallback_is_an_error_unless_it_is_allowed_and_then_counted(takes_nothing):
     with pytest.raises(FallbackError):
         OnnxRuntime(provider=takes_nothing).load(sentinels.read("overhead"), HERE)
