@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ _LARGEST_SIDE = 1024
 _CLASSES = 10
 _CIFAR_SIDE = 32
 _CIFAR100_CLASSES = 100
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_fashion_mnist(folder: Path) -> tuple[Labelled, Labelled]:
 
 
 def read_cifar10(folder: Path) -> tuple[Labelled, Labelled]:
-    """Read CIFAR-10 from a folder: binary batches, ``train``/``test`` image folders, or Parquet files.
+    """Read CIFAR-10 from a folder: binary batches, or Parquet files.
 
     Raises:
         InputRefusedError: none of these is there, or a file is malformed.
@@ -68,11 +68,8 @@ def read_cifar10(folder: Path) -> tuple[Labelled, Labelled]:
         if (root / "test_batch.bin").exists():
             batches = sorted(root.glob("data_batch_*.bin"))
             return _read_cifar_batches(batches, root), _read_cifar_batches([root / "test_batch.bin"], root)
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
-        return _read_folder(folder / "train", names), _read_folder(folder / "test", names)
     tables = sorted(folder.rglob("*.parquet"))
-    parts = {part: [path for path in tables if path.name.startswith(part)] for part in ("train", "test")}
+    parts = {part: [path for path in tables if re.match(rf"{part}[-.]", path.name)] for part in ("train", "test")}
     if all(parts.values()):
         return _read_parquet(parts["train"]), _read_parquet(parts["test"])
     raise InputRefusedError(
@@ -138,20 +135,6 @@ def _read_cifar_batches(paths: Sequence[Path], root: Path, *, labels: int = 1) -
     images = rows[:, labels:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
     classes = _CLASSES if labels == 1 else _CIFAR100_CLASSES
     return _checked(images, rows[:, labels - 1].astype(np.int64), root, classes)
-
-
-def _read_folder(root: Path, names: Sequence[str]) -> Labelled:
-    """Read ``root/CLASS/*.png``; the classes are numbered in the order of their names."""
-    found = [
-        (path, label)
-        for label, name in enumerate(names)
-        for path in sorted((root / name).glob("*"))
-        if path.suffix.lower() in _SUFFIXES
-    ]
-    if not found:
-        raise InputRefusedError(f"{root} holds no images ({', '.join(_SUFFIXES)}) in folders of classes")
-    images = _decoded((path.read_bytes(), str(path)) for path, _ in found)
-    return _checked(images, np.array([label for _, label in found], np.int64), root)
 
 
 def _read_parquet(paths: Sequence[Path]) -> Labelled:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
@@ -17,11 +19,12 @@ from ..errors import InputRefusedError, UsageError
 from ..metric import Metric
 from ..spaces.space import SearchSpace
 from .formats import Labelled
-from .task import Input, Meter, Output, Preprocessing, Task, check_outputs, metered
+from .task import Input, Meter, Output, Part, Preprocessing, Task, check_outputs, metered
 
 _LAW_SHARE = 0.375  # of what is not test: with a test fifth, 50 % / 30 % / 20 %
 _TEST_SHARE = 0.2
 _RESIZE_CHUNK = 1024
+_MOST_BYTES = 2**28  # of images that tell mean and deviation
 _SHIFT = 8  # images are shifted by up to an eighth of their size
 
 
@@ -44,6 +47,23 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of an image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def own_channels(self) -> int:
+        """Return the channels of the images themselves: 1 where all are one grey."""
+        return 1 if self.images.stride(1) == 0 else self.images.shape[1]
+
+    def fitted(self, channels: int, size: tuple[int, int]) -> Images:
+        """Return the part with images of other channels and another size."""
+        repeats = channels // self.images.shape[1]
+        images = channels_filled(resized(self.images, size), channels)
+        return replace(self, images=images, mean=self.mean.repeat(repeats), std=self.std.repeat(repeats))
 
     def steps(self, batch: int) -> int:
         """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
@@ -69,14 +89,38 @@ class Images:
         height = self.images.shape[2]
         for step in range(self.steps(batch)):
             index = order[step * batch : (step + 1) * batch]
-            moves = _moves(len(index), height, self.flip, generator) if augment else None
+            drawn = moves(len(index), height, self.flip, generator) if augment else None
             if step < start:
                 continue
             images = self.images[index]
-            yield self._normalised(images if moves is None else _moved(images, *moves)), self.labels[index]
+            yield self._normalised(images if drawn is None else moved(images, *drawn)), self.labels[index]
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+
+
+class ImagePart(Part, Protocol):
+    """A part of labelled images, in memory or not."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    @property
+    def std(self) -> Tensor: ...
+
+    @property
+    def flip(self) -> bool: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def own_channels(self) -> int: ...
+
+    def fitted(self, channels: int, size: tuple[int, int]) -> ImagePart: ...
 
 
 @dataclass(frozen=True)
@@ -89,15 +133,18 @@ class Classification(Task):
         classes: how many there are.
         class_names: in the order of the labels; empty where they have none.
         remarks: what was skipped on the way, and the like.
+        decoded: the size that files were decoded to; None where images had one size from the start.
+        resize: how images were brought to the size of a space.
     """
 
     name: str
-    weights: Images  # pyright: ignore[reportIncompatibleVariableOverride]
-    law: Images  # pyright: ignore[reportIncompatibleVariableOverride]
-    test: Images  # pyright: ignore[reportIncompatibleVariableOverride]
+    weights: ImagePart  # pyright: ignore[reportIncompatibleVariableOverride]
+    law: ImagePart  # pyright: ignore[reportIncompatibleVariableOverride]
+    test: ImagePart  # pyright: ignore[reportIncompatibleVariableOverride]
     classes: int
     class_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    decoded: int | None = None
     resize: str = "none"
 
     @property
@@ -106,7 +153,7 @@ class Classification(Task):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (Input(tuple(self.weights.images.shape[1:])),)
+        return (Input(self.weights.shape),)
 
     @property
     def output(self) -> Output:
@@ -119,10 +166,10 @@ class Classification(Task):
     @property
     def preprocessing(self) -> Preprocessing:  # pyright: ignore[reportIncompatibleVariableOverride]
         part = self.weights
-        channels, height, width = part.images.shape[1:]
-        grey = channels == 1 or part.images.stride(1) == 0  # one map for all channels
+        channels, height, width = part.shape
+        mode = "L" if part.own_channels == 1 else "RGB"
         mean, std = tuple(part.mean.tolist()), tuple(part.std.tolist())
-        return Preprocessing((height, width), channels, "L" if grey else "RGB", mean, std, resize=self.resize)
+        return Preprocessing((height, width), channels, mode, mean, std, decoded=self.decoded, resize=self.resize)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
@@ -144,10 +191,10 @@ class Classification(Task):
         """
         check_outputs(self, space)
         channels, height, width = space.graph.input_shape
-        own = self.weights.images.shape[1]
+        own = self.weights.own_channels
         if own not in {1, channels}:
             raise UsageError(f"{self.name} has {own} channels, {space.spec} takes {channels}; set channels={own}")
-        weights, law, test = (_fitted(part, channels, (height, width)) for part in (self.weights, self.law, self.test))
+        weights, law, test = (part.fitted(channels, (height, width)) for part in (self.weights, self.law, self.test))
         return replace(self, weights=weights, law=law, test=test, resize=_resize(self.weights, (height, width)))
 
 
@@ -203,7 +250,8 @@ def classification(
     else:
         test = limited(test, limit, seed)
     weights, law = split(train, _LAW_SHARE, seed) if law is None else (train, law)
-    scaled = weights.images.astype(np.float32) / 255
+    some = weights.images[:: max(1, weights.images.nbytes // _MOST_BYTES)]  # as floats they take four times as much
+    scaled = some.astype(np.float32) / 255
     mean = torch.from_numpy(scaled.mean(axis=(0, 2, 3)))
     std = torch.from_numpy(scaled.std(axis=(0, 2, 3)).clip(min=1e-3))
     parts = [
@@ -222,7 +270,24 @@ def classification(
     )
 
 
-def split(data: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]:
+class Rows(Protocol):
+    """Labelled examples of which some can be taken."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+
+    def take(self, index: NDArray[Any]) -> Self: ...
+
+
+R = TypeVar("R", bound=Rows)
+
+
+def shares(validation: float | None) -> tuple[float, float]:
+    """Return which share of what is not test is validated on, and which share of all is test."""
+    return _LAW_SHARE if validation is None else validation, _TEST_SHARE
+
+
+def split(data: R, share: float, seed: int) -> tuple[R, R]:
     """Split off a share of every class."""
     from sklearn.model_selection import train_test_split
 
@@ -235,7 +300,7 @@ def split(data: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]:
     return data.take(np.sort(first)), data.take(np.sort(second))
 
 
-def limited(data: Labelled, limit: int | None, seed: int) -> Labelled:
+def limited(data: R, limit: int | None, seed: int) -> R:
     """Return so many images, classes with their shares.
 
     Raises:
@@ -249,40 +314,38 @@ def limited(data: Labelled, limit: int | None, seed: int) -> Labelled:
     return split(data, limit / len(data.labels), seed)[1]
 
 
-def _resize(part: Images, size: tuple[int, int]) -> str:
+def _resize(part: ImagePart, size: tuple[int, int]) -> str:
     """Return how images of another size are brought to this one."""
-    height, width = part.images.shape[2:]
+    _, height, width = part.shape
     if (height, width) == size:
         return "none"
     return "nearest" if size[0] % height == 0 and size[1] % width == 0 else "bilinear"
 
 
-def _fitted(part: Images, channels: int, size: tuple[int, int]) -> Images:
-    images = part.images
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images ``(n, C, H, W)`` uint8 of another size; a multiple repeats pixels, all else is interpolated."""
     height, width = images.shape[2:]
     if size[0] % height == 0 and size[1] % width == 0:
-        images = images.repeat_interleave(size[0] // height, dim=2).repeat_interleave(size[1] // width, dim=3)
-    else:
-        chunks = [
-            F.interpolate(chunk.float(), size, mode="bilinear", antialias=True, align_corners=False)
-            for chunk in images.split(_RESIZE_CHUNK)
-        ]
-        images = torch.cat([chunk.round().clamp(0, 255).to(torch.uint8) for chunk in chunks])
-    repeats = channels // images.shape[1]
-    if repeats == 1:
-        return replace(part, images=images)
-    return replace(
-        part, images=images.expand(-1, channels, -1, -1), mean=part.mean.repeat(repeats), std=part.std.repeat(repeats)
-    )
+        return images.repeat_interleave(size[0] // height, dim=2).repeat_interleave(size[1] // width, dim=3)
+    chunks = [
+        F.interpolate(chunk.float(), size, mode="bilinear", antialias=True, align_corners=False)
+        for chunk in images.split(_RESIZE_CHUNK)
+    ]
+    return torch.cat([chunk.round().clamp(0, 255).to(torch.uint8) for chunk in chunks])
 
 
-def _moves(n: int, height: int, flip: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+def channels_filled(images: Tensor, channels: int) -> Tensor:
+    """Return images with so many channels, all of them the one grey where there are more than were given."""
+    return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
+
+
+def moves(n: int, height: int, flip: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
     """Draw how images are shifted, ``(n, 1)`` down and right from the frame's corner, and whether they are mirrored."""
     top, left = torch.randint(0, 2 * _reach(height) + 1, (2, n, 1), generator=generator)
     return top, left, torch.rand(n, 1, generator=generator) < 0.5 if flip else None
 
 
-def _moved(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
+def moved(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
     """Shift each image on a frame of zeros, and mirror those that are to be."""
     n, _, height, width = images.shape
     padded = F.pad(images, (_reach(height),) * 4)

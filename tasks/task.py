@@ -88,7 +88,9 @@ class Preprocessing:
         mode: how Pillow is to read an image, ``L`` or ``RGB``.
         scale: pixels are divided by it first.
         mean, std: of each channel, after that; ``(x / scale - mean) / std``.
-        resize: how an image of another size is brought to this one.
+        decoded: an image file's shorter side is brought to this size in pixels, and its middle square taken; None where
+            images have one size from the start.
+        resize: how that is brought to ``size``: ``none``, ``nearest`` or ``bilinear``.
     """
 
     size: tuple[int, int]
@@ -97,7 +99,8 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     scale: float = 255.0
-    resize: str = "bilinear"
+    decoded: int | None = None
+    resize: str = "none"
 
 
 class Meter(Protocol):

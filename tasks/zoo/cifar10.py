@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...arguments import Count, Seed
+from ..folder import scan
 from ..formats import read_cifar10
 from ..images import Classification, classification
+from ..pictures import picture_task
 
 _NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -19,7 +21,14 @@ def cifar10(path: Path, *, limit: Count | None = None, seed: Seed = 0) -> Classi
         limit: images that are kept, classes with their shares, and as many of the test set.
         seed: decides the split into parts.
     """
-    train, test = read_cifar10(Path(path))
+    folder = Path(path)
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        found = scan(folder)
+        return picture_task(
+            "cifar10", found.parts["train"], found.parts["test"], None, class_names=found.class_names, size=None,
+            seed=seed, limit=limit, remarks=found.remarks,
+        )  # fmt: skip
+    train, test = read_cifar10(folder)
     return classification("cifar10", train, test, seed=seed, limit=limit, flip=True, class_names=_NAMES)
 
 

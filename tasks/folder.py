@@ -1,0 +1,171 @@
+"""Folders of images by class, as people have them: what is read, what is skipped and why, and which class is which."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputRefusedError
+from .pictures import Examples, FileBytes
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+_VALIDATION = ("val", "valid", "validation")
+_SHOWN = 3
+
+
+@dataclass
+class Skipped:
+    """What was not read, by reason, with the first names of each."""
+
+    count: Counter[str] = field(default_factory=Counter[str])
+    names: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def add(self, reason: str, path: Path | str) -> None:
+        """Count one."""
+        self.count[reason] += 1
+        shown = self.names.setdefault(reason, [])
+        if len(shown) < _SHOWN:
+            shown.append(str(path))
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return a sentence for each reason."""
+        return tuple(
+            f"skipped {count} {reason}: {', '.join(self.names[reason])}{', ...' if count > _SHOWN else ''}"
+            for reason, count in self.count.items()
+        )
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What was found in folders of images.
+
+    Attributes:
+        parts: ``train``, and ``val`` and ``test`` where they are there.
+        class_names: by label: the sorted names of the folders in train.
+        remarks: what was skipped, and classes that a part lacks.
+    """
+
+    parts: Mapping[str, Examples]
+    class_names: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def scan(root: Path) -> Folders:
+    """Find the images of ``train/CLASS/*`` beside ``val`` and ``test``, or of ``CLASS/*`` alone.
+
+    Hidden files and folders are skipped, links are followed, classes are compared by their composed Unicode names.
+
+    Raises:
+        InputRefusedError: no such folder, no classes, an empty one, or one that train lacks.
+    """
+    if not root.is_dir():
+        raise InputRefusedError(
+            f"{root} is not a folder; give one with train/CLASS/ and val/CLASS/, or with CLASS/ alone"
+        )
+    skipped = Skipped()
+    places = _parts(root)
+    found = {part: dict(_classes(folder, skipped)) for part, folder in places.items()}
+    names = sorted(found["train"])
+    if len(names) < 2:
+        raise InputRefusedError(
+            f"{places['train']} holds {len(names)} folders of classes ({', '.join(names) or 'none'}); expected two or "
+            "more folders with images, each the name of a class"
+        )
+    for part, classes in found.items():
+        _check_classes(part, places[part], classes, names, skipped)
+    labels = {name: label for label, name in enumerate(names)}
+    examples = {part: _examples(classes, labels) for part, classes in found.items()}
+    absent = [
+        f"{part} has no images of {', '.join(missing[:_SHOWN])}{', ...' if len(missing) > _SHOWN else ''}"
+        for part, classes in found.items()
+        if (missing := [name for name in names if not classes.get(name)])
+    ]
+    return Folders(examples, tuple(names), (*skipped.remarks(), *absent))
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """Return the folder of every part; a folder without a train folder is all there is to train on."""
+    below = {path.name.lower(): path for path in root.iterdir() if path.is_dir() and not _hidden(path)}
+    if "train" not in below:
+        return {"train": root}
+    found = {"train": below["train"]}
+    validation = [below[name] for name in _VALIDATION if name in below]
+    if len(validation) > 1:
+        raise InputRefusedError(f"{root} has {' and '.join(path.name for path in validation)}; keep one of them")
+    return found | ({"val": validation[0]} if validation else {}) | ({"test": below["test"]} if "test" in below else {})
+
+
+def _classes(folder: Path, skipped: Skipped) -> Iterator[tuple[str, list[Path]]]:
+    for path in sorted(folder.iterdir()):
+        if _hidden(path):
+            skipped.add("hidden files and folders", path)
+        elif path.is_dir():
+            yield unicodedata.normalize("NFC", path.name), sorted(_images(path, skipped))
+        else:
+            skipped.add("files outside of the folders of classes", path)
+
+
+def _images(folder: Path, skipped: Skipped) -> Iterator[Path]:
+    """Yield the images at any depth below a class; folders that were seen already, by a link, are not entered again."""
+    seen: set[str] = set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in [name for name in folders if name.startswith(".")]:
+            skipped.add("hidden files and folders", Path(at, name))
+            folders.remove(name)
+        for name in files:
+            path = Path(at, name)
+            if name.startswith("."):
+                skipped.add("hidden files and folders", path)
+            elif path.suffix.lower() not in SUFFIXES:
+                skipped.add(f"files of other kinds ({path.suffix.lower() or 'no suffix'})", path)
+            elif not path.is_file():
+                skipped.add("links that lead nowhere", path)
+            else:
+                yield path
+
+
+def _check_classes(
+    part: str, folder: Path, classes: Mapping[str, list[Path]], names: list[str], skipped: Skipped
+) -> None:
+    lower = {name.casefold(): name for name in names}
+    for name, images in classes.items():
+        if name in names:
+            if not images and part == "train":
+                raise InputRefusedError(
+                    f"class {name!r} in {folder} has no images ({', '.join(sorted(SUFFIXES))})"
+                    f"{_what_was(skipped, folder / name)}; remove the folder, or put images there"
+                )
+            continue
+        if name.casefold() in lower:
+            raise InputRefusedError(
+                f"class {name!r} in {folder} and {lower[name.casefold()]!r} in train differ by case only; rename one"
+            )
+        raise InputRefusedError(
+            f"class {name!r} in {folder} is not in train, which has {', '.join(names[:10])}"
+            f"{', ...' if len(names) > 10 else ''}: add it to train, or remove it there"
+        )
+
+
+def _what_was(skipped: Skipped, folder: Path) -> str:
+    kinds = [reason for reason, names in skipped.names.items() if any(Path(n).is_relative_to(folder) for n in names)]
+    return f"; skipped there: {', '.join(kinds)}" if kinds else ""
+
+
+def _examples(classes: Mapping[str, list[Path]], labels: Mapping[str, int]) -> Examples:
+    paths = [(str(path), labels[name]) for name in sorted(classes, key=lambda n: labels[n]) for path in classes[name]]
+    return Examples(FileBytes.of(path for path, _ in paths), np.array([label for _, label in paths], np.int64))
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")

@@ -1,0 +1,162 @@
+"""Images in shards of tar files, in the layout of WebDataset.
+
+Members are found once and read where they lie: nothing is unpacked, and any order can be drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ...arguments import Count, Seed, Size
+from ...errors import InputRefusedError
+from ..folder import SUFFIXES, Skipped
+from ..images import Classification
+from ..pictures import Examples, FileBytes, picture_task
+
+_LARGEST_IMAGE, _LARGEST_LABEL = 2**28, 2**16  # bytes of a member
+_MOST_SHARDS = 100_000
+
+
+def webdataset(
+    path: str,
+    *,
+    test: str | None = None,
+    size: Size | None = None,
+    limit: Count | None = None,
+    seed: Seed = 0,
+) -> Classification:
+    """Read images from tar files whose members are named ``KEY.jpg`` and ``KEY.cls``, one pair for each image.
+
+    A label is a whole number from 0 in ``.cls``, or under ``label`` in ``.json``. Names of classes are taken from a
+    file ``classnames.txt`` beside the first shard, one a line.
+
+    Args:
+        path: a pattern of files, ``shards/train-{000000..000013}.tar`` or ``shards/train-*.tar``.
+        test: the pattern of the test part; by default a fifth of the images.
+        size: height and width that images are brought to, as ``imagefolder`` does.
+        limit: images that are kept, classes with their shares, and as many of the test set.
+        seed: decides the split into parts.
+    """
+    skipped = Skipped()
+    train, held = _read(path, skipped), None if test is None else _read(test, skipped)
+    classes = int(train.labels.max()) + 1
+    if held is not None and int(held.labels.max()) >= classes:
+        raise InputRefusedError(f"{test} has the label {int(held.labels.max())}, {path} has {classes} classes")
+    beside = Path(_shards(path)[0]).with_name("classnames.txt")
+    names = beside.read_text(encoding="utf-8").splitlines() if beside.is_file() else []
+    return picture_task(
+        f"webdataset:{path}", train, held, None, size=size, seed=seed, limit=limit, remarks=skipped.remarks(),
+        class_names=names if len(names) == classes else [str(k) for k in range(classes)],
+    )  # fmt: skip
+
+
+def _shards(pattern: str) -> list[str]:
+    """Return the files of a pattern: ``{000..013}`` counts, the rest are the shell's wildcards.
+
+    Raises:
+        InputRefusedError: there is none.
+    """
+    found = sorted(path for each in _counted(pattern) for path in _matching(each))
+    if not found:
+        raise InputRefusedError(
+            f"no file is named {pattern}; write shards/train-{{000000..000013}}.tar or shards/*.tar"
+        )
+    return found
+
+
+def _counted(pattern: str) -> Iterator[str]:
+    braces = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if braces is None:
+        yield pattern
+        return
+    first, last, width = int(braces[1]), int(braces[2]), len(braces[1])
+    if not 0 <= last - first < _MOST_SHARDS:
+        raise InputRefusedError(f"{braces[0]} counts {last - first + 1} shards; allowed: 1 to {_MOST_SHARDS:,}")
+    for number in range(first, last + 1):
+        yield from _counted(f"{pattern[: braces.start()]}{number:0{width}}{pattern[braces.end() :]}")
+
+
+def _matching(pattern: str) -> list[str]:
+    path = Path(pattern)
+    return [pattern] if path.is_file() else [str(each) for each in path.parent.glob(path.name)]
+
+
+@dataclass
+class _Found:
+    """Images so far: which shard, where in it, and their label by key."""
+
+    place: dict[str, tuple[int, int, int]] = field(default_factory=dict[str, tuple[int, int, int]])
+    label: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def _read(pattern: str, skipped: Skipped) -> Examples:
+    shards, found = _shards(pattern), _Found()
+    for number, shard in enumerate(shards):
+        try:
+            with tarfile.open(shard, "r:") as tar:
+                for member in tar:
+                    _take(tar, member, number, shard, found, skipped)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            packed = "; unpack it first: gunzip" if shard.endswith("gz") else ""
+            raise InputRefusedError(f"{shard} is not a readable tar file ({error}){packed}") from error
+    keys = [key for key in found.place if key in found.label]
+    for key in found.place.keys() ^ found.label.keys():
+        skipped.add("images without a label, or labels without an image", key)
+    if not keys:
+        raise InputRefusedError(f"{pattern} holds no pairs of an image and a label, KEY.jpg and KEY.cls")
+    labels = np.array([found.label[key] for key in keys], np.int64)
+    if labels.min() < 0:
+        raise InputRefusedError(
+            f"{pattern}: label {labels.min()} of {keys[int(labels.argmin())]}; expected 0 and above"
+        )
+    return _examples(shards, keys, found, labels)
+
+
+def _examples(shards: Sequence[str], keys: Sequence[str], found: _Found, labels: np.ndarray) -> Examples:
+    rows = np.array([found.place[key] for key in keys], np.int64)
+    called = np.array([os.fsencode(key.partition("/")[2]) for key in keys], bytes)
+    names = np.array([os.fsencode(shard) for shard in shards], bytes)
+    return Examples(FileBytes(names, rows[:, 0], rows[:, 1], rows[:, 2], called), labels)
+
+
+def _take(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, number: int, shard: str, found: _Found, skipped: Skipped
+) -> None:
+    folder, _, name = member.name.rpartition("/")
+    stem, _, ending = name.partition(".")
+    key, suffix = f"{number}/{folder}/{stem}", f".{ending.lower()}"
+    if not member.isfile() or not stem:
+        if not member.isdir():
+            skipped.add("members that are no files, or hidden", f"{shard}: {member.name}")
+    elif suffix in {".cls", ".json"}:
+        if member.size > _LARGEST_LABEL:
+            raise InputRefusedError(f"{shard}: {member.name} is a label of {member.size} bytes")
+        content = tar.extractfile(member)
+        assert content is not None
+        _label(content.read(), suffix, key, f"{shard}: {member.name}", found)
+    elif suffix not in SUFFIXES:
+        skipped.add(f"members of other kinds ({suffix})", f"{shard}: {member.name}")
+    elif member.size > _LARGEST_IMAGE:
+        raise InputRefusedError(f"{shard}: {member.name} is an image of {member.size} bytes; allowed: {_LARGEST_IMAGE}")
+    else:
+        found.place[key] = (number, member.offset_data, member.size)
+
+
+def _label(content: bytes, suffix: str, key: str, place: str, found: _Found) -> None:
+    try:
+        value = int(content) if suffix == ".cls" else json.loads(content).get("label")
+    except (ValueError, AttributeError) as error:
+        raise InputRefusedError(f"{place}: {content[:40]!r} is no label; expected a whole number from 0") from error
+    if isinstance(value, int):
+        found.label[key] = value
+
+
+TASK = webdataset

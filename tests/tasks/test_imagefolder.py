@@ -1,0 +1,218 @@
+"""Images as people have them: sizes, modes, depths, broken files, hidden files, names in any script."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.errors import InputRefusedError
+from tempograd.tasks import pictures
+from tempograd.tasks.load import load_task
+from tempograd.testing.tasks import TaskContract
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def coloured(n, size=(20, 16), seed=0):
+    """Draw ``n`` random images of one size as Pillow's."""
+    rng = np.random.default_rng(seed)
+    return [Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)) for _ in range(n)]
+
+
+def write(folder, classes, n=10, *, suffix=".png", size=(20, 16), seed=0):
+    for k, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i, image in enumerate(coloured(n, size, seed=seed + k)):
+            image.save(folder / name / f"{i:03}{suffix}")
+
+
+class TestFolder(TaskContract):
+    @pytest.fixture
+    def load(self, tmp_path):
+        write(tmp_path / "train", ["a", "b", "c"], 20)
+        write(tmp_path / "test", ["a", "b", "c"], 10, seed=50)
+        return lambda seed=0: load_task(f"imagefolder:{tmp_path},size=16", seed=seed)
+
+
+class TestStreamedFolder(TestFolder):
+    """The same contract where images do not fit into memory."""
+
+    @pytest.fixture(autouse=True)
+    def _no_memory(self, monkeypatch):
+        monkeypatch.setattr(pictures, "MEMORY_BYTES", 0)
+
+
+def test_thirty_classes_of_unequal_sizes_need_no_flag_but_the_path(tmp_path):
+    for k in range(30):
+        write(tmp_path / "train", [f"class{k:02}"], 8, size=(40 + k, 70 - k), suffix=".jpg")
+    task = load_task(f"imagefolder:{tmp_path}")
+    assert task.output.count == 30
+    assert task.class_names[29] == "class29"
+    assert task.inputs[0].shape == (3, 32, 32)
+    assert task.metric.chance == pytest.approx(1 / 30)
+    space = registry.create("space", "nasbench201:cells=1,width=4,size=32,classes=30")
+    images, labels = task.fitted(space).test.take(torch.arange(5))
+    assert images.shape == (5, 3, 32, 32)
+    assert int(labels.max()) < 30
+
+
+def test_in_memory_and_streamed_give_the_same_batches(tmp_path, monkeypatch):
+    write(tmp_path / "train", ["a", "b"], 20)
+    space = registry.create("space", "nasbench201:cells=1,width=4,size=24,classes=2")
+
+    def batches():
+        task = load_task(f"imagefolder:{tmp_path},size=16").fitted(space)
+        mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.ones(3)
+        for part in (task.weights, task.law):
+            object.__setattr__(part, "mean", mean)
+            object.__setattr__(part, "std", std)
+        drawn = task.weights.batches(4, torch.Generator().manual_seed(0), augment=True)
+        return type(task.weights).__name__, [*drawn, *task.law.ordered(3)]
+
+    held, first = batches()
+    monkeypatch.setattr(pictures, "MEMORY_BYTES", 0)
+    streamed, second = batches()
+    assert (held, streamed) == ("Images", "Streamed")
+    for (x, y), (same_x, same_y) in zip(first, second, strict=True):
+        assert torch.equal(x, same_x)
+        assert torch.equal(y, same_y)
+
+
+MODES = {
+    "grey.png": lambda: Image.new("L", (16, 16), 128),
+    "bits16.png": lambda: Image.fromarray(np.full((16, 16), 32_896, np.uint16)),
+    "bits16.tif": lambda: Image.fromarray(np.full((16, 16), 32_896, np.uint16)),
+    "palette.png": lambda: Image.new("RGB", (16, 16), (128, 128, 128)).quantize(4),
+    "rgba.webp": lambda: Image.new("RGBA", (16, 16), (128, 128, 128, 255)),
+    "cmyk.jpg": lambda: Image.new("RGB", (16, 16), (128, 128, 128)).convert("CMYK"),
+    "UPPER.PNG": lambda: Image.new("RGB", (16, 16), (128, 128, 128)),
+    "grey.TIFF": lambda: Image.new("L", (16, 16), 128),
+    "grey.bmp": lambda: Image.new("L", (16, 16), 128),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_mid_grey_is_mid_grey_in_every_mode_and_depth(tmp_path, name):
+    write(tmp_path, ["a", "b"], 10, size=(16, 16))
+    for i in range(30):
+        MODES[name]().save(tmp_path / "a" / f"{i}{name}", lossless=True)
+    task = load_task(f"imagefolder:{tmp_path}")
+    images = torch.cat([part.images[part.labels == 0] for part in (task.weights, task.law, task.test)])
+    flat = images[images.float().std(dim=(1, 2, 3)) < 3].float()
+    assert len(flat) == 30
+    assert abs(float(flat.mean()) - 128) <= 2
+
+
+def test_an_image_lies_as_the_camera_says(tmp_path):
+    write(tmp_path, ["a", "b"], 10, size=(16, 16))
+    upright = np.zeros((16, 16), np.uint8)
+    upright[:8] = 255  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    for i in range(20):
+        Image.fromarray(np.rot90(upright)).save(tmp_path / "a" / f"turned{i}.png", exif=exif)
+    task = load_task(f"imagefolder:{tmp_path}")
+    images = torch.cat([part.images[part.labels == 0] for part in (task.weights, task.law, task.test)])
+    found = images[(images == 255).float().mean(dim=(1, 2, 3)) == 0.5]
+    assert len(found) == 20
+    assert bool((found[:, :, :8] == 255).all())
+
+
+def test_hidden_files_and_other_kinds_are_skipped_counted_and_named(tmp_path):
+    write(tmp_path, ["katze", "犬", "Ärger"], 10)
+    (tmp_path / "katze" / "._000.png").write_bytes(b"Mac OS X")
+    (tmp_path / "katze" / "notes.txt").write_text("mine")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "katze" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    task = load_task(f"imagefolder:{tmp_path}")
+    assert task.class_names == ("katze", "Ärger", "犬")
+    told = "; ".join(task.remarks)
+    assert "skipped 2 hidden files and folders" in told
+    assert "._000.png" in told
+    assert "skipped 1 files of other kinds (.txt)" in told
+    assert "outside of the folders of classes" in told
+    assert "links that lead nowhere" in told
+    assert len(task.weights) + len(task.law) + len(task.test) == 30
+
+
+def test_links_are_followed_and_a_circle_ends(tmp_path):
+    write(tmp_path / "elsewhere", ["a"], 10)
+    write(tmp_path / "set", ["b"], 10)
+    (tmp_path / "set" / "a").symlink_to(tmp_path / "elsewhere" / "a")
+    (tmp_path / "set" / "b" / "again").symlink_to(tmp_path / "set" / "b")
+    task = load_task(f"imagefolder:{tmp_path / 'set'}")
+    assert len(task.weights) + len(task.law) + len(task.test) == 20
+
+
+def broken(folder, n):
+    for i in range(n):
+        whole = io.BytesIO()
+        coloured(1, (40, 40))[0].save(whole, "JPEG")
+        (folder / f"broken{i}.jpg").write_bytes(whole.getvalue()[:200])
+
+
+@pytest.mark.parametrize("memory", [2**30, 0])
+def test_a_few_broken_files_are_skipped_counted_and_named_and_many_refused(tmp_path, monkeypatch, memory):
+    monkeypatch.setattr(pictures, "MEMORY_BYTES", memory)
+    write(tmp_path, ["a", "b"], 100, size=(16, 16))
+    broken(tmp_path / "a", 2)
+    task = load_task(f"imagefolder:{tmp_path}")
+    seen = sum(len(labels) for part in (task.weights, task.law, task.test) for _, labels in part.ordered(50))
+    assert seen == 200
+    if memory:
+        assert any("skipped 2 images that cannot be read" in told and "broken0.jpg" in told for told in task.remarks)
+    broken(tmp_path / "a", 5)
+
+    def read():
+        task = load_task(f"imagefolder:{tmp_path}")
+        return [list(part.ordered(50)) for part in (task.weights, task.law, task.test)]
+
+    with pytest.raises(InputRefusedError, match=r"of 205 images cannot be read, allowed: 1%.*broken\d.jpg"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "match"),
+    [
+        (["cat", "dog"], ["Cat", "dog"], r"'Cat' in .*test and 'cat' in train differ by case only; rename one"),
+        (["cat", "dog"], ["cat", "emu"], r"class 'emu' in .*test is not in train, which has cat, dog"),
+        (["cat"], [], r"holds 1 folders of classes \(cat\)"),
+    ],
+)
+def test_classes_that_do_not_agree_are_refused_by_name(tmp_path, train, test, match):
+    write(tmp_path / "train", train, 3)
+    write(tmp_path / "test", test, 3)
+    with pytest.raises(InputRefusedError, match=match):
+        load_task(f"imagefolder:{tmp_path}")
+
+
+def test_an_empty_class_is_refused_and_one_that_a_part_lacks_is_told(tmp_path):
+    write(tmp_path / "train", ["a", "b", "c"], 10)
+    write(tmp_path / "val", ["a", "b"], 10)
+    task = load_task(f"imagefolder:{tmp_path}")
+    assert task.remarks == ("val has no images of c",)
+    assert task.output.count == 3
+    (tmp_path / "train" / "d").mkdir()
+    (tmp_path / "train" / "d" / "1.heic").write_bytes(b"x")
+    with pytest.raises(
+        InputRefusedError, match=r"class 'd' in .* has no images.*other kinds \(.heic\).*remove the folder"
+    ):
+        load_task(f"imagefolder:{tmp_path}")
+
+
+def test_what_is_validated_on_is_never_the_test_part(tmp_path):
+    write(tmp_path / "train", ["a", "b"], 10)
+    write(tmp_path / "val", ["a", "b"], 5, seed=50)
+    task = load_task(f"imagefolder:{tmp_path},val=0.5")
+    assert [len(task.weights), len(task.law), len(task.test)] == [10, 10, 10]
+    write(tmp_path / "test", ["a", "b"], 3, seed=70)
+    task = load_task(f"imagefolder:{tmp_path}")
+    assert [len(task.weights), len(task.law), len(task.test)] == [20, 10, 6]
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputRefusedError, match="is not a folder"):
+        load_task(f"imagefolder:{tmp_path / 'nowhere'}")

@@ -1,0 +1,71 @@
+"""Shards of tar files: pairs by their keys, read where they lie."""
+
+import gzip
+import io
+import tarfile
+
+import pytest
+
+from tempograd.errors import InputRefusedError
+from tempograd.tasks import pictures
+from tempograd.tasks.load import load_task
+from tempograd.testing.tasks import TaskContract
+
+from .test_parquet import png
+
+
+def write(path, first=0, n=30, *, more=()):
+    members = [
+        pair
+        for i in range(first, first + n)
+        for pair in ((f"a/{i:04}.png", png(i)), (f"a/{i:04}.cls", str(i % 3).encode()))
+    ]
+    with tarfile.open(path, "w") as tar:
+        for name, content in [*members, *more]:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+class TestShards(TaskContract):
+    @pytest.fixture
+    def load(self, tmp_path):
+        write(tmp_path / "train-000.tar")
+        write(tmp_path / "train-001.tar", 30)
+        return lambda seed=0: load_task(f"webdataset:{tmp_path}/train-{{000..001}}.tar", seed=seed)
+
+
+class TestStreamedShards(TestShards):
+    """The same contract where decoded images do not fit into memory."""
+
+    @pytest.fixture(autouse=True)
+    def _no_memory(self, monkeypatch):
+        monkeypatch.setattr(pictures, "MEMORY_BYTES", 0)
+
+
+def test_a_test_pattern_and_names_of_classes(tmp_path):
+    write(tmp_path / "train-0.tar", more=[("a/9999.png", png()), ("a/9998.jpg.txt", b"x"), ("a/.hidden.png", b"x")])
+    write(tmp_path / "test-0.tar", 100, 12)
+    (tmp_path / "classnames.txt").write_text("cat\ndog\nemu\n")
+    task = load_task(f"webdataset:{tmp_path}/train-*.tar,test={tmp_path}/test-*.tar")
+    assert task.class_names == ("cat", "dog", "emu")
+    assert [len(task.weights) + len(task.law), len(task.test)] == [30, 12]
+    told = "; ".join(task.remarks)
+    assert "images without a label" in told
+    assert "members of other kinds (.jpg.txt)" in told
+    assert "hidden" in told
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(InputRefusedError, match=r"no file is named .*\.tar"):
+        load_task(f"webdataset:{tmp_path}/a.tar")
+    (tmp_path / "a.tar").write_bytes(b"no tar, not at all" * 100)
+    with pytest.raises(InputRefusedError, match=r"a\.tar is not a readable tar file"):
+        load_task(f"webdataset:{tmp_path}/a.tar")
+    write(tmp_path / "b.tar")
+    (tmp_path / "b.tar.gz").write_bytes(gzip.compress((tmp_path / "b.tar").read_bytes()))
+    with pytest.raises(InputRefusedError, match="unpack it first"):
+        load_task(f"webdataset:{tmp_path}/b.tar.gz")
+    write(tmp_path / "c.tar", more=[("a/1.cls", b"cat")])
+    with pytest.raises(InputRefusedError, match=r"b'cat' is no label"):
+        load_task(f"webdataset:{tmp_path}/c.tar")
