@@ -25,7 +25,9 @@ from . import registry
 from .answers import Collected, Evaluation, Found, LatencyPredictor, Predictions, dataset_of
 from .api_network import measure as measure
 from .errors import InputRefusedError
+from .verbs.option import takes_keywords
 from .verbs.outcome import silent
+from .verbs.request import SearchRequest
 
 if TYPE_CHECKING:
     from .data.dataset import LatencyDataset
@@ -240,6 +242,7 @@ def search(
     target_ms: Sequence[float], lam: float | None = None, method: str = "la_darts", task: str = "digits",
     device: str | Place | None = None, progress: Progress | None = None, **options: Any,
 ) -> list[Found]: ...  # fmt: skip
+@takes_keywords(SearchRequest)
 def search(
     space: str | SearchSpace,
     predictor: Path | str | LatencyPredictor | None,
@@ -266,7 +269,8 @@ def search(
         task: what networks learn; see ``tempograd search --help``.
         device: the device or its spec; by default ``local``.
         progress: called with what is done, how much of it, and of how much.
-        options: more of what ``tempograd.verbs.search`` takes: ``epochs``, ``train_epochs``, ``finalists``, ``seed``...
+        options: every other option of ``tempograd search --help`` by its name: ``epochs``, ``train_epochs``,
+            ``finalists``, ``seed`` and so on; `inspect.signature` lists them.
 
     Raises:
         UsageError: an argument that is not allowed, or that this search would not heed.
@@ -284,8 +288,8 @@ def search(
     folder = predictor.path if isinstance(predictor, LatencyPredictor) else predictor
     several = isinstance(target_ms, Sequence)
     done = verb(
-        space, None if folder is None else Path(folder), Path(out), target_ms=target_ms, lam=lam, method=method,
-        task=task, device=device, progress=progress or silent, **options,
+        space, folder, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device,
+        progress=progress or silent, **options,
     )  # fmt: skip
     results = [Found(Path(folder)) for folder in done.folders]
     return results if several else results[0]

@@ -82,6 +82,25 @@ def check(factory: Callable[..., Any], values: Mapping[str, Any], *, what: str =
             raise UsageError(f"argument {name}={value!r}{of}; allowed: {_told(members)}")
 
 
+def allowed_by(hint: Any, value: Any) -> bool:
+    """Return whether a value is of an annotation's types and in its range; values that no spec can hold pass.
+
+    >>> allowed_by(Count | None, 3), allowed_by(Count | None, 0)
+    (True, False)
+    """
+    members = tuple(_members(hint))
+    return not members or not isinstance(value, str | int | float | Path | NoneType) or _fits(value, members)
+
+
+def words_of(hint: Any) -> str:
+    """Return in words what an annotation allows.
+
+    >>> words_of(Count | None)
+    'a whole number from 1 to 1000000'
+    """
+    return _told(tuple(_members(hint)))
+
+
 def check_fields(instance: Any, *, what: str = "") -> None:
     """Hold every field of a dataclass against its annotation.
 
@@ -112,7 +131,7 @@ def _words(member: Any) -> str:
     words = [_WORDS[_bare(member)]]
     for one in get_args(member)[1:] if get_origin(member) is Annotated else ():
         ends = (("from", one.ge), ("above", one.gt), ("to", one.le), ("below", one.lt))
-        words += [f"{word} {end}" for word, end in ends if end is not None]
+        words += [f"{word} {int(end) if end == int(end) else end}" for word, end in ends if end is not None]
     return " ".join(words)
 
 

@@ -6,17 +6,18 @@ Every verb is a function with the same name and arguments, ``tempograd.verbs.col
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from . import cli_farm, cli_network, registry, terminal
 from .measurement.quantities import LATENCY, QUANTITIES
 from .profiler.plan import PLANS
-from .terminal import Json, progress_of, show
-from .verbs.choices import COSTS, SAMPLINGS
+from .terminal import Grouped, Json, progress_of, show, takes
+from .verbs.choices import SAMPLINGS
+from .verbs.option import one_of
+from .verbs.request import SearchRequest
 
 app = typer.Typer(
     name="tempograd",
@@ -38,16 +39,10 @@ Where = Annotated[
 ]
 
 
-def _one_of(names: Iterable[str]) -> str:
-    """Return names as a choice: ``a, b or c``."""
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
-
-
 WITHIN = [f"{plan.name} (within {100 * plan.target:g} %)" for plan in PLANS.values()]
 Model = Annotated[
     str | None,
-    typer.Option(help=f"{_one_of(registry.names('model'))}; by default gp, or transfer below 100 networks."),
+    typer.Option(help=f"{one_of(registry.names('model'))}; by default gp, or transfer below 100 networks."),
 ]
 
 
@@ -91,7 +86,7 @@ def collect(
     store: Store,
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks to measure.")] = 300,
-    plan: Annotated[str, typer.Option(help=f"{_one_of(WITHIN)}; the last on a quiet machine.")] = "quick",
+    plan: Annotated[str, typer.Option(help=f"{one_of(WITHIN)}; the last on a quiet machine.")] = "quick",
     seed: Seed = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference.")] = None,
     operations: Annotated[
@@ -129,7 +124,7 @@ def audit(
     space: Annotated[str | None, typer.Option(help="Which space, if the store holds several.")] = None,
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks that are compared and timed again.")] = 8,
-    plan: Annotated[str, typer.Option(help=f"{_one_of(PLANS)}.")] = "standard",
+    plan: Annotated[str, typer.Option(help=f"{one_of(PLANS)}.")] = "standard",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -167,7 +162,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="Directory for the predictor and its card.")],
     quantity: Annotated[
         list[str] | None,
-        typer.Option(help=f"{_one_of(QUANTITIES)}. Repeatable; the first, by default {LATENCY}, is the main."),
+        typer.Option(help=f"{one_of(QUANTITIES)}. Repeatable; the first, by default {LATENCY}, is the main."),
     ] = None,
     model: Model = None,
     source: Annotated[
@@ -223,7 +218,7 @@ def evaluate(
     valid: Annotated[int, typer.Option(min=0, help="Rows to choose the encoding by.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Random splits.")] = 3,
     model: Model = None,
-    sampling: Annotated[str, typer.Option(help=f"Which rows to learn from: {_one_of(SAMPLINGS)}.")] = "random",
+    sampling: Annotated[str, typer.Option(help=f"Which rows to learn from: {one_of(SAMPLINGS)}.")] = "random",
     where: Where = None,
     by_name: Annotated[
         bool,
@@ -245,83 +240,24 @@ def evaluate(
     show(as_json, result.document, result.text, None, result.exit_code)
 
 
-@app.command(epilog="Example: tempograd search --space darts --predictor predictor/ --target-ms 1.2 --out result/")
-def search(
-    space: Space,
-    out: Annotated[Path, typer.Option(help="Directory for the result.")],
-    predictor: Annotated[
-        Path | None, typer.Option(help="Directory written by fit; not needed with --cost or a table.")
-    ] = None,
-    cost: Annotated[str | None, typer.Option(help=f"{_one_of(COSTS)}; or shares: 0.7*predictor+0.3*flops.")] = None,
-    target_ms: Annotated[
-        list[float] | None,
-        typer.Option(help="Latency that the network must not exceed, as measured; repeatable, one result each."),
-    ] = None,
-    lam: Annotated[float | None, typer.Option(help="Instead of a target: the fixed weight of latency.")] = None,
-    upper_bound: Annotated[
-        bool, typer.Option("--upper-bound", help="Follow the upper end of the predictor's interval.")
-    ] = False,
-    method: Annotated[str, typer.Option(help="Search method; see tempograd methods.")] = "la_darts",
-    task: Annotated[
-        str,
-        typer.Option(
-            help=f"{', '.join(registry.names('task'))}, with a path and arguments, such as cifar10:PATH,limit=5000; "
-            "table:FILE:COLUMN; or FILE.py:NAME, a task of your own."
-        ),
-    ] = "digits",
-    device: Annotated[str | None, typer.Option(help="Device with its arguments; by default local.")] = None,
-    store: Annotated[Path | None, typer.Option(help="Store to measure into; by default the predictor's own.")] = None,
-    plan: Annotated[str | None, typer.Option(help=f"{_one_of(PLANS)}; by default standard.")] = None,
-    proxy: Annotated[str | None, typer.Option(help="Smaller space of the same sites for the supernet.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search.")] = None,
-    train_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training what was found.")] = None,
-    train_threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch; by default one, fastest for small nets.")
-    ] = None,
-    compute: Annotated[
-        str | None, typer.Option(help="What torch trains networks on, cpu or cuda; by default cpu.")
-    ] = None,
-    finalists: Annotated[
-        int | None,
-        typer.Option(min=1, help="Train so many networks that use the target, keep the best on held-out images."),
-    ] = None,
-    random: Annotated[
-        int | None, typer.Option(min=0, help="Networks of the random baseline, same budget each; by default 4.")
-    ] = None,
-    queries: Annotated[
-        int | None, typer.Option(help="Networks whose accuracy may be asked for, by methods that ask.")
-    ] = None,
-    supernet: Annotated[
-        Path | None, typer.Option(help="File of a supernet that serves every target; written if it is not there.")
-    ] = None,
-    latency: Annotated[
-        str | None, typer.Option(help="In place of a device: table:FILE:COLUMN, where the found network is looked up.")
-    ] = None,
-    latency_rows: Annotated[int | None, typer.Option(help="Rows of that table to learn latency from; 900.")] = None,
-    where: Where = None,
-    seed: Seed = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Search anew where the result of a search is; else it is kept.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+@app.command(
+    cls=Grouped, epilog="Example: tempograd search --space darts --predictor predictor/ --target-ms 1.2 --out result/"
+)
+@takes(SearchRequest)
+def search(given: dict[str, Any], as_json: Json = False) -> None:
     """Search under a latency target, train what is found, and measure it: pass or fail.
 
     Run again, an interrupted search goes on, an unreliable result is measured again, and any other result is kept.
     """
+    request = SearchRequest.of(**given)  # refused before anything heavy is imported
     with progress_of("search", "repair", "train", "random", "confirm") as (progress, stop):
         from .verbs import search as verb
         from .verbs.outcome import target_folder
 
-        result = verb.search(
-            space, predictor, out, cost=cost, target_ms=target_ms or None, lam=lam, upper_bound=upper_bound,
-            method=method, task=task, device=device, store=store, plan=plan, proxy=proxy, epochs=epochs,
-            train_epochs=train_epochs, train_threads=train_threads, compute=compute, random=random,
-            finalists=finalists, queries=queries, supernet=supernet, latency=latency, latency_rows=latency_rows,
-            where=where or [], seed=seed, overwrite=overwrite, command=_command(), progress=progress, stop=stop,
-        )  # fmt: skip
+        space, predictor, out = (given.pop(name, None) for name in ("space", "predictor", "out"))
+        result = verb.search(space, predictor, out, command=_command(), progress=progress, stop=stop, **given)
     found = [each["target_ms"] for each in result.document.get("results", ()) if each["verdict"] != "infeasible"]
-    one = target_folder(out, min(found)) if found else out
+    one = target_folder(request.what.out, min(found)) if found else request.what.out
     show(as_json, result.document, result.text, f"tempograd report {one} --out report.html", result.exit_code)
 
 

@@ -6,6 +6,7 @@ point group ``tempograd.<folder>`` under the same contracts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -37,6 +38,17 @@ def names(kind: str) -> list[str]:
     files = (Path(__file__).parent / folder.replace(".", "/")).glob("[!_]*.py")
     plugins = entry_points(group=f"tempograd.{kind}s")
     return sorted({file.stem for file in files} | {point.name for point in plugins})
+
+
+def check_name(kind: str, spec: str) -> None:
+    """Refuse a spec whose name no file and no entry point has; nothing is imported. What is a user's own passes.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    name = re.split("[:,]", spec, maxsplit=1)[0]
+    if "@" not in name and not name.endswith(".py") and name not in names(kind):
+        raise UnknownNameError(kind, name, names(kind))
 
 
 def load(kind: str, name: str) -> Any:

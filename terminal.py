@@ -14,11 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from dataclasses import MISSING
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from .errors import TempogradError
+from .verbs.option import Field, fields_of
 
 if TYPE_CHECKING:
     from .verbs.outcome import Outcome
@@ -64,6 +68,60 @@ def show(as_json: bool, document: Any, text: str, following: str | None, code: i
             typer.echo(f"\nnext: {following}")
     if code:
         raise typer.Exit(code)
+
+
+def takes(request: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a request, see `verbs.option`, in place of its parameter ``given``.
+
+    It gets those that were given by name, with what their texts say. The command's class is `Grouped`.
+    """
+    every = list(fields_of(request))
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**arguments: Any) -> None:
+            given = {one.name: _read(one, arguments.pop(one.name)) for one in every}
+            command(given={name: value for name, value in given.items() if value is not None}, **arguments)
+
+        own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "given"]
+        parameters = [*map(_parameter, every), *(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own)]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
+
+
+def _parameter(one: Field) -> Parameter:
+    """Return an option as typer reads it: as text, so that whatever is wrong with it is said in our words."""
+    metavar = one.option.unit.upper() or None
+    told: Any = typer.Option(one.flag, help=one.help, metavar=metavar, rich_help_panel=one.title)
+    if bool in one.types:
+        return Parameter(one.name, Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, told])
+    kind: Any = list[str] | None if one.repeated else str | None
+    if one.default is MISSING:
+        return Parameter(one.name, Parameter.KEYWORD_ONLY, annotation=Annotated[str, told])
+    return Parameter(one.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, told])
+
+
+def _read(one: Field, value: Any) -> Any:
+    if isinstance(value, list):
+        return [one.read(text) for text in value]
+    return one.read(value) if isinstance(value, str) else value
+
+
+class Grouped(TyperCommand):
+    """A command whose ``--help`` lists its options by group."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def show_each(results: Iterable[Outcome], as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import UnknownNameError, UsageError
+
 COUNTERS = {"flops": "macs", "parameters": "parameters"}
 """What counts a network, and the counter's name in the space's circuit."""
 
@@ -10,3 +12,29 @@ COSTS = ("predictor", "table", *COUNTERS)
 
 SAMPLINGS = ("random", "d_optimal")
 """How an evaluation chooses the rows that it learns from."""
+
+
+def shares_of(spec: str) -> dict[str, float]:
+    """Return the weights of the costs that a spec names.
+
+    >>> shares_of("table")
+    {'table': 1.0}
+    >>> shares_of("0.7*predictor+0.3*flops")
+    {'predictor': 0.7, 'flops': 0.3}
+
+    Raises:
+        UnknownNameError: no such cost.
+        UsageError: weights that are no shares of 1.
+    """
+    found: dict[str, float] = {}
+    for part in spec.split("+"):
+        weight, star, name = part.strip().rpartition("*")
+        if name not in COSTS:
+            raise UnknownNameError("cost", name, COSTS)
+        try:
+            found[name] = float(weight) if star else 1.0
+        except ValueError:
+            raise UsageError(f"cannot read {part!r} in --cost {spec}; write WEIGHT*NAME, such as 0.5*table") from None
+    if min(found.values()) <= 0 or abs(sum(found.values()) - 1) > 1e-6:
+        raise UsageError(f"--cost {spec}: all costs are in ms, so their weights must be above 0 and add up to 1")
+    return found

@@ -20,7 +20,7 @@ from torch import nn
 from .. import outputs
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
-from ..errors import UnknownNameError, UsageError
+from ..errors import UsageError
 from ..measurement.measurement import Measurement
 from ..predictor.metrics import Scores
 from ..predictor.predictor import DifferentiablePredictor
@@ -31,7 +31,7 @@ from ..search.method import predict_with
 from ..spaces.architecture import Architecture
 from ..spaces.circuit import SKELETON, counts
 from ..spaces.space import SearchSpace
-from .choices import COSTS, COUNTERS
+from .choices import COUNTERS, shares_of
 
 LINE = 16  # measured networks that a line through a table's or a counter's costs asks for
 REWEIGHTINGS = 15
@@ -56,32 +56,6 @@ class Priced:
     parity: dict[str, list[float]] | None = None
 
 
-def parse(spec: str) -> dict[str, float]:
-    """Return the weights of the costs that a spec names.
-
-    >>> parse("table")
-    {'table': 1.0}
-    >>> parse("0.7*predictor+0.3*flops")
-    {'predictor': 0.7, 'flops': 0.3}
-
-    Raises:
-        UnknownNameError: no such cost.
-        UsageError: weights that are no shares of 1.
-    """
-    found: dict[str, float] = {}
-    for part in spec.split("+"):
-        weight, star, name = part.strip().rpartition("*")
-        if name not in COSTS:
-            raise UnknownNameError("cost", name, COSTS)
-        try:
-            found[name] = float(weight) if star else 1.0
-        except ValueError:
-            raise UsageError(f"cannot read {part!r} in --cost {spec}; write WEIGHT*NAME, such as 0.5*table") from None
-    if min(found.values()) <= 0 or abs(sum(found.values()) - 1) > 1e-6:
-        raise UsageError(f"--cost {spec}: all costs are in ms, so their weights must be above 0 and add up to 1")
-    return found
-
-
 def priced(
     spec: str,
     space: SearchSpace,
@@ -96,7 +70,7 @@ def priced(
     """Return the cost that a spec names.
 
     Args:
-        spec: as for :func:`parse`.
+        spec: as for :func:`.choices.shares_of`.
         space: searched.
         kept: the predictor, where there is one.
         store: with the measured operations of the device.
@@ -109,7 +83,7 @@ def priced(
     Raises:
         UsageError: no predictor, one without a slope, or no operations in the store.
     """
-    shares = parse(spec)
+    shares = shares_of(spec)
     costs: list[tuple[float, CostModel]] = []
     encoding = None
     known = _read(inputs, [spec, space.spec, device])

@@ -26,6 +26,7 @@ none, but a sentence to be told once."""
 OPEN, REMARK = -1, 0
 
 UNRELIABLE, PARTIAL, MISSED, INTERRUPTED = 3, 6, 8, 130
+VERDICT_CODES = {"pass": 0, "measured": 0, "unreliable": UNRELIABLE, "fail": MISSED}
 
 
 @dataclass(frozen=True)

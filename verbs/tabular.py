@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,85 +23,85 @@ from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask, table_column
 from .fit import COVERAGE, blocks_of, encodings_of
 from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
+from .request import SearchRequest
 
+QUERIES = 100  # accuracies that may be asked for
 CANDIDATES = 2000  # rows that a design chooses from
 
 
-def tabular(
-    space: str | SearchSpace,
-    out: Path,
-    *,
-    task: str,
-    latency: str,
-    target_ms: float,
-    method: Method,
-    queries: int,
-    rows: int,
-    upper_bound: bool,
-    where: Sequence[str],
-    seed: int,
-    asked: Mapping[str, Any],
-    command: str,
-    progress: Progress,
-    stop: threading.Event | None,
-) -> Outcome:
-    """Search a table, look up what was found, and say what was lost against the best network there is.
+@dataclass(frozen=True)
+class SearchOnTable:
+    """Searches for one target at a time.
 
-    Raises:
-        UsageError: one of task and latency is no table, or a number is out of range.
+    Attributes:
+        method: that searches.
+        cost: what prices networks, for the record.
+        command: the command line, for the result.
+        progress: told what is done.
+        stop: set to end after the next query.
     """
-    accuracy_column, latency_column = columns_of(task, latency)
-    if queries < 1:
-        raise UsageError(f"--queries {queries}; allowed: from 1, the accuracies that may be asked for")
-    chosen = space_of(space)
-    of_accuracy, of_latency = conditions_for([accuracy_column[0], latency_column[0]], where)
-    read = read_accuracies(accuracy_column[0], chosen, accuracy_column[1], where=of_accuracy)
-    table = read_table(latency_column[0], chosen, latency_column[1], where=of_latency)
-    accuracies = read.shares
-    latencies_ms = dict(zip(table.architectures, table.y_ms.tolist(), strict=True))
-    known = {a: accuracy for a, accuracy in accuracies.items() if a in latencies_ms}
-    if not known:
-        raise UsageError(f"no network of {accuracy_column[0]} has a latency in {latency_column[0]}: take tables of one")
-    progress("fitting", 0, 1)
-    learnt = learn_latency(chosen, table, rows, seed=seed)
-    progress("fitting", 1, 1)
 
-    def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        go_on(stop)
-        progress(stage, done, total)
+    method: Method
+    cost: str
+    command: str
+    progress: Progress
+    stop: threading.Event | None
 
-    result = search_table(
-        chosen, method, TableTask(task, known), latencies_ms,
-        learnt.upper_bound(COVERAGE) if upper_bound else learnt.module, learnt.encoding,
-        None if upper_bound else learnt.conformal, target_ms=target_ms, queries=queries, seed=seed, progress=told,
-    )  # fmt: skip
-    predicted_ms = predict_with(learnt.module, chosen, learnt.encoding)([result.found.architecture])
-    low, high = learnt.conformal.interval(predicted_ms, COVERAGE)
-    provenance = {
-        "predictor": {"model": learnt.model, "encoding": learnt.encoding, "rows": rows, "table": latency},
-        "device": {"table": str(latency_column[0]), "column": latency_column[1]},
-        "predicted_interval_ms": (float(low[0]), float(high[0])), "networks": len(known),
-        "without_latency": len(accuracies) - len(known), "asked": asked, "command": command,
-        "remarks": list(dict.fromkeys([*table.remarks, *read.remarks])),
-    }  # fmt: skip
-    result.save(out, provenance)
-    document = plain(json.loads((out / RESULT).read_text()))
-    return Outcome(document, table_text(document), 0 if result.verdict == "pass" else MISSED, folders=(out,))
+    def __call__(self, request: SearchRequest) -> Outcome:
+        """Search a table, look up what was found, and say what was lost against the best network there is.
 
+        Raises:
+            UsageError: no such file or column, no network that both have, or too few rows.
+        """
+        task, latency, asked = str(request.training.task), request.table.latency or "", request.what
+        accuracy_column, latency_column = table_column(task), table_column(latency)
+        assert accuracy_column is not None  # the request was checked
+        assert latency_column is not None
+        space, rows, upper_bound = space_of(asked.space), request.table.latency_rows, request.pricing.upper_bound
+        of_accuracy, of_latency = conditions_for([accuracy_column[0], latency_column[0]], request.table.where)
+        read = read_accuracies(accuracy_column[0], space, accuracy_column[1], where=of_accuracy)
+        table = read_table(latency_column[0], space, latency_column[1], where=of_latency)
+        accuracies = read.shares
+        latencies_ms = dict(zip(table.architectures, table.y_ms.tolist(), strict=True))
+        known = {a: accuracy for a, accuracy in accuracies.items() if a in latencies_ms}
+        if not known:
+            raise UsageError(
+                f"no network of {accuracy_column[0]} has a latency in {latency_column[0]}: take tables of one"
+            )
+        self.progress("fitting", 0, 1)
+        learnt = learn_latency(space, table, rows, seed=asked.seed)
+        self.progress("fitting", 1, 1)
+        result = search_table(
+            space, self.method, TableTask(task, known), latencies_ms,
+            learnt.upper_bound(COVERAGE) if upper_bound else learnt.module, learnt.encoding,
+            None if upper_bound else learnt.conformal, target_ms=request.target_ms or 0.0,
+            queries=asked.queries or QUERIES, seed=asked.seed, progress=self._told,
+        )  # fmt: skip
+        predicted_ms = predict_with(learnt.module, space, learnt.encoding)([result.found.architecture])
+        low, high = learnt.conformal.interval(predicted_ms, COVERAGE)
+        provenance = {
+            "predictor": {"model": learnt.model, "encoding": learnt.encoding, "rows": rows, "table": latency},
+            "device": {"table": str(latency_column[0]), "column": latency_column[1]},
+            "predicted_interval_ms": (float(low[0]), float(high[0])), "networks": len(known),
+            "without_latency": len(accuracies) - len(known), "asked": request.asked(self.cost),
+            "command": self.command, "remarks": list(dict.fromkeys([*table.remarks, *read.remarks])),
+        }  # fmt: skip
+        result.save(asked.out, provenance)
+        document = plain(json.loads((asked.out / RESULT).read_text()))
+        code = 0 if result.verdict == "pass" else MISSED
+        return Outcome(document, self.text(asked.out), code, folders=(asked.out,))
 
-def columns_of(task: str, latency: str) -> tuple[tuple[Path, str], tuple[Path, str]]:
-    """Return file and column of accuracies and of latencies.
+    def again(self, request: SearchRequest) -> Outcome:
+        """Search once more: what stands in a table is never unreliable, and such a result was written by another."""
+        return self(request)
 
-    Raises:
-        UsageError: one of the two is no table.
-    """
-    accuracy_column, latency_column = table_column(task), table_column(latency)
-    if accuracy_column is None or latency_column is None:
-        raise UsageError(
-            f"task {task!r}, latency {latency!r}; a table needs the other: write both as table:FILE:COLUMN, or "
-            "neither, with --predictor for a device"
-        )
-    return accuracy_column, latency_column
+    def text(self, out: Path) -> str:
+        """Return the result in a folder for people."""
+        return _text(plain(json.loads((out / RESULT).read_text())))
+
+    def _told(self, stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        go_on(self.stop)
+        self.progress(stage, done, total)
 
 
 def met_by(share: float | None) -> str:
@@ -112,7 +113,7 @@ def met_by(share: float | None) -> str:
     return f"; {share:.0%} of networks meet the target"
 
 
-def table_text(d: Mapping[str, Any]) -> str:
+def _text(d: Mapping[str, Any]) -> str:
     """Return a result for people."""
     table, found, queries = d["feasibility"], d["found"], d["queries"]
     lines = [

@@ -11,10 +11,12 @@ from tempograd import registry
 from tempograd.data.result import read_result
 from tempograd.errors import MismatchError, UsageError
 from tempograd.verbs import quickstart as quickstart_module
-from tempograd.verbs import search as search_module
-from tempograd.verbs.outcome import target_folder
+from tempograd.verbs.on_device import SearchOnDevice
+from tempograd.verbs.outcome import silent, target_folder
 from tempograd.verbs.quickstart import quickstart
+from tempograd.verbs.request import SearchRequest
 from tempograd.verbs.search import search
+from tempograd.verbs.tabular import SearchOnTable
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
@@ -48,7 +50,7 @@ def never(*_, **__):
 def test_a_result_is_kept(table, tmp_path, monkeypatch):
     first = on_table(table, tmp_path)
     before = files(tmp_path)
-    monkeypatch.setattr(search_module, "tabular", never)
+    monkeypatch.setattr(SearchOnTable, "__call__", never)
     again = on_table(table, tmp_path)
     assert again.document == first.document | {"kept": True}
     assert again.exit_code == first.exit_code == 0
@@ -83,6 +85,17 @@ def test_the_result_of_another_search_is_refused_unless_it_may_be_overwritten(ta
     assert all(anew.get(name, anew["asked"].get(name)) == value for name, value in given.items() if name != "queries")
 
 
+def test_a_default_and_the_same_value_said_are_one_search_also_for_a_result_that_says_neither(table, tmp_path):
+    first = on_table(table, tmp_path)
+    told = json.loads((tmp_path / "result.json").read_text())
+    assert (told["asked"]["method"], told["asked"]["plan"]) == ("random_search", "standard")
+    assert told["asked"]["space"] == told["space"]
+    told["asked"] |= dict.fromkeys(["device", "plan", "random", "train_epochs"])  # as one that says only what was given
+    (tmp_path / "result.json").write_text(json.dumps(told))
+    assert on_table(table, tmp_path, seed=0, overwrite=False).document["kept"]
+    assert first.exit_code == 0
+
+
 def test_near_targets_have_folders_of_their_own_and_each_is_kept(table, tmp_path):
     targets = [12.0, 12.000001]
     first = on_table(table, tmp_path, target_ms=targets)
@@ -109,9 +122,11 @@ def test_an_unreliable_result_is_measured_again_and_not_searched(tmp_path, monke
     spoilt["verdict"] = "unreliable"
     spoilt["found"]["measured"] |= {"verdict": "hot", "latency_ms": 99.0}
     (out / "result.json").write_text(json.dumps(spoilt))
-    monkeypatch.setattr(search_module, "run", never)
+    monkeypatch.setattr(SearchOnDevice, "__call__", never)
+    other = SearchRequest.of(space=SPACE, out=out, device="simulated:seed=2,slow=1.0", plan="quick")
+    kind = SearchOnDevice(registry.create("method", "la_darts"), "flops", out / "file", "", silent, None)
     with pytest.raises(MismatchError, match="of the device"):
-        search_module._measure_again(out, spoilt, "simulated:seed=2,slow=1.0", None, None, "quick", None)
+        kind.again(other)
     done = on_device(out)
     again = done.document
     assert (again["verdict"], done.exit_code) == ("measured", 0)
@@ -134,7 +149,7 @@ def test_the_quickstart_twice_keeps_predictor_and_result(tmp_path, monkeypatch):
         monkeypatch.setattr(quickstart_module, name, value)
     first = quickstart(tmp_path, device=DEVICE)
     before = files(tmp_path)
-    monkeypatch.setattr(search_module, "run", never)
+    monkeypatch.setattr(SearchOnDevice, "__call__", never)
     again = quickstart(tmp_path, device=DEVICE)
     assert again.exit_code == first.exit_code
     assert again.document["result"] == first.document["result"] | {"kept": True}

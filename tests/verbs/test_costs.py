@@ -11,8 +11,9 @@ from tempograd.profiler.verify import measure as verify
 from tempograd.search.cost import TableCost
 from tempograd.search.method import predict_with
 from tempograd.spaces.circuit import counts
+from tempograd.verbs.choices import shares_of
 from tempograd.verbs.collect import collect
-from tempograd.verbs.costs import LINE, operations_ms, parse, priced
+from tempograd.verbs.costs import LINE, operations_ms, priced
 from tempograd.verbs.search import search
 
 SPECS = {
@@ -118,7 +119,7 @@ def test_counts_are_those_of_the_network():
 )
 def test_a_cost_that_cannot_be_read_is_refused(spec, error, message):
     with pytest.raises(error, match=message):
-        parse(spec)
+        shares_of(spec)
 
 
 def test_a_predictor_that_is_not_there_is_asked_for(tmp_path):

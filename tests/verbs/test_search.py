@@ -9,7 +9,7 @@ from tempograd.verbs.search import search
 @pytest.mark.parametrize(
     ("method", "given", "message"),
     [
-        ("la_darts", {"finalists": 0, "target_ms": 1.0}, "finalists=0; allowed: from 1"),
+        ("la_darts", {"finalists": 0, "target_ms": 1.0}, "--finalists 0; allowed: a whole number from 1"),
         ("la_darts", {"finalists": 2, "lam": 0.1}, "give --target-ms"),
         ("evolution", {"finalists": 2, "target_ms": 1.0}, "evolution trains nothing.*la_darts"),
     ],

@@ -97,11 +97,11 @@ def test_a_target_that_cannot_be_met_does_not_end_the_others(published, tmp_path
 def test_targets_and_weights_that_are_no_numbers_are_refused_before_any_work(tmp_path, value):
     nowhere = tmp_path / "absent"  # nothing is read, else it would be missed
     for target in (value, [1.0, value]):
-        with pytest.raises(UsageError, match=r"--target-ms (inf|nan|0|-1); allowed: a latency in ms above 0"):
-            search("no such space", nowhere, tmp_path / "out", target_ms=target)
+        with pytest.raises(UsageError, match=r"--target-ms (inf|nan|0.0|-1.0); allowed: a number above 0 \(ms\)"):
+            search(SPACE, nowhere, tmp_path / "out", target_ms=target)
     if value != 0:
-        with pytest.raises(UsageError, match=r"--lam (inf|nan|-1); allowed: a weight of latency from 0"):
-            search("no such space", nowhere, tmp_path / "out", lam=value)
+        with pytest.raises(UsageError, match=r"--lam (inf|nan|-1.0); allowed: a number from 0 .*weight"):
+            search(SPACE, nowhere, tmp_path / "out", lam=value)
     assert not (tmp_path / "out").exists()
 
 

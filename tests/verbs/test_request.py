@@ -1,0 +1,138 @@
+"""A search request: one field is the option on the command line, the keyword in Python, the check and the record."""
+
+import json
+import subprocess
+import sys
+from dataclasses import MISSING, dataclass
+from inspect import signature
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import tempograd as tg
+from tempograd.arguments import Count
+from tempograd.cli import app
+from tempograd.errors import UnknownNameError, UsageError
+from tempograd.terminal import Grouped, takes
+from tempograd.verbs.option import fields_of, groups_of, option
+from tempograd.verbs.request import SEARCH, SearchRequest
+from tempograd.verbs.search import search
+
+NEEDED = {"space": "darts", "out": "result"}
+
+
+def test_every_option_is_a_flag_and_a_keyword_with_one_default():
+    options = {o: p for p in typer.main.get_command(app).commands["search"].params for o in p.opts}
+    for one in SEARCH:
+        assert one.flag in options
+        assert one.name in signature(search).parameters
+        assert one.name in signature(tg.search).parameters
+        assert one.help in options[one.flag].help
+    assert {"--json", "--help"} >= options.keys() - {one.flag for one in SEARCH} - {"-h"}
+
+
+def test_help_says_every_default_by_group_and_what_a_value_is():
+    told = CliRunner().invoke(app, ["search", "--help"]).output
+    words = " ".join(told.split())
+    for title in {one.title for one in SEARCH}:
+        assert f"\n{title}:\n" in told
+    for one in SEARCH:
+        if bool not in one.types:
+            assert f"{one.flag} {one.option.unit.upper()}" in words
+        if one.default not in (MISSING, None, False, ()):
+            assert f"default: {one.default}]" in words
+    assert "from 1; default: 20]" in words
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"target_ms": "abc"}, r"--target-ms abc; allowed: a number above 0 \(ms\), such as 1.5"),
+        ({"target_ms": [1.0, "abc"]}, "--target-ms abc"),
+        ({"epochs": 1.5}, "--epochs 1.5; allowed: a whole number from 1 to 1000000"),
+        ({"epochs": [3]}, "--epochs "),
+        ({"random": -1}, "--random -1; allowed: a whole number from 0"),
+        ({"lam": float("nan")}, "--lam nan; allowed: a number from 0"),
+        ({"plan": "slow"}, "unknown plan 'slow'; allowed: precise, quick, standard"),
+        ({"cost": "0.5*table"}, "add up to 1"),
+        ({"method": "ladarts"}, "unknown method 'ladarts'.*Did you mean 'la_darts'"),
+        ({"proxy": "dart"}, "unknown space 'dart'"),
+        ({"device": 3}, "--device 3; allowed: text"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_in_plain_words(given, message):
+    with pytest.raises(UsageError, match=message):
+        SearchRequest.of(**NEEDED, **given)
+
+
+def test_an_unknown_keyword_is_refused_with_the_one_that_was_meant():
+    with pytest.raises(UnknownNameError, match=r"unknown argument 'epoch'.*Did you mean 'epochs'"):
+        tg.search("darts", None, "result", epoch=3)
+
+
+def test_what_is_not_said_is_not_given_and_has_its_default():
+    request = SearchRequest.of(**NEEDED, epochs=None, upper_bound=False, where=[], random=0, target_ms=2)
+    assert request.given.keys() == {"space", "out", "random", "target_ms"}
+    assert (request.training.random, request.what.epochs, request.target.target_ms) == (0, None, (2.0,))
+    assert request.what.out == Path("result")
+    json.dumps(request.asked("table"))
+    assert request.asked("table")["target_ms"] == 2.0
+    assert "out" not in request.asked("table")
+    assert request.asked("table")["space"].startswith("darts:layers=")
+
+
+@dataclass(frozen=True)
+class Baking:
+    """One group of a request that somebody else writes."""
+
+    title: ClassVar[str] = "Baking"
+
+    minutes: Count = option("How long it bakes.", 30, unit="minutes")
+    fillings: tuple[str, ...] = option("What is in it.", (), unit="name")
+
+
+@dataclass(frozen=True)
+class Bread:
+    """A request of one group."""
+
+    baking: Baking
+
+
+def test_one_new_field_is_all_of_a_new_option():
+    seen = []
+
+    @takes(Bread)
+    def bake(given: dict, loud: bool = False) -> None:
+        seen.append((groups_of(Bread, given)["baking"], loud))
+
+    own = typer.Typer(rich_markup_mode=None)
+    own.command(cls=Grouped)(bake)
+    assert CliRunner().invoke(own, ["--minutes", "12", "--fillings", "a", "--fillings", "3", "--loud"]).exit_code == 0
+    assert CliRunner().invoke(own, []).exit_code == 0
+    assert seen == [(Baking(12, ("a", "3")), True), (Baking(30, ()), False)]
+    assert "How long it bakes. [from 1; default: 30]" in CliRunner().invoke(own, ["--help"]).output
+    assert [one.flag for one in fields_of(Bread)] == ["--minutes", "--fillings"]
+
+
+REFUSED = [
+    ["--target-ms", "abc"], ["--epochs", "0"], ["--space", "dart"], ["--method", "ladarts"], ["--cost", "x"],
+    ["--plan", "x"], ["--latency-rows", "20"], ["--finalists", "2"], ["--task", "table:a.csv:b", "--device", "local"],
+]  # fmt: skip
+
+
+def test_arguments_are_refused_before_anything_heavy_is_imported(tmp_path):
+    script = (
+        "import json, sys, tempograd.cli\n"
+        f"for arguments in {REFUSED!r}:\n"
+        "    sys.argv = ['tempograd', 'search', '--space', 'darts', '--out', 'r', *arguments]\n"
+        "    try: tempograd.cli.main()\n"
+        "    except SystemExit as ended: print(ended.code)\n"
+        "print(sorted({'torch', 'sklearn', 'numpy', 'onnx', 'scipy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.stdout.split("\n")[:-2] == ["2"] * len(REFUSED), done.stderr
+    assert done.stdout.endswith("[]\n")
+    assert list(tmp_path.iterdir()) == []

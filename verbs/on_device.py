@@ -1,0 +1,305 @@
+"""``search`` on a device: what is found is trained, timed and measured once more in other processes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .. import outputs
+from ..data.result import RESULT, Result, read_result
+from ..data.store import Store
+from ..devices.device import Place
+from ..errors import MismatchError
+from ..measurement.measurement import Measurement
+from ..measurement.repeatability import pair_up, spread, usual
+from ..predictor.saved import SavedPredictor, load
+from ..profiler.plan import Items, Plan, named
+from ..profiler.verify import confirm
+from ..profiler.verify import measure as verify
+from ..search.evaluator import check_compute
+from ..search.method import Method
+from ..search.result import measured_again, verdict_of
+from ..search.run import Interval, Options
+from ..search.run import search as run
+from ..search.searchers.checkpoint import forget, is_checkpoint
+from ..search.training import Training
+from ..spaces.architecture import Architecture
+from ..spaces.export import to_onnx
+from ..spaces.saved import load_architecture, load_network
+from ..spaces.space import SearchSpace
+from ..tasks.load import load_task
+from .costs import Priced, is_inputs, priced
+from .fit import COVERAGE
+from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain, space_of
+from .request import SearchRequest
+from .tabular import met_by
+
+UNFINISHED, INPUTS, TRAININGS = "search.safetensors", "cost.json", "trainings"  # in the folder until it is done
+
+
+@dataclass(frozen=True)
+class SearchOnDevice:
+    """Searches for one target at a time.
+
+    Attributes:
+        method: that searches.
+        cost: what prices networks.
+        supernet: file of weights that serve every target.
+        command: the command line, for the result.
+        progress: told what is done.
+        stop: set to end after the item in flight.
+    """
+
+    method: Method
+    cost: str
+    supernet: Path
+    command: str
+    progress: Progress
+    stop: threading.Event | None
+
+    def __call__(self, request: SearchRequest) -> Outcome:
+        """Search for one target, and write the result into the request's folder."""
+        out, target_ms, pricing = request.what.out, request.target_ms, request.pricing
+        unfinished, inputs = out / UNFINISHED, out / INPUTS
+        outputs.check([unfinished, self.supernet], is_checkpoint)
+        outputs.check([inputs], is_inputs)
+        check_compute(request.training.compute)
+        space, place = space_of(request.what.space), device_of(request.timing.device)
+        kept = None if pricing.predictor is None else load(pricing.predictor)
+        if kept is not None:
+            kept.check_binding(space=space.spec, fingerprint=place.fingerprint, unit="ms")
+        self.method.check(space, target_ms=target_ms, lam=request.target.lam)
+        images = load_task(request.training.task, seed=request.what.seed)
+        torch.set_num_threads(request.training.train_threads)
+        out.mkdir(parents=True, exist_ok=True)
+        with Store(request.timing.store or _store_of({} if kept is None else kept.card, out), write=True) as opened:
+            bench = self._bench(request, space, place, opened)
+            price = priced(
+                self.cost, space, kept, opened, place.fingerprint.id, bench.networks,
+                upper=COVERAGE if pricing.upper_bound else None, inputs=inputs,
+            )  # fmt: skip
+            learnt = kept if isinstance(price.price, nn.Module) else None
+            result = run(
+                space, self.method, price.price, price.encoding, images, measure=bench.networks, target_ms=target_ms,
+                lam=request.target.lam,
+                predict_interval=None if learnt is None else _interval(learnt, space, price.encoding),
+                conformal=None if learnt is None or pricing.upper_bound else learnt.conformal,
+                proxy=space_of(request.what.proxy) if request.what.proxy else None,
+                options=self._options(request), progress=_told(self.progress, self.stop),
+            )  # fmt: skip
+            self.progress("confirm", 0, OPEN)
+            trained, *others = bench.confirmed(
+                _trained_network(space, result.architecture, result.trained.network.arrays(), place.batch)
+            )
+            repeatability = bench.repeatability()
+        final = replace(result.found, measurement=trained)
+        result = replace(
+            result, found=final, steps=[*result.steps, final], processes=[trained, *others], repeatability=repeatability
+        )
+        result = replace(result, verdict=verdict_of(trained, target_ms, result.estimate))
+        result.save(out, self._provenance(request, place, price))
+        for path in (unfinished, inputs):
+            path.unlink(missing_ok=True)
+        forget(out / TRAININGS)
+        return _outcome(out)
+
+    def again(self, request: SearchRequest) -> Outcome:
+        """Measure the network of an unreliable result once more, and put what comes out into it.
+
+        Raises:
+            MismatchError: the result is of another device.
+        """
+        out, place = request.what.out, device_of(request.timing.device)
+        there = json.loads((out / RESULT).read_bytes())
+        if there["device"]["id"] != place.fingerprint.id:
+            raise MismatchError(
+                f"{out} is of the device {there['device']['id']}, and this one is {place.fingerprint.id}: measure "
+                "there, give another --out, or --overwrite"
+            )
+        network = load_network(out)
+        space, architecture = load_architecture(out)
+        card = {} if request.pricing.predictor is None else load(request.pricing.predictor).card
+        with Store(request.timing.store or _store_of(card, out), write=True) as opened:
+            bench = self._bench(request, space, place, opened)
+            processes = bench.confirmed(_trained_network(space, architecture, network.arrays(), place.batch))
+            measured_again(out, processes, bench.repeatability())
+        done = _outcome(out)
+        return replace(done, text=f"{out} held an unreliable result; its network was measured again\n{done.text}")
+
+    def text(self, out: Path) -> str:
+        """Return the result in a folder for people."""
+        return _text(read_result(out))
+
+    def _bench(self, request: SearchRequest, space: SearchSpace, place: Place, store: Store) -> _Bench:
+        return _Bench(space, place, named(request.timing.plan), store, request.what.seed, self.stop)
+
+    def _provenance(self, request: SearchRequest, place: Place, price: Priced) -> dict[str, Any]:
+        """Return what the result cannot tell of itself."""
+        path = request.pricing.predictor
+        return plain({
+            "device": json.loads(place.fingerprint.to_json()) | {"id": place.fingerprint.id},
+            "predictor": {"path": path and str(path)} | price.told,
+            "parity": price.parity,
+            "asked": request.asked(self.cost),
+            "command": self.command,
+        })  # fmt: skip
+
+    def _options(self, request: SearchRequest) -> Options:
+        training, out = request.training, request.what.out
+        return Options(
+            Training(epochs=training.train_epochs), random_networks=training.random, seed=request.what.seed,
+            compute=training.compute, checkpoint=out / UNFINISHED, supernet=self.supernet,
+            queries=request.what.queries, finalists=training.finalists, trainings=out / TRAININGS,
+        )  # fmt: skip
+
+
+def _outcome(out: Path) -> Outcome:
+    result = read_result(out)
+    return Outcome(
+        json.loads((out / RESULT).read_bytes()), _text(result), VERDICT_CODES[result.verdict], folders=(out,)
+    )
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Times networks of one search into its store."""
+
+    space: SearchSpace
+    device: Place
+    plan: Plan
+    store: Store
+    seed: int
+    stop: threading.Event | None
+
+    def __call__(self, items: Items) -> list[Measurement]:
+        found = verify(self.device, items, self.plan, self.store, seed=self.seed, stop=self.stop)
+        go_on(self.stop)
+        return found
+
+    def networks(self, architectures: Sequence[Architecture]) -> list[Measurement]:
+        """Return one measurement each, in order."""
+        return self(Items.of(self.space, architectures, batch=self.device.batch))
+
+    def repeatability(self) -> float:
+        """Return the relative standard deviation between processes that the store's blind duplicates tell."""
+        device = self.device.fingerprint.id
+        found = self.store.measurements(space=self.space.spec, fingerprint_id=device, repeated=True)
+        return spread(usual(pair_up(found)))
+
+    def confirmed(self, item: Items) -> list[Measurement]:
+        """Return the final measurement of one network, then those of the other processes, see `profiler.verify`."""
+        processes = confirm(self.device, item, self.plan, self.store, seed=self.seed, stop=self.stop)
+        go_on(self.stop)
+        return processes
+
+
+def _interval(kept: SavedPredictor, space: SearchSpace, encoding: str | None) -> Interval:
+    """Return the predictor's interval as a function of architectures."""
+
+    def interval(architectures: Sequence[Architecture]) -> tuple[Any, Any]:
+        rows = space.encode(architectures, encoding)
+        _, low, high = kept.predict(rows, return_interval=True, coverage=COVERAGE)
+        return low, high
+
+    return interval
+
+
+def _told(progress: Progress, stop: threading.Event | None) -> Callable[[str, int, int, Mapping[str, float]], None]:
+    """Return what a search tells its stages to; it ends here if it was asked to stop."""
+
+    def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        go_on(stop)
+        if stage == "feasibility":  # before any training, so that a person may think again
+            ends = ", ".join(f"{key.removesuffix('_ms')} {ms:.3g} ms" for key, ms in numbers.items())
+            progress(f"predicted in this space: {ends}", 0, REMARK)
+            return
+        progress(stage, done, OPEN if stage == "repair" else total)  # its total is a limit, seldom reached
+
+    return told
+
+
+def _text(result: Result) -> str:
+    """Return a result for people."""
+    table, found, measured = result.feasibility, result.found, result.found.measured
+    lines: list[str] = []
+    if table is not None:
+        lines.append(
+            f"predicted in this space: smallest {_short(table.smallest_ms)} ms, median {_short(table.median_ms)}, "
+            f"largest {_short(table.largest_ms)}{met_by(table.share_within_target)}"
+        )
+    target = "" if result.target_ms is None else f" against a target of {result.target_ms:.4g} ms"
+    latency = _ms(measured.latency_ms, measured.low_ms, measured.high_ms, measured.verdict)
+    lines.append(
+        f"{result.verdict.upper()}: measured {latency}{target}, predicted {_short(found.predicted_ms)} ms, "
+        f"{len(result.repairs)} measured on the way"
+    )
+    if len(measured.processes) > 1:
+        each = [one for one in measured.processes if one.latency_ms]
+        told = ", ".join(f"{one.latency_ms:.4g} {one.verdict}" for one in each)
+        noisy = "; the middle one of those that are ok counts" if any(one.verdict != "ok" for one in each) else ""
+        lines.append(
+            f"its processes said {told} (ms){noisy}; the interval covers what is ok, and how labels repeat here"
+        )
+    macs = (found.macs or 0) / 1e6
+    lines += [
+        f"test accuracy {found.accuracy or 0.0:.1%}, {found.parameters} parameters, {macs:.1f} M MACs",
+        found.text,
+        result.rebuild or "",
+    ]
+    if result.finalists:
+        lines.append(f"the best on held-out images of {len(result.finalists)} networks trained that use the target")
+    if result.random:
+        lines.append(_random_text(result))
+    return "\n".join(lines)
+
+
+def _random_text(result: Result) -> str:
+    counted = result.counted
+    best = max(counted or result.random, key=lambda rival: rival.validation_accuracy or 0.0)
+    of = "" if len(counted) == len(result.random) else f" of trusted latency within the limit, of {len(result.random)}"
+    return (
+        f"random search, {len(counted)} networks{of}: test accuracy {best.accuracy or 0.0:.1%} at "
+        f"{_ms(best.measured_ms, best.low_ms, best.high_ms, best.verdict)}{'' if counted else result.why_not(best)}"
+    )
+
+
+def _short(number: float | None) -> str:
+    return "?" if number is None else f"{number:.4g}"
+
+
+def _ms(latency_ms: float | None, low_ms: float | None, high_ms: float | None, verdict: str) -> str:
+    """Return a latency with its interval and verdict: a number is never shown without."""
+    if latency_ms is None:
+        return f"no latency ({verdict})"
+    return f"{latency_ms:.4g} ms [{_short(low_ms)}, {'inf' if high_ms is None else _short(high_ms)}] {verdict}"
+
+
+def _trained_network(
+    space: SearchSpace, architecture: Architecture, arrays: Mapping[str, NDArray[Any]], batch: int
+) -> Items:
+    """Return the network found, as trained, to be timed: its real weights and not the shared ones."""
+
+    def build(key: str, directory: Path) -> tuple[Path, str]:
+        model = to_onnx(space.network_graph(architecture), arrays, batch=batch)
+        content = model.SerializeToString(deterministic=True)
+        digest = sha256(content).hexdigest()
+        path = directory / f"{digest[:16]}.onnx"
+        path.write_bytes(content)
+        return path, digest
+
+    return Items(space.spec, (architecture.key,), build)
+
+
+def _store_of(card: Mapping[str, Any], out: Path) -> Path:
+    """Return the store that a predictor was learnt from, or a new one where that is gone."""
+    known = Path(str(card.get("store", "")))
+    return known if known.is_file() else out / "measurements.db"
