@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tempograd.errors import TempogradError
 
 if TYPE_CHECKING:
-    from tempograd.api import collect, device, evaluate, fit, load, measure, predict, report, search, space
+    from tempograd.api import collect, device, evaluate, fit, load, measure, predict, profile, report, search, space
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "measure",
     "predict",
+    "profile",
     "report",
     "search",
     "space",

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, overload
 from . import registry
 from .answers import Collected, Evaluation, Found, LatencyPredictor, Predictions, dataset_of
 from .api_network import measure as measure
+from .api_network import profile as profile
 from .errors import InputRefusedError
 from .verbs.option import takes_keywords
 from .verbs.outcome import silent

@@ -123,3 +123,85 @@ def measure(
     if failure:
         raise InputRefusedError(f"no latency: {failure['cause']} in {failure['phase']}: {failure['detail']}")
     return Measured(done.document, done.text)
+
+
+@dataclass(frozen=True, repr=False)
+class Profiled(Shown):
+    """Where the time of one network goes on one device.
+
+    Attributes:
+        document: as ``profile --json`` prints it.
+        text: the same for people.
+    """
+
+    document: Mapping[str, Any]
+    text: str
+
+    @property
+    def latency_ms(self) -> float:
+        """Return one inference's time in ms, measured while nobody watched its kernels."""
+        return float(self.document["latency_ms"])
+
+    @property
+    def verdict(self) -> str:
+        """Return ``ok``, ``noisy`` or ``hot``: of the latency."""
+        return str(self.document["verdict"])
+
+    @property
+    def advice(self) -> list[str]:
+        """Return what to try, what promises most first."""
+        return [one["text"] for one in self.document["advice"]]
+
+    @property
+    def kernels(self) -> list[dict[str, Any]]:
+        """Return every kernel with its ``ms``, ``share``, ``family``, ``bound``, ``macs``, shapes and origin."""
+        return list(self.document["kernels"])
+
+    def _rows(self) -> list[dict[str, Any]]:
+        names = ("name", "op", "family", "ms", "share", "macs", "bound", "of_best")
+        return [{name: row[name] for name in names} for row in self.kernels]
+
+
+def profile(
+    model: Any,
+    *,
+    shape: Shape = None,
+    device: str | Place = "local",
+    precision: str | None = None,
+    store: Path | str | None = None,
+    plan: str = "standard",
+    seed: int = 0,
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Profiled:
+    """Measure a network and say which of its kernels cost the time, and what holds each of them back.
+
+    Args:
+        model: path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.
+        shape: sizes of open inputs and of a torch module's: ``{"x": (1, 3, 224, 224)}``, or those of the only input.
+        device: the device or its spec; it must tell kernels, as ``local`` with ONNX Runtime on a CPU does.
+        precision: of the device's runtime, such as ``int8-static``.
+        store: file to keep the latency in; what it holds is not measured again.
+        plan: how long each process measures: ``quick``, ``standard`` or ``precise``.
+        seed: of the order of rounds.
+        out: an HTML page with pictures.
+        progress: called with what is done, how much of it, and of how much.
+
+    Raises:
+        UsageError: an argument that is not allowed, or a device that tells no kernels.
+        InputRefusedError: the network is refused, or has control flow, which nobody can see through.
+        DeviceError: the device cannot be reached, or the network failed on it.
+
+    >>> import tempograd as tg, torch
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+    >>> found = tg.profile(module, shape=(1, 3, 32, 32), device="simulated:seed=1")
+    >>> [(kernel["op"], kernel["family"]) for kernel in found.kernels]
+    [('Conv', 'convolution'), ('Relu', 'elementwise')]
+    """
+    from .verbs.profile import profile as verb
+
+    done = verb(
+        model, shape=shape, device=device, precision=precision, store=None if store is None else Path(store),
+        plan=plan, seed=seed, out=None if out is None else Path(out), progress=progress or silent,
+    )  # fmt: skip
+    return Profiled(done.document, done.text)

@@ -47,3 +47,29 @@ def measure(
             progress=progress, stop=stop,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
+
+
+@app.command(epilog="Example: tempograd profile model.onnx --shape x=1x3x224x224 --out page.html")
+def profile(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file, or the folder of a result.")],
+    device: Device = "local",
+    shape: Shape = None,
+    precision: Precision = None,
+    store: Kept = None,
+    plan: Plan = "standard",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Write an HTML page with pictures.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what of a network costs the time: its latency, then each kernel's share, limit and origin.
+
+    Ends with 3 if the latency is not as close as the plan asks, with 5 if nobody can see through the network.
+    """
+    with progress_of("measuring") as (progress, stop):
+        from .verbs import profile as verb
+
+        result = verb.profile(
+            model, device=device, shape=shape, precision=precision, store=store, plan=plan, seed=seed, out=out,
+            progress=progress, stop=stop,
+        )  # fmt: skip
+    show(as_json, result.document, result.text, result.following, result.exit_code)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..graphs.kernels import Profile
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.rounds import Failure, Round
 
@@ -148,6 +149,20 @@ class Place(Protocol):
         - ``timed_cores``, ``idle_cores``: numbers of this machine's CPUs that are timed, and of those that are not.
         - ``virtual_clock``: true where the times of rounds are not of this machine's wall clock, so that they cannot be
           compared with how long a campaign took.
+        """
+        ...
+
+
+@runtime_checkable
+class TellsKernels(Protocol):
+    """A device whose runtime tells what kernels it makes of a network."""
+
+    def profile(self, model: Model, *, seconds: float = 4.0) -> Profile:
+        """Run a network in a measuring process of its own while the runtime watches its kernels.
+
+        Raises:
+            InputRefusedError: it cannot run, or nobody can see through it.
+            DeviceError: the device cannot be reached, or the network ended the process.
         """
         ...
 

@@ -82,7 +82,9 @@ class Series:
     kind: Literal["found", "other"] = "other"
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Return a function that draws in the style of all figures here."""
+
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with style.context(["default", _STYLE]):
@@ -91,7 +93,7 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return styled
 
 
-@_styled
+@styled
 def pareto_figure(
     series: Sequence[Series], *, target_ms: float | None = None, accuracy_label: str = "test accuracy (%)"
 ) -> Figure:
@@ -139,7 +141,7 @@ def pareto_figure(
     return figure
 
 
-@_styled
+@styled
 def parity_figure(
     measured_ms: Values, predicted_ms: Values, low_ms: Values | None = None, high_ms: Values | None = None
 ) -> Figure:
@@ -173,7 +175,7 @@ def parity_figure(
     return figure
 
 
-@_styled
+@styled
 def drift_figure(started_s: Values, sentinel_ms: Values, gate_ms: Values) -> Figure:
     """Return sentinel readings over the time spent measuring, and the gate; pauses above ten minutes are cut out."""
     figure = Figure(figsize=(7.6, 3.2))
@@ -210,7 +212,7 @@ def drift_figure(started_s: Values, sentinel_ms: Values, gate_ms: Values) -> Fig
     return figure
 
 
-@_styled
+@styled
 def trace_figure(
     epoch: Values,
     *,

@@ -13,7 +13,19 @@ from tempograd import answers, api
 from tempograd.errors import InputRefusedError, UsageError
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
-IN_ORDER = ("space", "device", "collect", "fit", "predict", "evaluate", "search", "load", "report", "measure")
+IN_ORDER = (
+    "space",
+    "device",
+    "collect",
+    "fit",
+    "predict",
+    "evaluate",
+    "search",
+    "load",
+    "report",
+    "measure",
+    "profile",
+)
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

@@ -35,7 +35,7 @@ def test_every_folder_is_packaged():
 def test_public_names():
     assert tempograd.__all__ == [
         "TempogradError", "__version__", "collect", "device", "evaluate", "fit", "load", "measure", "predict",
-        "report", "search", "space",
+        "profile", "report", "search", "space",
     ]  # fmt: skip
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tempograd.__version__
 

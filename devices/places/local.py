@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from inspect import signature
 from typing import Annotated, Any
@@ -12,13 +13,18 @@ from msgspec import Meta
 
 from ...arguments import Batch, Seconds, Threads, check
 from ...errors import UnknownNameError, UsageError
+from ...graphs.kernels import Profile
 from ...measurement.fingerprint import Fingerprint
 from ...registry import create, load
 from .. import host
+from ..device import Model
 from ..runtime import nvml
 from ..runtime.runtime import GPU_PROVIDERS, Runtime
 from ..sentinels import KINDS, digest
+from ..turn import turn
 from ..worker.session import WorkerSession, WorkerSettings
+
+_LARGEST_GRAPH = 4 * 2**30  # bytes of a graph that a runtime writes
 
 
 class LocalDevice:
@@ -147,6 +153,19 @@ class LocalDevice:
         session = WorkerSession(self._settings, self._wait_until_alone)
         self._isolation = session.isolation
         return session
+
+    def profile(self, model: Model, *, seconds: float = 4.0) -> Profile:
+        """Run a network in a measuring process of its own while the runtime watches its kernels.
+
+        Raises:
+            InputRefusedError: the runtime refuses it, does not tell its kernels, or nobody can see through it.
+            DeviceError: the process cannot be started, or the network ended it.
+        """
+        # the graph that runs is written, with weights and all
+        settings = replace(self._settings, file_bytes=_LARGEST_GRAPH)
+        with turn(self), WorkerSession(settings) as session:
+            session.start_timing()
+            return session.profile(model, seconds=seconds)
 
     def _wait_until_alone(self) -> None:
         if self._watch is not None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from ...arguments import Batch, NonNegative, Positive, Seed, Share, check
 from ...errors import InputRefusedError, UnknownNameError, UsageError
+from ...graphs.kernels import Profile
 from ...measurement.fingerprint import Fingerprint
 from ..device import Model
 from ..simulated.roofline import Roofline
@@ -148,6 +149,16 @@ class SimulatedDevice:
         content = foreign.read(path, digest)
         foreign.check(content, path.parent, batch)
         return self._roofline.latency_ms(content)
+
+    def profile(self, model: Model, *, seconds: float = 4.0) -> Profile:
+        """Return every node with the roofline's time, whatever the truth for whole networks is.
+
+        Raises:
+            InputRefusedError: the ONNX file is refused, or its shapes cannot be inferred.
+        """
+        content = foreign.read(model.path, model.digest)
+        foreign.check(content, model.path.parent, None)
+        return self._roofline.profile(content)
 
     def _occurrence(self, content: tuple[str, ...]) -> int:
         with self._lock:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DeviceError
+from ...graphs.kernels import Profile
 from .packages import Package
 
 GPU_PROVIDERS = frozenset({
@@ -141,6 +142,24 @@ class Runtime(Protocol):
         Raises:
             InputRefusedError: the engine cannot run this network with these options.
             FallbackError: a node was given to another provider than the one asked for.
+        """
+        ...
+
+
+@runtime_checkable
+class TellsKernels(Protocol):
+    """A runtime that tells what kernels it makes of a network."""
+
+    def profile(self, model: bytes, folder: Path, *, seconds: float) -> Profile:
+        """Run a network while the engine watches its kernels; whole inferences take longer meanwhile.
+
+        Args:
+            model: serialised ONNX.
+            folder: where its external weights lie.
+            seconds: how long, at the least three inferences.
+
+        Raises:
+            InputRefusedError: the engine cannot run this network, or nobody can see through it.
         """
         ...
 

@@ -13,6 +13,7 @@ from math import prod
 from onnx import GraphProto, NodeProto, helper, load_from_string, shape_inference
 
 from ...errors import InputRefusedError
+from ...graphs.kernels import Array, Profile, kernel_of
 
 _ELEMENT_BYTES = 4
 _FREE = frozenset({"Constant", "ConstantOfShape", "Identity", "Shape", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
@@ -35,13 +36,32 @@ class Roofline:
         Raises:
             InputRefusedError: malformed, or a node's shapes cannot be inferred.
         """
-        try:
-            graph = shape_inference.infer_shapes(load_from_string(content), strict_mode=True).graph
-        except Exception as error:  # protobuf and onnx share no base but Exception
-            raise InputRefusedError(f"not an ONNX model whose shapes can be inferred: {error}") from error
+        graph = _inferred(content)
         shapes = _shapes(graph)
         nodes_ms = sum(self._node_ms(node, shapes) for node in graph.node if node.op_type not in _FREE)
         return max(nodes_ms, self.overhead_us / 1e3)  # a network of nothing but identities is still called
+
+    def profile(self, content: bytes) -> Profile:
+        """Return every node that takes time as a kernel, its time the roofline's.
+
+        Raises:
+            InputRefusedError: malformed, or a node's shapes cannot be inferred.
+        """
+        graph = _inferred(content)
+        shapes = _shapes(graph)
+        kernels = tuple(
+            kernel_of(
+                node,
+                [Array("float32", shapes[name]) for name in node.input if name],
+                [Array("float32", shapes[name]) for name in node.output if name],
+                provider="simulated",
+                ms=self._node_ms(node, shapes),
+                origin=[node.name] if node.name else [],
+            )
+            for node in graph.node
+            if node.op_type not in _FREE
+        )
+        return Profile(kernels, (self.latency_ms(content),))
 
     def _node_ms(self, node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> float:
         try:
@@ -55,6 +75,13 @@ class Roofline:
             ) from error
         traffic = _ELEMENT_BYTES * sum(map(prod, (*inputs, *outputs)))
         return max(flops / self.gflops, traffic / self.gbps) / 1e6 + self.overhead_us / 1e3
+
+
+def _inferred(content: bytes) -> GraphProto:
+    try:
+        return shape_inference.infer_shapes(load_from_string(content), strict_mode=True).graph
+    except Exception as error:  # protobuf and onnx share no base but Exception
+        raise InputRefusedError(f"not an ONNX model whose shapes can be inferred: {error}") from error
 
 
 def _flops(node: NodeProto, inputs: Sequence[tuple[int, ...]], outputs: Sequence[tuple[int, ...]]) -> int:

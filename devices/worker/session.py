@@ -12,9 +12,10 @@ from msgspec import ValidationError, convert
 from numpy.typing import NDArray
 
 from ...errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
+from ...graphs.kernels import Profile
 from ...measurement.rounds import Failure
 from ..device import Loaded, Model, PassResult
-from .isolation import CPU_SECONDS
+from .isolation import CPU_SECONDS, FILE_BYTES
 from .process import WorkerEndedError, WorkerProcess
 from .replies import LoadReply, Ms, OutputReply, PassReply, Reply
 from .timing import MIN_SAMPLES, SENTINEL_RUNS
@@ -37,6 +38,7 @@ class WorkerSettings:
         memory_bytes: limit of its address space, or None.
         start_s: time that importing the engine and loading the sentinels may take.
         load_s: time that loading, and then warming up, one network may take.
+        file_bytes: limit of a file that it writes.
     """
 
     runtime: str
@@ -49,12 +51,13 @@ class WorkerSettings:
     memory_bytes: int | None
     start_s: float = 30.0
     load_s: float = 30.0
+    file_bytes: int = FILE_BYTES
 
     def message(self) -> dict[str, Any]:
         """Return the worker's first message."""
         names = ("runtime", "options", "threads", "batch", "sentinel", "timed_cores", "idle_cores", "memory_bytes")
         seconds = max(CPU_SECONDS, int(2 * self.load_s))
-        return {name: getattr(self, name) for name in names} | {"cpu_seconds": seconds}
+        return {name: getattr(self, name) for name in (*names, "file_bytes")} | {"cpu_seconds": seconds}
 
 
 class WorkerSession:
@@ -172,6 +175,27 @@ class WorkerSession:
             except ValidationError as error:
                 raise InputRefusedError(f"the measuring process sent no outputs: {error}") from error
         return found
+
+    def profile(self, model: Model, *, seconds: float) -> Profile:
+        """Run a network that is not kept while the runtime watches its kernels.
+
+        Raises:
+            InputRefusedError: the runtime refuses it, does not tell its kernels, or sent what is no profile.
+            DeviceError: the session is closed, or its process died.
+        """
+        request = {"verb": "profile", "arguments": [str(model.path.absolute()), model.digest, seconds]}
+        patience_s = 2 * self._settings.load_s + _PATIENCE * seconds
+        try:
+            reply = self._living().ask(request, patience_s=lambda _: patience_s, total_s=patience_s)
+        except WorkerEndedError as ended:
+            self.close()
+            raise DeviceError(f"the network ended the process that watched it: {ended.failure.detail}") from ended
+        if "refused" in reply:
+            raise InputRefusedError(str(reply["refused"])[:1000])
+        try:
+            return convert(reply, Profile)
+        except ValidationError as error:
+            raise InputRefusedError(f"the measuring process sent no profile: {error}") from error
 
     def hold_inputs(self, held: bool) -> None:
         """Time every network on one and the same input from now on, or on several in turn as at first.

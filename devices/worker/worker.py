@@ -22,12 +22,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from ...errors import InputRefusedError, TempogradError
 from ...measurement.quantities import ENERGY
 from ...registry import create
 from .. import host, sentinels
 from ..runtime import nvml
-from ..runtime.runtime import FallbackError, Program, Runtime
+from ..runtime.runtime import FallbackError, Program, Runtime, TellsKernels
 from . import foreign, isolation, timing
 from .meters import EnergyMeter, MemoryMeter
 from .wire import Board, from_text, pack, to_text, unpack
@@ -116,6 +118,20 @@ class Worker:
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "memory_bytes": memory_bytes,
         }
+
+    def profile(self, path: str, digest: str, seconds: float) -> dict[str, Any]:
+        """Run a network that is not kept while the engine watches its kernels."""
+        if not isinstance(self._runtime, TellsKernels):
+            return {"refused": f"{self._runtime.package.title} does not tell its kernels; runtime=onnxruntime does"}
+        self._board.note(0, "run")
+        try:
+            content = foreign.read(Path(path), digest)
+            foreign.check(content, Path(path).parent, None)
+            return msgspec.to_builtins(self._runtime.profile(content, Path(path).parent, seconds=seconds))
+        except (InputRefusedError, FallbackError, MemoryError) as error:
+            return {"refused": _line(error)}
+        finally:
+            self._board.note(-1, "idle")
 
     def outputs(self, network: int, shape: list[int], data: str) -> dict[str, Any]:
         """Return what a network computes for an input."""
@@ -230,7 +246,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
         return
     board = Board(Path("board"))
     try:
-        in_force = isolation.confine(parent, first["memory_bytes"])
+        in_force = isolation.confine(parent, first["memory_bytes"], first["file_bytes"])
         idle, threads = first["idle_cores"], first["threads"]
         # some engines size their pool, once, by the cores that they find: too few would leave it short for ever
         isolation.move_to(idle if len(idle) >= threads else sorted({*idle, *first["timed_cores"]}))
@@ -253,6 +269,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
     verbs: dict[str, Callable[..., dict[str, Any]]] = {
         "load": worker.load,
         "outputs": worker.outputs,
+        "profile": worker.profile,
         "hold_inputs": worker.hold_inputs,
         "start_timing": worker.start_timing,
         "run_pass": worker.run_pass,

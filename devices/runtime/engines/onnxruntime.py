@@ -13,14 +13,17 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, load
 
 from ....arguments import Threads
 from ....errors import InputRefusedError, UsageError
+from ....graphs.kernels import Profile, profiled
 from .. import cuda
 from ..int8 import is_integer, kernels_of, quantised
 from ..packages import Package, UnusableError
@@ -46,6 +49,7 @@ BUILDS = dict.fromkeys(
     "on a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu 'tempograd[gpu]'",
 )
 LIBRARIES = " If it is every node, CUDA's libraries may be missing: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+_LEAST_RUNS, _MOST_RUNS = 3, 200  # of a network that is watched
 INT8 = ("int8-dynamic", "int8-static")
 PRECISIONS = ("fp32", "fp16", *INT8)
 FUSING = ("extended", "all")  # levels that turn a graph quantised by QuantizeLinear and DequantizeLinear into integers
@@ -192,6 +196,39 @@ class OnnxRuntime:
             )
         return program
 
+    def profile(self, model: bytes, folder: Path, *, seconds: float) -> Profile:
+        """Run a network while ONNX Runtime watches its kernels.
+
+        Raises:
+            InputRefusedError: ONNX Runtime refuses the network, it has control flow, or a GPU runs it.
+        """
+        if self._stream is not None:
+            raise InputRefusedError(
+                "kernels on a GPU overlap, and ONNX Runtime tells no times of each: measure the whole"
+            )
+        given = ModelProto.FromString(model)
+        inner = next((n for n in given.graph.node for a in n.attribute if a.HasField("g") or a.graphs), None)
+        if inner is not None:
+            raise InputRefusedError(
+                f"{inner.op_type} (node {inner.name!r}) holds graphs of its own, which nobody can see through: "
+                "measure the whole"
+            )
+        with TemporaryDirectory() as scratch:
+            ran = Path(scratch, "optimised.onnx")
+            if self._precision in INT8:
+                model = quantised(whole(model, folder), Path(scratch), self._precision, self._session, _drawn)
+            session = self._session(model, folder, ran, watched=Path(scratch, "profile"))
+            program = self._prepared(session)
+            runs_ms: list[float] = []
+            program.run()
+            began = perf_counter()
+            while len(runs_ms) < _LEAST_RUNS or (perf_counter() - began < seconds and len(runs_ms) < _MOST_RUNS):
+                start = perf_counter()
+                program.run()
+                runs_ms.append((perf_counter() - start) * 1e3)
+            events = msgspec.json.decode(Path(session.end_profiling()).read_bytes())
+            return Profile(tuple(profiled(load(ran, load_external_data=False), events, given)), tuple(runs_ms))
+
     def for_tensorrt(self, network: ModelProto) -> ModelProto:
         """Return a network, its weights embedded, quantised to ``int8-static`` as TensorRT reads it.
 
@@ -269,11 +306,16 @@ class OnnxRuntime:
         options.add_run_config_entry("gpu_graph_id", "-1")
         return options
 
-    def _session(self, model: bytes | Path, folder: Path, ran: Path | None = None, level: str = "") -> Any:
-        """Return a session; the graph that it runs is written to ``ran``, if given."""
+    def _session(
+        self, model: bytes | Path, folder: Path, ran: Path | None = None, level: str = "", watched: Path | None = None
+    ) -> Any:
+        """Return a session; what it runs is written to ``ran``, its kernels' times to ``watched``."""
         options = self._session_options(folder, level or self._optimisation)
         if ran is not None:
             options.optimized_model_filepath = str(ran)
+        if watched is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(watched)
         source = model if isinstance(model, bytes) else str(model)
         try:
             return _ort().InferenceSession(source, options, providers=self._asked_providers())

@@ -1,0 +1,106 @@
+"""Kernels of a network: by ONNX Runtime, watched, and on a device whose truth is known."""
+
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner
+
+import tempograd as tg
+from tempograd.cli import app
+from tempograd.devices.device import Model
+from tempograd.errors import InputRefusedError, UsageError
+from tempograd.verbs.profile import profile
+
+from ..graphs.models import convolution, make
+
+QUIET = "simulated:noise=0.001,process_noise=0.001,sentinel_noise=0.001,slow=1,overhead_us=100"
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "small.onnx"
+    path.write_bytes(convolution(sizes=(1, 3, 32, 32), channels=16).SerializeToString())
+    return path
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "macs"), [("squeezenet", 349e6), ("shufflenet", 124e6)])  # of the papers' networks
+def test_onnx_runtime_tells_one_kernel_for_every_node_that_runs(name, macs):
+    path = Path(onnx.__path__[0], f"backend/test/data/light/light_{name}.onnx")
+    watched = Model(name, path, sha256(path.read_bytes()).hexdigest(), own_batch=True)
+    found = tg.device("local").profile(watched, seconds=0.1)
+    assert len({one.name for one in found.kernels}) == len(found.kernels)
+    assert sum(one.macs for one in found.kernels) == pytest.approx(macs, rel=0.05)
+    assert all(one.origin for one in found.kernels if one.op.endswith("Conv"))
+    assert 0.3 < sum(one.ms for one in found.kernels) / min(found.runs_ms) < 1.1, "little is lost between kernels"
+
+
+def test_the_page_loads_nothing_and_shows_every_kernel(model, tmp_path):
+    told = profile(model, device=QUIET, out=tmp_path / "page.html").document["kernels"]
+    page = (tmp_path / "page.html").read_text()
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
+    assert page.count("<title>") >= 1 + len(told)
+
+
+def test_kernels_times_are_shares_of_the_undisturbed_time(model):
+    found = profile(model, device=QUIET).document
+    by_name = {one["name"]: one for one in found["kernels"]}
+    assert found["verdict"] == "ok"
+    assert by_name["conv"]["share"] == pytest.approx(by_name["conv"]["ms"] / found["latency_ms"])
+    assert by_name["conv"]["bound"] in ("arithmetic", "bandwidth", "dispatch")
+    assert by_name["conv"]["macs"] == 32 * 32 * 16 * 27
+    assert by_name["relu"]["bound"] == "dispatch"
+    assert found["rates"]["gmacs"] == pytest.approx(25, rel=0.1), "the roofline's 50 GFLOP/s"
+    assert found["rates"]["gbps"] == pytest.approx(10, rel=0.1)
+    assert found["rates"]["dispatch_us"] == pytest.approx(100, rel=0.1)
+    assert "too small to matter" in found["advice"][0]["text"]
+
+
+def test_the_text_is_readable_in_sixty_columns(model):
+    lines = profile(model, device=QUIET).text.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert any("Conv conv" in line for line in lines)
+
+
+def branched():
+    def branch(kind):
+        node = helper.make_node(kind, ["x"], ["out"])
+        return helper.make_graph([node], kind, [], [helper.make_tensor_value_info("out", TensorProto.FLOAT, (2,))])
+
+    chosen = helper.make_node("If", ["c"], ["y"], then_branch=branch("Relu"), else_branch=branch("Sigmoid"))
+    inputs = [("x", TensorProto.FLOAT, (2,)), ("c", TensorProto.BOOL, ())]
+    return make([chosen], inputs, [("y", TensorProto.FLOAT, (2,))]).SerializeToString()
+
+
+@pytest.mark.real
+def test_control_flow_cannot_be_seen_through():
+    with pytest.raises(InputRefusedError, match=r"If \(node ''\) holds graphs of its own"):
+        profile(branched())
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("device", ["local:runtime=openvino"])
+def test_a_runtime_that_tells_no_kernels_says_so(model, device):
+    with pytest.raises(InputRefusedError, match="OpenVINO does not tell its kernels"):
+        profile(model, device=device)
+
+
+def test_what_is_asked_wrongly_is_refused_first(model, tmp_path):
+    (tmp_path / "mine.html").write_text("my own page")
+    with pytest.raises(UsageError, match=r"mine\.html"):
+        profile(model, device=QUIET, out=tmp_path / "mine.html")
+    with pytest.raises(UsageError, match="no network"):
+        profile(3, device=QUIET)
+    with pytest.raises(InputRefusedError, match="no ONNX model"):
+        profile(b"nothing", device=QUIET)
+
+
+def test_the_command_prints_the_document(model):
+    done = CliRunner().invoke(app, ["profile", str(model), "--device", QUIET, "--json"])
+    assert done.exit_code == 0
+    assert {"kernels", "families", "rates", "advice", "latency_ms"} <= json.loads(done.stdout).keys()
