@@ -9,6 +9,7 @@
     ├── DeviceError                   4   the device or its runtime cannot be reached
     ├── InputRefusedError             5   a file is malformed, hostile, or of another schema
     │   └── MismatchError                 a predictor or data set of another space or device
+    ├── ProcessesError                9   another of the processes that train together ended
     ├── PartialError                  6   some networks failed; they are kept as rows
     ├── StoreError                    7   full disk, I/O error, or held by another process
     └── TargetError                   8   no network of the space meets the target, or the one found misses it
@@ -27,6 +28,7 @@ class TempogradError(Exception):
     """Base of every error raised on purpose; ``exit_code`` is what the CLI ends with."""
 
     exit_code: ClassVar[int] = 1
+    silent = False  # whether another of several processes tells it
 
 
 class UsageError(TempogradError):
@@ -74,6 +76,12 @@ class InputRefusedError(TempogradError):
 
 class MismatchError(InputRefusedError):
     """A predictor, data set or store that belongs to another space or device."""
+
+
+class ProcessesError(TempogradError):
+    """Another of the processes that train together ended."""
+
+    exit_code = 9
 
 
 class PartialError(TempogradError):

@@ -21,6 +21,7 @@ from ..spaces.space import SearchSpace
 from ..tasks.task import Part, Task
 from .augmentation import library
 from .malloc import keep_freed_memory
+from .processes import by_first
 from .progress import Progress, silent
 from .start import Begin, read_weights, started
 from .steps import seeded
@@ -97,7 +98,7 @@ def train(
     )  # fmt: skip
     progress("train", 0, training.epochs, {})
     kept = trainer.run(None if folder is None else trainer.file(folder), progress)
-    scores = task.score(kept, "test", compute), task.score(kept, "law", compute)
+    scores = by_first(lambda: (task.score(kept, "test", compute), task.score(kept, "law", compute)))
     return Trained(kept.to("cpu"), *scores, trainer.passes, trainer.record() | {"started": begun.to_json()})
 
 

@@ -18,6 +18,7 @@ from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from ..tasks.task import Task
+from . import processes
 from .cost import CostModel
 from .evaluator import Trained, check_training, train
 from .feasibility import feasibility
@@ -132,7 +133,7 @@ def search(
     table.check()
     ends = {"smallest_ms": table.smallest_ms, "median_ms": table.median_ms, "largest_ms": table.largest_ms}
     progress("feasibility", 1, 1, ends)
-    fitted = task.fitted(space)
+    fitted, measure = task.fitted(space), _by_first(measure)
     found = method.find(problem)
     problem = replace(problem, begin=found.begin)
     seconds = {"search": found.seconds}
@@ -181,6 +182,11 @@ def search(
         queries=found.queries,
         finalists=field,
     )
+
+
+def _by_first(measure: Measure) -> Measure:
+    """Return what times networks in the first of several processes that train together, for all of them."""
+    return lambda architectures: processes.by_first(lambda: measure(architectures))
 
 
 def _measured(

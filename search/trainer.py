@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..spaces.network import Network
 from ..tasks.task import Task
+from . import processes
 from .augmentation import Augmenter
 from .cuda_graphs import recorded
 from .progress import Progress
@@ -57,6 +58,7 @@ class Trainer(Resumable):
         identity: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(training.save_minutes * 60)
+        processes.check_batch(training.batch, training.accumulate)
         self.network, self.task, self.training, self.compute, self.name = network, task, training, compute, name
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = optimizer_of(network, training)
@@ -93,8 +95,9 @@ class Trainer(Resumable):
     def run(self, path: Path | None, progress: Progress) -> Network:
         """Train what is left, going on from a file that is there; return the network kept, in eval mode."""
         self.network.train()
-        plain = self.training.precision == "fp32" and self.training.accumulate == 1
-        with recorded(self.network, self._first.to(self.compute)) if plain else nullcontext():
+        plain = self.training.precision == "fp32" and self.training.accumulate == 1 and processes.count() == 1
+        replayed = recorded(self.network, self._first.to(self.compute)) if plain else nullcontext()
+        with replayed, processes.synchronised(self.network):
             self.train(path, progress)
         return self.kept.eval()
 
@@ -140,7 +143,8 @@ class Trainer(Resumable):
 
     def record(self) -> dict[str, Any]:
         """Return how the network was trained, JSON-ready."""
-        return {"recipe": self.training.to_json(), "epochs": self.done, "history": self.history}
+        told = {"epochs": self.done, "history": self.history, "processes": processes.count()}
+        return {"recipe": self.training.to_json()} | told
 
     @property
     def _counts(self) -> bool:
@@ -160,13 +164,14 @@ class Trainer(Resumable):
         inputs, targets = self._augmenter(images, labels, self.generator)
         self.optimizer.zero_grad()
         loss = 0.0
-        for piece, wanted in zip(inputs.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
+        for pieces in zip(inputs.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
+            piece, wanted = processes.share(*pieces)
             value, outputs = self._loss(piece.to(self.compute), wanted.to(self.compute))
-            value = check_finite(value, where) / training.accumulate
-            self.scaler.scale(value).backward()
-            loss += float(value.detach())
+            loss += float(check_finite(processes.mean(value.detach()), where)) / training.accumulate
+            self.scaler.scale(value / training.accumulate).backward()
             if self._counts:
                 told += self.task.metrics(outputs.detach().cpu(), wanted)[name] / training.accumulate
+        processes.average_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)
         if training.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
@@ -177,7 +182,7 @@ class Trainer(Resumable):
         self.passes += len(labels)
         self.tallies.setdefault("loss", []).append(loss)
         if self._counts:
-            self.tallies.setdefault(name, []).append(told)
+            self.tallies.setdefault(name, []).append(float(processes.mean(torch.tensor(told))))
 
     def _loss(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         training, task = self.training, self.task
@@ -207,7 +212,7 @@ class Trainer(Resumable):
         return score
 
     def _held_out(self, network: Network) -> float:
-        return self.task.score(network, "law", self.compute)
+        return processes.by_first(lambda: self.task.score(network, "law", self.compute))
 
     def _candidate(self) -> Network:
         return self.network if self.average is None else cast(Network, self.average.module)

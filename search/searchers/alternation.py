@@ -31,6 +31,7 @@ from ...spaces.architecture import Architecture
 from ...spaces.network import Network
 from ...spaces.space import SearchSpace
 from ...tasks.task import Task
+from .. import processes
 from ..cuda_graphs import RecordedMixture, all_on
 from ..deriver import Deriver, derive
 from ..drop_block import drop_block
@@ -144,6 +145,7 @@ class Alternation(Resumable):
         deriver: Deriver = derive,
     ) -> None:
         super().__init__()
+        processes.check_batch(schedule.batch)
         self.law, self.supernet, self.task, self.warm_up = law, supernet.to(compute), task, warm_up or law
         self.objective = Objective(objective) if isinstance(objective, CostTerm) else objective
         self.term, self.deriver = self.objective.term, deriver
@@ -168,7 +170,8 @@ class Alternation(Resumable):
             MismatchError: the checkpoint is of another search.
             DivergedError: a loss or gradient is no number any more; the checkpoint of the epoch before is kept.
         """
-        self.train(checkpoint, progress)
+        with processes.synchronised(self.supernet):
+            self.train(checkpoint, progress)
         return self.trace
 
     @property
@@ -232,10 +235,11 @@ class Alternation(Resumable):
         self.supernet.train()
         self._drop_skips(schedule.drop_skips * (1 - number / schedule.epochs))
         for index, images, labels in self.steps(self.task.weights, schedule.batch):
+            images, labels = processes.share(images, labels)
             self.where = f"step {index + 1} of {steps}, epoch {number + 1} of {schedule.epochs}"
             if searching and index % schedule.law_every == 0:
                 ahead = (images, labels) if schedule.second_order else None
-                law_losses.append(self.step_law(*next(law_batches), tau=tau, ahead=ahead))
+                law_losses.append(self.step_law(*processes.share(*next(law_batches)), tau=tau, ahead=ahead))
             if weighing:
                 done = (number * steps + index) / (schedule.epochs * steps)
                 set_rate(self.weights_optimizer, cosine(schedule.weights_rate, schedule.weights_rate_last, done))
@@ -270,8 +274,9 @@ class Alternation(Resumable):
         total = 0.0
         for gates in drawn:
             loss = self._loss(images, labels, gates, teacher) / len(drawn)
-            check_finite(loss, f"weight {self.where}").backward()
-            total += float(loss.detach())
+            total += float(check_finite(processes.mean(loss.detach()), f"weight {self.where}"))
+            loss.backward()
+        processes.average_gradients(self.supernet.parameters())
         move(self.weights_optimizer, self.schedule.clip)
         return total
 
@@ -365,15 +370,17 @@ class Alternation(Resumable):
         for gates in drawn:
             leaves = [gate.detach().requires_grad_() for gate in gates.values()]
             loss = self._loss(images, labels, dict(zip(gates, leaves, strict=True)), teacher) / len(drawn)
-            check_finite(loss, f"law {self.where}")
+            told = check_finite(processes.mean(loss.detach()), f"law {self.where}")
             found = torch.autograd.grad(loss, [*leaves, *weights], materialize_grads=True)
-            value = value + loss.detach()
+            value = value + told
             slopes.append(found[: len(leaves)])
             by_weights = [total + own for total, own in zip(by_weights, found[len(leaves) :], strict=True)]
+        processes.average([slope for found in slopes for slope in found])
+        processes.average(by_weights)
         return value, slopes, by_weights
 
     def _loss(self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None) -> Tensor:
-        self.passes += len(labels)
+        self.passes += len(labels) * processes.count()
         logits = self._logits(images, gates)
         loss = self.task.loss(logits, labels.to(self.compute))
         if teacher is not None and self.objective.distillation is not None:
@@ -390,7 +397,13 @@ class Alternation(Resumable):
 
     def _logits(self, images: Tensor, gates: Gates) -> Tensor:
         images, supernet = images.to(self.compute), self.supernet
-        if not (images.is_cuda and all_on(gates) and isinstance(supernet, Network) and supernet.on_skip is None):
+        if not (
+            images.is_cuda
+            and processes.count() == 1
+            and all_on(gates)
+            and isinstance(supernet, Network)
+            and supernet.on_skip is None
+        ):
             return supernet(images, gates)
         if self.mixture is None or self.mixture.shape != images.shape:
             self.mixture = RecordedMixture(supernet, images, gates)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ... import outputs
 from ...errors import InputRefusedError, MismatchError
 from ...tasks.task import Part
+from ..processes import by_first, first
 from ..progress import Progress
 
 is_checkpoint = outputs.tensors_with("state")
@@ -133,7 +134,7 @@ class Resumable(ABC):
             MismatchError: it is of another training.
             DivergedError: a loss or gradient is no number any more; what was saved last is kept.
         """
-        if path is not None and path.exists():
+        if path is not None and by_first(path.exists):
             self.load(path)
         self._path = path
         while self.done < self.total:
@@ -169,7 +170,7 @@ class Resumable(ABC):
         self.tallies, self._streams, self._places = {}, {}, {}
 
     def save(self, path: Path) -> None:
-        """Write the file; whoever reads meanwhile sees the old one or the new one, whole.
+        """Write the file, in one of several processes; whoever reads meanwhile sees the old or the new one, whole.
 
         Raises:
             UsageError: something else is there.
@@ -177,6 +178,8 @@ class Resumable(ABC):
         """
         from safetensors.torch import save
 
+        if not first():
+            return
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
         for name, part in self.moving().items():
             tensors |= {f"{name}/{key}": value for key, value in _tensors(part).items()}
@@ -197,7 +200,7 @@ class Resumable(ABC):
             InputRefusedError: the file cannot be read.
             MismatchError: it is of another training; the message says in what they differ.
         """
-        state, tensors = _read(path, self.kind)
+        state, tensors = by_first(lambda: _read(path, self.kind))
         own, other = json.loads(json.dumps(self.identity())), state.get("identity", {})
         differing = [key for key in own | other if own.get(key) != other.get(key)]
         if state.get("schema", 1) != self.schema:

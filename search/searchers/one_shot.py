@@ -29,6 +29,7 @@ from ...spaces.circuit import counts
 from ...spaces.network import Network, inherit
 from ...spaces.space import SearchSpace
 from ...tasks.task import Task
+from .. import processes
 from ..deriver import Scores
 from ..evaluator import inherited_accuracy
 from ..law import Gates
@@ -92,6 +93,7 @@ class OneShot(Resumable):
 
     def __init__(self, space: SearchSpace, task: Task, schedule: OneShotSchedule, *, seed: int, compute: str) -> None:
         super().__init__()
+        processes.check_batch(schedule.batch)
         self.space, self.task, self.schedule, self.seed, self.compute = space, task, schedule, seed, compute
         with seeded(seed):
             self.supernet: Network = space.supernet().to(compute)
@@ -122,7 +124,8 @@ class OneShot(Resumable):
             MismatchError: the file is of another supernet.
             DivergedError: a loss is no number any more; the message names the step, the epoch before is kept.
         """
-        self.train(path, progress)
+        with processes.synchronised(self.supernet):
+            self.train(path, progress)
         return self.supernet.eval()
 
     def advance(self) -> dict[str, float]:
@@ -137,7 +140,8 @@ class OneShot(Resumable):
         for index, images, labels in self.steps(self.task.weights, schedule.batch):
             self.where = f"the supernet's step {index + 1} of {steps}, epoch {self.done + 1} of {self.total}"
             set_rate(self.optimizer, cosine(schedule.rate, 0.0, (self.done - first + index / steps) / length))
-            losses.append(self.step(images.to(self.compute), labels.to(self.compute), alone=alone))
+            own = processes.share(images, labels)
+            losses.append(self.step(*(each.to(self.compute) for each in own), alone=alone))
         self._done += 1
         self.end_epoch()
         return fmean(losses)
@@ -147,17 +151,21 @@ class OneShot(Resumable):
         self.optimizer.zero_grad()
         logits = self._forward(images, self.largest)
         loss = self.task.loss(logits, labels)
-        check_finite(loss, self.where).backward()
+        mean = check_finite(processes.mean(loss.detach()), self.where)
+        loss.backward()
         if not alone:
             told = logits.detach()
             drawn = [self.law.draw(self.generator, tau=1.0) for _ in range(self.schedule.draws)]
             for gates in (self.smallest, *drawn):
-                check_finite(self.task.distillation(self._forward(images, gates), told), self.where).backward()
+                learnt = self.task.distillation(self._forward(images, gates), told)
+                check_finite(processes.mean(learnt.detach()), self.where)
+                learnt.backward()
+        processes.average_gradients(self.supernet.parameters())
         move(self.optimizer, self.schedule.clip)
-        return float(loss.detach())
+        return float(mean)
 
     def _forward(self, images: Tensor, gates: Gates) -> Tensor:
-        self.passes += len(images)
+        self.passes += len(images) * processes.count()
         return self.supernet(images, gates)
 
     def moving(self) -> dict[str, nn.Module | torch.optim.Optimizer]:

@@ -22,6 +22,7 @@ from ..evaluator import Trained, train
 from ..method import Found, Problem
 from ..need import ANY
 from ..neighbourhood import within
+from ..processes import by_first
 from ..queries import Queries
 
 _MOST = 50  # networks that one random search trains, however fast they train
@@ -65,7 +66,7 @@ def random_search(
         )  # fmt: skip
         trials.append(Trial(architecture, predicted_ms, trained))
         problem.progress("random", len(trials), count, {"validation_accuracy": trained.validation_accuracy})
-        if len(trials) == count or perf_counter() - start >= time_s:
+        if len(trials) == count or by_first(lambda: perf_counter() - start >= time_s):
             break
     return trials
 

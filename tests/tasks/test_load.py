@@ -6,7 +6,8 @@ import torch
 from tempograd import registry
 from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
 from tempograd.metric import Metric
-from tempograd.search.evaluator import Training, train
+from tempograd.search.evaluator import train
+from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1,classes=3")

@@ -1,0 +1,90 @@
+"""Two processes that train together: the curves of one, each knows the same, and one that is killed ends both."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tempograd.errors import UsageError
+from tempograd.search import processes
+
+from .together import curves
+
+SCRIPT = Path(__file__).with_name("together.py")
+
+
+def torchrun(*arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What both processes said: of a run whose second process was killed, and of the same command after that."""
+    out = tmp_path_factory.mktemp("together")
+    killed = torchrun(str(out), "kill")
+    left = {path.name: path.read_bytes() for path in (out / "trainings").iterdir()}
+    again = torchrun(str(out))
+    assert again.returncode == 0, again.stderr
+    return killed, left, [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(told, tmp_path):
+    _, _, (first, second) = told
+    alone = curves(tmp_path)
+    assert (first["count"], second["count"]) == (2, 2)
+    for key in ("trained", "supernet"):
+        assert first[key] == pytest.approx(alone[key], abs=1e-3)
+    for own, expected in zip(first["search"], alone["search"], strict=True):
+        assert own == pytest.approx(expected, abs=1e-3)
+    assert first["passes"] == second["passes"] == alone["passes"]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_all_hold_the_same_weights_and_one_asks_for_all(told):
+    _, _, (first, second) = told
+    assert first["sums"] == second["sums"]
+    assert first["turns"] == second["turns"] == [[0, 0], [1, 1], [0, 2], [1, 3], [0, 4]]
+    assert first["refused"] == ["the disk is full", False]
+    assert second["refused"] == ["the disk is full", True]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_one_that_is_killed_ends_all_with_one_message_and_the_same_command_goes_on(told):
+    killed, left, _ = told
+    assert killed.returncode != 0
+    (line,) = (line for line in killed.stderr.splitlines() if line.startswith("told: "))
+    assert "another of the processes that train together ended" in line
+    assert "run the same command to go on" in line
+    assert len(left) == 1  # saved in the middle of an epoch, by the one process that writes
+
+
+def test_one_process_alone_does_nothing_for_it(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    network, values = torch.nn.Sequential(torch.nn.BatchNorm2d(2)), torch.rand(4)
+    with processes.together(), processes.synchronised(network):
+        assert "forward" not in vars(network[0])
+        assert processes.share(values)[0] is values
+        assert processes.mean(values) is values
+        assert processes.by_first(lambda: 3) == 3
+        assert processes.in_turns([1, 2], list) == [1, 2]
+        assert (processes.count(), processes.rank(), processes.first()) == (1, 0, True)
+        assert not torch.distributed.is_initialized()
+
+
+def test_a_batch_that_has_no_equal_shares_is_refused(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    with pytest.raises(UsageError, match="a batch of 64 on 3 processes; allowed"):
+        processes.check_batch(64)
+    with pytest.raises(UsageError, match="a batch of 12 in 4 pieces on 3 processes"):
+        processes.check_batch(12, 4)
+    processes.check_batch(12, 2)
