@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .devices.device import Place
     from .spaces.architecture import Architecture
     from .spaces.space import SearchSpace
+    from .tasks.task import Task
 
 Progress = Callable[[str, int, int], None]
 
@@ -81,6 +82,7 @@ def collect(
     space: str | SearchSpace,
     store: Path | str,
     *,
+    task: str | Task | None = None,
     device: str | Place = "local",
     count: int = 300,
     plan: str = "standard",
@@ -93,6 +95,7 @@ def collect(
     Args:
         space: the space or its spec.
         store: file that measurements are kept in; made if it is not there.
+        task: what networks will learn: decides classes, image size and channels that the spec of the space leaves open.
         device: the device or its spec.
         count: networks to measure.
         plan: how long each is measured: ``quick``, ``standard`` or ``precise``.
@@ -113,7 +116,7 @@ def collect(
     from .verbs.collect import collect as verb
 
     done = verb(
-        space, Path(store), device=device, count=count, plan=plan, seed=seed, design=design,
+        space, Path(store), task=task, device=device, count=count, plan=plan, seed=seed, design=design,
         progress=progress or silent,
     )  # fmt: skip
     return Collected(done.document, done.text, Path(store))

@@ -86,6 +86,9 @@ def collect(
     store: Store,
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks to measure.")] = 300,
+    task: Annotated[
+        str | None, typer.Option(help="Fit the space to a task: classes, size, channels that --space leaves open.")
+    ] = None,
     plan: Annotated[str, typer.Option(help=f"{one_of(WITHIN)}; the last on a quiet machine.")] = "quick",
     seed: Seed = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of one inference.")] = None,
@@ -112,8 +115,8 @@ def collect(
         from .verbs import collect as verb
 
         result = verb.collect(
-            space, store, device=device, count=count, plan=plan, seed=seed, threads=threads, operations=operations,
-            every=every, design=design, plot=plot, dry_run=dry_run, progress=progress, stop=stop,
+            space, store, task=task, device=device, count=count, plan=plan, seed=seed, threads=threads,
+            operations=operations, every=every, design=design, plot=plot, dry_run=dry_run, progress=progress, stop=stop,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
 

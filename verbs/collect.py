@@ -10,7 +10,7 @@ from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from ..report.charts import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, REMARK, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
 
+if TYPE_CHECKING:
+    from ..tasks.task import Task
+
 NOISY = (
     "noisy: not as close as the plan asks, on a device that is never quite still. A predictor can be learnt all the "
     "same, noisy labels counting little, and a search measures the network that it finds anew in three processes: pass "
@@ -43,6 +46,7 @@ def collect(
     space: str | SearchSpace,
     store: Path,
     *,
+    task: str | Task | None = None,
     device: str | Place = "local",
     count: Count = 300,
     plan: str = "quick",
@@ -60,6 +64,7 @@ def collect(
 
     With ``design``, they are those that tell a linear model the most: for a few, on a device that is new.
     With ``operations``, every single operation of the space is measured instead: what a ``lookup`` predictor adds up.
+    With ``task``, what ``space`` leaves open of classes, image size and channels is what the task needs.
     With ``every``, each different network of the space, once. ``plot`` is where the drift of the device is drawn.
     """
     check_arguments(collect, locals())
@@ -67,7 +72,16 @@ def collect(
         raise UsageError("--operations and --every were both given; take one of them")
     if plot is not None:
         _check_plot(plot)
-    chosen, place, timing = space_of(space), device_of(device, threads), named(plan)
+    if task is None:
+        chosen = space_of(space)
+    else:
+        from ..tasks.load import load_task
+        from .fitting import space_for, tell
+
+        learnt = load_task(task, seed=seed)
+        chosen = space_for(space, learnt)
+        tell(learnt, progress)
+    place, timing = device_of(device, threads), named(plan)
     if dry_run and not (operations or every):
         return _dry_run(chosen, place, timing, count, store)  # without drawing them
     if operations:

@@ -39,7 +39,8 @@ from ..spaces.space import SearchSpace
 from ..tasks.load import load_task
 from .costs import Priced, is_inputs, priced
 from .fit import COVERAGE
-from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain, space_of
+from .fitting import proxy_for, space_for, tell
+from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain
 from .request import SearchRequest
 from .tabular import met_by
 
@@ -73,12 +74,14 @@ class SearchOnDevice:
         outputs.check([unfinished, self.supernet], is_checkpoint)
         outputs.check([inputs], is_inputs)
         check_compute(request.training.compute)
-        space, place = space_of(request.what.space), device_of(request.timing.device)
+        place = device_of(request.timing.device)
         kept = None if pricing.predictor is None else load(pricing.predictor)
+        task = load_task(request.training.task, seed=request.what.seed)
+        space = space_for(request.what.space, task, None if kept is None else kept.binding.space)
         if kept is not None:
             kept.check_binding(space=space.spec, fingerprint=place.fingerprint, unit="ms")
         self.method.check(space, target_ms=target_ms, lam=request.target.lam)
-        images = load_task(request.training.task, seed=request.what.seed)
+        tell(task, self.progress)
         torch.set_num_threads(request.training.train_threads)
         out.mkdir(parents=True, exist_ok=True)
         with Store(request.timing.store or _store_of({} if kept is None else kept.card, out), write=True) as opened:
@@ -89,11 +92,11 @@ class SearchOnDevice:
             )  # fmt: skip
             learnt = kept if isinstance(price.price, nn.Module) else None
             result = run(
-                space, self.method, price.price, price.encoding, images, measure=bench.networks, target_ms=target_ms,
+                space, self.method, price.price, price.encoding, task, measure=bench.networks, target_ms=target_ms,
                 lam=request.target.lam,
                 predict_interval=None if learnt is None else _interval(learnt, space, price.encoding),
                 conformal=None if learnt is None or pricing.upper_bound else learnt.conformal,
-                proxy=space_of(request.what.proxy) if request.what.proxy else None,
+                proxy=proxy_for(request.what.proxy, space),
                 options=self._options(request), progress=_told(self.progress, self.stop),
             )  # fmt: skip
             self.progress("confirm", 0, OPEN)

@@ -1,0 +1,62 @@
+"""The space of a search: what the user names, what was measured, and what the task decides."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import TYPE_CHECKING
+
+from .. import registry
+from ..tasks.fit import check_fit, fit_space
+from .outcome import REMARK, Progress, space_of
+
+if TYPE_CHECKING:
+    from ..spaces.space import SearchSpace
+    from ..tasks.task import Task
+
+LEFT_OPEN = ("classes", "size", "channels")
+
+
+def space_for(asked: str | SearchSpace, task: Task, measured: str | None = None) -> SearchSpace:
+    """Return the space that a user names; what he leaves open comes from what was measured, else from the task.
+
+    Args:
+        asked: a spec, ``FILE.py:NAME``, or a space; the last two stand as they are.
+        task: what its networks will learn.
+        measured: the spec of the space that a predictor was learnt for.
+
+    Raises:
+        UsageError: it does not fit the task; the message has what to measure.
+    """
+    from ..spaces.own import is_file
+
+    if not isinstance(asked, str) or is_file(asked):
+        return space_of(asked)
+    if measured is None:
+        return space_of(fit_space(asked, task))
+    space = space_of(_filled(asked, dict(registry.split_spec(measured)[1])))
+    if space.spec == measured:
+        check_fit(space, asked, task)
+    return space
+
+
+def proxy_for(asked: str | None, space: SearchSpace) -> SearchSpace | None:
+    """Return the proxy that a user names; what he leaves open is as in the space."""
+    from ..spaces.own import is_file
+
+    if asked is None or is_file(asked):
+        return None if asked is None else space_of(asked)
+    return space_of(_filled(asked, dict(registry.split_spec(space.spec)[1])))
+
+
+def _filled(asked: str, other: dict[str, str]) -> str:
+    """Return a spec with classes, size and channels of another one where it does not give them."""
+    name, given = registry.split_spec(asked)
+    takes = signature(registry.load("space", name)).parameters
+    texts = {**{key: other[key] for key in LEFT_OPEN if key in other and key in takes}, **given}
+    return f"{name}:{','.join(f'{key}={text}' for key, text in texts.items())}" if texts else name
+
+
+def tell(task: Task, progress: Progress) -> None:
+    """Say what a user should know of his data."""
+    for remark in task.remarks:
+        progress(f"{task.name}: {remark}", 0, REMARK)
