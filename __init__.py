@@ -15,10 +15,15 @@ from tempograd.errors import TempogradError
 
 if TYPE_CHECKING:
     from tempograd.api import collect, device, evaluate, fit, load, measure, predict, profile, report, search, space
+    from tempograd.spaces.tracing.marks import Choice, Depth, Width
+    from tempograd.spaces.tracing.tracer import space_from
 
 __version__ = "0.1.0"
 __all__ = [
+    "Choice",
+    "Depth",
     "TempogradError",
+    "Width",
     "__version__",
     "collect",
     "device",
@@ -31,7 +36,14 @@ __all__ = [
     "report",
     "search",
     "space",
+    "space_from",
 ]
+_ELSEWHERE = {
+    "Choice": "tempograd.spaces.tracing.marks",
+    "Depth": "tempograd.spaces.tracing.marks",
+    "Width": "tempograd.spaces.tracing.marks",
+    "space_from": "tempograd.spaces.tracing.tracer",
+}
 
 
 class _Verb(ModuleType):
@@ -63,7 +75,7 @@ class _Face(ModuleType):
         if name in ("search", "report"):
             return import_module(f"{__name__}.{name}")
         if name in __all__:
-            return getattr(import_module("tempograd.api"), name)
+            return getattr(import_module(_ELSEWHERE.get(name, "tempograd.api")), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

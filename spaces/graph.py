@@ -7,7 +7,7 @@ takes one of several values computed before it, and channels may be a ``Width``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -148,6 +148,11 @@ class GraphBuilder:
     def at(self, path: str) -> GraphBuilder:
         """Return a builder that prefixes the names of its nodes."""
         return GraphBuilder(self._input_shape, f"{self._prefix}{path}/", self._nodes)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Return the full names of all nodes so far."""
+        return self._nodes
 
     def shape(self, name: str) -> Shape:
         """Return the shape of a value."""

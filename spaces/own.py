@@ -28,7 +28,7 @@ from ..arguments import check, read_all
 from ..errors import InputRefusedError, MismatchError, TempogradError, UnknownNameError, UsageError
 from .encoding import OneHots
 from .graph import Choice, Graph
-from .layers import Width
+from .layers import Operation, Width
 from .space import SearchSpace
 
 _FILE = re.compile(
@@ -97,20 +97,23 @@ def _code(encoding: Any) -> str:
 
 def _lines(graph: Graph) -> Iterator[str]:
     """Yield what a graph is made of; unlike the ``repr`` of its nodes, all that is chosen is told."""
-    yield f"{_value(graph.input_shape)} > {graph.output}"
+    yield f"{value_of(graph.input_shape)} > {graph.output}"
     for node in graph.nodes:
         operation = node.operation
-        told = {f.name: _value(getattr(operation, f.name)) for f in fields(operation) if f.name != "graphs"}
-        yield f"{node.name} {type(operation).__name__} {told} {node.inputs} {_value(node.shape)}"
+        yield f"{node.name} {value_of(operation)} {node.inputs} {value_of(node.shape)}"
         if isinstance(operation, Choice):
             for inner in operation.graphs:
                 yield from (f"  {line}" for line in _lines(inner))
 
 
-def _value(value: Any) -> str:
+def value_of(value: Any) -> str:
+    """Return the text of a layer, shape or argument, with all that is chosen in it."""
     if isinstance(value, Width):
         return f"{value.sites}{sorted(value.sizes.items())}"
-    return f"({', '.join(map(_value, value))})" if isinstance(value, tuple) else repr(value)  # type: ignore[arg-type]
+    if isinstance(value, Operation):
+        told = {f.name: value_of(getattr(value, f.name)) for f in fields(value) if f.name != "graphs"}
+        return f"{type(value).__name__} {told}"
+    return f"({', '.join(map(value_of, value))})" if isinstance(value, tuple) else repr(value)  # type: ignore[arg-type]
 
 
 def _from_file(asked: str, found: re.Match[str]) -> SearchSpace:

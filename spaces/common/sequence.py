@@ -41,12 +41,15 @@ class Dense(Layer):
         return functional.linear(x[0], weights["weight"], weights.get("bias"))
 
     def emit(self, emitter: Any, node: Any) -> None:
-        product = "MatMul"
+        if self.bias and len(node.shape) == 1:
+            names = [emitter.weight(f"{node.name}.{part}") for part in ("weight", "bias")]
+            emitter.add("Gemm", node, node.inputs[0], *names, transB=1)
+            return
         turned = emitter.step("Transpose", f"{node.name}.turned", emitter.weight(f"{node.name}.weight"), perm=[1, 0])
         if not self.bias:
-            emitter.add(product, node, node.inputs[0], turned)
+            emitter.add("MatMul", node, node.inputs[0], turned)
             return
-        made = emitter.step(product, f"{node.name}.product", node.inputs[0], turned)
+        made = emitter.step("MatMul", f"{node.name}.product", node.inputs[0], turned)
         emitter.add("Add", node, made, emitter.weight(f"{node.name}.bias"))
 
 

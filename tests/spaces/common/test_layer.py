@@ -77,6 +77,7 @@ LAYERS = [
     (Softmax(1), [TOKENS], 0),
     (Softmax(0, logarithm=True), [TOKENS], 0),
     (Dense(3), [TOKENS], 3 * 8 * 5),
+    (Dense(3), [(8,)], 3 * 8),
     (Dense(3, bias=False), [(2, 5, 8)], 3 * 8 * 10),
     (MatMul(), [(2, 5, 8), (2, 8, 3)], 2 * 5 * 8 * 3),
     (Attention(), [(2, 5, 4), (2, 6, 4), (2, 6, 3)], 2 * 5 * 6 * (4 + 3)),

@@ -1,0 +1,63 @@
+"""A space that was made of a module of the user's: its graph, its sites, and his weights to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from ..architecture import Architecture, Site
+from ..graph import Graph
+from ..space import SearchSpace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..network import Network
+
+
+class TracedSpace(SearchSpace):
+    """What `trace.space_from` returns.
+
+    Args:
+        name: of the module's class.
+        graph: the choice graph.
+        sites: where something is chosen.
+        start: the user's weights by the supernet's names, ``node.weight``: networks and supernets begin with them.
+    """
+
+    elastic: ClassVar[bool] = False
+
+    def __init__(self, name: str, graph: Graph, sites: tuple[Site, ...], start: Mapping[str, Tensor]) -> None:
+        self.name = name  # type: ignore[misc]  # of each space its own
+        self._traced, self._sites, self.start = graph, sites, dict(start)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return self._sites
+
+    def build(self) -> Graph:
+        return self._traced
+
+    def supernet(self) -> Network:
+        network = super().supernet()
+        self._begin(network)
+        return network
+
+    def to_torch(self, architecture: Architecture) -> Network:
+        network = super().to_torch(architecture)
+        self._begin(network)
+        return network
+
+    def _begin(self, network: Network) -> None:
+        """Set every weight to the first of the user's."""
+        own = network.state_dict()
+        for key, value in own.items():
+            kept = self.start.get(key.removeprefix("layers."))
+            if kept is not None:
+                value.copy_(kept[tuple(map(slice, value.shape))])
+
+    def _named(self, name: str) -> str:
+        return name
+
+    def __repr__(self) -> str:
+        return f"{self.spec}: {len(self.sites)} sites, 10^{self.size_log10:.1f} networks"

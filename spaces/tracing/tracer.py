@@ -1,0 +1,325 @@
+"""A module of the user's becomes a search space: it is run once, and what it calls is written down as a choice graph.
+
+The module runs on an example as it always does; every function of torch that it calls is seen (``TorchFunctionMode``),
+so that Python's own control flow, shapes and loops need no care. Marks (`marks`) are opened: all options of a choice
+are run, one after the other. What has no reading here is named with the user's line.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import TempogradError, UsageError
+from ..architecture import Site
+from ..common.reshaping import Input, Outputs
+from ..graph import INPUT, Choice, Graph, GraphBuilder, same_shape
+from ..layers import (
+    Identity,
+    Width,
+    sites_of,
+)
+from . import functions, shaped, weighted
+from .marks import MARKS
+from .marks import Choice as ChoiceMark
+from .marks import Depth as DepthMark
+from .marks import Width as WidthMark
+from .recorder import Frame, Recorder
+from .surroundings import calls_seen, evaluated, tensors, users_place
+from .traced import TracedSpace
+
+_WHOLE = (nn.LSTM, nn.GRU, nn.MultiheadAttention)  # modules that are one layer
+
+
+def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> TracedSpace:
+    """Return the search space of a module with marks: `Choice`, `Width` and `Depth`.
+
+    The module is run once, as in evaluation, and is left as it was. Its weights are what networks of the space and its
+    supernet begin with. Dropout is left out.
+
+    Args:
+        module: with at least one mark; it takes tensors whose first axis is the batch, and gives one or several.
+        example_input: one input, or one for each argument of ``forward``; whole numbers for an embedding.
+
+    Raises:
+        UsageError: what cannot be traced, with the line of the user's file and the way out.
+
+    Example:
+        >>> from tempograd import Width
+        >>> net = nn.Sequential(Width(nn.Conv2d(3, 8, 3), options=(4, 8)), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+        >>> space_from(net, torch.zeros(1, 3, 8, 8)).widths
+        (2,)
+    """
+    examples = [example_input] if isinstance(example_input, Tensor) else list(example_input)
+    tracer = Tracer(module, _examples(examples))
+    graph = tracer.run()
+    if not tracer.sites:
+        raise UsageError(
+            f"{type(module).__name__} holds no mark; put a Choice, a Width or a Depth where something is to be chosen"
+        )
+    return TracedSpace(type(module).__name__, graph, tuple(tracer.sites.values()), tracer.start)
+
+
+def _examples(given: list[Tensor]) -> list[Tensor]:
+    """Return the example inputs with a batch of two: what would mix inputs of a batch is seen."""
+    if not given or not all(isinstance(one, Tensor) and one.ndim > 1 and len(one) for one in given):  # type: ignore[redundant-expr]
+        raise UsageError("example_input; allowed: tensors of a batch of one or more, such as torch.zeros(1, 3, 64, 64)")
+    return [torch.cat([one[:1], one[:1]]).detach() for one in given]
+
+
+class Tracer(Recorder):
+    """Runs a module, and opens the marks in it."""
+
+    def run(self) -> Graph:
+        """Run the module on its examples and return the choice graph."""
+        first, *more = self.examples
+        frame = Frame(GraphBuilder(tuple(first.shape[1:])))
+        self.frames.append(frame)
+        frame.values[id(first)] = INPUT, first
+        names = self._arguments(len(self.examples))
+        for name, value in zip(names[1:], more, strict=True):
+            operation = Input(name, tuple(value.shape[1:]), not value.is_floating_point())
+            frame.values[id(value)] = frame.builder.add(name, operation), value
+        with evaluated(self.module), calls_seen(self._call):
+            try:
+                with self:
+                    found = self.module(*self.examples)
+            except TempogradError:
+                raise
+            except Exception as error:  # whatever a user's module raises
+                shapes = ", ".join(str(tuple(one.shape)) for one in self.examples)
+                raise UsageError(
+                    f"{type(self.module).__name__} does not run on the example of {shapes}: {users_place(error)}"
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        output = self._output(list(tensors(found)))
+        self._every_mark_was_met()
+        self.start = frame.weights
+        return frame.builder.graph(output)
+
+    # -- modules ---------------------------------------------------------------------------------------------------
+
+    def _call(self, forward: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
+        if not self.frames:  # within a layer that is one whole
+            return forward(module, *args, **kwargs)
+        self.calls.append(module)
+        try:
+            if isinstance(module, ChoiceMark):
+                return self._choose(module, *args, **kwargs)
+            if isinstance(module, DepthMark):
+                return self._deepen(module, *args, **kwargs)
+            if isinstance(module, WidthMark):
+                return self._widen(module, *args, **kwargs)
+            if isinstance(module, _WHOLE):
+                return self._whole(forward, module, args, kwargs)
+            if self._is_block(module, args, kwargs):
+                return self._fixed(forward, module, args[0])
+            return forward(module, *args, **kwargs)
+        finally:
+            self.calls.pop()
+
+    def _is_block(self, module: nn.Module, args: Any, kwargs: Any) -> bool:
+        """Return whether a module beside marks in one depth is to be priced as one block."""
+        if not self.condition or self.frame.inside or kwargs or len(args) != 1 or not self.knows(args[0]):
+            return False
+        return not any(isinstance(one, MARKS) for one in module.modules())
+
+    def _whole(self, forward: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
+        with torch.no_grad():
+            frames, self.frames = self.frames, []
+            try:
+                found = forward(module, *args, **kwargs)
+            finally:
+                self.frames = frames
+        out, *others = found
+        weighted.whole(self, module, args, kwargs, out)
+        for other in tensors(others):
+            self._refused[id(other)] = (
+                other, f"what {type(module).__name__} returns besides its outputs: take output[:, -1] for a last state",
+            )  # fmt: skip
+        return found
+
+    def _inner(
+        self, module: nn.Module, x: Tensor, inside: str, forward: Callable[..., Any] | None = None
+    ) -> tuple[Frame, Graph, Tensor]:
+        """Run a module on a value of this graph and write down a graph of its own."""
+        own = x.clone() if forward is None else x
+        frame = Frame(GraphBuilder(self.shape(x)), self.paths.get(id(module), ""), inside=inside)
+        frame.values[id(own)] = INPUT, own
+        self.frames.append(frame)
+        try:
+            out = module(own) if forward is None else forward(module, own)
+            if not isinstance(out, Tensor):
+                self.refuse(f"{inside} that gives a {type(out).__name__}", "let it give one tensor")
+            name = self.name_of(out)
+            for axis, side in enumerate(frame.builder.shape(name)):
+                if sites_of(side):
+                    name = self._clean(name, axis)
+            if name == INPUT:
+                name = frame.builder.add("identity", Identity(), INPUT)
+            return frame, frame.builder.graph(name), out
+        finally:
+            self.frames.pop()
+
+    def _clean_name(self, x: Tensor) -> str:
+        """Mask a value in place of itself where its channels are chosen, and return its name."""
+        name = self.name_of(x)
+        for axis, side in enumerate(self.frame.builder.shape(name)):
+            if sites_of(side):
+                name = self._clean(name, axis)
+        self.frame.values[id(x)] = name, x
+        return name
+
+    def _fixed(self, forward: Callable[..., Any], module: nn.Module, x: Tensor) -> Any:
+        """Write a module that is no mark as one block."""
+        name = self._clean_name(x)
+        kind = type(module).__name__.lower()
+        frame, graph, out = self._inner(module, x, f"a block {kind}", forward)
+        path = self._path()[len(self.frame.prefix) :].lstrip(".").replace(".", "/")
+        full = self._block(self._unique(path or kind), kind, graph, name)
+        self._take(frame, f"{full}/{self._label(kind, graph)}/")
+        self.frame.values[id(out)] = full, out
+        return out
+
+    def _take(self, frame: Frame, prefix: str) -> None:
+        self.frame.weights |= {prefix + key: value for key, value in frame.weights.items()}
+
+    def _site(self, mark: Any, options: tuple[str, ...]) -> str:
+        """Return the site of a mark, new or that of its name."""
+        name = mark.name or self._path() or type(mark).__name__.lower()
+        if self.frame.inside and not isinstance(mark, WidthMark):
+            self.refuse(
+                f"a {type(mark).__name__} within {self.frame.inside}", "list the combinations as options of one Choice"
+            )
+        known = self.sites.get(name)
+        if known is not None and (known.options != options or not mark.name or known.when != self.condition):
+            self.refuse(
+                f"{type(mark).__name__} {name!r}, which is there already",
+                "give marks that are chosen together one name and the same options, and call each once",
+            )
+        if known is None:
+            self.sites[name] = Site(name, options, self.condition)
+        return name
+
+    def _choose(self, mark: ChoiceMark, x: Tensor) -> Tensor:
+        site = self._site(mark, tuple(mark.options))
+        name, found = self._clean_name(x), list[tuple[Frame, Graph, Tensor]]()
+        condition = self.condition
+        for number, (option, module) in enumerate(mark.options.items()):
+            self.condition = ((site, number),)
+            found.append(self._inner(module, x, f"option {option!r} of {site}"))
+        self.condition = condition
+        shapes = [graph.shape for _, graph, _ in found]
+        for option, shape in zip(mark.options, shapes, strict=True):
+            if not same_shape(shape, shapes[0]):
+                self.refuse(
+                    f"option {option!r} of shape {shape} beside one of {shapes[0]}",
+                    "let all options give one shape: padding, stride, channels",
+                )
+        labels = tuple(self._label(o, g) for o, (_, g, _) in zip(mark.options, found, strict=True))
+        operation = Choice(site, labels, tuple(graph for _, graph, _ in found))
+        path = self._path()[len(self.frame.prefix) :].lstrip(".").replace(".", "/")
+        full = self.frame.builder.add(self._unique(path or site), operation, name)
+        for label, (frame, _, _) in zip(labels, found, strict=True):
+            self._take(frame, f"{full}/{label}/")
+        out = found[0][2]
+        self.frame.values[id(out)] = full, out
+        return out
+
+    def _deepen(self, mark: DepthMark, x: Tensor) -> Tensor:
+        if self.condition:
+            self.refuse("a Depth within a Depth", "put the blocks of both into one Depth")
+        depths = range(mark.least, len(mark.blocks) + 1)
+        site = self._site(mark, tuple(map(str, depths)))
+        ends: dict[str, tuple[str, int]] = {}
+        for number in range(len(mark.blocks) + 1):
+            if number in depths:
+                name = self._clean_name(x)
+                if name in ends or name == INPUT:
+                    name = self.frame.builder.add(self._unique(f"{site}/end{number}"), Identity(), name)
+                ends[name] = site, number - mark.least
+            if number < len(mark.blocks):
+                self.condition = tuple((site, i) for i, depth in enumerate(depths) if depth > number)
+                self.condition = () if number < mark.least else self.condition
+                before = self.shape(x)
+                x = mark.blocks[number](x)
+                self.condition = ()
+                if number >= mark.least and not same_shape(self.shape(x), before):
+                    self.refuse(
+                        f"block {number} of a Depth, which gives {self.shape(x)} of {before}",
+                        "blocks that may be left out give the shape that they take",
+                    )
+        mixed = self.frame.builder.mix(self._unique(f"{site.replace('.', '/')}/depth"), ends)
+        out = x.clone() if any(x is one for one in self.examples) else x
+        self.frame.values[id(out)] = mixed, out
+        return out
+
+    def _widen(self, mark: WidthMark, x: Tensor) -> Any:
+        site = self._site(mark, tuple(map(str, mark.sizes)))
+        self.pending = Width.of(site, mark.sizes)
+        found = mark.layer(x)
+        if self._left_over():
+            self.refuse(
+                f"a Width up to {mark.sizes[-1]} around {type(mark.layer).__name__}, none of whose layers has as many "
+                "channels", "make the largest option the layer's own number of channels",
+            )  # fmt: skip
+        return found
+
+    def _left_over(self) -> bool:
+        pending, self.pending = self.pending, None
+        return pending is not None
+
+    # -- the ends --------------------------------------------------------------------------------------------------
+
+    def _arguments(self, count: int) -> list[str]:
+        """Return how the inputs are called: as the arguments of ``forward``."""
+        names = [name for name in inspect.signature(self.module.forward).parameters if name != INPUT]
+        return (names if len(names) >= count else [f"input{i}" for i in range(count)])[:count]
+
+    def _every_mark_was_met(self) -> None:
+        marks = {name: one for name, one in self.module.named_modules() if isinstance(one, MARKS)}
+        for name, mark in marks.items():
+            if (mark.name or name or type(mark).__name__.lower()) not in self.sites:
+                raise UsageError(f"the mark {name} was not met when the module ran; call it, or take it out")
+
+    def _output(self, found: list[Tensor]) -> str:
+        if not found:
+            raise UsageError(f"{type(self.module).__name__} gives no tensor")
+        names = [self._clean_name(one) if self.knows(one) else self.name_of(one) for one in found]
+        builder = self.frame.builder
+        for name in names:
+            if any(map(sites_of, builder.shape(name))):
+                raise UsageError(
+                    f"an output of {type(self.module).__name__} has channels that a Width chooses; end with a layer "
+                    "that has no mark"
+                )
+        if len(names) > 1:
+            return builder.add(self._unique("outputs"), Outputs(), *names)
+        return builder.add("identity", Identity(), INPUT) if names[0] == INPUT else names[0]
+
+    # -- functions -------------------------------------------------------------------------------------------------
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name, given = functions.name_of(func), list(tensors((args, kwargs)))
+        if not self.frames or name in functions.TOLD:
+            return func(*args, **kwargs)
+        met = [value for value in given if id(value) in self.frame.values]
+        if given and id(given[0]) in self.lazy:
+            return shaped.taken_apart(self, name, args, kwargs)
+        for value in given:
+            if id(value) in self._refused:
+                self.refuse(self._refused[id(value)][1])
+            if not self.knows(value) and any(id(value) in frame.values for frame in self.frames):
+                self.refuse(f"a value from outside of {self.frame.inside}", "pass it, as the one input")
+        if not met:
+            return func(*args, **kwargs)
+        if name not in functions.READ:
+            self.refuse(f"the function {name}", functions.way_out(name))
+        out = func(*args, **kwargs)
+        functions.READ[name](self, name, args, kwargs, out)
+        return out
