@@ -17,8 +17,8 @@ from ..measurement.measurement import Measurement, Verdict
 from ..measurement.quantities import MEMORY, QUANTITIES
 from ..measurement.reference import in_hindsight
 from ..measurement.repeatability import FLOOR, outliers, pair_up, spread, usual
-from ..measurement.rounds import Round
 from ..spaces.space import SearchSpace
+from .duplicates import light, paired
 from .store import Store
 
 FloatArray = NDArray[np.float64]
@@ -108,12 +108,11 @@ class LatencyDataset:
         found: list[Measurement] = []
         beside: list[dict[str, float]] = []
         for m in store.measurements(space=space, fingerprint_id=fingerprint_id):
-            found.append(_light(m))
+            found.append(light(m))
             beside.append(_statistics(m) | m.beside_time)
         found = in_hindsight(found)
-        pairs = pair_up(found)
-        doubtful = outliers(pairs)
-        representative = usual(pairs)
+        doubtful = outliers(pair_up(found))  # of every kind of repetition
+        representative = usual(paired(found, store.blind_campaigns(space, fingerprint_id)))
         best: dict[str, tuple[Measurement, dict[str, float]]] = {}
         for m, told in zip(found, beside, strict=True):
             if m.key not in best or _width(m) < _width(best[m.key][0]):
@@ -270,24 +269,6 @@ def _chosen(store: Store, space: str | None, fingerprint_id: str | None) -> tupl
             f"fingerprint, --device in fit and export: {', '.join(devices)}. The first two differ in: {differences}"
         )
     return sets[0]
-
-
-def _light(m: Measurement) -> Measurement:
-    """Return the measurement with one sample a round: the label is the same, the memory a hundredth."""
-
-    def light(r: Round) -> Round:
-        value_ms = r.value_ms(m.clock)
-        return replace(
-            r,
-            sentinel_before_ms=(min(r.sentinel_before_ms),),
-            sentinel_after_ms=(min(r.sentinel_after_ms),),
-            wall_ms=(value_ms,),
-            gpu_ms=(value_ms,) if r.gpu_ms else (),
-            cpu_ms=(value_ms,),
-            run_queue_wait_ms=r.run_queue_wait_ms * value_ms / sum(r.wall_ms),  # still the same share of the burst
-        )
-
-    return replace(m, rounds=tuple(light(r) for r in m.rounds), environment={})
 
 
 def _width(m: Measurement) -> float:

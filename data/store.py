@@ -296,7 +296,6 @@ class Store:
         fingerprint_id: str | None = None,
         key: str | None = None,
         newest: int | None = None,
-        repeated: bool = False,
     ) -> Iterator[Measurement]:
         """Yield measurements in the order they were kept, those that fit all filters.
 
@@ -306,15 +305,11 @@ class Store:
             fingerprint_id: only rows of this device.
             key: only rows of this network.
             newest: only the last so many of them.
-            repeated: only networks that have a blind duplicate.
 
         Raises:
             InputRefusedError: a row is damaged.
         """
         where, values = _where(campaign=campaign, space=space, fingerprint_id=fingerprint_id, key=key)
-        if repeated:
-            twice = "(campaign, key) IN (SELECT campaign, key FROM measurements WHERE replicate > 0)"
-            where = f"{where} AND {twice}" if where else f" WHERE {twice}"
         query = f"SELECT number, key, replicate, fingerprint_id, payload FROM measurements{where}"
         if newest is not None:
             query = f"SELECT * FROM ({query} ORDER BY number DESC LIMIT {int(newest)})"
@@ -323,6 +318,19 @@ class Store:
             if (found.key, found.replicate, found.fingerprint_id) != (key_, replicate, id_):
                 raise InputRefusedError(f"row {number} of {self.path} is damaged: it does not name itself. {RESTORE}")
             yield found
+
+    def blind_campaigns(self, space: str, fingerprint_id: str) -> list[str]:
+        """Return, for each measurement of a space on a device in their order, the campaign that timed it blindly twice.
+
+        Empty where none did: without a duplicate, measured again for its noise, or chosen by an audit or a search.
+        """
+        query = (
+            "SELECT CASE WHEN m.replicate < 2 AND p.purpose = 'collect' AND EXISTS (SELECT 1 FROM measurements d WHERE "
+            "d.campaign = m.campaign AND d.key = m.key AND d.replicate = 1) THEN m.campaign ELSE '' END "
+            "FROM measurements m JOIN campaigns p ON p.id = m.campaign "
+            "WHERE m.space = ? AND m.fingerprint_id = ? ORDER BY m.number"
+        )
+        return [row[0] for row in self._read(query, space, fingerprint_id)]
 
     def calibrations(self, fingerprint_id: str) -> list[dict[str, Any]]:
         """Return the calibrations of a device, the oldest first."""

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from ..data.duplicates import usual_duplicates
 from ..data.store import Store
 from ..devices.device import Device, Loaded, Model, Session
 from ..errors import DeviceError, InputRefusedError, UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.label import GATE, Estimate, order_interval
 from ..measurement.measurement import Measurement
-from ..measurement.repeatability import FLOOR, Pair, pair_up, settled, spread, usual
+from ..measurement.repeatability import FLOOR, Pair, settled, spread
 from ..spaces.export import WeightPool
 from ..spaces.graph import constants
 from ..spaces.space import SearchSpace
@@ -155,8 +156,7 @@ class Audit:
     @cached_property
     def _pairs(self) -> list[Pair]:
         """Return the blind duplicates: two labels of one network in one campaign."""
-        twice = (self.store.measurements(campaign=campaign, repeated=True) for campaign in self._campaigns)
-        return usual([pair for rows in twice for pair in pair_up(rows)])
+        return usual_duplicates(self.store, self.space.spec, self.fingerprint.id)
 
     def _settled(self, campaign: str) -> list[str]:
         """Return a verdict for every job of a campaign: the best, where a noisy network was measured again."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import log
 
+from ..data.duplicates import usual_duplicates
 from ..data.store import Receipt, Store
 from ..devices.device import Place
 from ..errors import UsageError
@@ -17,7 +18,7 @@ from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
-from ..measurement.repeatability import AGAIN, ENOUGH, pair_up, settled, spread, usual
+from ..measurement.repeatability import AGAIN, ENOUGH, settled, spread
 from .engine import engine_of
 from .plan import PLANS, Items, Plan, duplicates
 from .timer import Job, Tally, clock_of
@@ -156,7 +157,10 @@ def run(
         sink.total += len(again)
         engine.run(again)
     real = not device.environment().get("virtual_clock")
-    return _summary(sink, engine.tally, items, plan, duplicates=len(twice), found=found, again=len(again), real=real)
+    return _summary(
+        sink, engine.tally, items, plan, device.fingerprint.id,
+        duplicates=len(twice), found=found, again=len(again), real=real,
+    )  # fmt: skip
 
 
 def _again(store: Store, campaign: str, keys: Sequence[str]) -> list[Job]:
@@ -237,10 +241,19 @@ class _StoreSink:
 
 
 def _summary(
-    sink: _StoreSink, tally: Tally, items: Items, plan: Plan, *, duplicates: int, found: int, again: int, real: bool
+    sink: _StoreSink,
+    tally: Tally,
+    items: Items,
+    plan: Plan,
+    fingerprint_id: str,
+    *,
+    duplicates: int,
+    found: int,
+    again: int,
+    real: bool,
 ) -> CampaignSummary:
     seconds = time.monotonic() - sink.started_s
-    pairs = usual(pair_up(sink.store.measurements(campaign=sink.campaign, repeated=True)))
+    pairs = usual_duplicates(sink.store, items.space, fingerprint_id, sink.campaign)
     valid = tally.rounds - sum(tally.rejected.values())
     wall_ms = seconds * 1e3 if real else float("nan")
     claimed_ms = tally.burst_ms + tally.sentinel_ms

@@ -36,6 +36,8 @@ from tempograd.terminal import Bars, Lines, progress_of
 from tempograd.verbs import choices
 from tempograd.verbs.outcome import OPEN, REMARK
 
+from .verbs.test_verdicts import bare
+
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
 VERBS = ("agent", "doctor", "devices", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "methods",
@@ -103,6 +105,18 @@ def test_no_verb_opens_a_socket_of_a_network(flow):
     folder, done = flow
     for verb in done:
         assert "AF_INET" not in (folder / f"{verb}.calls").read_text()
+
+
+@pytest.mark.promise(2)
+def test_no_number_of_a_search_is_told_without_its_verdict(flow):
+    folder, done = flow
+    others = {
+        ".feasibility.median_ms",  # of many sampled networks
+        ".found.predicted_ms",  # the verdict of the network stands in found.measured, which is told first
+        ".environment.memory_bytes",  # of a machine
+    }
+    for told in (done["search"].stdout, (folder / "result" / "result.json").read_text()):
+        assert set(bare(json.loads(told))) <= others
 
 
 def test_the_network_found_is_measured_and_within_the_target(flow):

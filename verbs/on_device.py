@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .. import outputs
+from ..data.duplicates import usual_duplicates
 from ..data.result import RESULT, Result, read_result
 from ..data.store import Store
 from ..devices.device import Place
 from ..errors import MismatchError
 from ..measurement.measurement import Measurement
-from ..measurement.repeatability import pair_up, spread, usual
+from ..measurement.repeatability import spread
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import confirm
@@ -194,9 +195,7 @@ class _Bench:
 
     def repeatability(self) -> float:
         """Return the relative standard deviation between processes that the store's blind duplicates tell."""
-        device = self.device.fingerprint.id
-        found = self.store.measurements(space=self.space.spec, fingerprint_id=device, repeated=True)
-        return spread(usual(pair_up(found)))
+        return spread(usual_duplicates(self.store, self.space.spec, self.device.fingerprint.id))
 
     def confirmed(self, item: Items) -> list[Measurement]:
         """Return the final measurement of one network, then those of the other processes, see `profiler.verify`."""

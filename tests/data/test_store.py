@@ -107,9 +107,7 @@ def test_filters_and_order(tmp_path, fingerprint):
         assert [m.key for m in store.measurements(newest=2, campaign=campaign)] == ["3", "4"]
         assert [m.latency_ms for m in store.measurements(key="0")] == [1.0, 7.0]
         assert not list(store.measurements(space="another"))
-        assert not list(store.measurements(repeated=True))
         store.append(campaign, make("3", [4.1] * 6, fingerprint, replicate=1))
-        assert [m.latency_ms for m in store.measurements(campaign=campaign, repeated=True)] == [4.0, 4.1]
         assert [row.id for row in store.campaigns()] == [campaign, other]
         assert store.sets() == {(SPACE, fingerprint.id): 7}
         assert store.fingerprint(fingerprint.id) == fingerprint
