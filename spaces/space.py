@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import cached_property, lru_cache
 from math import comb, log10, prod
 from pathlib import Path
@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     from .network import Network
 
 CHUNK = 256  # architectures drawn at a time: fixed, so that a longer sample begins with the shorter one
+
+
+LATER = {"later": True}
+"""Metadata of an argument that a space got after a release: at its default no spec says it, so that old ones hold."""
+
+
+def _is_later(argument: Field[Any]) -> bool:
+    return bool(argument.metadata.get("later"))
 
 
 class SearchSpace(ABC):
@@ -176,7 +184,8 @@ class SearchSpace(ABC):
         return self._named(self.name if self._is_registered else f"{self.name}@{digest_of(self)}")
 
     def _named(self, name: str) -> str:
-        arguments = ",".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.init)  # type: ignore[arg-type]
+        said = [f for f in fields(self) if f.init and not (_is_later(f) and getattr(self, f.name) == f.default)]  # type: ignore[arg-type]
+        arguments = ",".join(f"{f.name}={getattr(self, f.name)}" for f in said)
         return f"{name}:{arguments}" if arguments else name
 
     @property

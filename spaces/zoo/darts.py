@@ -10,8 +10,8 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 from ...arguments import Classes, Few, Size
 from ...errors import UsageError
@@ -21,7 +21,7 @@ from ..encoding import RAW, Encoding, cell_encodings
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Concat, Conv, Crop, GlobalPool, Identity, Linear, Pool, Relu, Zero
 from ..notation import Notation, literal, mistake, spans
-from ..space import SearchSpace
+from ..space import LATER, SearchSpace
 
 OPTIONS = (
     "none",
@@ -48,8 +48,11 @@ class Darts(SearchSpace):
         layers: cells; those at a third and at two thirds reduce.
         width: channels of the first cells, doubled at each reduction.
         classes: classes of the classifier.
-        size: height and width of the input; a multiple of 4.
+        size: height and width of the input; a multiple of 4, with the ImageNet stem of 32.
         channels: channels of the input.
+        stem: ``cifar``, one convolution at full size, or ``imagenet``, as published for 224 pixels: three convolutions
+            halve the map before the first cell. The published networks there are
+            ``darts:layers=14,width=48,classes=1000,size=224,stem=imagenet``.
     """
 
     layers: Few = 8
@@ -57,6 +60,7 @@ class Darts(SearchSpace):
     classes: Classes = 10
     size: Size = 32
     channels: Size = 3
+    stem: Literal["cifar", "imagenet"] = field(default="cifar", metadata=LATER)
 
     name: ClassVar[str] = "darts"
     small: ClassVar[tuple[str, ...]] = ("layers=3,width=4,size=8",)
@@ -71,8 +75,9 @@ class Darts(SearchSpace):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size % 4:
-            raise UsageError(f"size={self.size}; allowed: a multiple of 4, since two cells halve the map")
+        multiple, halve = (4, "two cells") if self.stem == "cifar" else (32, "stem and cells")
+        if self.size % multiple:
+            raise UsageError(f"size={self.size}; allowed: a multiple of {multiple}, since {halve} halve the map")
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -80,9 +85,8 @@ class Darts(SearchSpace):
 
     def build(self) -> Graph:
         builder = GraphBuilder((self.channels, self.size, self.size))
-        x = builder.add("stem/conv", Conv(STEM_MULTIPLIER * self.width, 3), INPUT)
-        x = builder.add("stem/bn", BatchNorm(), x)
-        before, last, width, reduced = x, x, self.width, False
+        before, last = self._stem(builder)
+        width, reduced = self.width, self.stem == "imagenet"
         for layer in range(self.layers):
             reduces = layer in {self.layers // 3, 2 * self.layers // 3}
             width *= 2 if reduces else 1
@@ -90,6 +94,18 @@ class Darts(SearchSpace):
             before, last, reduced = last, cell, reduces
         x = builder.add("head/pool", GlobalPool(), last)
         return builder.graph(builder.add("head/linear", Linear(self.classes), x))
+
+    def _stem(self, builder: GraphBuilder) -> tuple[str, str]:
+        """Return what the first cell sees."""
+        if self.stem == "cifar":
+            x = builder.add("stem/conv", Conv(STEM_MULTIPLIER * self.width, 3), INPUT)
+            x = builder.add("stem/bn", BatchNorm(), x)
+            return x, x
+        x = builder.add("stem0/conv_a", Conv(self.width // 2, 3, stride=2), INPUT)
+        x = builder.add("stem0/relu", Relu(), builder.add("stem0/bn_a", BatchNorm(), x))
+        first = builder.add("stem0/bn_b", BatchNorm(), builder.add("stem0/conv_b", Conv(self.width, 3, stride=2), x))
+        x = builder.add("stem1/conv", Conv(self.width, 3, stride=2), builder.add("stem1/relu", Relu(), first))
+        return first, builder.add("stem1/bn", BatchNorm(), x)
 
     @property
     def notations(self) -> tuple[Notation, ...]:
