@@ -12,7 +12,6 @@ References:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +31,8 @@ SOURCE, JOIN, SKIP = "x", "+", "skip"
 CONSTANTS = ("constant joined to one", "constant joined to more")
 MOST_JOINED = 4  # joins of more count as joins of so many
 
-Dag = dict[int, tuple[str, tuple[int, ...]]]  # node -> its label and its inputs, in topological order
+Dag = list[tuple[str, tuple[int, ...]]]  # the label and the inputs of each node, in topological order
+TOTALS = ("size", "join", "used again", "activation", "activation alone", "path", "width", "peak")
 Value = tuple[str, tuple["Value", ...]] | tuple[str, int]
 
 
@@ -94,15 +94,26 @@ class Cell:
             *CONSTANTS,
         )
 
+    @cached_property
+    def _columns(self) -> tuple[_Columns, _Columns]:
+        """Return the columns of what reaches the output, and of what is left where equal operations are one."""
+        place = {name: n for n, name in enumerate(self.names)}
+        labels = (*self.labels, SKIP, JOIN, SOURCE)
+        return _Columns.of_view("live", labels, self.activated, place), _Columns.of_view(
+            "shared", labels, self.activated, place
+        )
+
     def features(self, choices: Mapping[str, int]) -> NDArray[np.float32]:
         """Return ``(f,)`` features of one cell, whose sites take these options."""
         known = self.__dict__.setdefault("_known", {})
         key = tuple(choices[site] for site in self.sites)
         if key not in known:
-            live = {f"live {k}": v for k, v in _features(self._live(choices), self.activated).items()}
-            shared = {f"shared {k}": v for k, v in _features(self._shared(choices), self.activated).items()}
-            counted = live | shared | self._constants(choices)
-            known[key] = np.array([counted.get(name, 0) for name in self.names], np.float32)
+            row = [0] * (len(self.names) + 1)  # the last is for what has no column
+            live, shared = self._columns
+            live.count(self._live(choices), row)
+            shared.count(self._shared(choices), row)
+            row[len(self.names) - len(CONSTANTS) : -1] = self._constants(choices)
+            known[key] = np.array(row[:-1], np.float32)
         return known[key]
 
     def canonical(self, choices: Mapping[str, int]) -> tuple[Value, ...]:
@@ -119,8 +130,8 @@ class Cell:
                 values[step.name] = label, tuple(sorted(inputs, key=repr))
         return tuple(value for name in self.outputs if (value := values[name]) is not None)
 
-    def _constants(self, choices: Mapping[str, int]) -> dict[str, int]:
-        """Return how many joins that reach the output add a constant, by whether they join anything else.
+    def _constants(self, choices: Mapping[str, int]) -> tuple[int, int]:
+        """Return how many joins that reach the output add a constant, as `CONSTANTS` names them.
 
         Operations on zeros are folded, but what they leave is added to the rest, an element at a time.
         """
@@ -140,7 +151,7 @@ class Cell:
                 constant.add(step.name)
         needed = self._needed({step.name: step.inputs for step in self.steps if step.name in alive})
         counted = [live for name, live in joins.items() if name in needed]
-        return dict(zip(CONSTANTS, (counted.count(1), sum(live > 1 for live in counted)), strict=True))
+        return counted.count(1), sum(live > 1 for live in counted)
 
     def _needed(self, made: Mapping[str, tuple[str, ...]]) -> set[str]:
         """Return the names that the outputs rest on, of values made of inputs."""
@@ -155,13 +166,13 @@ class Cell:
 
     def _shared(self, choices: Mapping[str, int]) -> Dag:
         numbers: dict[Value, int] = {}
-        dag: Dag = {}
+        dag: Dag = []
 
         def number(value: Value) -> int:
             if value not in numbers:
                 inputs = () if isinstance(value[1], int) else tuple(number(v) for v in value[1])
-                numbers[value] = len(numbers)
-                dag[numbers[value]] = value[0], inputs
+                numbers[value] = len(dag)
+                dag.append((value[0], inputs))
             return numbers[value]
 
         for value in self.canonical(choices):
@@ -177,7 +188,7 @@ class Cell:
                 made[step.name] = label, inputs
         needed = self._needed({name: inputs for name, (_, inputs) in made.items()})
         numbers = {name: n for n, name in enumerate(name for name in made if name in needed)}
-        return {numbers[name]: (made[name][0], tuple(numbers[i] for i in made[name][1])) for name in numbers}
+        return [(made[name][0], tuple(numbers[i] for i in made[name][1])) for name in numbers]
 
 
 def cells_of(graph: Graph) -> tuple[Cell, ...]:
@@ -241,7 +252,7 @@ def _label(option: str, graph: Graph, known: dict[Graph, str], activated: set[st
 
 
 def _names(labels: Sequence[str], depths: Iterable[int]) -> Iterator[str]:
-    """Yield the names of everything that `_features` may count."""
+    """Yield the names of everything that `_Columns` may count."""
     values = (*labels, JOIN, SOURCE)
     yield from ("join", "size", "width", "peak", "used again", "activation", "activation alone", "path")
     yield from (f"join of {k}" for k in range(2, MOST_JOINED + 1))
@@ -260,55 +271,135 @@ def _kind(label: str) -> str:
     return label.rstrip("'")
 
 
-def _features(dag: Dag, activated: frozenset[str]) -> Counter[str]:
-    """Return counts over a directed acyclic graph of operations, joins and sources."""
-    found: Counter[str] = Counter(size=len(dag))
-    users: dict[int, list[int]] = {node: [] for node in dag}
-    depth: dict[int, int] = {}
-    paths: dict[str, dict[int, int]] = {label: {} for label, _ in dag.values() if label not in (JOIN, SOURCE)}
-    for node, (label, inputs) in dag.items():
-        operation = label not in (JOIN, SOURCE)
-        depth[node] = max((depth[i] for i in inputs), default=0) + operation
-        for other, lengths in paths.items():
-            lengths[node] = max((lengths[i] for i in inputs), default=0) + (other == label)
-        for i in inputs:
-            users[i].append(node)
-            found[f"{_kind(dag[i][0])} then {_kind(label)}"] += 1
-        if operation:
-            found[f"number of {label}"] += 1
-            found[f"{label} at {depth[node]}"] += 1
-        elif label == JOIN:
-            found["join"] += len(inputs) - 1
-            if len(inputs) > 1:
-                found[f"join of {min(len(inputs), MOST_JOINED)}"] += 1
-            found.update(f"joined {dag[i][0]}" for i in inputs)
-            for a, b in combinations(sorted(_kind(dag[i][0]) for i in inputs), 2):
-                found[f"join of {a} and {b}"] += 1
-    for node, (label, _) in dag.items():
-        taken = [dag[user][0] for user in users[node]]
-        for a, b in combinations(sorted(map(_kind, taken)), 2):
-            found[f"fork of {a} and {b}"] += 1
-        if len(taken) > 1:
-            found["used again"] += 1
-            found[f"used again {label}"] += 1
-        acts = [user in activated for user in taken]
-        found["activation"] += any(acts)
-        found[f"activation of {label}"] += any(acts)
-        found["activation alone"] += bool(acts) and all(acts)
-    found["path"] = max(depth.values(), default=0)
-    for label, lengths in paths.items():
-        found[f"path of {label}"] = max(lengths.values(), default=0)
-    levels = Counter(depth[node] for node, (label, _) in dag.items() if label not in (JOIN, SOURCE))
-    found["width"] = max(levels.values(), default=0)
-    found["peak"] = _peak(dag, users)
-    return found
+@dataclass(frozen=True)
+class _Columns:
+    """Where each count of one view of a cell stands in its row; what has no column is counted in the last.
+
+    Attributes:
+        numbers: of the labels, operations first; tables by label are in this order.
+        operations: how many labels are operations.
+        activated: whether operations of a label begin with a rectifier.
+        totals: size, join, used again, activation, activation alone, path, width, peak.
+        joins: by the number of inputs up to `MOST_JOINED`.
+        of: ``number``, ``path``, ``joined``, ``used again`` and ``activation of``, by label.
+        at: by label, then depth.
+        pairs: ``then``, ``join of`` and ``fork of``, by both labels.
+    """
+
+    numbers: Mapping[str, int]
+    operations: int
+    activated: tuple[bool, ...]
+    totals: tuple[int, ...]
+    joins: tuple[int, ...]
+    of: Mapping[str, tuple[int, ...]]
+    at: tuple[tuple[int, ...], ...]
+    pairs: Mapping[str, tuple[tuple[int, ...], ...]]
+
+    @classmethod
+    def of_view(cls, view: str, labels: Sequence[str], activated: frozenset[str], place: Mapping[str, int]) -> _Columns:
+        """Return the columns of ``view``, in the places of names; the last two labels are the join and the source."""
+
+        def column(name: str) -> int:
+            return place.get(f"{view} {name}", -1)
+
+        def pair(what: str, a: str, b: str) -> int:
+            first, second = (_kind(a), _kind(b)) if what == "then" else sorted((_kind(a), _kind(b)))
+            return column(f"{first} then {second}" if what == "then" else f"{what} {first} and {second}")
+
+        what = {"number": "number of", "path": "path of"} | {k: k for k in ("joined", "used again", "activation of")}
+        return cls(
+            {label: n for n, label in enumerate(labels)},
+            len(labels) - 2,
+            tuple(label in activated for label in labels),
+            tuple(map(column, TOTALS)),
+            tuple(column(f"join of {k}") for k in range(MOST_JOINED + 1)),
+            {key: tuple(column(f"{words} {label}") for label in labels) for key, words in what.items()},
+            tuple(tuple(column(f"{label} at {depth}") for depth in range(len(place))) for label in labels),
+            {w: tuple(tuple(pair(w, a, b) for b in labels) for a in labels) for w in ("then", "join of", "fork of")},
+        )
+
+    def count(self, dag: Dag, row: list[int]) -> None:
+        """Add up what is counted over a directed acyclic graph of operations, joins and sources."""
+        labels = [self.numbers[label] for label, _ in dag]
+        users: list[list[int]] = [[] for _ in dag]  # labels of what takes each node's value
+        last = [len(dag)] * len(dag)  # when each node's value is needed last
+        for node, (_, inputs) in enumerate(dag):
+            for i in inputs:
+                users[i].append(labels[node])
+                last[i] = node
+        self._count_makers(dag, labels, row)
+        self._count_users(labels, users, row)
+        row[self.totals[TOTALS.index("peak")]] = _peak(last)
+
+    def _count_makers(self, dag: Dag, labels: Sequence[int], row: list[int]) -> None:
+        """Count operations, joins, chains and critical paths."""
+        operations, then, joined = self.operations, self.pairs["then"], self.of["joined"]
+        size, join, _, _, _, path, width, _ = self.totals
+        row[size] += len(dag)
+        depths: list[int] = []
+        paths: list[list[int]] = []  # of each node, by operation
+        levels: dict[int, int] = {}
+        for label, (_, inputs) in zip(labels, dag, strict=True):
+            depth = max([depths[i] for i in inputs], default=0)
+            if not inputs:
+                longest = [0] * operations
+            elif len(inputs) == 1:
+                longest = paths[inputs[0]].copy()
+            else:
+                longest = list(map(max, *[paths[i] for i in inputs]))
+            for i in inputs:
+                row[then[labels[i]][label]] += 1
+            if label < operations:
+                depth += 1
+                longest[label] += 1
+                row[self.of["number"][label]] += 1
+                row[self.at[label][depth]] += 1
+                levels[depth] = levels.get(depth, 0) + 1
+            elif label == operations:
+                row[join] += len(inputs) - 1
+                if len(inputs) > 1:
+                    row[self.joins[min(len(inputs), MOST_JOINED)]] += 1
+                taken = [labels[i] for i in inputs]
+                for i in taken:
+                    row[joined[i]] += 1
+                _count_pairs(taken, self.pairs["join of"], row)
+            depths.append(depth)
+            paths.append(longest)
+        row[path] = max(depths, default=0)
+        row[width] = max(levels.values(), default=0)
+        for label, most in enumerate(map(max, *paths) if len(paths) > 1 else (paths or [[]])[0]):
+            row[self.of["path"][label]] = most
+
+    def _count_users(self, labels: Sequence[int], users: Sequence[Sequence[int]], row: list[int]) -> None:
+        """Count forks, and activations that operations on one value share."""
+        _, _, again, activation, alone, _, _, _ = self.totals
+        for label, taken in zip(labels, users, strict=True):
+            if len(taken) > 1:
+                _count_pairs(taken, self.pairs["fork of"], row)
+                row[again] += 1
+                row[self.of["used again"][label]] += 1
+            acts = [self.activated[user] for user in taken]
+            if any(acts):
+                row[activation] += 1
+                row[self.of["activation of"][label]] += 1
+                row[alone] += all(acts)
 
 
-def _peak(dag: Dag, users: Mapping[int, Sequence[int]]) -> int:
-    """Return the most values that are needed at one time, operations taken in their order."""
-    position = {node: n for n, node in enumerate(dag)}
-    last = [max((position[user] for user in users[node]), default=len(dag)) for node in dag]
-    return max((sum(end >= now for end in last[: now + 1]) for now in range(len(dag))), default=0)
+def _count_pairs(labels: Sequence[int], columns: Sequence[Sequence[int]], row: list[int]) -> None:
+    for a, b in combinations(labels, 2):
+        row[columns[a][b]] += 1
+
+
+def _peak(last: Sequence[int]) -> int:
+    """Return the most values that are needed at one time, by when each is needed last, operations in their order."""
+    ended = [0] * (len(last) + 2)  # how many are needed no more from each moment on
+    for end in last:
+        ended[end + 1] += 1
+    alive = peak = 0
+    for now in range(len(last)):
+        alive += 1 - ended[now]
+        peak = max(peak, alive)
+    return peak
 
 
 def stages(cells: Sequence[Cell], sites: Sequence[Site]) -> tuple[tuple[tuple[tuple[int, ...], ...], ...], ...]:
