@@ -34,6 +34,7 @@ class Law(nn.Module, ABC):
         names: the sites that it gives gates for, in the space's order.
         moves: what moves its parameters.
         needs: what it needs of a space.
+        mixture: whether sites are drawn together, so that marginals do not say all where sites depend on others.
 
     Raises:
         UsageError: the space has not what the law needs.
@@ -42,6 +43,7 @@ class Law(nn.Module, ABC):
     names: tuple[str, ...]
     moves: ClassVar[Literal["adam", "frank_wolfe"]] = "adam"
     needs: ClassVar[Need] = ANY
+    mixture: ClassVar[bool] = False
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()

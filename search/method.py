@@ -168,6 +168,7 @@ class Method:
         pieces: its law, objective and deriver, in words.
         weighs, targets: whether it takes a weight of latency, and a target.
         table_only: whether the cost must be a table or a counter: its constraint is linear programming.
+        home: the space of its paper, by its name: where `tempograd.testing` tries it. Empty: a small one that it fits.
     """
 
     name: str
@@ -178,6 +179,7 @@ class Method:
     weighs: bool = True
     targets: bool = True
     table_only: bool = False
+    home: str = ""
 
     @property
     def accepts(self) -> frozenset[str]:

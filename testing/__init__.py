@@ -7,12 +7,15 @@ One class a kind; a subclass names the entries of the registry that it is about,
     class TestMySpace(SpaceContract):
         names = ("my_space",)
 
-======================  ==================
-``testing.spaces``      ``SpaceContract``
-``testing.devices``     ``DeviceContract``
-``testing.models``      ``ModelContract``
-``testing.tasks``       ``TaskContract``
-======================  ==================
+=======================  ===================
+``testing.spaces``       ``SpaceContract``
+``testing.devices``      ``DeviceContract``
+``testing.runtimes``     ``RuntimeContract``
+``testing.models``       ``ModelContract``
+``testing.laws``         ``LawContract``
+``testing.methods``      ``MethodContract``
+``testing.tasks``        ``TaskContract``
+=======================  ===================
 
 The project's own tests are these same classes over the names of its folders. Only this package imports pytest, which
 ``pip install 'tempograd[test]'`` brings.
@@ -20,4 +23,5 @@ The project's own tests are these same classes over the names of its folders. On
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("devices", "models", "spaces", "tasks")))
+_KINDS = ("devices", "laws", "methods", "models", "runtimes", "spaces", "tasks")
+pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in _KINDS))

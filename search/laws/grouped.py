@@ -34,6 +34,7 @@ class Grouped(Law):
     """
 
     needs = FREE
+    mixture = True
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ def densenas(
         "densenas",
         searcher,
         paper="Fang et al., arXiv:1906.09607",
+        home="routed",
         pieces={
             "law": "markov_route: two operations at a time, routes",
             "objective": "log_target, or learned multiplier under a target",

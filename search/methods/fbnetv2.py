@@ -40,6 +40,7 @@ def fbnetv2(
         "fbnetv2",
         searcher,
         paper="Wan et al., arXiv:2004.05565",
+        home="mbconv",
         needs_too=LAYERS,
         pieces={
             "law": "gumbel, soft",

@@ -35,6 +35,7 @@ def hardcorenas(
         "hardcorenas",
         searcher,
         paper="Nayman et al., arXiv:2102.11646",
+        home="mbconv",
         pieces={
             "law": "simplex",
             "objective": "hard: every iterate within the budget",

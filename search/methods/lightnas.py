@@ -43,6 +43,7 @@ def lightnas(
         "lightnas",
         searcher,
         paper="Luo et al., arXiv:2208.14446",
+        home="routed",
         pieces={
             "law": "gumbel; exclusive_top_k in warm-up",
             "objective": "learned multiplier, or linear",

@@ -47,6 +47,7 @@ def msgdas(
         "msgdas",
         searcher,
         paper="Tan et al., arXiv:2107.04324",
+        home="nasbench201",
         pieces={
             "law": "exclusive_top_k",
             "objective": "linear or learned multiplier, distillation",

@@ -39,6 +39,7 @@ def proxylessnas(
         "proxylessnas",
         searcher,
         paper="Cai et al., arXiv:1812.00332",
+        home="mbconv",
         pieces={
             "law": "two_path, one on",
             "objective": "ratio",

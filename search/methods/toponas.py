@@ -48,6 +48,7 @@ def toponas(
         "toponas",
         searcher,
         paper="Huang et al., arXiv:2011.09300",
+        home="darts",
         pieces={
             "law": "combination: sets of edges, operations",
             "objective": "linear or learned multiplier, passive-aggressive",

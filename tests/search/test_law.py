@@ -1,18 +1,18 @@
 """Laws: samples follow the marginals, in every space, and every parameter can learn."""
 
 import itertools
-import re
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chi2
 
 from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.search.laws.softmax import Softmax, inclusion_probability
 from tempograd.search.need import ANY, CELLS, FREE
 from tempograd.spaces.architecture import Architecture
+from tempograd.testing.laws import LawContract, follows, generator, law_over
+from tempograd.testing.small import small_specs
 
 SMALL = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8",
@@ -20,58 +20,19 @@ SMALL = {
     "mbconv": "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,width_options=2,resolution_options=2",
     "routed": "routed:blocks=2/3-4/5-6,reach=2,layers=1,head=8,size=8,classes=5",
 }
-LAWS = registry.names("law")
-DRAWS = 40_000
+
+
+class TestLaws(LawContract):
+    names = registry.names("law")
 
 
 @pytest.fixture(params=registry.names("space"), scope="module")
 def space(request):
-    return registry.create("space", SMALL.get(request.param, request.param))
-
-
-@pytest.fixture(params=LAWS)
-def law(request, space):
-    if not registry.load("law", request.param).needs.holds(space):
-        pytest.skip(f"{request.param} is refused on {space.name}, which has a test of its own")
-    return sharp(request.param, space)
-
-
-def sharp(name, space, seed=0, noise=1.0, **arguments):
-    return registry.create("law", name, space=space, generator=generator(seed), noise=noise, **arguments)
-
-
-def always_kept(space):
-    """Places of ``none`` on edges that every architecture keeps: marginals do not depend on them."""
-    names = [site.name for site in space.sites]
-    sites = [name for rule in space.rules if len(rule.sites) == rule.keep for name in rule.sites]
-    return {(names.index(name), 0) for name in sites}
-
-
-def follows(counts, probabilities):
-    """Chi-square: whether counts are a draw of these probabilities, at one in a hundred thousand."""
-    counts = np.asarray(counts, float)
-    expected = np.asarray(probabilities, float) * counts.sum()
-    assert (counts[expected < 1e-6] == 0).all()
-    rare = expected < 5
-    if rare.any():
-        counts = np.append(counts[~rare], counts[rare].sum())
-        expected = np.append(expected[~rare], expected[rare].sum())
-    statistic = ((counts - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
-    return chi2.sf(statistic, max(1, len(counts) - 1)) > 1e-5
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_a_law_that_makes_no_sense_on_a_space_is_refused_with_what_it_needs_and_what_has_it(name, space):
-    needs = registry.load("law", name).needs
-    if needs.holds(space):
-        assert set(sharp(name, space).marginals()) == {site.name for site in space.sites}
-        return
-    with pytest.raises(UsageError, match=re.escape(f"law {name} cannot search {space.name}: it needs {needs.text}")):
-        sharp(name, space)
+    return registry.create("space", SMALL.get(request.param) or small_specs(request.param)[0])
 
 
 def test_every_law_is_one_over_some_space_and_the_refusal_names_those():
-    for name in LAWS:
+    for name in registry.names("law"):
         needs = registry.load("law", name).needs
         assert needs.spaces() == [s for s in registry.names("space") if needs.holds(registry.create("space", s))] != []
 
@@ -84,54 +45,17 @@ def test_the_need_of_two_pieces_is_refused_where_either_is():
         both.check(DARTS, "this")
 
 
-def generator(seed=1):
-    return torch.Generator().manual_seed(seed)
-
-
-def test_frequencies_of_samples_are_the_marginals(law):
-    sample, marginals = law.sample(DRAWS, generator()), law.marginals()
-    for site in marginals:
-        assert follows(sample[site].sum(dim=0), marginals[site].detach()), site
-
-
 def test_mean_encoding_of_samples_is_the_relaxed_encoding_of_the_marginals(space):
-    law = sharp("softmax", space)
-    mean = space.relax(law.sample(DRAWS, generator()), "raw").mean(dim=0)
+    law = law_over("softmax", space)
+    mean = space.relax(law.sample(40_000, generator()), "raw").mean(dim=0)
     assert (mean - space.relax(law.marginals(), "raw")).abs().max() < 0.0125  # five standard errors of a coin
     assert torch.allclose(sum(row.sum() for row in law.marginals().values()), torch.tensor(float(len(space.sites))))
-
-
-def test_gates_are_rows_of_all_sites(law, space):
-    drawn = law.draws(generator(), tau=0.7)
-    for gates in (*drawn, law.marginals()):
-        assert {name: row.shape for name, row in gates.items()} == {
-            site.name: (len(site.options),) for site in space.sites
-        }
-        assert all(torch.isclose(row.sum(), torch.tensor(1.0)) and (row >= 0).all() for row in gates.values())
-    assert drawn[0].keys() == law.draw(generator(), tau=0.7).keys()
-
-
-def test_scores_are_of_all_sites_and_entropy_is_finite(law, space):
-    scores = law.scores()
-    assert scores.shape == (len(space.sites), max(space.widths))
-    for row, width in zip(scores, space.widths, strict=True):
-        assert (row[width:] == -torch.inf).all()
-        assert torch.isfinite(row[:width]).all() or not list(law.parameters())
-    assert torch.isfinite(law.entropy())
-
-
-def test_every_sample_is_an_architecture_and_samples_are_one_hot(law, space):
-    sample = law.sample(200, generator())
-    rows = torch.cat([sample[site.name] for site in space.sites], dim=1)
-    assert set(rows.unique().tolist()) == {0.0, 1.0}
-    for architecture in space.decode(rows.numpy()):
-        assert space.architecture(architecture.choices) == architecture
 
 
 def test_marginals_of_a_cell_are_exact_against_enumeration():
     """One node of three in-edges, of which two are kept: all ordered picks and operations, by hand."""
     darts = registry.create("space", SMALL["darts"])
-    law = sharp("softmax", darts, seed=3).double()
+    law = law_over("softmax", darts, seed=3).double()
     rule = next(rule for rule in darts.rules if len(rule.sites) == 3)
     index = [law.names.index(name) for name in rule.sites]
     p = torch.softmax(law.logits.detach()[index], dim=-1).numpy()
@@ -168,38 +92,8 @@ def test_a_nearly_certain_edge_keeps_its_inclusion_probability_finite():
     assert torch.allclose(found, torch.tensor([1.0, 1.0, 0.0]))
 
 
-def test_every_parameter_gets_a_gradient_from_draws_and_from_marginals(law, space):
-    """Within a few draws, as a law of two paths moves few options at a time; padding and certain edges apart."""
-    parameters = dict(law.named_parameters())
-    values, rng = [law.marginals()], generator()
-    values += [gates for _ in range(60) for gates in law.draws(rng, tau=1.0)]
-    weights = {name: torch.randn(row.shape, generator=generator(5)) for name, row in values[0].items()}
-    found = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    from_marginals = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for gates in values if parameters else []:
-        value = sum((gates[name] * weight).sum() for name, weight in weights.items())
-        gradients = torch.autograd.grad(value, list(parameters.values()), retain_graph=True)
-        for (name, total), gradient in zip(found.items(), gradients, strict=True):
-            total += gradient.abs()
-            if gates is values[0]:
-                from_marginals[name] = gradient
-    for name, total in [*found.items(), *from_marginals.items()]:
-        still = {tuple(place) for place in (total == 0).nonzero().tolist()}
-        assert still <= idle(law, space, name), name
-
-
-def idle(law, space, name):
-    """Return the places of a parameter that nothing depends on: padding, and what is certain."""
-    if name == "sets":  # nodes with fewer sets than others, and those with one set only
-        missing = law._missing | (law._missing.logical_not().sum(dim=1, keepdim=True) == 1)
-        return {tuple(place) for place in missing.nonzero().tolist()}
-    owner = law.get_submodule(name.rpartition(".")[0])
-    padding = owner._absent | (owner._none if name == "logits" and hasattr(law, "sets") else False)
-    return {tuple(place) for place in padding.nonzero().tolist()} | always_kept(space)
-
-
 def test_marginals_and_entropy_pass_gradcheck(space):
-    law = sharp("softmax", space).double()
+    law = law_over("softmax", space).double()
 
     def marginals(logits):
         law.logits.data = logits.detach()
@@ -218,7 +112,7 @@ class _Call(torch.nn.Module):
 
 
 def test_softmax_draws_the_mixture_and_lower_temperature_sharpens_it(space):
-    law = sharp("softmax", space)
+    law = law_over("softmax", space)
     warm, cold = (law.draw(generator(), tau=tau) for tau in (1.0, 0.2))
     for site, k in zip(space.sites, space.widths, strict=True):
         assert warm[site.name].shape == (k,)
@@ -227,7 +121,7 @@ def test_softmax_draws_the_mixture_and_lower_temperature_sharpens_it(space):
 
 
 def test_hard_gumbel_gates_are_exactly_one_hot_with_the_soft_gradient(space):
-    hard, soft = sharp("gumbel", space), sharp("gumbel", space)
+    hard, soft = law_over("gumbel", space), law_over("gumbel", space)
     soft.hard = False
     a, b = hard.draw(generator(), tau=0.7), soft.draw(generator(), tau=0.7)
     name = hard.names[0]
@@ -240,22 +134,16 @@ def test_hard_gumbel_gates_are_exactly_one_hot_with_the_soft_gradient(space):
 
 
 def test_hard_gumbel_chooses_with_the_softmax_probabilities():
-    law = sharp("gumbel", registry.create("space", SMALL["nasbench201"]))
+    law = law_over("gumbel", registry.create("space", SMALL["nasbench201"]))
     rng = generator()
     draws = torch.stack([law.draw(rng, tau=1.0)["e0"].detach() for _ in range(1000)]).mean(dim=0)
     assert (draws - torch.softmax(law.logits[0].detach(), dim=0)).abs().max() < 0.08
 
 
 def test_entropy_is_largest_where_all_options_are_equal(space):
-    flat = sharp("softmax", space, noise=0.0).entropy()
+    flat = law_over("softmax", space, noise=0.0).entropy()
     assert torch.isclose(flat, torch.tensor(np.log(space.widths).sum(), dtype=torch.float32))
-    assert sharp("softmax", space).entropy() < flat
-
-
-def test_the_same_seed_gives_the_same_samples(space):
-    law = sharp("softmax", space)
-    one, two = (law.sample(5, generator(9)) for _ in range(2))
-    assert all(torch.equal(one[name], two[name]) for name in law.names)
+    assert law_over("softmax", space).entropy() < flat
 
 
 def test_sites_with_different_numbers_of_options():
@@ -278,7 +166,7 @@ def test_sites_with_different_numbers_of_options():
 
 def test_scores_of_an_architecture_are_its_log_probability_where_sites_are_free():
     space = registry.create("space", SMALL["nasbench201"])
-    law = sharp("softmax", space)
+    law = law_over("softmax", space)
     architecture = Architecture(space.spec, (0, 1, 2, 3, 4, 0))
     scores = law.scores()[torch.arange(6), torch.tensor(architecture.choices)].sum()
     p = law.marginals()
@@ -298,13 +186,13 @@ def pairs(p):
 
 @pytest.mark.parametrize("name", ["gumbel", "gumbel_rao", "exclusive_top_k"])
 def test_a_path_is_drawn_with_the_softmax_probabilities(name):
-    law, rng = sharp(name, NB201), generator()
+    law, rng = law_over(name, NB201), generator()
     counts = sum(law.draw(rng, tau=0.5)["e0"].detach() for _ in range(4000))
     assert follows(counts, torch.softmax(law.logits[0].detach(), dim=0))
 
 
 def test_two_paths_are_drawn_without_replacement():
-    law, rng = sharp("two_path", NB201), generator()
+    law, rng = law_over("two_path", NB201), generator()
     p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
     probability = pairs(p)
     counts = dict.fromkeys(itertools.combinations(range(5), 2), 0)
@@ -318,7 +206,7 @@ def test_two_paths_are_drawn_without_replacement():
 
 
 def test_one_of_two_paths_is_on_where_they_are_hard():
-    law, rng = sharp("two_path", NB201, hard=True), generator()
+    law, rng = law_over("two_path", NB201, hard=True), generator()
     p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
     rows = torch.stack([law.draw(rng, tau=1.0)["e0"].detach() for _ in range(4000)])
     assert (rows.sort(dim=1).values == torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0])).all()
@@ -329,7 +217,7 @@ def test_one_of_two_paths_is_on_where_they_are_hard():
 
 
 def test_two_paths_leave_all_other_probabilities_as_they_were():
-    law = sharp("two_path", NB201)
+    law = law_over("two_path", NB201)
     before = torch.softmax(law.logits.detach(), dim=1)
     gates = law.draw(generator(), tau=1.0)
     on = torch.stack([gates[name].detach() != 0 for name in law.names])
@@ -344,7 +232,7 @@ def test_two_paths_leave_all_other_probabilities_as_they_were():
 
 
 def test_exclusive_paths_share_nothing_and_come_in_the_order_of_draws_without_replacement():
-    law, rng = sharp("exclusive_top_k", NB201, paths=2), generator()
+    law, rng = law_over("exclusive_top_k", NB201, paths=2), generator()
     p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
     counts = dict.fromkeys(pairs(p), 0)
     for _ in range(4000):
@@ -355,12 +243,12 @@ def test_exclusive_paths_share_nothing_and_come_in_the_order_of_draws_without_re
 
 
 def test_as_many_exclusive_paths_as_options_are_the_whole_supernet():
-    drawn = sharp("exclusive_top_k", NB201, paths=5).draws(generator(), tau=1.0)
+    drawn = law_over("exclusive_top_k", NB201, paths=5).draws(generator(), tau=1.0)
     assert all(torch.equal(sum(gates[name].detach() for gates in drawn), torch.ones(5)) for name in drawn[0])
 
 
 def test_one_exclusive_path_is_gumbel_bit_for_bit():
-    one, gumbel = sharp("exclusive_top_k", NB201, paths=1), sharp("gumbel", NB201)
+    one, gumbel = law_over("exclusive_top_k", NB201, paths=1), law_over("gumbel", NB201)
     a, b = one.draw(generator(3), tau=0.5), gumbel.draw(generator(3), tau=0.5)
     weight = torch.randn(5, generator=generator(5))
     for name in a:
@@ -379,7 +267,7 @@ def test_averaged_noise_keeps_the_mean_gradient_and_lowers_its_variance():
             found.append(torch.autograd.grad(value, [law.logits])[0][0])
         return torch.stack(found)
 
-    plain, averaged = gradients(sharp("gumbel", NB201)), gradients(sharp("gumbel_rao", NB201))
+    plain, averaged = gradients(law_over("gumbel", NB201)), gradients(law_over("gumbel_rao", NB201))
     error = (plain.var(dim=0) / len(plain) + averaged.var(dim=0) / len(averaged)).sqrt()
     assert ((plain.mean(dim=0) - averaged.mean(dim=0)).abs() < 5 * error).all()
     assert averaged.var(dim=0).sum() < 0.6 * plain.var(dim=0).sum()
@@ -387,14 +275,14 @@ def test_averaged_noise_keeps_the_mean_gradient_and_lowers_its_variance():
 
 @pytest.mark.parametrize("space", [DARTS, NB201], ids=["two of n", "any"])
 def test_sets_of_edges_are_drawn_with_their_probabilities_and_kept_edges_add_up(space):
-    law = sharp("combination", space)
-    sample = law.sample(DRAWS, generator())
+    law = law_over("combination", space)
+    sample = law.sample(40_000, generator())
     none = [site.options.index("none") for site in space.sites]
     for n, node in enumerate(space.nodes):
         kept = torch.stack([1 - sample[name][:, none[law.names.index(name)]] for name in node], dim=1)
         subsets = law._holds[n][:, [law.names.index(name) for name in node]][~law._missing[n]]
         counts = [int((kept == subset).all(dim=1).sum()) for subset in subsets]
-        assert sum(counts) == DRAWS
+        assert sum(counts) == 40_000
         assert follows(counts, torch.softmax(law.sets[n][~law._missing[n]].detach(), dim=0))
     gates = law.draw(generator(), tau=1.0)
     for rule in space.rules:
@@ -403,7 +291,7 @@ def test_sets_of_edges_are_drawn_with_their_probabilities_and_kept_edges_add_up(
 
 
 def test_without_a_rule_all_sets_of_edges_are_there_or_all_but_the_empty_one():
-    sizes = [(~sharp("combination", NB201, empty=empty)._missing).sum(dim=1).tolist() for empty in (True, False)]
+    sizes = [(~law_over("combination", NB201, empty=empty)._missing).sum(dim=1).tolist() for empty in (True, False)]
     assert sizes == [[2, 4, 8], [1, 3, 7]]
 
 
@@ -411,7 +299,7 @@ def test_the_most_probable_sets_are_not_always_the_most_probable_edges():
     """By brute force over every set of every node; the rule of thumb by edges differs now and then."""
     differs = 0
     for seed in range(30):
-        law = sharp("combination", DARTS, seed=seed)
+        law = law_over("combination", DARTS, seed=seed)
         best = law.best()
         for n, node in enumerate(DARTS.nodes):
             index = [law.names.index(name) for name in node]
@@ -427,8 +315,8 @@ def test_the_most_probable_sets_are_not_always_the_most_probable_edges():
 
 
 def test_routes_are_visited_with_the_product_of_their_transitions():
-    law = sharp("markov_route", ROUTED)
-    sample = law.sample(DRAWS, generator())
+    law = law_over("markov_route", ROUTED)
+    sample = law.sample(40_000, generator())
     p = {name: row.detach() for name, row in law.marginals().items()}
     routes = [site for site in ROUTED.sites if site.name.endswith("/next")]
     architectures = ROUTED.decode(ROUTED.relax(sample).numpy())
@@ -443,7 +331,7 @@ def test_routes_are_visited_with_the_product_of_their_transitions():
 
 
 def test_uniform_is_uniform_over_edges_and_operations_and_has_nothing_to_learn():
-    law, rng = sharp("uniform", DARTS), generator()
+    law, rng = law_over("uniform", DARTS), generator()
     assert list(law.parameters()) == []
     rows = [law.draw(rng, tau=1.0) for _ in range(3000)]
     for rule in DARTS.rules:
@@ -454,15 +342,15 @@ def test_uniform_is_uniform_over_edges_and_operations_and_has_nothing_to_learn()
 
 def test_groups_take_turns_and_each_draws_its_own_distribution():
     groups = [{"e0": [1, 0, 0, 0, 0]}, {"e0": [0, 0.5, 0.5, 0, 0], "e1": [0, 0, 0, 0, 1]}]
-    law, rng = sharp("grouped", NB201, groups=groups), generator()
+    law, rng = law_over("grouped", NB201, groups=groups), generator()
     rows = [law.draw(rng, tau=1.0) for _ in range(2000)]
     assert follows(sum(row["e0"] for row in rows[0::2]), [1, 0, 0, 0, 0])
     assert follows(sum(row["e0"] for row in rows[1::2]), [0, 0.5, 0.5, 0, 0])
     assert follows(sum(row["e1"] for row in rows[0::2]), [0.2] * 5)
-    sandwich = sharp("grouped", NB201)
+    sandwich = law_over("grouped", NB201)
     drawn = [sandwich.draw(rng, tau=1.0) for _ in range(4)]
     assert [[int(row[name].argmax()) for name in row] for row in drawn[::2]] == [[0] * 6, [4] * 6]
-    resumed = sharp("grouped", NB201)
+    resumed = law_over("grouped", NB201)
     resumed.load_state_dict(sandwich.state_dict())
     assert int(resumed.turn) == 4
 
@@ -470,9 +358,9 @@ def test_groups_take_turns_and_each_draws_its_own_distribution():
 @pytest.mark.parametrize("group", [{"e9": [1.0]}, {"e0": [0.5, 0.4, 0, 0, 0]}, {"e0": [1.0]}])
 def test_a_group_that_is_no_distribution_is_refused(group):
     with pytest.raises(UsageError):
-        sharp("grouped", NB201, groups=[group])
+        law_over("grouped", NB201, groups=[group])
 
 
 def test_more_exclusive_paths_than_options_are_refused():
     with pytest.raises(UsageError, match="paths=6"):
-        sharp("exclusive_top_k", NB201, paths=6)
+        law_over("exclusive_top_k", NB201, paths=6)
