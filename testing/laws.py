@@ -136,7 +136,7 @@ class LawContract:
         drawn = {key: torch.zeros_like(value) for key, value in parameters.items()}
         exact = {key: torch.zeros_like(value) for key, value in parameters.items()}
         for gates in values if parameters else []:
-            value = sum((gates[site] * weight).sum() for site, weight in weights.items())
+            value = torch.stack([(gates[site] * weight).sum() for site, weight in weights.items()]).sum()
             gradients = torch.autograd.grad(value, list(parameters.values()), retain_graph=True)
             for key, gradient in zip(parameters, gradients, strict=True):
                 (exact if gates is values[0] else drawn)[key] += gradient.abs()
