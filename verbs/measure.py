@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -47,15 +48,16 @@ def measure(
         raise UsageError("no network; name ONNX files, such as: tempograd measure model.onnx")
     place, timing = placed(device, precision), named(plan)
     progress("opening", 0, len(models))
-    with opened_networks(models, shape) as found, kept_in(store) as kept:
+    with opened_networks(models, shape) as found:
         refused = [one for one in found if isinstance(one, Refused)]
         if refused and len(found) == 1:
             raise refused[0].error
         networks = {one.key: one for one in found if isinstance(one, Network)}
-        told = measure_networks(
-            place, list(networks.values()), timing, kept, seed=seed, again=again,
-            progress=lambda done, total: progress("measuring", done, total), stop=stop,
-        )  # fmt: skip
+        with kept_in(store) as kept:
+            told = measure_networks(
+                place, list(networks.values()), timing, kept, seed=seed, again=again,
+                progress=lambda done, total: progress("measuring", done, total), stop=stop,
+            )  # fmt: skip
         rows = [_refused(one) if isinstance(one, Refused) else told_of(one, told.get(one.key)) for one in found]
     document = plain({
         "device": place.fingerprint.id, "store": None if store is None else str(store), "plan": plan, "seed": seed,
@@ -104,7 +106,7 @@ def _following(rows: Sequence[Mapping[str, Any]], device: str | Place) -> str | 
     if not sources or not isinstance(device, str):
         return None
     verb, which = ("profile", sources[:1]) if len(rows) == 1 else ("compare", sources)
-    return f"tempograd {verb} {' '.join(which)}" + ("" if device == "local" else f" --device {device}")
+    return f"tempograd {verb} {shlex.join(which)}" + ("" if device == "local" else f" --device {shlex.quote(device)}")
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
