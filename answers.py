@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .data.dataset import LatencyDataset
+    from .metric import Metric
     from .predictor.saved import SavedPredictor
     from .spaces.architecture import Architecture
     from .spaces.network import Network
@@ -259,7 +260,8 @@ class Found(Shown):
         measured = self.document["found"]["measured"]["verdict"]
         return (
             f"{self.verdict.upper()}: measured {self.latency_ms:.4g} ms [{self.low_ms:.4g}, {self.high_ms:.4g}] "
-            f"{measured}{target}\ntest accuracy {self.accuracy:.1%}: {self.document['found']['text']} in {self.path}"
+            f"{measured}{target}\ntest {self.metric.name} {self.metric.format(self.score)}: "
+            f"{self.document['found']['text']} in {self.path}"
         )
 
     @property
@@ -293,9 +295,29 @@ class Found(Shown):
         return self._measured("high_ms", float("inf"))
 
     @property
+    def metric(self) -> Metric:
+        """Return what networks of the task are compared by: its name, direction and unit."""
+        from .metric import Metric
+
+        told = self.document["metric"]
+        return Metric(told["name"], told["higher_is_better"], told["unit"], told["chance"])
+
+    @property
+    def score(self) -> float:
+        """Return the task's metric on its test part, in the unit of :attr:`metric`."""
+        value = self.document["found"]["score"]
+        return float("nan") if value is None else float(value)
+
+    @property
     def accuracy(self) -> float:
-        """Return the accuracy on the task's test part, a share."""
-        return float(self.document["found"]["accuracy"])
+        """Return the accuracy on the task's test part, a share.
+
+        Raises:
+            UsageError: the task has another metric.
+        """
+        if self.metric.name != "accuracy":
+            raise UsageError(f"{self.document['task']} has no accuracy: ask for score, its {self.metric.name}")
+        return self.score
 
     @property
     def onnx(self) -> Path:
@@ -323,11 +345,12 @@ class Found(Shown):
         found = self.document["found"]
         mine = {
             "network": "found", "latency_ms": self.latency_ms, "low_ms": self.low_ms, "high_ms": self.high_ms,
-            "verdict": found["measured"]["verdict"], "accuracy": self.accuracy, "architecture": found["text"],
+            "verdict": found["measured"]["verdict"], self.metric.name: self.score, "architecture": found["text"],
         }  # fmt: skip
         rivals = [
             {"network": "random", "latency_ms": one["measured_ms"], "architecture": one["text"]}
-            | {name: one[name] for name in ("low_ms", "high_ms", "verdict", "accuracy")}
+            | {name: one[name] for name in ("low_ms", "high_ms", "verdict")}
+            | {self.metric.name: one["score"]}
             for one in self.document["random"]
         ]
         return [mine, *rivals]

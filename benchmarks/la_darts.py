@@ -51,7 +51,7 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     return job | {
         "key": found.architecture.key,
         "predicted_ms": float(predict([found.architecture])[0]),
-        "accuracy": trained.accuracy,
+        "accuracy": trained.score,
         "entropy": found.trace.columns()["entropy"][-1],
         "search_s": searched,
         "train_s": perf_counter() - start - searched,

@@ -201,7 +201,7 @@ class Bench:
                 trained = train(
                     space.from_key(key), space, task, training, seed=trained_with, compute=arguments.compute or "cpu"
                 )
-                self.keep({"id": row_id, "accuracy": trained.accuracy, "validation": trained.validation_accuracy})
+                self.keep({"id": row_id, "accuracy": trained.score, "validation": trained.validation_score})
             return self.rows[row_id]["accuracy"]
 
         own = [accuracy(found["key"], 100 * seed + n) for n in range(arguments.retrained)]

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InputRefusedError
+from ..metric import ACCURACY, Metric
 
 SCHEMA = 1
 RESULT = "result.json"  # in the folder of a result
@@ -105,7 +106,41 @@ class Measured(_Part):
     processes: list[Process] = []
 
 
-class Found(_Part):
+class _Scored(_Part):
+    """What has a score by the task's metric; files before there were others say ``accuracy``."""
+
+    score: Number = None
+    accuracy: Share = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accuracy_is_one(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        pairs = (("score", "accuracy"), ("validation_score", "validation_accuracy"))
+        return tree | {new: tree[old] for new, old in pairs if old in tree and new not in tree}
+
+
+class MetricTold(_Part):
+    """The metric that scores are of."""
+
+    name: str = ACCURACY.name
+    higher_is_better: bool = ACCURACY.higher_is_better
+    unit: str = ACCURACY.unit
+    chance: Number = None
+
+    @classmethod
+    def of(cls, metric: Metric) -> MetricTold:
+        """Return what a document says of a metric."""
+        return cls(name=metric.name, higher_is_better=metric.higher_is_better, unit=metric.unit, chance=metric.chance)
+
+    @property
+    def value(self) -> Metric:
+        """Return the metric."""
+        return Metric(self.name, self.higher_is_better, self.unit, self.chance)
+
+
+class Found(_Scored):
     """The network found."""
 
     key: str
@@ -114,13 +149,13 @@ class Found(_Part):
     predicted_low_ms: Number = None
     predicted_high_ms: Number = None
     measured: Measured
-    accuracy: Share = None
+    validation_score: Number = None
     validation_accuracy: Share = None
     parameters: int | None = None
     macs: int | None = None
 
 
-class Step(_Part):
+class Step(_Scored):
     """An architecture measured on the way."""
 
     key: str
@@ -128,7 +163,6 @@ class Step(_Part):
     predicted_ms: Number
     measured_ms: Positive
     verdict: MeasurementVerdict
-    accuracy: Share = None
 
 
 class Rival(Step):
@@ -136,6 +170,7 @@ class Rival(Step):
 
     low_ms: Positive = None
     high_ms: Positive = None
+    validation_score: Number = None
     validation_accuracy: Share = None
 
 
@@ -173,21 +208,21 @@ class Sentinel(_Part):
 
 
 class Queries(_Part):
-    """The accuracies asked for, as columns in the order they were asked; ``front`` are the places of the best."""
+    """The scores asked for, as columns in the order they were asked; ``front`` are the places of the best."""
 
     budget: int | None = None
     used: int = 0
     key: list[str] = []
+    score: list[Number] = []
     accuracy: list[Share] = []
     predicted_ms: list[Number] = []
     front: list[int] = []
 
 
-class Optimum(_Part):
+class Optimum(_Scored):
     """The most accurate network of a table within the target."""
 
     text: str
-    accuracy: Share
     latency_ms: Positive
 
 
@@ -196,6 +231,7 @@ class Result(_Part):
 
     Attributes:
         space, method, task, seed, mode, target_ms, lam, asked, command: what was asked.
+        metric: what scores are of, with its direction and unit.
         device, predictor, parity, environment, versions: what the numbers hang on.
         feasibility: what the target means in the space, before the search.
         found: the network kept, with its measurement and accuracies.
@@ -213,6 +249,7 @@ class Result(_Part):
     space: str
     method: str
     task: str
+    metric: MetricTold = MetricTold()
     seed: int
     mode: Literal["target", "weight"]
     target_ms: Positive = None
@@ -251,7 +288,7 @@ class Result(_Part):
     @property
     def counted(self) -> list[Rival]:
         """Return the random networks that the one found is compared with: trusted latency, within the limit."""
-        return [rival for rival in self.random if rival.accuracy is not None and not self.why_not(rival)]
+        return [rival for rival in self.random if rival.score is not None and not self.why_not(rival)]
 
     def why_not(self, rival: Step) -> str:
         """Return why a random network is not compared, ``, above the target`` or the like; empty if it is."""

@@ -12,7 +12,7 @@ from ..data.result import Result
 from ..errors import InputRefusedError
 from .cell import Cell, cell_svg, parse_cells
 from .charts import Series, drift_figure, pareto_figure, parity_figure, to_svg, trace_figure
-from .formatting import counted, percent
+from .formatting import a, counted, percent
 from .table import Table
 
 
@@ -37,17 +37,18 @@ class Picture:
 
 def pareto(result: Result) -> Picture:
     """Return the network found among the random ones, by measured latency."""
-    found, title = result.found, "Accuracy against measured latency"
+    found, metric = result.found, result.metric.value
+    title = f"{metric.name[:1].upper()}{metric.name[1:]} against measured latency"
     rows = [
         ("found", found.key, found.text, found.measured.latency_ms, found.measured.low_ms, found.measured.high_ms,
-         found.measured.verdict, found.accuracy),
-        *(("random", r.key, r.text, r.measured_ms, r.low_ms, r.high_ms, r.verdict, r.accuracy) for r in result.random),
+         found.measured.verdict, found.score),
+        *(("random", r.key, r.text, r.measured_ms, r.low_ms, r.high_ms, r.verdict, r.score) for r in result.random),
     ]  # fmt: skip
-    names = ("kind", "key", "architecture", "latency_ms", "low_ms", "high_ms", "verdict", "accuracy")
+    names = ("kind", "key", "architecture", "latency_ms", "low_ms", "high_ms", "verdict", metric.name)
     table = Table("pareto", _columns(names, rows))
     missing = sum(row[3] is None or row[7] is None for row in rows)
     if missing == len(rows):
-        return Picture("pareto", title, "No network has both a measured latency and an accuracy.", table=table)
+        return Picture("pareto", title, f"No network has both a measured latency and {a(metric.name)}.", table=table)
     series = [
         Series(
             label, [r[3] for r in of], [r[7] for r in of], [r[4] for r in of], [r[5] for r in of],
@@ -63,8 +64,8 @@ def pareto(result: Result) -> Picture:
     )
     words += " Bars are 95 % intervals of the latency; hollow, crossed points are not to be trusted."
     if missing:
-        words += f" Not drawn, for want of a measured latency or an accuracy: {counted(missing, 'network')}."
-    figure = pareto_figure(series, target_ms=result.target_ms)
+        words += f" Not drawn, for want of a measured latency or {a(metric.name)}: {counted(missing, 'network')}."
+    figure = pareto_figure(series, metric, target_ms=result.target_ms)
     return Picture("pareto", title, words, (("", Markup(to_svg(figure, "pareto", title, words))),), table)
 
 

@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..metric import ACCURACY, SHARE, Metric
+
 COLOURS = {
     "ink": "#1f2430",
     "muted": "#5d6675",
@@ -63,11 +65,11 @@ Values = Sequence[float | None] | Sequence[float] | Sequence[bool] | NDArray[Any
 
 @dataclass(frozen=True)
 class Series:
-    """Networks of one kind in an accuracy-latency plane.
+    """Networks of one kind in a plane of metric and latency.
 
     Attributes:
         label: for the legend.
-        latency_ms, accuracy: ``(n,)``; accuracy as a share.
+        latency_ms, score: ``(n,)``; score by the task's metric.
         low_ms, high_ms: ``(n,)`` interval of the latency, or None.
         trusted: ``(n,)`` whether the measurement's verdict is ``ok``, or None if all are.
         kind: ``found`` is drawn large, ``other`` small.
@@ -75,7 +77,7 @@ class Series:
 
     label: str
     latency_ms: Values
-    accuracy: Values
+    score: Values
     low_ms: Values | None = None
     high_ms: Values | None = None
     trusted: Values | None = None
@@ -94,23 +96,22 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 @styled
-def pareto_figure(
-    series: Sequence[Series], *, target_ms: float | None = None, accuracy_label: str = "test accuracy (%)"
-) -> Figure:
-    """Return accuracy against measured latency, intervals as bars, the front of all trusted networks as a line.
+def pareto_figure(series: Sequence[Series], metric: Metric = ACCURACY, *, target_ms: float | None = None) -> Figure:
+    """Return a metric against measured latency, intervals as bars, the front of all trusted networks as a line.
 
     Points whose measurement is not trusted are hollow and crossed, and take no part in the front.
     """
     figure = Figure(figsize=(7.6, 4.3))
     axes = figure.subplots()
+    scale = 100 if metric.unit == SHARE else 1
     front: list[tuple[float, float]] = []
     doubtful = False
     for one in series:
-        latency, accuracy = _floats(one.latency_ms), 100 * _floats(one.accuracy)
-        drawn = np.isfinite(latency) & np.isfinite(accuracy)
+        latency, score = _floats(one.latency_ms), scale * _floats(one.score)
+        drawn = np.isfinite(latency) & np.isfinite(score)
         trusted = np.ones(latency.shape, bool) if one.trusted is None else np.asarray(one.trusted, bool)
         colour, size = (COLOURS["main"], 13.0) if one.kind == "found" else (COLOURS["muted"], 5.5)
-        _intervals(axes, latency, accuracy, one.low_ms, one.high_ms, colour, along_x=True)
+        _intervals(axes, latency, score, one.low_ms, one.high_ms, colour, along_x=True)
         marker = "*" if one.kind == "found" else "o"
         sure, unsure = drawn & trusted, drawn & ~trusted
         look: dict[str, Any] = {
@@ -120,23 +121,25 @@ def pareto_figure(
             "zorder": 3 + (one.kind == "found"),
         }
         if sure.any():
-            axes.plot(latency[sure], accuracy[sure], marker=marker, label=one.label, **look)
+            axes.plot(latency[sure], score[sure], marker=marker, label=one.label, **look)
         if unsure.any():
             hollow: dict[str, Any] = look | {"markerfacecolor": "none", "markeredgewidth": 1.2}
             crossed: dict[str, Any] = look | {"color": COLOURS["bad"]}
-            axes.plot(latency[unsure], accuracy[unsure], marker=marker, **hollow)
-            axes.plot(latency[unsure], accuracy[unsure], marker="x", **crossed)
+            axes.plot(latency[unsure], score[unsure], marker=marker, **hollow)
+            axes.plot(latency[unsure], score[unsure], marker="x", **crossed)
             doubtful = True
-        front += zip(latency[sure].tolist(), accuracy[sure].tolist(), strict=True)
+        front += zip(latency[sure].tolist(), score[sure].tolist(), strict=True)
     if len(front) > 1:
-        axes.plot(*_front(front), color=COLOURS["muted"], linewidth=1.1, drawstyle="steps-post", label="front")
+        axes.plot(*_front(front, metric), color=COLOURS["muted"], linewidth=1.1, drawstyle="steps-post", label="front")
     if target_ms is not None:
         _target(axes, target_ms, vertical=True)
     if doubtful:
         axes.plot([], [], "x", color=COLOURS["bad"], label="not trusted")
     axes.margins(0.08, 0.12)
     axes.set_xlabel("measured latency (ms)")
-    axes.set_ylabel(accuracy_label)
+    unit = "%" if metric.unit == SHARE else metric.unit
+    lower = "" if metric.higher_is_better else ", lower is better"
+    axes.set_ylabel(f"test {metric.name}{f' ({unit})' if unit else ''}{lower}")
     _legend_above(axes)
     return figure
 
@@ -335,13 +338,13 @@ def _intervals(
     )  # fmt: skip
 
 
-def _front(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def _front(points: Sequence[tuple[float, float]], metric: Metric) -> tuple[list[float], list[float]]:
     """Return the non-dominated points by rising latency."""
     best: list[tuple[float, float]] = []
-    for latency, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or accuracy > best[-1][1]:
-            best.append((latency, accuracy))
-    return [latency for latency, _ in best], [accuracy for _, accuracy in best]
+    for latency, score in sorted(points, key=lambda point: (point[0], -metric.merit(point[1]))):
+        if not best or metric.better(score, best[-1][1]):
+            best.append((latency, score))
+    return [latency for latency, _ in best], [score for _, score in best]
 
 
 def _target(axes: Axes, target_ms: float, *, vertical: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..data.result import Measured
+from ..metric import SHARE, Metric
 
 DASH = "—"
 
@@ -19,6 +20,27 @@ def digits(value: float) -> str:
 def ms(value: float | None) -> str:
     """Return a latency, or a dash where there is none."""
     return DASH if value is None else f"{digits(value)} ms"
+
+
+def score(value: float | None, metric: Metric, places: int = 1) -> str:
+    """Return a score with its metric's unit, or a dash where there is none.
+
+    >>> score(0.974, Metric()), score(12.5, Metric("perplexity", higher_is_better=False, unit=""))
+    ('97.4 %', '12.50')
+    """
+    if metric.unit == SHARE or value is None:
+        return percent(value, places)
+    return f"{digits(value)} {metric.unit}".rstrip()
+
+
+def a(name: str) -> str:
+    """Return a name with its article.
+
+    >>> a("accuracy"), a("perplexity"), a("mIoU")
+    ('an accuracy', 'a perplexity', 'an mIoU')
+    """
+    spelt = name[:1] in "mnflrsxh" and name[1:2].isupper()  # read letter by letter
+    return f"{'an' if name[:1].lower() in 'aeiou' or spelt else 'a'} {name}"
 
 
 def percent(value: float | None, places: int = 1) -> str:

@@ -16,9 +16,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import outputs
 from ..data.result import Result, read_result
+from ..metric import ACCURACY
 from . import captions as pictures
 from .charts import COLOURS
-from .formatting import count, digits, interval, ms, percent
+from .formatting import count, digits, interval, ms, percent, score
 from .table import Table
 
 MEANINGS = {
@@ -64,7 +65,8 @@ def render(result: Result) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ms": ms, "percent": percent, "count": count, "interval": interval}
+    filters: dict[str, Any] = {"ms": ms, "percent": percent, "score": score, "count": count, "interval": interval}
+    environment.filters |= filters
     return environment.get_template("page.html").render(
         r=result,
         answer=answer(result),
@@ -102,18 +104,20 @@ def answer(result: Result) -> str:
 
 
 def comparison(result: Result) -> str:
-    """Return how the accuracy found compares with random networks of trusted latency within the same limit."""
+    """Return how the score found compares with random networks of trusted latency within the same limit."""
     found = result.found
     if result.verdict == "unreliable":
         return "Not compared with random networks: it is not known what it costs."
-    accuracies = [rival.accuracy for rival in result.counted if rival.accuracy is not None]
-    if found.accuracy is None or not accuracies:
+    scores = [rival.score for rival in result.counted if rival.score is not None]
+    metric = result.metric.value
+    if found.score is None or not scores:
         return "No random network of trusted latency within the same limit to compare with."
-    beaten = sum(found.accuracy > other for other in accuracies)
-    spread = f", s.d. {percent(stdev(accuracies), 2)}" if len(accuracies) > 1 else ""
+    beaten = sum(metric.better(found.score, other) for other in scores)
+    spread = f", s.d. {score(stdev(scores), metric, 2)}" if len(scores) > 1 else ""
+    better = "More accurate" if metric.name == ACCURACY.name else f"Better by {metric.name} ({metric.direction})"
     return (
-        f"More accurate than {beaten} of {len(accuracies)} random networks within the same limit "
-        f"(their mean {percent(mean(accuracies))}{spread}); every network trained once."
+        f"{better} than {beaten} of {len(scores)} random networks within the same limit "
+        f"(their mean {score(mean(scores), metric)}{spread}); every network trained once."
     )
 
 

@@ -36,15 +36,15 @@ class Trained:
 
     Attributes:
         network: in eval mode, on the CPU.
-        accuracy: on the test part, a share.
-        validation_accuracy: on the law part, a share.
+        score: on the test part, by the task's metric.
+        validation_score: on the law part.
         passes: images that went forward and backward.
         record: how it was trained, JSON-ready: the recipe, the epochs, what each told, the weights it began with.
     """
 
     network: Network
-    accuracy: float
-    validation_accuracy: float
+    score: float
+    validation_score: float
     passes: int
     record: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -159,10 +159,10 @@ def check_compute(compute: str) -> None:
         raise UsageError(f"compute={compute}: torch {torch.__version__} cannot ({why}); here: {allowed}") from error
 
 
-def inherited_accuracy(
+def inherited_score(
     architecture: Architecture, space: SearchSpace, supernet: Network, task: Task, *, seed: int = 0
 ) -> float:
-    """Return an architecture's accuracy on the ``law`` part with the supernet's weights, BatchNorm recalibrated.
+    """Return an architecture's score on the ``law`` part with the supernet's weights, BatchNorm recalibrated.
 
     Args:
         architecture: of a space of the same sites.

@@ -2,7 +2,7 @@
 
 A law learnt on a few epochs of a supernet names a neighbourhood rather than a network. So what it would also have drawn
 is measured and trained like the network found; DARTS chooses among four searches so. Where the supernet's weights rank
-networks, what is drawn is trained in the order of its accuracy with these.
+networks, what is drawn is trained in the order of its score with these.
 
 References:
     Liu et al., *DARTS*, arXiv:1806.09055, section 3.1 (the best of several, by validation, trained from scratch); Guo
@@ -17,6 +17,7 @@ from itertools import islice
 
 import numpy as np
 
+from ..metric import ACCURACY, Metric
 from ..spaces.architecture import Architecture
 from .deriver import draws
 from .evaluator import Trained
@@ -24,7 +25,7 @@ from .neighbourhood import descend
 from .repair import MARGIN, ROOM, Repair, Step
 from .result import Rival
 
-Accuracy = Callable[[Architecture], float]
+Score = Callable[[Architecture], float]
 
 _STEPS = 200  # of a walk
 _DRAWN = 100  # networks drawn together, of which some may be expected to use the target
@@ -38,7 +39,8 @@ def choose(
     train: Callable[[Architecture], Trained],
     *,
     seed: int,
-    inherited: Accuracy | None = None,
+    metric: Metric = ACCURACY,
+    inherited: Score | None = None,
 ) -> tuple[Step, Trained, list[Rival]]:
     """Train the network kept and others that use the target; return the best by validation, and all of them.
 
@@ -48,18 +50,23 @@ def choose(
         count: networks trained at most, ``kept`` among them.
         train: an architecture.
         seed: of the draws.
-        inherited: accuracy of an architecture with the supernet's weights; None: draws are taken as they come.
+        metric: by which networks are compared.
+        inherited: score of an architecture with the supernet's weights; None: draws are taken as they come.
     """
     drawn = islice(_drawn(repair, kept, seed), _TRIES * count)
     if inherited is None:
         others = repair.also(drawn, count - 1)
     else:
-        worth, candidates = cache(inherited), list(dict.fromkeys(drawn))
+        told, candidates = cache(inherited), list(dict.fromkeys(drawn))
         for done, architecture in enumerate(candidates, 1):
-            repair.progress("inherited", done, len(candidates), {"accuracy": worth(architecture)})
+            repair.progress("inherited", done, len(candidates), {"score": told(architecture)})
+
+        def worth(architecture: Architecture) -> float:
+            return metric.merit(told(architecture))
+
         others = repair.also(iter(sorted(candidates, key=worth, reverse=True)), count - 1, worth=worth)
     field = [Rival(step, train(step.architecture)) for step in [kept, *others]]
-    for best in sorted(field, key=lambda each: -each.trained.validation_accuracy):  # of equals the first
+    for best in sorted(field, key=lambda each: -metric.merit(each.trained.validation_score)):  # of equals the first
         if best.step is kept:
             break
         again = repair.again(best.step)

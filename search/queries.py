@@ -61,7 +61,7 @@ class Queries:
                 raise UsageError(f"accuracy asked of a network more than the budget of {self.budget}; raise --queries")
             (predicted_ms,) = self._predict([architecture]).tolist()
             self.known[architecture] = Query(architecture, predicted_ms, self._ask(architecture))
-            numbers = {"validation_accuracy": self.known[architecture].accuracy}
+            numbers = {"validation_score": self.known[architecture].score}
             self.problem.progress("queries", len(self.known), self.budget, numbers)
         return self.known[architecture]
 
@@ -73,9 +73,9 @@ class Queries:
             self(architecture)
 
     def merit(self, query: Query) -> float:
-        """Return what the search wants most of: accuracy, less the weight of latency where that has one."""
+        """Return what the search wants most of: merit by the metric, less the weight of latency where that has one."""
         lam = self.problem.lam or 0.0
-        return query.accuracy - lam * query.predicted_ms / self.problem.reference_ms
+        return self.problem.task.metric.merit(query.score) - lam * query.predicted_ms / self.problem.reference_ms
 
     def found(self, seconds: float) -> Found:
         """Return the best network predicted within the target, and all as candidates, best first.
@@ -157,6 +157,6 @@ class Queries:
                 folder=problem.trainings,
             )  # fmt: skip
             self.passes += trained.passes
-            return trained.validation_accuracy
+            return trained.validation_score
 
         return ask

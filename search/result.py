@@ -42,6 +42,7 @@ from ..data.result import (
 from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import across
+from ..metric import ACCURACY, Metric
 from ..spaces.architecture import Architecture
 from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, load_architecture, rebuild_line
 from ..spaces.space import SearchSpace
@@ -68,6 +69,7 @@ class SearchResult:
 
     Attributes:
         space, method, task, seed, target_ms, lam, feed: what was asked.
+        metric: by which networks of the task are compared.
         feasibility: of the target, before the search.
         found: the network kept, predicted and measured; the measurement had no part in choosing it.
         predicted_low_ms, predicted_high_ms: the predictor's interval, if it has one.
@@ -87,6 +89,7 @@ class SearchResult:
     space: SearchSpace
     method: str
     task: str
+    metric: Metric
     seed: int
     target_ms: float | None
     lam: float | None
@@ -121,7 +124,7 @@ class SearchResult:
         against = "" if self.target_ms is None else f" against a target of {self.target_ms:.4g} ms"
         return (
             f"{self.verdict}: {self.found.measurement.latency_ms:.4g} ms{against}, "
-            f"test accuracy {self.trained.accuracy:.1%}, {self.space.format(self.architecture)}"
+            f"test {self.metric.name} {self.metric.format(self.trained.score)}, {self.space.format(self.architecture)}"
         )
 
     def document(self, provenance: Mapping[str, Any] | None = None) -> Result:
@@ -134,7 +137,7 @@ class SearchResult:
         predictor = Predictor(**extra.pop("predictor", {}) | {"feed": self.feed})
         measured = [*self.steps, *(rival.step for rival in self.rivals)]
         if self.queries:
-            extra["queries"] = Queries(**asked(self.queries))
+            extra["queries"] = Queries(**asked(self.queries, self.metric))
         if self.finalists:
             extra["finalists"] = [self._rival(rival) for rival in self.finalists]
         return Result(
@@ -142,6 +145,7 @@ class SearchResult:
             space=self.space.spec,
             method=self.method,
             task=self.task,
+            metric=document.MetricTold.of(self.metric),
             seed=self.seed,
             mode="weight" if self.target_ms is None else "target",
             target_ms=self.target_ms,
@@ -187,8 +191,7 @@ class SearchResult:
             predicted_low_ms=self.predicted_low_ms,
             predicted_high_ms=self.predicted_high_ms,
             measured=measured_of(self.found.measurement, self.estimate, self.processes),
-            accuracy=self.trained.accuracy,
-            validation_accuracy=self.trained.validation_accuracy,
+            **_scores(self.trained, self.metric),
             parameters=graph.parameters(),
             macs=graph.macs(),
         )
@@ -197,8 +200,7 @@ class SearchResult:
         measured = measured_of(rival.step.measurement)
         return document.Rival(
             **named(self.space, rival.step.architecture, rival.step.predicted_ms),
-            accuracy=rival.trained.accuracy,
-            validation_accuracy=rival.trained.validation_accuracy,
+            **_scores(rival.trained, self.metric),
             measured_ms=measured.latency_ms,
             low_ms=measured.low_ms,
             high_ms=measured.high_ms,
@@ -225,7 +227,7 @@ def _network(
         "device_fingerprint": json.dumps(whole.device, sort_keys=True),
         "predicted_latency_ms": str(whole.found.predicted_ms),
         "task": whole.task,
-        "test_accuracy": str(whole.found.accuracy),
+        f"test_{whole.metric.name.replace(' ', '_')}": str(whole.found.score),
     }
     model = to_onnx(space.network_graph(architecture), arrays, metadata=metadata)
     return model.SerializeToString(deterministic=True)
@@ -292,19 +294,29 @@ def versions() -> dict[str, str]:
     return found
 
 
-def asked(queries: Sequence[Query]) -> dict[str, Any]:
+def asked(queries: Sequence[Query], metric: Metric = ACCURACY) -> dict[str, Any]:
     """Return queries as columns, JSON-ready, in the order they were asked; ``front`` are the places of the best ones.
 
-    Those are beaten by no other in accuracy and predicted latency at once, fastest first: the picks for other targets.
+    Those are beaten by no other in metric and predicted latency at once, fastest first: the picks for other targets.
     """
-    columns = {name: [getattr(query, name) for query in queries] for name in ("accuracy", "predicted_ms")}
-    best = front(columns["accuracy"], columns["predicted_ms"]).tolist()
+    columns = {name: [getattr(query, name) for query in queries] for name in ("score", "predicted_ms")}
+    best = front([metric.merit(score) for score in columns["score"]], columns["predicted_ms"]).tolist()
+    if metric.name == ACCURACY.name:
+        columns["accuracy"] = columns["score"]
     return {"used": len(queries), "key": [query.architecture.key for query in queries]} | columns | {"front": best}
 
 
 def named(space: SearchSpace, architecture: Architecture, predicted_ms: float | None) -> dict[str, Any]:
     """Return how an architecture is named in a result."""
     return {"key": architecture.key, "text": space.format(architecture), "predicted_ms": predicted_ms}
+
+
+def _scores(trained: Trained, metric: Metric) -> dict[str, Any]:
+    """Return what a document says of a trained network; accuracies have their own name beside, as they always had."""
+    told = {"score": trained.score, "validation_score": trained.validation_score}
+    if metric.name == ACCURACY.name:
+        told |= {"accuracy": trained.score, "validation_accuracy": trained.validation_score}
+    return told
 
 
 def _step(

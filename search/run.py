@@ -151,7 +151,13 @@ def search(
     field: list[Rival] = []
     if options.finalists > 1 and repaired is not None:
         kept, trained, field = choose(
-            repaired, kept, options.finalists, trained_as_asked, seed=options.seed, inherited=found.inherited
+            repaired,
+            kept,
+            options.finalists,
+            trained_as_asked,
+            seed=options.seed,
+            metric=task.metric,
+            inherited=found.inherited,
         )
         steps = repaired.steps
     else:
@@ -165,6 +171,7 @@ def search(
         space=space,
         method=method.name,
         task=task.name,
+        metric=fitted.metric,
         seed=options.seed,
         target_ms=target_ms,
         lam=lam,

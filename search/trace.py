@@ -41,17 +41,17 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Query:
-    """One accuracy that was asked for, by training or in a table.
+    """One score that was asked for, by training or in a table.
 
     Attributes:
         architecture: asked about.
         predicted_ms: its latency as predicted.
-        accuracy: a share, on images that the search may see.
+        score: by the task's metric, on examples that the search may see.
     """
 
     architecture: Architecture
     predicted_ms: float
-    accuracy: float
+    score: float
 
 
 @dataclass

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,7 @@ def _told(progress: Progress, stop: threading.Event | None) -> Callable[[str, in
 def _text(result: Result) -> str:
     """Return a result for people."""
     table, found, measured = result.feasibility, result.found, result.found.measured
+    metric = result.metric.value
     lines: list[str] = []
     if table is not None:
         lines.append(
@@ -253,7 +255,7 @@ def _text(result: Result) -> str:
         )
     macs = (found.macs or 0) / 1e6
     lines += [
-        f"test accuracy {found.accuracy or 0.0:.1%}, {found.parameters} parameters, {macs:.1f} M MACs",
+        f"test {metric.name} {metric.format(found.score)}, {found.parameters} parameters, {macs:.1f} M MACs",
         found.text,
         result.rebuild or "",
     ]
@@ -265,13 +267,17 @@ def _text(result: Result) -> str:
 
 
 def _random_text(result: Result) -> str:
-    counted = result.counted
-    best = max(counted or result.random, key=lambda rival: rival.validation_accuracy or 0.0)
+    counted, metric = result.counted, result.metric.value
+    best = max(counted or result.random, key=lambda rival: metric.merit(_or_nan(rival.validation_score)))
     of = "" if len(counted) == len(result.random) else f" of trusted latency within the limit, of {len(result.random)}"
     return (
-        f"random search, {len(counted)} networks{of}: test accuracy {best.accuracy or 0.0:.1%} at "
+        f"random search, {len(counted)} networks{of}: test {metric.name} {metric.format(best.score)} at "
         f"{_ms(best.measured_ms, best.low_ms, best.high_ms, best.verdict)}{'' if counted else result.why_not(best)}"
     )
+
+
+def _or_nan(number: float | None) -> float:
+    return nan if number is None else number
 
 
 def _short(number: float | None) -> str:

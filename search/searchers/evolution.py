@@ -26,6 +26,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ...errors import UnknownNameError, UsageError
+from ...metric import ACCURACY, Metric
 from ...spaces.architecture import Architecture
 from ..method import Found, Problem
 from ..need import ANY
@@ -112,7 +113,11 @@ class EvolutionSearcher:
 
     def _choice(self, queries: Queries, alive: list[Query], rng: np.random.Generator) -> Callable[[], Architecture]:
         """Return a function that chooses a parent."""
-        order = by_fronts(alive) if self.survival == "nsga2" else sorted(alive, key=queries.merit, reverse=True)
+        order = (
+            by_fronts(alive, queries.problem.task.metric)
+            if self.survival == "nsga2"
+            else sorted(alive, key=queries.merit, reverse=True)
+        )
         parents = max(2, round(_PARENTS * len(order)))
 
         def choose() -> Architecture:
@@ -127,7 +132,7 @@ class EvolutionSearcher:
         if self.survival == "ageing":
             return (alive + born)[-self.population :]
         if self.survival == "nsga2":
-            return by_fronts(alive + born)[: self.population]
+            return by_fronts(alive + born, queries.problem.task.metric)[: self.population]
         return sorted(alive + born, key=queries.merit, reverse=True)[: self.population]
 
 
@@ -135,8 +140,8 @@ def _stranger(queries: Queries, fresh: Iterator[Architecture]) -> Architecture |
     return next((architecture for architecture in fresh if architecture not in queries.known), None)
 
 
-def by_fronts(queries: list[Query]) -> list[Query]:
-    """Return networks by fronts of accuracy and latency, the least crowded of a front first.
+def by_fronts(queries: list[Query], metric: Metric = ACCURACY) -> list[Query]:
+    """Return networks by fronts of their metric and latency, the least crowded of a front first.
 
     Raises:
         UsageError: pymoo is not installed, which sorts.
@@ -146,7 +151,7 @@ def by_fronts(queries: list[Query]) -> list[Query]:
         from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
     except ImportError as error:
         raise UsageError("evolution sorts with pymoo: pip install 'tempograd[evolution]'") from error
-    costs = np.array([[-query.accuracy, query.predicted_ms] for query in queries])
+    costs = np.array([[-metric.merit(query.score), query.predicted_ms] for query in queries])
     order: list[int] = []
     for front in NonDominatedSorting().do(costs) if queries else ():
         crowding = calc_crowding_distance(costs[front])

@@ -19,7 +19,7 @@ from ...spaces.network import inherit
 from ...spaces.space import SearchSpace
 from ..cost import CostModel, PredictorCost
 from ..deriver import Deriver, as_scores, derive
-from ..evaluator import inherited_accuracy
+from ..evaluator import inherited_score
 from ..forms import Form
 from ..law import Law
 from ..method import Found, Problem
@@ -99,7 +99,7 @@ class GradientSearcher:
         inherited = None
         if problem.proxy.elastic:  # other supernets do not rank networks
             inherited = partial(
-                inherited_accuracy, space=problem.proxy, supernet=supernet.to("cpu"), task=task, seed=problem.seed
+                inherited_score, space=problem.proxy, supernet=supernet.to("cpu"), task=task, seed=problem.seed
             )
         return Found(
             run.derived(),

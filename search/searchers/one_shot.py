@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UsageError
+from ...metric import ACCURACY, Metric
 from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
 from ...spaces.network import Network, inherit
@@ -31,7 +32,7 @@ from ...spaces.space import SearchSpace
 from ...tasks.task import Task
 from .. import processes
 from ..deriver import Scores
-from ..evaluator import inherited_accuracy
+from ..evaluator import inherited_score
 from ..law import Gates
 from ..laws.uniform import Uniform
 from ..method import Found, Problem
@@ -208,29 +209,32 @@ class OneShotSearcher:
         shot = OneShot(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
         supernet = shot.run(problem.supernet or problem.checkpoint, problem.progress).to("cpu")
 
-        ask = partial(inherited_accuracy, space=proxy, supernet=supernet, task=task, seed=problem.seed)
+        ask = partial(inherited_score, space=proxy, supernet=supernet, task=task, seed=problem.seed)
         queries = Queries(problem, self.evolution.queries, ask)
         queries.passes = shot.passes
         self.evolution.ask(queries)
         found = queries.found(perf_counter() - start)
         return replace(
             found,
-            scores=effects(problem.space, found.queries),
+            scores=effects(problem.space, found.queries, task.metric),
             candidates=(),
             inherited=ask,
             begin=partial(inherit, supernet=supernet),
         )
 
 
-def effects(space: SearchSpace, queries: Sequence[Query]) -> Scores:
-    """Return what every option adds to the inherited accuracies, ``(sites, K)``, in units of what that leaves open.
+def effects(space: SearchSpace, queries: Sequence[Query], metric: Metric = ACCURACY) -> Scores:
+    """Return what every option adds to inherited scores, ``(sites, K)``, in units of what that leaves open.
 
     Repair and finalists move along it, as along the scores of a law: a supernet says of many networks which parts are
     good, not of two which is better. Ridge regression; OFA learns a network from architectures to accuracies instead.
     """
     from sklearn.linear_model import RidgeCV
 
-    x, y = space.encode([query.architecture for query in queries], "raw"), [query.accuracy for query in queries]
+    x, y = (
+        space.encode([query.architecture for query in queries], "raw"),
+        [metric.merit(query.score) for query in queries],
+    )
     model = RidgeCV(np.logspace(-1, 3, 9)).fit(x, y)
     left = max(float(np.std(model.predict(x) - y)), _EXACT)
     scores = np.zeros((len(space.sites), max(space.widths)))

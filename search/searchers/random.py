@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...errors import TargetError, UsageError
+from ...metric import ACCURACY, Metric
 from ...spaces.architecture import Architecture
 from ..evaluator import Trained, train
 from ..method import Found, Problem
@@ -65,21 +66,21 @@ def random_search(
             folder=problem.trainings, begin=problem.begin,
         )  # fmt: skip
         trials.append(Trial(architecture, predicted_ms, trained))
-        problem.progress("random", len(trials), count, {"validation_accuracy": trained.validation_accuracy})
+        problem.progress("random", len(trials), count, {"validation_score": trained.validation_score})
         if len(trials) == count or by_first(lambda: perf_counter() - start >= time_s):
             break
     return trials
 
 
-def best(trials: list[Trial]) -> Trial:
-    """Return the trial of the highest validation accuracy.
+def best(trials: list[Trial], metric: Metric = ACCURACY) -> Trial:
+    """Return the trial of the best validation score.
 
     Raises:
         TargetError: there is none.
     """
     if not trials:
         raise TargetError("no random network is predicted within the limit; ask for a higher target")
-    return max(trials, key=lambda trial: trial.trained.validation_accuracy)
+    return max(trials, key=lambda trial: metric.merit(trial.trained.validation_score))
 
 
 @dataclass(frozen=True)

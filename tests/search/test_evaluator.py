@@ -6,7 +6,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import DivergedError, UsageError
-from tempograd.search.evaluator import inherited_accuracy, recalibrate, train
+from tempograd.search.evaluator import inherited_score, recalibrate, train
 from tempograd.search.steps import cosine
 from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
@@ -26,8 +26,8 @@ def trained(task):
 
 
 def test_a_network_learns_digits(task, trained):
-    assert trained.accuracy > 0.5  # chance is 0.1
-    assert trained.validation_accuracy == task.score(trained.network, "law")
+    assert trained.score > 0.5  # chance is 0.1
+    assert trained.validation_score == task.score(trained.network, "law")
     assert trained.passes == 15 * 32 * (len(task.weights) // 32)
     assert not trained.network.training
 
@@ -89,7 +89,7 @@ def test_inherited_weights_are_scored_with_statistics_of_their_own(task):
     for module in supernet.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.fill_(30.0)
-    assert inherited_accuracy(NETWORK, SPACE, supernet, task) > 0.5
+    assert inherited_score(NETWORK, SPACE, supernet, task) > 0.5
 
 
 def test_the_cosine_starts_and_ends_where_it_should():

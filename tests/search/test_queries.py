@@ -21,9 +21,9 @@ def test_a_known_network_is_free_and_one_more_than_the_budget_is_an_error():
     asked = problem(queries=3)
     queries = Queries(asked, 100)
     drawn = list(islice(queries.draws(np.random.default_rng(0)), 4))
-    answers = [queries(a).accuracy for a in drawn[:3]]
+    answers = [queries(a).score for a in drawn[:3]]
     assert answers == [asked.task.accuracies[a] for a in drawn[:3]]
-    assert (queries.left, queries(drawn[0]).accuracy, queries.left) == (0, answers[0], 0)
+    assert (queries.left, queries(drawn[0]).score, queries.left) == (0, answers[0], 0)
     with pytest.raises(UsageError, match="budget of 3"):
         queries(drawn[3])
     queries.ask([drawn[3]])
@@ -67,7 +67,7 @@ def test_the_best_within_the_target_is_found_and_candidates_fall_in_accuracy():
     found = queries.found(1.0)
     fits = [q for q in found.queries if q.predicted_ms <= 3.5]
     assert 0 < len(fits) < 30
-    assert asked.task.accuracies[found.architecture] == max(q.accuracy for q in fits)
+    assert asked.task.accuracies[found.architecture] == max(q.score for q in fits)
     ranked = [asked.task.accuracies[a] for a in found.candidates]
     assert ranked == sorted(ranked, reverse=True)
 
@@ -76,7 +76,7 @@ def test_a_weight_of_latency_is_part_of_the_merit():
     asked = problem(target_ms=None, lam=0.5, queries=5)
     queries = Queries(asked, 1)
     queries.ask(SPACE.sample(5, np.random.default_rng(3)))
-    best = max(queries.known.values(), key=lambda q: q.accuracy - 0.5 * q.predicted_ms / 4.0)
+    best = max(queries.known.values(), key=lambda q: q.score - 0.5 * q.predicted_ms / 4.0)
     assert queries.found(0.0).architecture == best.architecture
 
 
@@ -88,7 +88,7 @@ def test_images_are_answered_by_training():
     (architecture,) = islice(queries.draws(np.random.default_rng(0)), 1)
     with torch.random.fork_rng():
         expected = train(architecture, space, task.fitted(space), training, seed=0)
-    assert queries(architecture).accuracy == expected.validation_accuracy
+    assert queries(architecture).score == expected.validation_score
     assert queries.passes == expected.passes > 0
 
 

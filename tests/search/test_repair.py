@@ -282,8 +282,8 @@ def ended(space, *, noise=0.0, share=0.8):
     return device, state, state.run(start)
 
 
-def trained(validation_accuracy):
-    return SimpleNamespace(validation_accuracy=validation_accuracy)
+def trained(validation_score):
+    return SimpleNamespace(validation_score=validation_score)
 
 
 @SPACES
@@ -301,8 +301,8 @@ def test_the_best_of_those_that_use_the_target_is_kept(space):
     for each in field:
         assert space.is_connected(each.step.architecture)
         assert 0.93 * state.target_ms <= device.truth_ms(each.step.architecture) <= state.target_ms
-    assert best.validation_accuracy == len(field) - 1
-    assert quality[step.architecture] == best.validation_accuracy
+    assert best.validation_score == len(field) - 1
+    assert quality[step.architecture] == best.validation_score
     assert state.steps[-1] is step
     assert step.measurement is not field[-1].step.measurement  # the number told had no part in choosing
 
@@ -334,7 +334,7 @@ def test_where_the_predictor_errs_more_are_measured_until_there_are_enough():
 
 
 @SPACES
-def test_those_of_the_highest_inherited_accuracy_are_trained(space):
+def test_those_of_the_highest_inherited_score_are_trained(space):
     _, state, kept = ended(space)
     asked = {}
 

@@ -96,7 +96,7 @@ def test_a_method_meets_a_target_as_measured(space, task, method):
     assert result.steps[-1] is result.found
     assert [rival.step.predicted_ms <= target_ms for rival in result.rivals] == [True, True]
     assert f"{target_ms:.4g}" in result.summary()
-    assert task.fitted(space).score(result.trained.network, "test") == result.trained.accuracy
+    assert task.fitted(space).score(result.trained.network, "test") == result.trained.score
 
 
 def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
@@ -106,7 +106,7 @@ def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
     told = result.document().to_json()["finalists"]
     assert 2 <= len(told) <= 3
     assert all(0.93 * target_ms <= each["measured_ms"] <= target_ms for each in told)
-    assert result.trained.validation_accuracy == max(each["validation_accuracy"] for each in told)
+    assert result.trained.validation_score == max(each["validation_score"] for each in told)
     assert result.steps[-1] is result.found
     assert result.architecture.key in {each["key"] for each in told}
     assert "finalists" not in run(space, task, device=device, target_ms=target_ms).document().to_json()
@@ -197,7 +197,7 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
     assert told["predictor"] == {"model": "linear", "feed": "sampled"}
     assert set(told["found"]) == {
         "key", "text", "predicted_ms", "predicted_low_ms", "predicted_high_ms", "measured", "accuracy",
-        "validation_accuracy", "parameters", "macs",
+        "validation_score", "parameters", "macs",
     }  # fmt: skip
     assert told["found"]["measured"]["latency_ms"] == pytest.approx(device.truth_ms(result.architecture))
     assert told["found"]["predicted_low_ms"] == pytest.approx(0.7 * device.truth_ms(result.architecture))

@@ -57,7 +57,7 @@ def test_what_is_found_is_told_beside_the_optimum(method):
     assert result.optimum.accuracy == max(accuracies[a] for a in within)
     assert result.regret_points == pytest.approx(100 * (result.optimum.accuracy - result.found.accuracy))
     assert result.regret_points >= 0
-    fits = [q.accuracy for q in result.queries if truth(q.architecture) <= 4.0]
+    fits = [q.score for q in result.queries if truth(q.architecture) <= 4.0]
     assert result.found.accuracy == max(fits)  # the best of those asked about, since look-ups were enough
     above = [entry for entry in result.lookups if entry.latency_ms > 4.0]
     assert [*above, result.found] == list(result.lookups)
@@ -73,7 +73,7 @@ def test_without_enough_look_ups_the_last_is_the_safest_and_a_miss_is_a_fail():
     assert first.latency_ms > 4.0 >= last.latency_ms
     safe = [q for q in slow.queries if 1.4 * q.predicted_ms <= 4.0]
     fastest = min(slow.queries, key=lambda q: q.predicted_ms)
-    assert last.architecture == max(safe, key=lambda q: q.accuracy, default=fastest).architecture
+    assert last.architecture == max(safe, key=lambda q: q.score, default=fastest).architecture
     assert slow.verdict == "pass"
     hopeless = search(truth=lambda a: 10 * PREDICTED[a], lookups=3)
     assert (hopeless.verdict, hopeless.regret_points, hopeless.optimum) == ("fail", None, None)

@@ -128,7 +128,7 @@ def test_what_is_finished_in_the_folder_is_not_trained_again(task, tmp_path, mon
     monkeypatch.setattr(Trainer, "_step", lambda *_: pytest.fail("it was trained again"))
     two = run(task, SHORT, tmp_path)
     assert same(one.network.arrays(), two.network.arrays())
-    assert (one.accuracy, one.record, one.passes) == (two.accuracy, two.record, two.passes)
+    assert (one.score, one.record, one.passes) == (two.score, two.record, two.passes)
     with pytest.raises(pytest.fail.Exception):
         run(task, replace(SHORT, clip=1.0), tmp_path)
 
@@ -270,5 +270,5 @@ def test_every_epoch_tells_loss_and_accuracy(task):
     done = run(task, replace(SHORT, validate=True), progress=lambda *args: told.append(args))
     assert [args[:3] for args in told] == [("train", 0, 2), ("train", 1, 2), ("train", 2, 2)]
     assert set(told[-1][3]) == {"loss", "accuracy", "validation"}
-    assert told[-1][3]["validation"] == done.validation_accuracy == done.record["history"]["validation"][-1]
+    assert told[-1][3]["validation"] == done.validation_score == done.record["history"]["validation"][-1]
     assert done.record["recipe"]["epochs"] == 2

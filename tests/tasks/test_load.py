@@ -49,7 +49,7 @@ def test_a_task_of_ones_own_file_needs_no_more_than_a_score(own):
     assert task.metric == Metric("weights", higher_is_better=False, unit="numbers")
     (architecture,) = SPACE.sample(1, __import__("numpy").random.default_rng(0))
     trained = train(architecture, SPACE, task.fitted(SPACE), Training(epochs=1), seed=0)
-    assert trained.accuracy == sum(w.numel() for w in SPACE.to_torch(architecture).parameters())
+    assert trained.score == sum(w.numel() for w in SPACE.to_torch(architecture).parameters())
     with pytest.raises(UsageError, match=r"only scores networks.*random_search"):
         _ = task.weights
 
@@ -58,7 +58,7 @@ def test_a_task_of_ones_own_may_train_networks_itself(own):
     task = load_task(f"{own}:Trains")
     (architecture,) = SPACE.sample(1, __import__("numpy").random.default_rng(0))
     trained = train(architecture, SPACE, task.fitted(SPACE), Training(epochs=1), seed=0)
-    assert trained.accuracy == 0.5
+    assert trained.score == 0.5
     assert all(bool((weight == 0.5).all()) for weight in trained.network.parameters())
 
 

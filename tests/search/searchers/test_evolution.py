@@ -26,15 +26,15 @@ def test_fronts_are_peeled_as_by_hand():
     ordered, left, place = by_fronts(queries), list(queries), 0
 
     def beats(one, other):
-        no_worse = one.accuracy >= other.accuracy and one.predicted_ms <= other.predicted_ms
-        return no_worse and (one.accuracy, one.predicted_ms) != (other.accuracy, other.predicted_ms)
+        no_worse = one.score >= other.score and one.predicted_ms <= other.predicted_ms
+        return no_worse and (one.score, one.predicted_ms) != (other.score, other.predicted_ms)
 
     while left:
         front = [q for q in left if not any(beats(other, q) for other in left)]
         part = ordered[place : place + len(front)]
         assert set(part) == set(front)
-        ends = {max(front, key=lambda q: q.accuracy).accuracy, min(front, key=lambda q: q.predicted_ms).accuracy}
-        assert part[0].accuracy in ends  # the ends of a front are the least crowded
+        ends = {max(front, key=lambda q: q.score).score, min(front, key=lambda q: q.predicted_ms).score}
+        assert part[0].score in ends  # the ends of a front are the least crowded
         left = [q for q in left if q not in front]
         place += len(front)
 
@@ -62,14 +62,14 @@ RECIPES = {
 def front(found):
     """What NSGA-II is after: the best accuracy within each of several latencies, their mean."""
     limits = (2.5, 3.0, 3.5, 4.0, 4.5)
-    return np.mean([max((q.accuracy for q in found.queries if q.predicted_ms <= ms), default=0.0) for ms in limits])
+    return np.mean([max((q.score for q in found.queries if q.predicted_ms <= ms), default=0.0) for ms in limits])
 
 
 @pytest.mark.parametrize("survival", SURVIVALS)
 def test_it_beats_random_draws_at_equal_queries(survival):
     def score(searcher, seed):
         found = searcher(problem(seed=seed, queries=80))
-        return front(found) if survival == "nsga2" else max(q.accuracy for q in found.queries)
+        return front(found) if survival == "nsga2" else max(q.score for q in found.queries)
 
     evolved = [score(RECIPES[survival], seed) for seed in range(8)]
     drawn = [score(RandomSearcher(), seed) for seed in range(8)]
@@ -83,7 +83,7 @@ def test_the_oldest_die_however_good_they_are():
     ageing = EvolutionSearcher("ageing", population=5)._survivors(queries, known[:5], known[5:7])
     assert ageing == known[2:7]
     elitist = EvolutionSearcher("best", population=5)._survivors(queries, known[:5], known[5:7])
-    assert [q.accuracy for q in elitist] == sorted((q.accuracy for q in known[:7]), reverse=True)[:5]
+    assert [q.score for q in elitist] == sorted((q.score for q in known[:7]), reverse=True)[:5]
 
 
 def test_it_ends_where_no_network_is_left():

@@ -74,7 +74,7 @@ def test_the_number_of_networks_is_kept_and_the_seed_decides():
     one, two, other = (random_search(problem(seed=seed), 3.0, networks=2) for seed in (0, 0, 1))
     assert len(one) == 2
     assert [t.architecture for t in one] == [t.architecture for t in two] != [t.architecture for t in other]
-    assert [t.trained.accuracy for t in one] == [t.trained.accuracy for t in two]
+    assert [t.trained.score for t in one] == [t.trained.score for t in two]
     assert all(trial.predicted_ms <= 3.0 for trial in one)
 
 
@@ -89,7 +89,7 @@ def test_the_searcher_answers_with_the_best_by_validation_not_by_test():
     found = RandomSearcher(4)(problem(progress=lambda *call: told.append(call)))
     trials = random_search(problem(), 3.0, networks=4)
     assert found.architecture == best(trials).architecture
-    assert best(trials).trained.validation_accuracy == max(t.trained.validation_accuracy for t in trials)
+    assert best(trials).trained.validation_score == max(t.trained.validation_score for t in trials)
     assert [call[:3] for call in told] == [("queries", i, 4) for i in (1, 2, 3, 4)]
     assert found.passes == sum(t.trained.passes for t in trials)
     assert not found.scores.any()
