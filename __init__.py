@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 from tempograd.errors import TempogradError
 
 if TYPE_CHECKING:
-    from tempograd.api import collect, device, evaluate, fit, load, measure, predict, profile, report, search, space
+    from tempograd.api import (
+        collect,
+        compare,
+        device,
+        evaluate,
+        fit,
+        load,
+        measure,
+        predict,
+        profile,
+        report,
+        search,
+        space,
+    )
     from tempograd.spaces.tracing.marks import Choice, Depth, Width
     from tempograd.spaces.tracing.tracer import space_from
 
@@ -26,6 +39,7 @@ __all__ = [
     "Width",
     "__version__",
     "collect",
+    "compare",
     "device",
     "evaluate",
     "fit",

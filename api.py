@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from . import registry
 from .answers import Collected, Evaluation, Found, LatencyPredictor, Predictions, dataset_of
+from .api_network import compare as compare
 from .api_network import measure as measure
 from .api_network import profile as profile
 from .errors import InputRefusedError

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,3 +205,81 @@ def profile(
         plan=plan, seed=seed, out=None if out is None else Path(out), progress=progress or silent,
     )  # fmt: skip
     return Profiled(done.document, done.text)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
+    """How networks compare with the first of them.
+
+    Attributes:
+        document: as ``compare --json`` prints it.
+        text: the same for people.
+    """
+
+    document: Mapping[str, Any]
+    text: str
+
+    @property
+    def differences(self) -> list[dict[str, Any]]:
+        """Return, for each network but the first, ``change`` with ``low`` and ``high`` as shares, and ``side``.
+
+        ``side`` is ``faster``, ``slower`` or ``none``, where no difference is shown.
+        """
+        return [row["difference"] for row in self.document["networks"][1:]]
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the gate passed; True where there was no baseline."""
+        gate = self.document["gate"]
+        return gate is None or gate["verdict"] == "pass"
+
+    def _rows(self) -> list[dict[str, Any]]:
+        names = ("name", "latency_ms", "verdict")
+        return [
+            {name: row[name] for name in names} | {"against the first": (row["difference"] or {"text": ""})["text"]}
+            for row in self.document["networks"]
+        ]
+
+
+def compare(
+    *models: Any,
+    shape: Shape = None,
+    devices: Sequence[str | Place] = ("local",),
+    precisions: Sequence[str] = (),
+    baseline: Any = None,
+    tolerance: float = 0.05,
+    store: Path | str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare networks with the first, timed in turn in the same nine processes.
+
+    Args:
+        models: each a path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.
+        shape: sizes of open inputs and of torch modules': ``{"x": (1, 3, 224, 224)}``, or those of the only input.
+        devices: each network on each of them.
+        precisions: each network in each of them.
+        baseline: a network that the last one must not be slower than, or a store in which one of its name is.
+        tolerance: by how much it may be slower, as a share.
+        store: file to keep it in.
+        seed: of every order.
+        progress: called with what is done, how much of it, and of how much.
+
+    Raises:
+        UsageError: fewer than two to compare, or an argument that is not allowed.
+        InputRefusedError: a network is refused.
+        DeviceError: a device cannot be reached.
+
+    >>> import tempograd as tg, torch
+    >>> narrow, wide = (torch.nn.Conv2d(64, width, 3) for width in (64, 128))
+    >>> found = tg.compare(narrow, wide, shape=(1, 64, 32, 32), devices=["simulated:seed=1"])
+    >>> found.differences[0]["side"]
+    'slower'
+    """
+    from .verbs.compare import compare as verb
+
+    done = verb(
+        models, shape=shape, devices=devices, precisions=precisions, baseline=baseline, tolerance=tolerance,
+        store=None if store is None else Path(store), seed=seed, progress=progress or silent,
+    )  # fmt: skip
+    return Comparison(done.document, done.text)

@@ -73,3 +73,35 @@ def profile(
             progress=progress, stop=stop,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
+
+
+@app.command(
+    epilog="Example: tempograd compare a.onnx b.onnx; as a gate: tempograd compare new.onnx --baseline old.onnx"
+)
+def compare(
+    models: Models,
+    device: Annotated[list[str] | None, typer.Option(help="Where, local if not given; repeatable.")] = None,
+    shape: Shape = None,
+    precision: Annotated[list[str] | None, typer.Option(help="Precision of the runtime; repeatable.")] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="What it must not be slower than: an ONNX file, or a store of measure."),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, max=10, help="By how much it may be slower, as a share.")] = 0.05,
+    store: Kept = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Say which of several networks is faster, timed in turn in the same nine processes: by how much, or no difference.
+
+    With a baseline it ends with 8 if the last network is shown to be slower by more than is allowed, with 3 if nobody
+    can tell.
+    """
+    with progress_of("comparing") as (progress, stop):
+        from .verbs import compare as verb
+
+        result = verb.compare(
+            models, devices=device or ["local"], shape=shape, precisions=precision or [], baseline=baseline,
+            tolerance=tolerance, store=store, seed=seed, progress=progress, stop=stop,
+        )  # fmt: skip
+    show(as_json, result.document, result.text, None, result.exit_code)

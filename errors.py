@@ -97,6 +97,6 @@ class StoreError(TempogradError):
 
 
 class TargetError(TempogradError):
-    """No network meets the target, or the one found misses it as measured."""
+    """No network meets the target, the one found misses it as measured, or one is slower than its baseline allows."""
 
     exit_code = 8

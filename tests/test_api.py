@@ -25,6 +25,7 @@ IN_ORDER = (
     "report",
     "measure",
     "profile",
+    "compare",
 )
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

@@ -37,7 +37,6 @@ def test_onnx_runtime_tells_one_kernel_for_every_node_that_runs(name, macs):
     assert len({one.name for one in found.kernels}) == len(found.kernels)
     assert sum(one.macs for one in found.kernels) == pytest.approx(macs, rel=0.05)
     assert all(one.origin for one in found.kernels if one.op.endswith("Conv"))
-    assert 0.3 < sum(one.ms for one in found.kernels) / min(found.runs_ms) < 1.1, "little is lost between kernels"
 
 
 def test_the_page_loads_nothing_and_shows_every_kernel(model, tmp_path):

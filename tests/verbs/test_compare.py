@@ -1,0 +1,100 @@
+"""Networks compared: in one run, on several devices, and with what was measured before."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from tempograd.cli import app
+from tempograd.data.store import Store
+from tempograd.errors import InputRefusedError, MismatchError, UsageError
+from tempograd.verbs.compare import compare
+from tempograd.verbs.measure import measure
+
+from ..graphs.models import convolution
+
+QUIET = "simulated:noise=0.001,process_noise=0.001,sentinel_noise=0.001,slow=1,overhead_us=10"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Networks of rising cost: a, b, c."""
+    found = {}
+    for name, channels in (("a", 16), ("b", 32), ("c", 64)):
+        found[name] = tmp_path / f"{name}.onnx"
+        found[name].write_bytes(convolution(sizes=(1, 3, 32, 32), channels=channels).SerializeToString())
+    return found
+
+
+def test_all_are_compared_with_the_first(files, tmp_path):
+    done = compare([files["b"], files["a"], files["c"]], devices=[QUIET], store=tmp_path / "run.db")
+    rows = done.document["networks"]
+    assert done.exit_code == 0
+    assert [row["difference"] and row["difference"]["side"] for row in rows] == [None, "faster", "slower"]
+    assert "slower by " in done.text
+    with Store(tmp_path / "run.db") as kept:
+        assert [row.name for row in kept.models()] == ["b", "a", "c"]
+
+
+def test_the_same_network_twice_shows_no_difference(files):
+    rows = compare([files["a"], files["a"]], devices=[QUIET]).document["networks"]
+    assert [row["name"] for row in rows] == ["a", "a #2"]
+    assert rows[1]["difference"]["side"] == "none"
+
+
+def test_one_network_on_two_devices(files):
+    rows = compare([files["a"]], devices=[QUIET, QUIET + ",gflops=5,gbps=1"]).document["networks"]
+    assert rows[1]["difference"]["side"] == "slower"
+    assert not rows[1]["difference"]["paired"]
+    assert rows[0]["name"] != rows[1]["name"]
+
+
+def test_the_gate_fails_where_the_network_is_slower_than_its_baseline_by_more_than_allowed(files):
+    ask = {"devices": [QUIET]}
+    assert compare([files["b"]], baseline=files["a"], **ask).exit_code == 8
+    assert compare([files["b"]], baseline=files["a"], tolerance=10.0, **ask).exit_code == 0
+    better = compare([files["a"]], baseline=files["b"], **ask)
+    assert (better.exit_code, better.document["gate"]["verdict"]) == (0, "pass")
+
+
+def test_the_gate_reads_what_was_measured_before_under_the_same_name(files, tmp_path):
+    store = tmp_path / "base.db"
+    measure([files["a"]], device=QUIET, store=store)
+    assert compare([files["a"]], devices=[QUIET], baseline=store).exit_code == 0
+    files["a"].write_bytes(files["c"].read_bytes())
+    failed = compare([files["a"]], devices=[QUIET], baseline=store)
+    assert failed.exit_code == 8
+    assert "FAIL: a against" in failed.text
+    with pytest.raises(MismatchError, match=r"holds no latency of 'b' on this device .* it holds a"):
+        compare([files["b"]], devices=[QUIET], baseline=store)
+    with pytest.raises(MismatchError, match="are of device"):
+        compare([files["a"]], devices=[QUIET + ",seed=9"], baseline=store)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "told"),
+    [
+        ([], {}, "no network"),
+        (["a"], {}, "one network alone"),
+        (["a", "b"], {"tolerance": -1.0}, "tolerance"),
+        (["a", "b"], {"devices": ["nowhere"]}, "unknown device"),
+    ],
+)
+def test_what_is_asked_wrongly_is_refused(files, given, options, told):
+    with pytest.raises(UsageError, match=told):
+        compare([files[name] for name in given], **{"devices": [QUIET]} | options)
+
+
+def test_a_network_that_is_refused_is_named(files, tmp_path):
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"nothing")
+    with pytest.raises(InputRefusedError, match=r"bad: .*no ONNX model"):
+        compare([files["a"], bad], devices=[QUIET])
+
+
+def test_the_command_ends_with_eight(files):
+    done = CliRunner().invoke(
+        app, ["compare", str(files["c"]), "--baseline", str(files["a"]), "--device", QUIET, "--json"]
+    )
+    assert done.exit_code == 8
+    assert json.loads(done.stdout)["gate"]["verdict"] == "fail"
