@@ -28,20 +28,21 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     from tempograd import registry
     from tempograd.predictor import saved
     from tempograd.search.evaluator import train
-    from tempograd.search.method import Problem, predict_with
+    from tempograd.search.method import Problem
+    from tempograd.search.price import Price
     from tempograd.search.training import Training
     from tempograd.tasks.load import load_task
 
     torch.set_num_threads(1)
     kept = saved.load(Path(job["predictor"]))
     space, proxy = registry.create("space", kept.binding.space), registry.create("space", job["proxy"])
-    module, encoding = kept.predictor.module, kept.binding.encoding
-    predict = predict_with(module, space, encoding)
+    price = Price(kept.predictor.module, space, kept.binding.encoding)
+    predict = price.predict
     reference_ms = float(np.median(predict(space.sample(2000, np.random.default_rng(0)))))
     task = load_task(job["task"], seed=job["seed"])
     training = Training(epochs=job["train_epochs"])
     problem = Problem(
-        space=space, proxy=proxy, module=module, encoding=encoding, task=task, target_ms=None, lam=job["lam"],
+        space=space, proxy=proxy, price=price, task=task, target_ms=None, lam=job["lam"],
         reference_ms=reference_ms, training=training, seed=job["seed"],
     )  # fmt: skip
     start = perf_counter()

@@ -30,7 +30,7 @@ from tempograd.data.table import read_accuracies, read_table
 from tempograd.errors import TargetError
 from tempograd.search.tabular import search_table
 from tempograd.tasks.table import TableTask
-from tempograd.verbs.tabular import learn_latency
+from tempograd.verbs.tabular import learn_latency, price_of
 
 ACCURACY = "acc_cifar100_test200"
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -60,8 +60,8 @@ def cases(arguments: argparse.Namespace, done: set[tuple[Any, ...]]) -> Iterator
                    "target_ms": target_ms, "model": learnt.model, "encoding": learnt.encoding}  # fmt: skip
             try:
                 found = search_table(
-                    space, registry.create("method", method), task, latencies, learnt.module, learnt.encoding,
-                    learnt.conformal, target_ms=target_ms, queries=arguments.queries, seed=seed,
+                    space, registry.create("method", method), task, latencies, price_of(learnt, space),
+                    target_ms=target_ms, queries=arguments.queries, seed=seed,
                 )  # fmt: skip
             except TargetError as error:
                 yield row | {"refused": str(error)}

@@ -21,6 +21,7 @@ from tempograd import registry
 from tempograd.search.cost import TableCost
 from tempograd.search.evaluator import inherited_score, train
 from tempograd.search.method import Problem
+from tempograd.search.price import Price
 from tempograd.search.searchers.one_shot import OneShot
 from tempograd.search.training import Training
 from tempograd.spaces.circuit import counts
@@ -45,7 +46,7 @@ def main() -> None:
     searcher = registry.create("method", a.method).find
     cost = TableCost(space.circuit, counts(space.graph, space.operations, "macs"))
     training = Training(epochs=a.train_epochs)
-    problem = Problem(space, space, cost, None, task, 1e12, None, 1.0, training)
+    problem = Problem(space, space, Price(cost, space), task, 1e12, None, 1.0, training)
     start = perf_counter()
     shot = OneShot(space, task, searcher.schedule, seed=a.seed, compute="cpu")
     supernet = shot.run(None, problem.progress)

@@ -23,6 +23,7 @@ class TooFewResidualsError(UsageError, ValueError):
     """A coverage that so few calibration networks cannot promise."""
 
 
+COVERAGE = 0.95  # of the intervals that people are shown
 GROUPS = 3
 SMALLEST_GROUP = 40  # calibration networks, below which a group's own residuals say little
 

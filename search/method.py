@@ -6,27 +6,23 @@ under a paper's name. A *searcher* is the loop that does the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ..errors import MismatchError, UsageError
-from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask
 from ..tasks.task import Task
-from .cost import CostModel, PredictorCost
 from .deriver import Scores
 from .need import ANY, Need
 from .neighbourhood import Predict
+from .price import Price
 from .progress import Progress, silent
 from .start import Begin
 from .trace import Query, Trace
@@ -40,8 +36,7 @@ class Problem:
     Attributes:
         space: whose networks are deployed and whose latency the predictor knows.
         proxy: a smaller space of the same sites, whose supernet is trained in place of the space's.
-        module: the predictor, ``(b, d) -> (b,)`` ms, or any other cost in ms.
-        encoding: the encoding a predictor was trained on.
+        price: what networks of the space cost.
         task: images; searchers see its parts ``weights`` and ``law`` only.
         target_ms: the budget; exactly one of ``target_ms`` and ``lam`` is set.
         lam: weight of latency relative to ``reference_ms``.
@@ -53,7 +48,6 @@ class Problem:
         supernet: file for weights that do not depend on the target: written once, and taken from there by a search
             for another target.
         queries: how many networks' accuracy may be asked for; None for the method's own number.
-        conformal: residuals of the predictor, by which a prediction becomes a chance to be within the target.
         progress: told what is done.
         trainings: folder where every training from scratch is saved, and gone on from.
         begin: gives a network the supernet's weights, once there is one, for recipes that start with these.
@@ -61,8 +55,7 @@ class Problem:
 
     space: SearchSpace
     proxy: SearchSpace
-    module: nn.Module | CostModel
-    encoding: str | None
+    price: Price
     task: Task | TableTask
     target_ms: float | None
     lam: float | None
@@ -73,7 +66,6 @@ class Problem:
     checkpoint: Path | None = None
     supernet: Path | None = None
     queries: int | None = None
-    conformal: Conformal | None = None
     progress: Progress = silent
     trainings: Path | None = None
     begin: Begin | None = None
@@ -87,24 +79,12 @@ class Problem:
             raise UsageError(f"queries={self.queries}; allowed: from 1, the networks whose accuracy may be asked for")
 
     def predict(self) -> Predict:
-        """Return the predictor as a function of architectures."""
-        return self._predict
-
-    @cached_property
-    def _predict(self) -> Predict:
-        return predict_with(self.module, self.space, self.encoding)
-
-    def price(self, cost: Callable[[nn.Module, SearchSpace, str | None], CostModel]) -> CostModel:
-        """Return the cost of the problem; ``cost`` makes one of a predictor."""
-        return cost(self.module, self.space, self.encoding) if isinstance(self.module, nn.Module) else self.module
+        """Return what networks cost, as a function of architectures."""
+        return self.price.predict
 
     def chance(self, predicted_ms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``(n,)``: how likely networks of these predictions are within the target; 1 where there is none."""
-        if self.target_ms is None:
-            return np.ones(len(predicted_ms))
-        if self.conformal is None:
-            return (predicted_ms <= self.target_ms).astype(float)
-        return self.conformal.share_within(predicted_ms, self.target_ms)
+        return self.price.chance(predicted_ms, self.target_ms)
 
 
 @dataclass(frozen=True)
@@ -198,22 +178,3 @@ class Method:
             raise UsageError(f"{self.name} knows no weight of latency; give --target-ms in place of --lam")
         if target_ms is not None and not self.targets:
             raise UsageError(f"{self.name} knows no target; give --lam in place of --target-ms")
-
-
-def predict_with(module: nn.Module | CostModel, space: SearchSpace, encoding: str | None) -> Predict:
-    """Return a predictor, or any other cost, as a function from architectures to ``(n,)`` ms that remembers."""
-    cost = PredictorCost(module, space, encoding) if isinstance(module, nn.Module) else module
-    known: dict[Architecture, float] = {}
-
-    def predict(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        new = [architecture for architecture in dict.fromkeys(architectures) if architecture not in known]
-        if new:
-            with torch.no_grad():
-                if isinstance(cost, PredictorCost):
-                    values = cost.predict(torch.from_numpy(space.encode(new, encoding)))
-                else:
-                    values = cost(space.gates(new))
-            known.update(zip(new, values.double().tolist(), strict=True))
-        return np.array([known[architecture] for architecture in architectures], float)
-
-    return predict

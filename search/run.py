@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
 
 from ..measurement.measurement import Measurement
-from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from ..tasks.task import Task
 from . import processes
-from .cost import CostModel
 from .evaluator import Trained, check_training, train
 from .feasibility import feasibility
 from .finalists import choose
 from .malloc import keep_freed_memory
-from .method import Found, Method, Problem, predict_with
+from .method import Found, Method, Problem
+from .price import Price
 from .progress import Progress, silent
 from .repair import Measure, Repair, Step, upper_ms
 from .result import Rival, SearchResult, verdict_of
@@ -33,7 +29,6 @@ from .training import Training
 
 _CANDIDATES = 12  # networks of a search that asked for accuracies that are measured before repair has to help
 _TRIES = 3  # measurements of a random network before a noisy one is left as it is
-Interval = Callable[[Sequence[Architecture]], tuple[NDArray[Any], NDArray[Any]]]  # (n,) low, (n,) high in ms
 
 
 @dataclass(frozen=True)
@@ -68,15 +63,12 @@ class Options:
 def search(
     space: SearchSpace,
     method: Method,
-    module: nn.Module | CostModel,
-    encoding: str | None,
+    price: Price,
     task: Task,
     *,
     measure: Measure,
     target_ms: float | None = None,
     lam: float | None = None,
-    predict_interval: Interval | None = None,
-    conformal: Conformal | None = None,
     proxy: SearchSpace | None = None,
     options: Options | None = None,
     progress: Progress = silent,
@@ -86,14 +78,11 @@ def search(
     Args:
         space: whose networks are deployed.
         method: recipe, such as ``la_darts()``.
-        module: latency predictor of the space on the device, ``(b, d) -> (b,)`` ms, not changed; or any other cost.
-        encoding: the encoding it was trained on; None for the space's default.
+        price: what networks of the space cost on the device.
         task: images.
         measure: times architectures on the device, one measurement each, in order.
         target_ms: budget; exactly one of ``target_ms`` and ``lam`` is given.
         lam: weight of latency relative to the space's median network.
-        predict_interval: the predictor's interval.
-        conformal: the predictor's residuals, for methods that weigh the chance to meet the target.
         proxy: smaller space of the same sites, whose supernet is trained in place of the space's.
         options: training, seed and the rest.
         progress: told what is done.
@@ -109,13 +98,11 @@ def search(
     options = options or Options()
     method.check(space, target_ms=target_ms, lam=lam)
     check_training(options.training, options.compute, supernet="proxy" in method.accepts and proxy is None)
-    predict = predict_with(module, space, encoding)
-    table = feasibility(space, predict, np.random.default_rng(options.seed), target_ms=target_ms)
+    table = feasibility(space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms)
     problem = Problem(
         space=space,
         proxy=proxy or space,
-        module=module,
-        encoding=encoding,
+        price=price,
         task=task,
         target_ms=target_ms,
         lam=lam,
@@ -126,7 +113,6 @@ def search(
         checkpoint=options.checkpoint,
         supernet=options.supernet,
         queries=options.queries,
-        conformal=conformal,
         progress=progress,
         trainings=options.trainings,
     )
@@ -166,7 +152,7 @@ def search(
     start = perf_counter()
     rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure)
     seconds["random"] = perf_counter() - start
-    low, high = predict_interval([kept.architecture]) if predict_interval else (None, None)
+    low, high = price.interval([kept.architecture]) if price.interval else (None, None)
     return SearchResult(
         space=space,
         method=method.name,

@@ -14,18 +14,17 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from ..data import result as document
 from ..data.result import RESULT, SCHEMA, Measured, Optimum, Queries, Result, Step, Verdict, verdict_of
 from ..errors import UsageError
-from ..predictor.interval import Conformal
 from ..spaces.architecture import Architecture
 from ..spaces.saved import ARCHITECTURE, architecture_json, rebuild_line
 from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask
 from .feasibility import Feasibility, feasibility
-from .method import Found, Method, Problem, predict_with
+from .method import Found, Method, Problem
+from .price import Price
 from .progress import Progress, silent
 from .result import asked, named, versions, write_json
 from .trace import Query
@@ -143,9 +142,7 @@ def search_table(
     method: Method,
     task: TableTask,
     latencies_ms: Mapping[Architecture, float],
-    module: nn.Module,
-    encoding: str | None,
-    conformal: Conformal | None,
+    price: Price,
     *,
     target_ms: float,
     queries: int,
@@ -160,9 +157,7 @@ def search_table(
         method: recipe of a searcher that asks for accuracies.
         task: the accuracies.
         latencies_ms: of the same networks.
-        module: latency predictor, ``(b, d) -> (b,)`` ms.
-        encoding: the encoding it was trained on.
-        conformal: its residuals.
+        price: what networks of the space are predicted to cost.
         target_ms: budget of latency.
         queries: budget of accuracies.
         lookups: latencies that may be looked up after the search.
@@ -175,19 +170,17 @@ def search_table(
     """
     if lookups < 1:
         raise UsageError(f"lookups={lookups}; allowed: from 1, what is found is always looked up")
-    predict = predict_with(module, space, encoding)
-    table = feasibility(space, predict, np.random.default_rng(seed), target_ms=target_ms)
+    table = feasibility(space, price.predict, np.random.default_rng(seed), target_ms=target_ms)
     table.check()
     problem = Problem(
-        space=space, proxy=space, module=module, encoding=encoding, task=task, target_ms=target_ms, lam=None,
-        reference_ms=table.median_ms, training=Training(), seed=seed, queries=queries, conformal=conformal,
-        progress=progress,
+        space=space, proxy=space, price=price, task=task, target_ms=target_ms, lam=None, reference_ms=table.median_ms,
+        training=Training(), seed=seed, queries=queries, progress=progress,
     )  # fmt: skip
     start = perf_counter()
     found = method.find(problem)
     seconds = perf_counter() - start
     looked = _looked_up(problem, found, task, latencies_ms, lookups)
-    kept, predicted = looked[-1], predict([entry.architecture for entry in looked]).tolist()
+    kept, predicted = looked[-1], price.predict([entry.architecture for entry in looked]).tolist()
     within = (Entry(a, accuracy, latencies_ms[a]) for a, accuracy in task.accuracies.items())
     optimum = max((e for e in within if e.latency_ms <= target_ms), key=lambda e: e.accuracy, default=None)
     return TabularResult(

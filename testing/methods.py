@@ -14,7 +14,8 @@ from ..measurement.label import Reference
 from ..measurement.measurement import Measurement
 from ..measurement.rounds import Round
 from ..search.cost import CostModel, TableCost, WeightedSum
-from ..search.method import Method, Problem, predict_with
+from ..search.method import Method, Problem
+from ..search.price import Price
 from ..search.run import Options, search
 from ..search.training import Training
 from ..spaces.architecture import Architecture
@@ -42,7 +43,7 @@ def priced(space: SearchSpace, *, factor: float = 0.8) -> CostModel:
 
 def device(space: SearchSpace) -> tuple[Callable[..., Any], Callable[..., list[Measurement]]]:
     """Return a made-up device: its truth, and what measures networks on it."""
-    truth = predict_with(priced(space, factor=1.0), space, None)
+    truth = Price(priced(space, factor=1.0), space).predict
 
     def measure(architectures: Sequence[Architecture]) -> list[Measurement]:
         found: list[Measurement] = []
@@ -99,7 +100,7 @@ class MethodContract:
     @staticmethod
     def found(space, method, task, measure, **mode):
         options = Options(training=Training(epochs=1, batch=32), random_networks=0)
-        return search(space, method, priced(space), None, task, measure=measure, options=options, **mode)
+        return search(space, method, Price(priced(space), space), task, measure=measure, options=options, **mode)
 
     def test_a_target_is_used_and_held_as_measured(self, name, method, space, task):
         if not method.targets:
@@ -146,11 +147,12 @@ class MethodContract:
 
     @staticmethod
     def _problem(space, task, checkpoint=None, progress=None):
-        sample = predict_with(priced(space), space, None)(space.sample(200, np.random.default_rng(0)))
+        price = Price(priced(space), space)
+        sample = price.predict(space.sample(200, np.random.default_rng(0)))
         middle_ms = float(np.median(sample))
         more = {} if progress is None else {"progress": progress}
         return Problem(
-            space=space, proxy=space, module=priced(space), encoding=None, task=task, target_ms=middle_ms,
+            space=space, proxy=space, price=price, task=task, target_ms=middle_ms,
             lam=None, reference_ms=middle_ms, training=Training(epochs=1), checkpoint=checkpoint, **more,
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from ..data.store import Store
 from ..errors import UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.quantities import LATENCY, QUANTITIES
+from ..predictor.interval import COVERAGE
 from ..predictor.learn import Censored, check_sources, default_model, estimator_of, learn
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
@@ -30,7 +31,6 @@ from .outcome import Outcome, Progress, asked_spec, device_spec_of, only_space, 
 
 MIN_ROWS = 40
 SAMPLE = 500  # networks that say what latencies a space has
-COVERAGE = 0.95
 
 
 def fit(

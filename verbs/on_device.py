@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from .. import outputs
 from ..data.duplicates import usual_duplicates
@@ -23,14 +22,15 @@ from ..devices.device import Place
 from ..errors import MismatchError
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import spread
-from ..predictor.saved import SavedPredictor, load
+from ..predictor.saved import load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import confirm
 from ..profiler.verify import measure as verify
 from ..search.evaluator import check_compute
 from ..search.method import Method
+from ..search.price import Price
 from ..search.result import measured_again, verdict_of
-from ..search.run import Interval, Options
+from ..search.run import Options
 from ..search.run import search as run
 from ..search.searchers.checkpoint import forget, is_checkpoint
 from ..search.training import Training
@@ -39,8 +39,7 @@ from ..spaces.export import to_onnx
 from ..spaces.saved import load_architecture, load_network
 from ..spaces.space import SearchSpace
 from ..tasks.load import load_task
-from .costs import Priced, is_inputs, priced
-from .fit import COVERAGE
+from .costs import is_inputs, priced
 from .fitting import proxy_for, space_for, tell
 from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain
 from .request import SearchRequest
@@ -90,14 +89,10 @@ class SearchOnDevice:
             bench = self._bench(request, space, place, opened)
             price = priced(
                 self.cost, space, kept, opened, place.fingerprint.id, bench.networks,
-                upper=COVERAGE if pricing.upper_bound else None, inputs=inputs,
+                upper_bound=pricing.upper_bound, inputs=inputs,
             )  # fmt: skip
-            learnt = kept if isinstance(price.price, nn.Module) else None
             result = run(
-                space, self.method, price.price, price.encoding, task, measure=bench.networks, target_ms=target_ms,
-                lam=request.target.lam,
-                predict_interval=None if learnt is None else _interval(learnt, space, price.encoding),
-                conformal=None if learnt is None or pricing.upper_bound else learnt.conformal,
+                space, self.method, price, task, measure=bench.networks, target_ms=target_ms, lam=request.target.lam,
                 proxy=proxy_for(request.what.proxy, space),
                 options=self._options(request), progress=_told(self.progress, self.stop),
             )  # fmt: skip
@@ -147,7 +142,7 @@ class SearchOnDevice:
     def _bench(self, request: SearchRequest, space: SearchSpace, place: Place, store: Store) -> _Bench:
         return _Bench(space, place, named(request.timing.plan), store, request.what.seed, self.stop)
 
-    def _provenance(self, request: SearchRequest, place: Place, price: Priced) -> dict[str, Any]:
+    def _provenance(self, request: SearchRequest, place: Place, price: Price) -> dict[str, Any]:
         """Return what the result cannot tell of itself."""
         path = request.pricing.predictor
         return plain({
@@ -203,17 +198,6 @@ class _Bench:
         processes = confirm(self.device, item, self.plan, self.store, seed=self.seed, stop=self.stop)
         go_on(self.stop)
         return processes
-
-
-def _interval(kept: SavedPredictor, space: SearchSpace, encoding: str | None) -> Interval:
-    """Return the predictor's interval as a function of architectures."""
-
-    def interval(architectures: Sequence[Architecture]) -> tuple[Any, Any]:
-        rows = space.encode(architectures, encoding)
-        _, low, high = kept.predict(rows, return_interval=True, coverage=COVERAGE)
-        return low, high
-
-    return interval
 
 
 def _told(progress: Progress, stop: threading.Event | None) -> Callable[[str, int, int, Mapping[str, float]], None]:

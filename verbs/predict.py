@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputRefusedError, InvalidArchitectureError
+from ..predictor.interval import COVERAGE
 from ..predictor.saved import SavedPredictor, load
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
-from .fit import COVERAGE
 from .outcome import UNRELIABLE, Outcome, plain, space_of, stored_space, table
 
 

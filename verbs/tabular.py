@@ -16,12 +16,14 @@ from ..data.result import RESULT
 from ..data.table import Table, conditions_for, read_accuracies, read_table
 from ..errors import UsageError
 from ..predictor.design import d_optimal
+from ..predictor.interval import COVERAGE
 from ..predictor.learn import Learnt, default_model, learn
-from ..search.method import Method, predict_with
+from ..search.method import Method
+from ..search.price import Price
 from ..search.tabular import search_table
 from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask, table_column
-from .fit import COVERAGE, blocks_of, encodings_of
+from .fit import blocks_of, encodings_of
 from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
 from .request import SearchRequest
 
@@ -73,11 +75,10 @@ class SearchOnTable:
         self.progress("fitting", 1, 1)
         result = search_table(
             space, self.method, TableTask(task, known), latencies_ms,
-            learnt.upper_bound(COVERAGE) if upper_bound else learnt.module, learnt.encoding,
-            None if upper_bound else learnt.conformal, target_ms=request.target_ms or 0.0,
+            price_of(learnt, space, upper_bound=upper_bound), target_ms=request.target_ms or 0.0,
             queries=asked.queries or QUERIES, seed=asked.seed, progress=self._told,
         )  # fmt: skip
-        predicted_ms = predict_with(learnt.module, space, learnt.encoding)([result.found.architecture])
+        predicted_ms = price_of(learnt, space).predict([result.found.architecture])
         low, high = learnt.conformal.interval(predicted_ms, COVERAGE)
         provenance = {
             "predictor": {"model": learnt.model, "encoding": learnt.encoding, "rows": rows, "table": latency},
@@ -130,6 +131,12 @@ def _text(d: Mapping[str, Any]) -> str:
         lost = "" if d["regret_points"] is None else f": {d['regret_points']:.2f} points lost"
         lines.append(f"the best within the target has {d['optimum']['accuracy']:.2%}{lost}")
     return "\n".join([*lines, found["text"], d["rebuild"]])
+
+
+def price_of(learnt: Learnt, space: SearchSpace, *, upper_bound: bool = False) -> Price:
+    """Return what networks cost by what was learnt, or by the upper end of its interval."""
+    module = learnt.upper_bound(COVERAGE) if upper_bound else learnt.module
+    return Price(module, space, learnt.encoding, conformal=None if upper_bound else learnt.conformal)
 
 
 def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0) -> Learnt:

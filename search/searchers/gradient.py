@@ -78,7 +78,7 @@ class GradientSearcher:
             problem.task.fitted(problem.proxy),
         )
         objective = Objective(
-            CostTerm(problem.price(self.cost), self.form(problem)),
+            CostTerm(problem.price.as_cost(self.cost), self.form(problem)),
             tuple(regulariser(problem.space) for regulariser in self.regularisers),
             self.distillation,
         )

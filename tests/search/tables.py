@@ -7,6 +7,7 @@ import torch
 
 from tempograd import registry
 from tempograd.search.method import Problem
+from tempograd.search.price import Price
 from tempograd.search.training import Training
 from tempograd.tasks.table import TableTask
 
@@ -46,11 +47,18 @@ def table(space):
     return TableTask("table", dict(zip(everything, accuracies(space, everything), strict=True)))
 
 
-def problem(space=SPACE, *, target_ms=5.0, queries=40, seed=0, members=None, **kwargs):
+def problem(space=SPACE, *, target_ms=5.0, queries=40, seed=0, members=None, conformal=None, **kwargs):
     """A problem over a table of all of a space's networks, or of some."""
     some = None if members is None else dict(zip(members, accuracies(space, members), strict=True))
     task = table(space) if some is None else TableTask("some", some)
     fixed = {"lam": None, "reference_ms": 4.0, "training": Training()}
     return Problem(
-        space, space, linear(space), None, task, target_ms=target_ms, queries=queries, seed=seed, **(fixed | kwargs)
+        space,
+        space,
+        Price(linear(space), space),
+        task,
+        target_ms=target_ms,
+        queries=queries,
+        seed=seed,
+        **(fixed | kwargs),
     )

@@ -5,6 +5,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import UsageError
+from tempograd.search.price import Price
 from tempograd.search.run import search
 from tempograd.tasks.load import load_task
 from tempograd.testing.methods import MethodContract, priced, short, space_for
@@ -34,7 +35,7 @@ def task():
 def test_a_method_on_a_space_that_it_cannot_search_is_refused_with_what_is_allowed(name, place, reason, task):
     space = registry.create("space", small_specs(place)[0])
     with pytest.raises(UsageError, match=reason):
-        search(space, short(name), priced(space), None, task, measure=lambda many: [], target_ms=1.0)
+        search(space, short(name), Price(priced(space), space), task, measure=lambda many: [], target_ms=1.0)
 
 
 def test_a_hard_constraint_on_a_predictor_is_refused(task):
@@ -42,4 +43,4 @@ def test_a_hard_constraint_on_a_predictor_is_refused(task):
     module = torch.nn.Sequential(torch.nn.Linear(sum(space.widths), 1), torch.nn.Flatten(0))
     torch.nn.init.constant_(module[0].weight, 0.1)
     with pytest.raises(UsageError, match="use a table"):
-        search(space, short("hardcorenas"), module, None, task, measure=lambda many: [], target_ms=100.0)
+        search(space, short("hardcorenas"), Price(module, space), task, measure=lambda many: [], target_ms=100.0)

@@ -12,8 +12,8 @@ from tempograd.predictor.models.gp import GaussianProcessLatency
 from tempograd.search.cost import PredictorCost, TableCost, WeightedSum
 from tempograd.search.forms import LearnedMultiplier, Linear
 from tempograd.search.laws.softmax import Softmax
-from tempograd.search.method import predict_with
 from tempograd.search.objective import CostTerm, Objective
+from tempograd.search.price import Price
 from tempograd.spaces.architecture import Architecture
 
 SMALL = {"nasbench201": "nasbench201:cells=1,width=4,size=8", "darts": "darts:layers=2,width=4,size=8"}
@@ -246,7 +246,7 @@ def test_an_encoding_without_a_slope_is_priced_by_swaps(space):
     torch.manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Linear(width, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1), torch.nn.Flatten(0))
     cost = PredictorCost(module, space, "counts")
-    predict = predict_with(module, space, "counts")
+    predict = Price(module, space, "counts").predict
     architecture = space.sample(3, np.random.default_rng(1))[2]
     own = [max(choice, 0) for choice in architecture.choices]  # a swap may bring a site into play: it takes its first
     gates = {site: gate.requires_grad_() for site, gate in space.gates([architecture]).items()}

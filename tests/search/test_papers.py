@@ -13,6 +13,7 @@ from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.method import Problem
 from tempograd.search.objective import CostTerm
+from tempograd.search.price import Price
 from tempograd.search.searchers.alternation import Alternation, Schedule
 from tempograd.search.training import Training
 from tempograd.tasks.images import Classification, Images
@@ -137,7 +138,7 @@ def problem(space, progress=None, **more):
         module[0].weight.copy_(torch.from_numpy(np.random.default_rng(0).uniform(0.1, 1, (1, sum(space.widths)))))
     told = {} if progress is None else {"progress": progress}
     return Problem(
-        space=space, proxy=space, module=module, encoding=None, task=load_task("digits,limit=200"), target_ms=None,
+        space=space, proxy=space, price=Price(module, space), task=load_task("digits,limit=200"), target_ms=None,
         lam=0.5, reference_ms=3.0, training=Training(epochs=1), **told, **more,
     )  # fmt: skip
 

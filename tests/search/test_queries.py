@@ -40,7 +40,7 @@ def test_draws_are_different_within_the_target_and_all_there_are():
     asked = problem(target_ms=3.0)
     drawn = list(Queries(asked, 1).draws(np.random.default_rng(0)))
     everything = list(asked.task.accuracies)
-    predicted = dict(zip(everything, latencies(SPACE, asked.module, everything), strict=True))
+    predicted = dict(zip(everything, latencies(SPACE, asked.price.cost, everything), strict=True))
     fitting = {a for a in everything if predicted[a] <= 3.0}
     assert len(drawn) == len(set(drawn))
     assert set(drawn) < fitting  # those that are cut in two are left out

@@ -15,6 +15,7 @@ from tempograd.errors import MismatchError, TargetError, UsageError
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Round
+from tempograd.search.price import Price
 from tempograd.search.result import verdict_of
 from tempograd.search.run import Options, search
 from tempograd.search.training import Training
@@ -74,10 +75,11 @@ def task():
     return load_task("digits,limit=150")
 
 
-def run(space, task, *, method="la_darts", device=None, options=QUICK, **kwargs):
+def run(space, task, *, method="la_darts", device=None, options=QUICK, interval=None, **kwargs):
     device = device or Device(space)
     recipe = registry.create("method", METHODS.get(method, method))
-    return search(space, recipe, device.module, None, task, measure=device, options=options, **kwargs)
+    price = Price(device.module, space, interval=interval)
+    return search(space, recipe, price, task, measure=device, options=options, **kwargs)
 
 
 def middle_ms(space):
@@ -181,7 +183,7 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
         predicted = np.array([device.truth_ms(a) for a in many])
         return 0.7 * predicted, 1.1 * predicted
 
-    result = run(space, task, device=device, target_ms=middle_ms(space), predict_interval=interval)
+    result = run(space, task, device=device, target_ms=middle_ms(space), interval=interval)
     provenance = {"device": {"place": "fake", "id": "fake"}, "predictor": {"model": "linear"}, "command": "a command"}
     result.save(tmp_path / "result", provenance)
     folder = tmp_path / "result"

@@ -10,6 +10,7 @@ from tempograd import registry
 from tempograd.data.result import read_result
 from tempograd.errors import TargetError, UsageError
 from tempograd.predictor.interval import Conformal
+from tempograd.search.price import Price
 from tempograd.search.tabular import search_table
 from tempograd.spaces.saved import load_network
 from tempograd.tasks.table import table_column
@@ -30,9 +31,7 @@ def search(method="random_search", *, truth=None, target_ms=4.0, queries=30, **k
         recipe,
         table(SPACE),
         known,
-        linear(SPACE),
-        None,
-        CONFORMAL,
+        Price(linear(SPACE), SPACE, conformal=CONFORMAL),
         target_ms=target_ms,
         queries=queries,
         **kwargs,

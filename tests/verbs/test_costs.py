@@ -9,7 +9,7 @@ from tempograd.errors import UnknownNameError, UsageError
 from tempograd.profiler.plan import Items, named
 from tempograd.profiler.verify import measure as verify
 from tempograd.search.cost import TableCost
-from tempograd.search.method import predict_with
+from tempograd.search.price import Price
 from tempograd.spaces.circuit import counts
 from tempograd.verbs.choices import shares_of
 from tempograd.verbs.collect import collect
@@ -49,10 +49,10 @@ def price_of(spec, name, path, **more):
             calls.append(len(architectures))
             return verify(device, Items.of(space, architectures), named("quick"), opened)
 
-        found = priced(spec, space, None, opened, device.fingerprint.id, measure, upper=None, **more)
+        found = priced(spec, space, None, opened, device.fingerprint.id, measure, upper_bound=False, **more)
         networks = space.sample(min(40, round(10**space.size_log10)), np.random.default_rng(7))
         measured = np.array([m.latency_ms for m in measure(networks)])
-    return found, predict_with(found.price, space, None)(networks), measured, calls
+    return found, found.predict(networks), measured, calls
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -86,7 +86,7 @@ def test_a_search_that_goes_on_goes_on_with_the_same_numbers(store_of, tmp_path)
     inputs = tmp_path / "cost.json"
     first, _, _, _ = price_of("0.5*table+0.5*flops", "routed", store_of("routed"), inputs=inputs)
     again, _, _, _ = price_of("0.5*table+0.5*flops", "routed", store_of("routed"), inputs=inputs)
-    assert first.price.identity() == again.price.identity()
+    assert first.cost.identity() == again.cost.identity()
     other, _, _, _ = price_of("flops", "routed", store_of("routed"), inputs=inputs)
     assert other.told["model"] == "flops"
 
@@ -102,7 +102,7 @@ def test_counts_are_those_of_the_network():
     for unit in ("macs", "parameters"):
         cost = TableCost(space.circuit, counts(space.graph, space.operations, unit))
         sample = space.sample(10, np.random.default_rng(0))
-        assert predict_with(cost, space, None)(sample) == pytest.approx(
+        assert Price(cost, space).predict(sample) == pytest.approx(
             [getattr(space.raw_graph(a), unit)() for a in sample]
         )
 

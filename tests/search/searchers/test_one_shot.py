@@ -14,6 +14,7 @@ from tempograd.errors import DivergedError, InputRefusedError, MismatchError, Us
 from tempograd.search.deriver import score
 from tempograd.search.evaluator import inherited_score
 from tempograd.search.method import Problem
+from tempograd.search.price import Price
 from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.one_shot import OneShot, OneShotSchedule, OneShotSearcher, effects, ends
 from tempograd.search.trace import Query
@@ -36,7 +37,7 @@ def task():
 
 def problem(task, space=SPACE, **kwargs):
     fixed = {"target_ms": 100.0, "lam": None, "reference_ms": 3.0, "training": Training(epochs=1, batch=32)}
-    return Problem(space, space, linear(space), None, task, **(fixed | kwargs))
+    return Problem(space, space, Price(linear(space), space), task, **(fixed | kwargs))
 
 
 def shot(task, schedule=QUICK, seed=0, space=SPACE):

@@ -11,6 +11,7 @@ from tempograd import registry
 from tempograd.errors import TargetError, UsageError
 from tempograd.search.method import Problem
 from tempograd.search.neighbourhood import within
+from tempograd.search.price import Price
 from tempograd.search.searchers.random import RandomSearcher, best, random_search
 from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
@@ -35,7 +36,7 @@ def module(space):
 def problem(**kwargs):
     fixed = {"target_ms": 3.0, "lam": None, "reference_ms": 3.0, "training": Training(epochs=1, batch=16)}
     task = load_task("digits,limit=150")
-    return Problem(NB201, NB201, module(NB201), None, task, **(fixed | kwargs))
+    return Problem(NB201, NB201, Price(module(NB201), NB201), task, **(fixed | kwargs))
 
 
 @pytest.mark.parametrize("space", [NB201, DARTS], ids=lambda space: space.name)

@@ -46,7 +46,7 @@ def test_a_space_too_large_to_go_through_is_searched_among_relatives():
 
     reference = OFA.sample(300, np.random.default_rng(9))
     everything = problem(OFA, members=reference)
-    target_ms = float(np.median(latencies(OFA, everything.module, reference)))
+    target_ms = float(np.median(latencies(OFA, everything.price.cost, reference)))
     asked = problem(OFA, members=reference, target_ms=target_ms, queries=30)
     object.__setattr__(asked, "task", None)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,67 @@
+"""The price of networks: what is predicted is remembered, its chance is the residuals', and a sum is in ms."""
+
+import numpy as np
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.predictor.interval import Conformal
+from tempograd.search.cost import PredictorCost, TableCost
+from tempograd.search.price import Price, sum_in_ms
+from tempograd.spaces.circuit import counts
+
+SPACE = registry.create("space", "nasbench201:cells=1,width=4")
+NETWORKS = SPACE.sample(24, np.random.default_rng(0))
+
+
+class Counting(torch.nn.Module):
+    """A predictor that counts what it is asked."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width, self.asked = width, []
+
+    def forward(self, rows):
+        assert rows.shape[-1] == self.width
+        self.asked.append(len(rows))
+        return rows.sum(dim=-1)
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+@pytest.mark.parametrize("encoding", [None, "counts"])
+def test_a_network_is_predicted_once_in_the_encoding_of_its_predictor(encoding):
+    rows = SPACE.encode(NETWORKS, encoding)
+    module = Counting(rows.shape[1])
+    price = Price(module, SPACE, encoding)
+    np.testing.assert_allclose(price.predict([*NETWORKS, NETWORKS[0]])[:-1], rows.sum(axis=1), rtol=1e-6)
+    price.predict(NETWORKS[:5])
+    assert module.asked == [len(set(NETWORKS))]
+
+
+def test_the_chance_is_that_of_the_residuals_or_certain_without_them():
+    residuals = Conformal(tuple(np.linspace(0, 0.1, 100).tolist()))
+    predicted = np.array([0.5, 1.0, 2.0])
+    price = Price(Counting(1), SPACE)
+    assert price.chance(predicted, None).tolist() == [1, 1, 1]
+    assert price.chance(predicted, 1.0).tolist() == [1, 1, 0]
+    low, middle, high = Price(Counting(1), SPACE, conformal=residuals).chance(predicted, 1.0)
+    assert low > 0.98
+    assert high < 0.02
+    assert 0.3 < middle < 0.7
+
+
+@pytest.mark.parametrize("encoding", [SPACE.encodings[0].name, "counts"])
+def test_a_sum_of_a_counter_and_a_predictor_is_in_ms_whatever_the_predictors_encoding(encoding):
+    macs = TableCost(SPACE.circuit, counts(SPACE.graph, SPACE.operations, "macs"))
+    truth = dict(zip(NETWORKS, (0.3 + 2e-6 * Price(macs, SPACE).predict(NETWORKS)).tolist(), strict=True))
+    rows = SPACE.encode(NETWORKS, encoding)
+    predictor = PredictorCost(Counting(rows.shape[1]), SPACE, encoding)
+    alone = sum_in_ms({"flops": (1.0, macs)}, SPACE, truth)
+    np.testing.assert_allclose(alone.predict(NETWORKS), list(truth.values()), rtol=0.02)
+    assert alone.told["scores"]["mape_pct"] < 5
+    both = sum_in_ms({"flops": (0.5, macs), "predictor": (0.5, predictor)}, SPACE, truth)
+    np.testing.assert_allclose(
+        both.parity["predicted_ms"], 0.5 * np.array(alone.parity["predicted_ms"]) + 0.5 * rows.sum(axis=1), rtol=1e-5
+    )
