@@ -63,7 +63,7 @@ def measure(
         "device": place.fingerprint.id, "store": None if store is None else str(store), "plan": plan, "seed": seed,
         "networks": rows,
     })  # fmt: skip
-    return Outcome(document, _text(rows), _exit_code(rows, stop), _following(rows, device))
+    return Outcome(document, _text(rows), _exit_code(rows, stop), _following(rows, device, shape))
 
 
 def told_of(network: Network, told: Told | None) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _exit_code(rows: Sequence[Mapping[str, Any]], stop: threading.Event | None) 
     return 0 if verdicts == {"ok"} else UNRELIABLE
 
 
-def _following(rows: Sequence[Mapping[str, Any]], device: str | Place) -> str | None:
+def _following(rows: Sequence[Mapping[str, Any]], device: str | Place, shape: Shape) -> str | None:
     if any(row["verdict"] in ("noisy", "hot") for row in rows):
         return "tempograd doctor"
     sources = [row["source"] for row in rows if row["source"]]

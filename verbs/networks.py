@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -47,6 +48,13 @@ def shapes_of(shape: Shape) -> dict[str, tuple[int, ...]]:
     if all(isinstance(one, int) for one in shape):
         return read_shapes(["x".join(map(str, shape))])
     return read_shapes([str(one) for one in shape])
+
+
+def asked(device: str | Place, shape: Shape) -> str:
+    """Return the options of a next command that name the device and the shapes that were asked for."""
+    words = "" if device == "local" or not isinstance(device, str) else f" --device {quote(device)}"
+    told = shape if isinstance(shape, Sequence) and all(isinstance(one, str) for one in shape) else ()
+    return words + "".join(f" --shape {quote(str(one))}" for one in told)
 
 
 def placed(device: str | Place, precision: str | None) -> Place:

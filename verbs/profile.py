@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from statistics import median
 from textwrap import wrap
 from typing import Any
@@ -22,7 +23,7 @@ from ..profiler.plan import named
 from ..profiler.roofline import Rates, measure_rates
 from ..report.formatting import counted
 from .measure import told_of
-from .networks import Refused, Shape, kept_in, opened_networks, placed
+from .networks import Refused, Shape, asked, kept_in, opened_networks, placed
 from .outcome import UNRELIABLE, Outcome, Progress, plain, silent
 
 COLUMNS = 60
@@ -80,7 +81,7 @@ def profile(
 
         document["page"] = str(write_profile(document, out))
     code = 0 if told.measurement.verdict == "ok" else UNRELIABLE
-    return Outcome(document, text_of(document), code, _following(network, device))
+    return Outcome(document, text_of(document), code, _following(network, device, shape))
 
 
 def _rates(place: Place, told: Told | None, seed: int, progress: Progress, stop: threading.Event | None) -> Rates:
@@ -135,11 +136,10 @@ def _families(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(told, key=lambda row: -row["ms"])
 
 
-def _following(network: Network, device: str | Place) -> str | None:
+def _following(network: Network, device: str | Place, shape: Shape) -> str | None:
     if not network.source or not isinstance(device, str):
         return None
-    where = "" if device == "local" else f" --device {device}"
-    return f"tempograd compare {network.source} OTHER.onnx{where}"
+    return f"tempograd compare {quote(network.source)} OTHER.onnx{asked(device, shape)}"
 
 
 def text_of(d: Mapping[str, Any]) -> str:
