@@ -12,6 +12,8 @@ from tempograd.farm.server import server
 
 from . import marks
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many workers as cores: more threads would wait for each other
+
 WAITING = ("farm", "verbs/test_farm.py")
 
 
