@@ -227,9 +227,9 @@ def _first_bad_group(path: Path) -> str:
             for number in range(file.num_row_groups):
                 try:
                     file.read_row_group(number)
-                except (pa.ArrowException, OSError):
+                except (pa.ArrowException, OSError, UnicodeDecodeError):
                     return f"{number} of {file.num_row_groups}"
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return "none can be read, the footer is damaged"
     return "none, only the metadata differ"
 

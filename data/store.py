@@ -264,15 +264,26 @@ class Store:
         return found[id_]
 
     def fingerprints(self) -> dict[str, Fingerprint]:
-        """Return every fingerprint by its id."""
-        return {row[0]: Fingerprint.from_json(row[1]) for row in self._read("SELECT id, json FROM fingerprints")}
+        """Return every fingerprint by its id.
+
+        Raises:
+            InputRefusedError: one is damaged: its id is a digest of it.
+        """
+        found: dict[str, Fingerprint] = {}
+        for id_, text in self._read("SELECT id, json FROM fingerprints"):
+            with self._whole("a fingerprint"):
+                found[id_] = Fingerprint.from_json(text)
+                if found[id_].id != id_:
+                    raise ValueError("its id is that of another")
+        return found
 
     def campaigns(self) -> list[CampaignRow]:
         """Return every campaign, the oldest first."""
         rows = self._read(
             "SELECT id, space, fingerprint_id, plan, seed, purpose, created_s FROM campaigns ORDER BY created_s, id"
         )
-        return [CampaignRow(i, space, f, json.loads(plan), *rest) for i, space, f, plan, *rest in rows]
+        with self._whole("a campaign"):
+            return [CampaignRow(i, space, f, json.loads(plan), *rest) for i, space, f, plan, *rest in rows]
 
     def done(self, campaign: str) -> set[tuple[str, int]]:
         """Return the (key, replicate) pairs that this campaign has, failed ones too."""
@@ -284,9 +295,19 @@ class Store:
         return dict(self._read(f"SELECT verdict, count(*) FROM measurements{where} GROUP BY verdict", *values))
 
     def sets(self) -> dict[tuple[str, str], int]:
-        """Return (space, fingerprint id) -> number of rows."""
+        """Return (space, fingerprint id) -> number of rows.
+
+        Raises:
+            InputRefusedError: an index is damaged.
+        """
         query = "SELECT space, fingerprint_id, count(*) FROM measurements GROUP BY space, fingerprint_id"
-        return {(row[0], row[1]): row[2] for row in self._read(query)}
+        rows = self._read(query)
+        known = {row[0] for row in self._read("SELECT id FROM fingerprints")}
+        if lost := [row for row in rows if row[1] not in known or not isinstance(row[0], str)]:
+            raise InputRefusedError(
+                f"{self.path} is damaged: rows of no device that it knows ({lost[0][1]!r}). {RESTORE}"
+            )
+        return {(row[0], row[1]): row[2] for row in rows}
 
     def measurements(
         self,
@@ -310,12 +331,12 @@ class Store:
             InputRefusedError: a row is damaged.
         """
         where, values = _where(campaign=campaign, space=space, fingerprint_id=fingerprint_id, key=key)
-        query = f"SELECT number, key, replicate, fingerprint_id, payload FROM measurements{where}"
+        query = f"SELECT number, key, replicate, space, fingerprint_id, payload FROM measurements{where}"
         if newest is not None:
             query = f"SELECT * FROM ({query} ORDER BY number DESC LIMIT {int(newest)})"
-        for number, key_, replicate, id_, payload in self._read(f"{query} ORDER BY number", *values):
+        for number, *named, payload in self._read(f"{query} ORDER BY number", *values):
             found = unpack(payload, f"row {number} of {self.path}")
-            if (found.key, found.replicate, found.fingerprint_id) != (key_, replicate, id_):
+            if [found.key, found.replicate, found.space, found.fingerprint_id] != named:
                 raise InputRefusedError(f"row {number} of {self.path} is damaged: it does not name itself. {RESTORE}")
             yield found
 
@@ -338,7 +359,8 @@ class Store:
             "SELECT c.json FROM calibrations c JOIN campaigns p ON p.id = c.campaign "
             "WHERE p.fingerprint_id = ? ORDER BY c.number"
         )
-        return [json.loads(row[0]) for row in self._read(query, fingerprint_id)]
+        with self._whole("a calibration"):
+            return [json.loads(row[0]) for row in self._read(query, fingerprint_id)]
 
     def labels(self, campaign: str) -> dict[tuple[str, int], tuple[str, float | None]]:
         """Return (key, replicate) -> (verdict, latency_ms or None) as they were written beside the raw rows."""
@@ -466,6 +488,14 @@ class Store:
             return self._connection.execute(query, values).fetchall()
 
     @contextmanager
+    def _whole(self, what: str) -> Generator[None]:
+        """Refuse a text that is not what was written."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise InputRefusedError(f"{self.path} is damaged: {what} cannot be read ({error}). {RESTORE}") from error
+
+    @contextmanager
     def _named(self) -> Generator[None]:
         """Turn what SQLite raises into errors that say what is lost (nothing) and what to do."""
         try:
@@ -474,6 +504,8 @@ class Store:
             raise StoreError(f"{self.path} is closed; open it again. ({error})") from error
         except sqlite3.IntegrityError as error:
             raise StoreError(f"{self.path} refused a row: {error}; nothing of it was kept") from error
+        except UnicodeDecodeError as error:
+            raise InputRefusedError(f"{self.path} is damaged: a text cannot be read ({error}). {RESTORE}") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import zlib
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
@@ -253,6 +253,32 @@ def test_overwritten_pages_are_an_error_never_other_numbers(tmp_path, fingerprin
         except (InputRefusedError, StoreError):
             refused += 1
     assert refused > 5
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("fingerprints", "json", '{"place": "loc'), ("fingerprints", "json", "[1]"), ("campaigns", "plan", "{"),
+        ("fingerprints", "json", '{"hardware":{},"options":{},"place":"other","runtime":{}}'),
+        ("calibrations", "json", "{1"), ("measurements", "space", "darts:layers=1"),
+        ("fingerprints", "json", b"\xd6\xff"), ("campaigns", "space", b"\xd6\xff"),
+    ],
+)  # fmt: skip
+def test_a_damaged_text_is_refused_wherever_it_stands(tmp_path, fingerprint, table, column, value):
+    with Store(tmp_path / "s.db", write=True) as store:
+        campaign = keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
+        store.add_calibration(campaign, {"beta": 1.0})
+    with closing(sqlite3.connect(tmp_path / "s.db")) as raw:
+        text = f"CAST(x'{value.hex()}' AS TEXT)" if isinstance(value, bytes) else "?"
+        raw.execute(f"UPDATE {table} SET {column} = {text}", () if isinstance(value, bytes) else (value,))
+        raw.commit()
+
+    def read(store):
+        return store.fingerprints(), store.campaigns(), store.calibrations(fingerprint.id), list(store.measurements())
+
+    with Store(tmp_path / "s.db") as store, pytest.raises((InputRefusedError, StoreError)):
+        read(store)
 
 
 def test_a_row_that_is_not_itself_is_refused(tmp_path, fingerprint):
