@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         space,
     )
     from tempograd.spaces.tracing.marks import Choice, Depth, Width
+    from tempograd.spaces.tracing.shrink import shrink
     from tempograd.spaces.tracing.tracer import space_from
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "profile",
     "report",
     "search",
+    "shrink",
     "space",
     "space_from",
 ]
@@ -56,6 +58,7 @@ _ELSEWHERE = {
     "Choice": "tempograd.spaces.tracing.marks",
     "Depth": "tempograd.spaces.tracing.marks",
     "Width": "tempograd.spaces.tracing.marks",
+    "shrink": "tempograd.spaces.tracing.shrink",
     "space_from": "tempograd.spaces.tracing.tracer",
 }
 

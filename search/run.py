@@ -132,6 +132,7 @@ def search(
         return train(
             architecture, space, fitted, options.training, seed=options.seed, compute=options.compute,
             progress=progress, folder=options.trainings, begin=found.begin,
+            teacher=None if options.training.teacher else space.teacher(),
         )  # fmt: skip
 
     field: list[Rival] = []

@@ -492,6 +492,10 @@ class SearchSpace(ABC):
 
         return Network(self.network_graph(architecture))
 
+    def teacher(self) -> torch.nn.Module | None:
+        """Return a network that those of this space learn from; none, where they begin with no weights."""
+        return None
+
     def supernet(self) -> Network:
         """Return an ``nn.Module`` whose ``forward(x, gates)`` mixes the alternatives."""
         from .network import Network

@@ -241,6 +241,8 @@ class SpaceContract:
                 assert close(run(supernet, x, gates), run(network, x), 1e-5)
 
     def test_residual_branches_begin_at_scale_0_and_supernets_of_cells_have_no_scale(self, space, sample):
+        if space.teacher() is not None:
+            pytest.skip("it begins with weights that were trained")
         supernet = space.supernet()
         for network in (supernet, space.to_torch(sample[0])):
             for node, _ in network.graph.walk():

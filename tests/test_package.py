@@ -35,7 +35,8 @@ def test_every_folder_is_packaged():
 def test_public_names():
     assert tempograd.__all__ == [
         "Choice", "Depth", "TempogradError", "Width", "__version__", "collect", "compare", "device", "evaluate",
-        "fit", "load", "measure", "predict", "profile", "report", "search", "space", "space_from",
+        "fit", "load", "measure", "predict", "profile", "report", "search", "shrink", "space",
+        "space_from",
     ]  # fmt: skip
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tempograd.__version__
 

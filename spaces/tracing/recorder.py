@@ -83,6 +83,7 @@ class Recorder(TorchFunctionMode):
         self.module, self.examples = module, examples
         self.sites: dict[str, Site] = {}
         self.start: dict[str, Tensor] = {}
+        self.whole: dict[str, int] = {}
         self.owners = {id(value): name for name, value in (*module.named_parameters(), *module.named_buffers())}
         self.paths = {id(one): name for name, one in module.named_modules()}
         self.frames: list[Frame] = []
@@ -90,7 +91,7 @@ class Recorder(TorchFunctionMode):
         self.condition: Condition = ()
         self.pending: Width | None = None
         self.lazy: dict[int, tuple[Tensor, Tensor, tuple[int, ...]]] = {}  # permuted with the batch behind, and of what
-        self._labels: dict[tuple[str, Shape, Shape], list[str]] = {}
+        self._labels: dict[str, list[str]] = {}
         self._refused: dict[int, tuple[Tensor, str]] = {}
 
     # -- what functions ask for ------------------------------------------------------------------------------------
@@ -245,11 +246,12 @@ class Recorder(TorchFunctionMode):
 
     def _label(self, option: str, graph: Graph) -> str:
         """Return what a block is called in tables: equal names of unlike blocks are told apart."""
-        known = self._labels.setdefault((option, graph.input_shape, graph.shape), [])
+        known = self._labels.setdefault(option, [])
         content = content_of(graph)
         if content not in known:
             known.append(content)
-        return option + "'" * known.index(content)
+        number = known.index(content)
+        return f"{option}-{number + 1}" if number else option
 
     def _block(self, name: str, kind: str, graph: Graph, x: str) -> str:
         operation = Choice(FIXED, (self._label(kind, graph),), (graph,), when=self.condition)

@@ -23,13 +23,34 @@ class TracedSpace(SearchSpace):
         graph: the choice graph.
         sites: where something is chosen.
         start: the user's weights by the supernet's names, ``node.weight``: networks and supernets begin with them.
+        whole: by site the option of the module as it was given: first options, all channels, all blocks.
+        trained: whether that network is worth learning from.
     """
 
     elastic: ClassVar[bool] = False
 
-    def __init__(self, name: str, graph: Graph, sites: tuple[Site, ...], start: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        sites: tuple[Site, ...],
+        start: Mapping[str, Tensor],
+        whole: Mapping[str, int],
+        *,
+        trained: bool = False,
+    ) -> None:
         self.name = name  # type: ignore[misc]  # of each space its own
         self._traced, self._sites, self.start = graph, sites, dict(start)
+        self._whole, self.trained = dict(whole), trained
+        self.left_out: dict[str, str] = {}  # by layer, why its channels are no choice; see `shrink`
+
+    @property
+    def whole(self) -> Architecture:
+        """Return the architecture of the module as it was given: first options, all channels, all blocks."""
+        return self.architecture(self._whole[site.name] for site in self.sites)
+
+    def teacher(self) -> Network | None:
+        return self.to_torch(self.whole).eval() if self.trained else None
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -35,7 +35,7 @@ from .traced import TracedSpace
 _WHOLE = (nn.LSTM, nn.GRU, nn.MultiheadAttention)  # modules that are one layer
 
 
-def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> TracedSpace:
+def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, name: str = "") -> TracedSpace:
     """Return the search space of a module with marks: `Choice`, `Width` and `Depth`.
 
     The module is run once, as in evaluation, and is left as it was. Its weights are what networks of the space and its
@@ -44,6 +44,7 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> T
     Args:
         module: with at least one mark; it takes tensors whose first axis is the batch, and gives one or several.
         example_input: one input, or one for each argument of ``forward``; whole numbers for an embedding.
+        name: of the space; by default that of the module's class.
 
     Raises:
         UsageError: what cannot be traced, with the line of the user's file and the way out.
@@ -61,7 +62,8 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> T
         raise UsageError(
             f"{type(module).__name__} holds no mark; put a Choice, a Width or a Depth where something is to be chosen"
         )
-    return TracedSpace(type(module).__name__, graph, tuple(tracer.sites.values()), tracer.start)
+    sites = tuple(tracer.sites.values())
+    return TracedSpace(name or type(module).__name__, graph, sites, tracer.start, tracer.whole)
 
 
 def _examples(given: list[Tensor]) -> list[Tensor]:
@@ -196,13 +198,15 @@ class Tracer(Recorder):
                 f"a {type(mark).__name__} within {self.frame.inside}", "list the combinations as options of one Choice"
             )
         known = self.sites.get(name)
-        if known is not None and (known.options != options or not mark.name or known.when != self.condition):
+        elsewhere = known is not None and known.when not in ((), self.condition)
+        if known is not None and (known.options != options or not mark.name or elsewhere):
             self.refuse(
                 f"{type(mark).__name__} {name!r}, which is there already",
                 "give marks that are chosen together one name and the same options, and call each once",
             )
         if known is None:
             self.sites[name] = Site(name, options, self.condition)
+            self.whole[name] = 0 if isinstance(mark, ChoiceMark) else len(options) - 1
         return name
 
     def _choose(self, mark: ChoiceMark, x: Tensor) -> Tensor:

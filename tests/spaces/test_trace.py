@@ -29,12 +29,6 @@ class TestTraced(SpaceContract):
     own = MAKERS
 
 
-def fullest(space):
-    """The architecture that the module itself is: first options, all channels, all blocks."""
-    sizes = [site.options[0].isdecimal() for site in space.sites]
-    return space.architecture([len(s.options) - 1 if size else 0 for s, size in zip(space.sites, sizes, strict=True)])
-
-
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_the_fullest_network_is_the_users_own_with_his_weights(make, monkeypatch):
     kept, examples = [], []
@@ -53,8 +47,8 @@ def test_the_fullest_network_is_the_users_own_with_his_weights(make, monkeypatch
         for value in values
     ]
     net.eval()
-    network = space.to_torch(fullest(space)).eval()
-    gates = {site: gate[0] for site, gate in space.gates([fullest(space)]).items()}
+    network = space.to_torch(space.whole).eval()
+    gates = {site: gate[0] for site, gate in space.gates([space.whole]).items()}
     with torch.no_grad():
         expected = whole(net(*values))
         assert torch.allclose(whole(network(values)), expected, atol=1e-5)
@@ -62,7 +56,7 @@ def test_the_fullest_network_is_the_users_own_with_his_weights(make, monkeypatch
     if make is not marked.tagger:  # torch does not count recurrent layers
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             net(*values)
-        assert space.network_graph(fullest(space)).macs() == counter.get_total_flops() / 2 / 2  # of a batch of two
+        assert space.network_graph(space.whole).macs() == counter.get_total_flops() / 2 / 2  # of a batch of two
     assert len(inspect.getsource(type(net)).splitlines()) <= 20
 
 

@@ -1,0 +1,80 @@
+"""A trained network becomes a space of widths and depths, in which it is itself one of the networks."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import tempograd as tg
+from tempograd.errors import UsageError
+from tempograd.testing.spaces import SpaceContract
+
+pytest.importorskip("torch_pruning")
+sys.path.append(str(Path(__file__).parents[1] / "assets"))
+import trained
+
+KINDS = {trained.resnet: trained.ResNet, trained.mobilenet: trained.MobileNet}
+
+
+class TestShrunk(SpaceContract):
+    own = tuple(KINDS)
+
+
+@pytest.mark.parametrize(("make", "kind"), KINDS.items())
+def test_the_whole_network_computes_what_was_given_though_its_channels_are_sorted(make, kind):
+    given, space = trained.trained(kind), make()
+    x = torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        expected = given(x)
+        assert torch.allclose(space.to_torch(space.whole).eval()(x), expected, atol=1e-5)
+        assert torch.allclose(space.teacher()(x), expected, atol=1e-5)
+    assert not torch.equal(space.start[next(iter(space.start))], next(given.parameters()))
+
+
+def test_the_channels_that_matter_most_come_first():
+    net = nn.Sequential(nn.Conv2d(1, 8, 1, bias=False), nn.ReLU(), nn.Conv2d(8, 2, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([1.0, 5, 2, 8, 3, 7, 4, 6])[:, None, None, None])
+        net[2].weight.fill_(1)
+    space = tg.shrink(net, torch.zeros(1, 1, 4, 4), options=2, least=0.5, step=4)
+    narrow = space.to_torch(space.architecture([0]))
+    kept = next(value for value in narrow.parameters() if value.shape[1] == 1)
+    assert sorted(kept.flatten().tolist(), reverse=True) == [8, 7, 6, 5]
+    x = torch.rand(2, 1, 4, 4)
+    assert torch.allclose(narrow(x)[:, :1], 26 * x)
+
+
+def test_widths_are_what_belongs_together_and_depths_what_may_go():
+    space = trained.resnet()
+    sizes = {site.name: site.options for site in space.sites}
+    assert sizes["one"] == ("1", "2")
+    assert sizes["two"] == ("1", "2")
+    assert sizes["stem-0"] == ("4", "6", "8")  # the stem and both blocks of the first row, joined by their sums
+    assert sizes["one-0-a"] == ("4", "6", "8")
+    assert [site.when for site in space.sites if site.name == "one-1-a"] == [(("one", 1),)]
+    assert not any("head" in name for name in sizes)
+    assert "ends" not in space.left_out
+    assert "channels that a Width chooses" in space.left_out["head.1"]
+    shallow = tg.shrink(trained.trained(trained.ResNet), torch.zeros(1, 1, 8, 8), depth=False, step=4)
+    assert "one" not in {site.name for site in shallow.sites}
+
+
+def test_the_network_given_is_not_touched():
+    given = trained.trained(trained.ResNet).train()
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    tg.shrink(given, torch.zeros(1, 1, 8, 8), step=4)
+    assert given.training
+    assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
+
+
+def test_what_cannot_shrink_is_told(monkeypatch):
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
+    with pytest.raises(UsageError, match=r"nothing of Sequential can go: .*8 channels are too few for multiples of 16"):
+        tg.shrink(net, torch.zeros(1, 1, 8, 8), step=16)
+    with pytest.raises(UsageError, match=r"argument least=1\.5 of shrink"):
+        tg.shrink(net, torch.zeros(1, 1, 8, 8), least=1.5)
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(UsageError, match=r"pip install 'tempograd\[shrink\]'"):
+        tg.shrink(net, torch.zeros(1, 1, 8, 8))
