@@ -241,7 +241,9 @@ class Result(_Part):
         trace, queries, seconds: how the search went.
         training: the recipe of the network found, whole, the epochs it was trained, what each of them told.
         sentinels: readings of the device while it measured.
-        optimum, regret_points, latencies_looked_up, networks, without_latency, remarks: what only a table can tell.
+        optimum, regret_points, latencies_looked_up, networks, without_latency: what only a table can tell.
+        remarks: what is to be known of the data: what was skipped, and why.
+        preprocessing, class_names: how an image becomes the network's input, and what its outputs stand for.
         rebuild: the line of Python that builds the network.
     """
 
@@ -267,6 +269,8 @@ class Result(_Part):
     sentinels: list[Sentinel] = []
     environment: dict[str, Any] = {}
     versions: dict[str, Any] = {}
+    preprocessing: dict[str, Any] | None = None
+    class_names: list[str] = []
     asked: dict[str, Any] = {}
     command: str | None = None
     seconds: dict[str, Number] = {}

@@ -5,7 +5,8 @@
     result.json           everything below the figures of a report, schema 1
     architecture.json     the network by its choices
     network.onnx          trained, weights embedded; latency, interval, verdict and device in the metadata
-    weights.safetensors   the trained weights by ``node.weight``
+    weights.safetensors   the trained weights by the keys of the module's ``state_dict``
+    predict.py            classes of images with ONNX Runtime, numpy and Pillow alone; where the task is one of images
 
 ``result.json`` is written last: where it is, the folder is whole.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,26 @@ from ..measurement.measurement import Measurement
 from ..measurement.repeatability import across
 from ..metric import ACCURACY, Metric
 from ..spaces.architecture import Architecture
-from ..spaces.saved import ARCHITECTURE, WEIGHTS, architecture_json, load_architecture, rebuild_line
+from ..spaces.saved import (
+    ARCHITECTURE,
+    WEIGHTS,
+    architecture_json,
+    by_node,
+    load_architecture,
+    rebuild_line,
+    state_arrays,
+)
 from ..spaces.space import SearchSpace
+from ..tasks.task import Preprocessing
 from .evaluator import Trained
 from .feasibility import Feasibility
 from .front import front
 from .repair import Step
+from .script import MARK, script
 from .trace import Query, Trace
 
 NETWORK = "network.onnx"
+PREDICT = "predict.py"
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,9 @@ class SearchResult:
         seconds: wall time of the stages.
         queries: the accuracies asked for on the way, by a method that asks.
         finalists: the networks that were trained to keep the best of them; empty where that was not asked.
+        preprocessing: how an image becomes an input; None where inputs are no images.
+        class_names: what the outputs stand for, by index.
+        remarks: what a user should know of his data.
         processes: the measurements of the trained network, each of a process of its own; ``found`` has one of them.
         repeatability: relative standard deviation between processes on this device; NaN if it is not known.
     """
@@ -106,6 +121,9 @@ class SearchResult:
     seconds: dict[str, float]
     queries: tuple[Query, ...] = ()
     finalists: Sequence[Rival] = ()
+    preprocessing: Preprocessing | None = None
+    class_names: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     processes: Sequence[Measurement] = ()
     repeatability: float = float("nan")
 
@@ -156,6 +174,9 @@ class SearchResult:
             verdict=self.verdict,
             repairs=[_step(self.space, step.architecture, step.predicted_ms, step.measurement) for step in self.steps],
             random=[self._rival(rival) for rival in self.rivals],
+            preprocessing=None if self.preprocessing is None else plain_of(self.preprocessing),
+            class_names=list(self.class_names),
+            remarks=list(self.remarks),
             trace=document.Trace(**self.trace.columns()),
             sentinels=list(_sentinels(step.measurement for step in measured)),
             environment=dict(self.found.measurement.environment),
@@ -178,8 +199,9 @@ class SearchResult:
         whole = self.document(dict(provenance or {}) | {"rebuild": rebuild_line(directory)})
         contents = {
             NETWORK: _network(self.space, self.architecture, arrays, whole),
-            WEIGHTS: to_bytes(arrays, metadata={"written_by": "tempograd"}),
+            WEIGHTS: to_bytes(state_arrays(self.trained.network), metadata={"written_by": "tempograd"}),
             ARCHITECTURE: json_bytes(architecture_json(self.space, self.architecture)),
+            **({PREDICT: script().encode()} if self.preprocessing is not None else {}),
             RESULT: json_bytes(whole.to_json()),
         }
         outputs.write({directory / name: content for name, content in contents.items()}, _is_ours)
@@ -227,6 +249,9 @@ def _network(
         "device_fingerprint": json.dumps(whole.device, sort_keys=True),
         "predicted_latency_ms": str(whole.found.predicted_ms),
         "task": whole.task,
+        "metric": json.dumps(whole.metric.model_dump()),
+        "preprocessing": json.dumps(whole.preprocessing),
+        "class_names": json.dumps(whole.class_names, ensure_ascii=False),
         f"test_{whole.metric.name.replace(' ', '_')}": str(whole.found.score),
     }
     model = to_onnx(space.network_graph(architecture), arrays, metadata=metadata)
@@ -270,7 +295,7 @@ def measured_again(directory: Path, processes: Sequence[Measurement], repeatabil
         "sentinels": [*there.sentinels, *_sentinels([measurement])],
         "environment": dict(measurement.environment),
     })  # fmt: skip
-    network = _network(space, architecture, load_file(directory / WEIGHTS), whole)
+    network = _network(space, architecture, by_node(load_file(directory / WEIGHTS)), whole)
     outputs.write({directory / NETWORK: network, directory / RESULT: json_bytes(whole.to_json())}, _is_ours)
     return whole
 
@@ -309,6 +334,11 @@ def asked(queries: Sequence[Query], metric: Metric = ACCURACY) -> dict[str, Any]
 def named(space: SearchSpace, architecture: Architecture, predicted_ms: float | None) -> dict[str, Any]:
     """Return how an architecture is named in a result."""
     return {"key": architecture.key, "text": space.format(architecture), "predicted_ms": predicted_ms}
+
+
+def plain_of(preprocessing: Preprocessing) -> dict[str, Any]:
+    """Return preprocessing as it stands in a document, and beside the network."""
+    return json.loads(json.dumps(asdict(preprocessing))) | {"layout": "NCHW"}
 
 
 def _scores(trained: Trained, metric: Metric) -> dict[str, Any]:
@@ -375,6 +405,7 @@ def _is_network(path: Path) -> bool:
 _FILES = {
     NETWORK: _is_network,
     WEIGHTS: outputs.tensors_with("written_by"),
+    PREDICT: outputs.marked(b'"""', MARK),
     ARCHITECTURE: outputs.json_with("space", "choices", "text"),
     RESULT: outputs.json_with("schema", "space", "found", "verdict"),
 }

@@ -175,6 +175,9 @@ def search(
         seconds=seconds,
         queries=found.queries,
         finalists=field,
+        preprocessing=fitted.preprocessing,
+        class_names=fitted.class_names,
+        remarks=fitted.remarks,
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputRefusedError, UsageError
 from ..spaces.network import Network
-from ..spaces.saved import WEIGHTS
+from ..spaces.saved import WEIGHTS, by_node
 from .teacher import digest
 from .training import INHERITED
 
@@ -85,7 +85,7 @@ def read_weights(start: str) -> dict[str, Tensor]:
 
     path = Path(start) / WEIGHTS if Path(start).is_dir() else Path(start)
     try:
-        return load_file(path)
+        return by_node(load_file(path))
     except (OSError, SafetensorError) as error:
         raise InputRefusedError(
             f"cannot read the weights {path} to start with ({error}); allowed: a safetensors file, a result folder, or "

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
 
 from ..errors import InputRefusedError
 from ..registry import create
 from .architecture import Architecture
 from .network import Network
 from .space import SearchSpace
+
+Values = TypeVar("Values", bound=Any)
 
 ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
 
@@ -53,7 +58,7 @@ def load_network(folder: Path | str, *, trained: bool = True) -> Network:
     path = Path(folder) / WEIGHTS
     if trained:
         try:
-            arrays = load_file(path)
+            arrays = by_node(load_file(path))
         except (OSError, SafetensorError) as error:
             raise InputRefusedError(
                 f"cannot read {path} ({error}); pass trained=False for a network with random weights"
@@ -62,6 +67,20 @@ def load_network(folder: Path | str, *, trained: bool = True) -> Network:
             raise InputRefusedError(f"{path} holds the weights of another network than {ARCHITECTURE} names")
         network.load_arrays(arrays)
     return network.eval()
+
+
+def state_arrays(network: Network) -> dict[str, NDArray[Any]]:
+    """Return the weights under the module's own keys: ``network.load_state_dict`` takes them as they are."""
+    return {key: value.cpu().numpy().copy() for key, value in network.state_dict().items()}
+
+
+def by_node(arrays: Mapping[str, Values]) -> dict[str, Values]:
+    """Return weights as ``node.weight -> values``, of a file of the module's own keys, or of an earlier one of these.
+
+    >>> list(by_node({"layers.head/linear.bias": np.zeros(2), "layers.bn.num_batches_tracked": np.zeros(())}))
+    ['head/linear.bias']
+    """
+    return {key.removeprefix("layers."): value for key, value in arrays.items() if value.ndim}
 
 
 def rebuild_line(folder: Path | str, *, trained: bool = True) -> str:

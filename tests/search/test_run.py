@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from tempograd import registry
 from tempograd.errors import MismatchError, TargetError, UsageError
@@ -188,18 +188,18 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
     result.save(tmp_path / "result", provenance)
     folder = tmp_path / "result"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "architecture.json", "network.onnx", "result.json", "weights.safetensors",
+        "architecture.json", "network.onnx", "predict.py", "result.json", "weights.safetensors",
     ]  # fmt: skip
     told = json.loads((folder / "result.json").read_text())
     assert set(told) == {
         "schema", "space", "method", "task", "seed", "mode", "target_ms", "lam", "device", "predictor", "feasibility",
         "found", "verdict", "repairs", "random", "trace", "sentinels", "environment", "versions", "command", "seconds",
-        "training", "rebuild",
+        "training", "rebuild", "metric", "preprocessing", "class_names", "remarks",
     }  # fmt: skip
     assert told["predictor"] == {"model": "linear", "feed": "sampled"}
     assert set(told["found"]) == {
         "key", "text", "predicted_ms", "predicted_low_ms", "predicted_high_ms", "measured", "accuracy",
-        "validation_score", "parameters", "macs",
+        "validation_accuracy", "score", "validation_score", "parameters", "macs",
     }  # fmt: skip
     assert told["found"]["measured"]["latency_ms"] == pytest.approx(device.truth_ms(result.architecture))
     assert told["found"]["predicted_low_ms"] == pytest.approx(0.7 * device.truth_ms(result.architecture))
@@ -217,7 +217,9 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
     with torch.no_grad():
         expected = result.trained.network(images).numpy()
     assert np.allclose(session.run(None, {"input": images.numpy()})[0], expected, atol=1e-4)
-    again = space.to_torch(result.architecture).load_arrays(load_file(folder / "weights.safetensors")).eval()
+    again = space.to_torch(result.architecture)
+    again.load_state_dict(load_file(folder / "weights.safetensors"))
+    again.eval()
     with torch.no_grad():
         assert np.allclose(again(images).numpy(), expected, atol=1e-6)
 
