@@ -28,7 +28,7 @@ class TempogradError(Exception):
     """Base of every error raised on purpose; ``exit_code`` is what the CLI ends with."""
 
     exit_code: ClassVar[int] = 1
-    silent = False  # whether another of several processes tells it
+    silent: bool | None = None  # whether another of several processes tells it; None: not settled
 
 
 class UsageError(TempogradError):

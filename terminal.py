@@ -38,8 +38,12 @@ def run(app: typer.Typer) -> None:
         with ended_by(_interrupt):
             app()
     except TempogradError as error:
+        if error.silent or (error.silent is None and not _tells()):
+            sys.exit(error.exit_code)
         fail(as_json, type(error).__name__, str(error), error.exit_code)
     except Interrupted:
+        if not speaks():
+            sys.exit(INTERRUPTED)
         fail(as_json, "Interrupted", "interrupted; what was stored is kept, run the same command to go on", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: no error of ours
@@ -48,6 +52,20 @@ def run(app: typer.Typer) -> None:
             raise
         text = f"internal error: {type(error).__name__}: {error}; TEMPOGRAD_TRACEBACK=1 shows where"
         fail(as_json, "InternalError", text, 1)
+
+
+def _tells() -> bool:
+    """Return whether this is the process that tells an error which others may have met as well."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return True
+    from .search.processes import claimed
+
+    return claimed()
+
+
+def speaks() -> bool:
+    """Return whether this process tells what is done: of several that ``torchrun`` started, the first one."""
+    return os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def fail(as_json: bool, kind: str, message: str, code: int) -> None:
@@ -60,6 +78,8 @@ def fail(as_json: bool, kind: str, message: str, code: int) -> None:
 
 def show(as_json: bool, document: Any, text: str, following: str | None, code: int = 0) -> None:
     """Print a result, then the one obvious next command; end with the result's exit code."""
+    if not speaks():
+        return
     if as_json:
         typer.echo(json.dumps(document, default=str, allow_nan=False))
     else:
@@ -268,7 +288,7 @@ def progress_of(
         stages: in their order; those that are not needed are passed over.
         at_once: stop at the first: there is nothing to finish.
     """
-    if stages:
+    if stages and speaks():
         typer.echo(f"stages: {', '.join(stages)}", err=True)
     stop = threading.Event()
 
@@ -276,10 +296,11 @@ def progress_of(
         if at_once or stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        typer.echo("finishing the item in flight; once more to stop now", err=True)
+        if speaks():
+            typer.echo("finishing the item in flight; once more to stop now", err=True)
 
     try:
-        with ended_by(end), _bars() if sys.stderr.isatty() else _lines() as told:
+        with ended_by(end), _bars() if sys.stderr.isatty() and speaks() else _lines() as told:
             yield told.update, stop
     except KeyboardInterrupt as error:
         raise Interrupted from error
@@ -309,7 +330,7 @@ def _bars() -> Generator[Bars]:
 
 @contextmanager
 def _lines() -> Generator[Lines]:
-    lines, ended = Lines(lambda line: typer.echo(line, err=True)), threading.Event()
+    lines, ended = Lines(lambda line: typer.echo(line, err=True) if speaks() else None), threading.Event()
 
     def watch() -> None:
         while not ended.wait(1.0):

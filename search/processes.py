@@ -52,7 +52,7 @@ def together(compute: str = "cpu") -> Generator[None]:
             distributed.init_process_group(backend, timeout=_WAIT)
             yield
     except TempogradError as error:
-        error.silent = error.silent or not claimed()
+        error.silent = bool(error.silent) or not claimed()
         raise
     finally:
         if distributed.is_initialized():
@@ -157,7 +157,7 @@ def by_first(what: Callable[[], T]) -> T:
     distributed.broadcast_object_list(made, src=0, device=torch.device("cpu"))
     if made[1] is not None:
         if isinstance(made[1], TempogradError):
-            made[1].silent = not first()
+            made[1].silent = None if first() else True
         raise made[1]
     return made[0]
 

@@ -14,9 +14,11 @@ Every value has a type and a range; what is wrong is told with the file, the key
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -135,6 +137,14 @@ class Training:
     def to_json(self) -> dict[str, Any]:
         """Return the whole recipe, JSON-ready."""
         return asdict(self)
+
+    def told(self) -> str:
+        """Return the recipe's name, of one that is the user's own with what tells it from another of that name."""
+        own = RECIPES.get(self.name)
+        if own is not None and replace(own, epochs=self.epochs) == self:
+            return self.name
+        text = json.dumps(self.identity(), sort_keys=True)
+        return f"{self.name} ({sha256(text.encode()).hexdigest()[:8]})"
 
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share to give the same weights."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
@@ -22,26 +24,27 @@ from ..devices.device import Place
 from ..errors import MismatchError
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import spread
-from ..predictor.saved import load
+from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import confirm
 from ..profiler.verify import measure as verify
+from ..search import processes
 from ..search.evaluator import check_compute
 from ..search.method import Method
 from ..search.price import Price
-from ..search.result import measured_again, verdict_of
+from ..search.result import SearchResult, measured_again, verdict_of
 from ..search.run import Options
 from ..search.run import search as run
 from ..search.searchers.checkpoint import forget, is_checkpoint
-from ..search.training import Training
 from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
 from ..spaces.saved import load_architecture, load_network
 from ..spaces.space import SearchSpace
 from ..tasks.load import load_task
+from .choices import shares_of
 from .costs import is_inputs, priced
 from .fitting import proxy_for, space_for, tell
-from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain
+from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain, silent
 from .request import SearchRequest
 from .tabular import met_by
 
@@ -71,10 +74,10 @@ class SearchOnDevice:
     def __call__(self, request: SearchRequest) -> Outcome:
         """Search for one target, and write the result into the request's folder."""
         out, target_ms, pricing = request.what.out, request.target_ms, request.pricing
-        unfinished, inputs = out / UNFINISHED, out / INPUTS
-        outputs.check([unfinished, self.supernet], is_checkpoint)
+        inputs = out / INPUTS
+        outputs.check([out / UNFINISHED, self.supernet], is_checkpoint)
         outputs.check([inputs], is_inputs)
-        check_compute(request.training.compute)
+        check_compute(processes.own_compute(request.training.compute))
         place = device_of(request.timing.device)
         kept = None if pricing.predictor is None else load(pricing.predictor)
         task = load_task(request.training.task, seed=request.what.seed)
@@ -82,32 +85,50 @@ class SearchOnDevice:
         if kept is not None:
             kept.check_binding(space=space.spec, fingerprint=place.fingerprint, unit="ms")
         self.method.check(space, target_ms=target_ms, lam=request.target.lam)
-        tell(task, self.progress)
+        progress = self.progress if processes.first() else silent
+        tell(task, progress)
         torch.set_num_threads(request.training.train_threads)
         out.mkdir(parents=True, exist_ok=True)
-        with Store(request.timing.store or _store_of({} if kept is None else kept.card, out), write=True) as opened:
-            bench = self._bench(request, space, place, opened)
-            price = priced(
-                self.cost, space, kept, opened, place.fingerprint.id, bench.networks,
-                upper_bound=pricing.upper_bound, inputs=inputs,
-            )  # fmt: skip
+        with self._benches(request, space, place, {} if kept is None else kept.card) as bench:
+            price = self._price(request, space, kept, bench)
             result = run(
                 space, self.method, price, task, measure=bench.networks, target_ms=target_ms, lam=request.target.lam,
                 proxy=proxy_for(request.what.proxy, space),
-                options=self._options(request), progress=_told(self.progress, self.stop),
+                options=self._options(request),
+                progress=_Told(progress, self.stop),
             )  # fmt: skip
-            self.progress("confirm", 0, OPEN)
-            trained, *others = bench.confirmed(
-                _trained_network(space, result.architecture, result.trained.network.arrays(), place.batch)
-            )
-            repeatability = bench.repeatability()
+            provenance = self._provenance(request, place, price)
+            return processes.by_first(lambda: self._confirmed(request, result, bench, provenance))
+
+    def _price(self, request: SearchRequest, space: SearchSpace, kept: SavedPredictor | None, bench: _Bench) -> Price:
+        """Return what prices networks; what is measured for it, one of several processes measures."""
+
+        def price() -> Price:
+            return priced(
+                self.cost, space, kept, bench.store, bench.device.fingerprint.id, bench.networks,
+                upper_bound=request.pricing.upper_bound, inputs=request.what.out / INPUTS,
+            )  # fmt: skip
+
+        return price() if list(shares_of(self.cost)) == ["predictor"] else processes.by_first(price)
+
+    def _confirmed(
+        self, request: SearchRequest, result: SearchResult, bench: _Bench, provenance: Mapping[str, Any]
+    ) -> Outcome:
+        """Measure what was trained in other processes, and write the result."""
+        out = request.what.out
+        self.progress("confirm", 0, OPEN)
+        arrays = result.trained.network.arrays()
+        trained, *others = bench.confirmed(
+            _trained_network(bench.space, result.architecture, arrays, bench.device.batch)
+        )
         final = replace(result.found, measurement=trained)
         result = replace(
-            result, found=final, steps=[*result.steps, final], processes=[trained, *others], repeatability=repeatability
-        )
-        result = replace(result, verdict=verdict_of(trained, target_ms, result.estimate))
-        result.save(out, self._provenance(request, place, price))
-        for path in (unfinished, inputs):
+            result, found=final, steps=[*result.steps, final], processes=[trained, *others],
+            repeatability=bench.repeatability(),
+        )  # fmt: skip
+        result = replace(result, verdict=verdict_of(trained, request.target_ms, result.estimate))
+        result.save(out, provenance)
+        for path in (out / UNFINISHED, out / INPUTS):
             path.unlink(missing_ok=True)
         forget(out / TRAININGS)
         return _outcome(out)
@@ -130,14 +151,25 @@ class SearchOnDevice:
         card = {} if request.pricing.predictor is None else load(request.pricing.predictor).card
         with Store(request.timing.store or _store_of(card, out), write=True) as opened:
             bench = self._bench(request, space, place, opened)
-            processes = bench.confirmed(_trained_network(space, architecture, network.arrays(), place.batch))
-            measured_again(out, processes, bench.repeatability())
+            measured = bench.confirmed(_trained_network(space, architecture, network.arrays(), place.batch))
+            measured_again(out, measured, bench.repeatability())
         done = _outcome(out)
         return replace(done, text=f"{out} held an unreliable result; its network was measured again\n{done.text}")
 
     def text(self, out: Path) -> str:
         """Return the result in a folder for people."""
         return _text(read_result(out))
+
+    @contextmanager
+    def _benches(
+        self, request: SearchRequest, space: SearchSpace, place: Place, card: Mapping[str, Any]
+    ) -> Generator[_Bench]:
+        """Open the store, in the one of several processes that measures; the others get none."""
+        if not processes.first():
+            yield self._bench(request, space, place, cast(Store, None))
+            return
+        with Store(request.timing.store or _store_of(card, request.what.out), write=True) as opened:
+            yield self._bench(request, space, place, opened)
 
     def _bench(self, request: SearchRequest, space: SearchSpace, place: Place, store: Store) -> _Bench:
         return _Bench(space, place, named(request.timing.plan), store, request.what.seed, self.stop)
@@ -156,8 +188,8 @@ class SearchOnDevice:
     def _options(self, request: SearchRequest) -> Options:
         training, out = request.training, request.what.out
         return Options(
-            Training(epochs=training.train_epochs), random_networks=training.random, seed=request.what.seed,
-            compute=training.compute, checkpoint=out / UNFINISHED, supernet=self.supernet,
+            request.how(), random_networks=training.random, seed=request.what.seed,
+            compute=processes.own_compute(training.compute), checkpoint=out / UNFINISHED, supernet=self.supernet,
             queries=request.what.queries, finalists=training.finalists, trainings=out / TRAININGS,
         )  # fmt: skip
 
@@ -200,18 +232,34 @@ class _Bench:
         return processes
 
 
-def _told(progress: Progress, stop: threading.Event | None) -> Callable[[str, int, int, Mapping[str, float]], None]:
-    """Return what a search tells its stages to; it ends here if it was asked to stop."""
+class _Told:
+    """What a search tells its stages to; it ends here if it was asked to stop.
 
-    def told(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        go_on(stop)
+    Args:
+        progress: told what is done.
+        stop: set to end after the item in flight.
+        now: seconds of a clock that only goes on.
+    """
+
+    EVERY_S = 10.0  # between two lines on how training goes
+
+    def __init__(
+        self, progress: Progress, stop: threading.Event | None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._progress, self._stop, self._now, self._said_s = progress, stop, now, now()
+
+    def __call__(self, stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        """Take a stage's progress, see `search.progress.Progress`."""
+        go_on(self._stop)
         if stage == "feasibility":  # before any training, so that a person may think again
             ends = ", ".join(f"{key.removesuffix('_ms')} {ms:.3g} ms" for key, ms in numbers.items())
-            progress(f"predicted in this space: {ends}", 0, REMARK)
+            self._progress(f"predicted in this space: {ends}", 0, REMARK)
             return
-        progress(stage, done, OPEN if stage == "repair" else total)  # its total is a limit, seldom reached
-
-    return told
+        if "loss" in numbers and self._now() - self._said_s >= self.EVERY_S:
+            self._said_s = self._now()
+            told = ", ".join(f"{name.replace('_', ' ')} {number:.4g}" for name, number in numbers.items())
+            self._progress(f"{stage}, epoch {done} of {total}: {told}", 0, REMARK)
+        self._progress(stage, done, OPEN if stage == "repair" else total)  # its total is a limit, seldom reached
 
 
 def _text(result: Result) -> str:

@@ -14,6 +14,8 @@ from .. import registry
 from ..arguments import Count, NonNegative, Seed, Threads
 from ..errors import UsageError
 from ..profiler.plan import PLANS, named
+from ..search.training import RECIPES, recipe
+from ..search.training import Training as Recipe
 from . import choices
 from .option import Field, fields_of, groups_of, option, was_given
 from .outcome import space_of
@@ -131,7 +133,13 @@ class Training:
         "With a path and arguments, such as cifar10:PATH,limit=5000; table:FILE:COLUMN; or FILE.py:NAME, of your own.",
         "digits", unit="task", table=True, names=lambda: registry.names("task"), check=_check_task,
     )  # fmt: skip
-    train_epochs: Count = option("Epochs of training what was found.", 20, unit="epochs")
+    recipe: str = option(
+        "How what was found is trained; or a file of yours that ends in .toml.", "small", unit="recipe",
+        names=lambda: RECIPES, check=recipe,
+    )  # fmt: skip
+    train_epochs: Count | None = option(
+        "Epochs of training what was found.", None, unit="epochs", otherwise="the recipe's own, 20 of small"
+    )
     train_threads: Threads = option(
         "Threads of torch; one is fastest for small networks.", 1, unit="threads", told=False
     )
@@ -195,6 +203,14 @@ class SearchRequest:
         """Return whether a published table is searched, and no device."""
         return self.table.latency is not None or _is_table(self.training.task)
 
+    def how(self) -> Recipe:
+        """Return how networks are trained.
+
+        Raises:
+            InputRefusedError: the recipe's file cannot be read, or says something that is not allowed.
+        """
+        return recipe(self.training.recipe, epochs=self.training.train_epochs)
+
     @property
     def target_ms(self) -> float | None:
         """Return the target; the first of several."""
@@ -236,6 +252,8 @@ class SearchRequest:
             "device": device if isinstance(device, str) else device.fingerprint.id,
             "target_ms": self.target_ms,
             "cost": cost,
+            "recipe": self.how().told(),
+            "train_epochs": self.how().epochs,
         }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import registry
 from ..errors import TargetError, UsageError
+from ..search.training import Training as Recipe
 from .choices import shares_of
 from .flags import check, check_kind
 from .option import takes_keywords, was_given
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .tabular import SearchOnTable
 
 SUPERNET = "supernet.safetensors"
-DEFAULTS = {one.name: one.default for one in SEARCH if was_given(one.default)}
+DEFAULTS = {one.name: one.default for one in SEARCH if was_given(one.default)} | {"train_epochs": Recipe().epochs}
 
 
 @takes_keywords(SearchRequest)
@@ -69,6 +70,16 @@ def search(
     """
     request = SearchRequest.of(space=space, predictor=predictor, out=out, **options)
     kind = _kind(request, command, progress, stop)
+    from ..search import processes
+
+    with processes.together(request.training.compute):
+        if request.on_table:
+            return processes.by_first(lambda: _each(request, kind))
+        return _each(request, kind)
+
+
+def _each(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outcome:
+    """Search for every target."""
     targets = sorted(set(request.target.target_ms))
     if len(targets) < 2:
         return _once(request, kind)
@@ -102,15 +113,16 @@ def _kind(
 
 def _once(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outcome:
     """Search for one target; a result of this very search that is there is kept, or measured again."""
+    from ..search.processes import by_first
     from ..search.result import earlier
 
     out = request.what.out
-    there = earlier(out)
+    there = earlier(out) if request.on_table else by_first(lambda: earlier(out))
     if there is None or request.what.overwrite:
         return kind(request)
     _check_same(out, there, request.asked(kind.cost))
     if there["verdict"] == "unreliable":
-        return kind.again(request)
+        return kind.again(request) if request.on_table else by_first(lambda: kind.again(request))
     kept = f"{out} holds the result of this search, which is kept; --overwrite searches anew"
     return Outcome(there | {"kept": True}, f"{kept}\n{kind.text(out)}", VERDICT_CODES[there["verdict"]], folders=(out,))
 

@@ -64,7 +64,7 @@ def refused():
     try:
         processes.by_first(lambda: refuse())
     except StoreError as error:
-        return [str(error), error.silent]
+        return [str(error), bool(error.silent)]
 
 
 def refuse():

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import tempograd as tg
 from tempograd.arguments import Count
 from tempograd.cli import app
-from tempograd.errors import UnknownNameError, UsageError
+from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
+from tempograd.search.training import Training
 from tempograd.terminal import Grouped, takes
 from tempograd.verbs.option import fields_of, groups_of, option
 from tempograd.verbs.request import SEARCH, SearchRequest
@@ -44,7 +45,8 @@ def test_help_says_every_default_by_group_and_what_a_value_is():
             assert f"{one.flag} {one.option.unit.upper()}" in words
         if one.default not in (MISSING, None, False, ()):
             assert f"default: {one.default}]" in words
-    assert "from 1; default: 20]" in words
+    assert "from 1; default: 900]" in words
+    assert "from 1; default: the recipe's own, 20 of small]" in words
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,7 @@ def test_help_says_every_default_by_group_and_what_a_value_is():
         ({"method": "ladarts"}, "unknown method 'ladarts'.*Did you mean 'la_darts'"),
         ({"proxy": "dart"}, "unknown space 'dart'"),
         ({"device": 3}, "--device 3; allowed: text"),
+        ({"recipe": "imagnet"}, r"unknown recipe 'imagnet'.*FILE\.toml.*Did you mean 'imagenet'"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_in_plain_words(given, message):
@@ -136,3 +139,21 @@ def test_arguments_are_refused_before_anything_heavy_is_imported(tmp_path):
     assert done.stdout.split("\n")[:-2] == ["2"] * len(REFUSED), done.stderr
     assert done.stdout.endswith("[]\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_is_a_name_or_a_file_and_epochs_given_apart_count_more(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 7\nclip = 1.0\n")
+    mine = SearchRequest.of(**NEEDED, recipe=str(path))
+    assert (mine.how().name, mine.how().epochs, mine.how().clip) == ("mine", 7, 1.0)
+    assert SearchRequest.of(**NEEDED, recipe=str(path), train_epochs=3).how().epochs == 3
+    plain = SearchRequest.of(**NEEDED, train_epochs=3)
+    assert (plain.how(), plain.asked("flops")["recipe"], plain.asked("flops")["train_epochs"]) == (
+        Training(epochs=3), "small", 3,
+    )  # fmt: skip
+    before = mine.asked("flops")["recipe"]
+    path.write_text("epochs = 7\nclip = 2.0\n")
+    assert mine.asked("flops")["recipe"] != before  # the file says something else now: another search
+    path.write_text("clip = -1\n")
+    with pytest.raises(InputRefusedError, match=rf"{path}: clip=-1; allowed: a number from 0"):
+        SearchRequest.of(**NEEDED, recipe=str(path))
