@@ -31,6 +31,7 @@ DECREASING = 0.3  # rank correlation with the network's size, below minus which 
 ROUNDED = 1e-3  # that a share may be above 1 by
 LEAST_PERCENT = 10  # percent that the best network of a table of accuracies has at least
 SAMPLED = 100  # networks whose size is compared with their numbers, at least
+UNIT_GAP, UNIT_SLACK = 0.9, 0.3  # powers of ten: between two groups of rows, and by which their ranges may differ
 WORDS = {"s": "seconds", "us": "microseconds", "ns": "nanoseconds", "ms": "milliseconds"}
 _PLACEHOLDER = re.compile(r"9{3,}(\.9*|\.0)?|10{3,}(\.0)?|32767|65535|2147483647|4294967295")
 
@@ -106,6 +107,8 @@ def read_table(
     odd += _placeholders(values, (lambda row: space.network_graph(found[row]).macs()) if kind == "time" else None)
     failed = {row: shown(numbers.values[row]) for row in odd} | numbers.words
     kept = [row for row in found if row not in failed]
+    if kind == "time":
+        _check_one_unit(source, kept, numbers.values)
     architectures, latencies, conflicting, repeated = source.merged({row: found[row] for row in kept}, values)
     if len(architectures) < LEAST:
         raise InputRefusedError(
@@ -193,6 +196,34 @@ def conditions_for(paths: Sequence[Path], where: Sequence[str]) -> list[list[str
             every = {name for there in names for name in there}
             raise UnknownNameError("column in --where COLUMN=VALUE", text.partition("=")[0], every)
     return [[text for text in where if column_of(text, there)] for there in names]
+
+
+def _check_one_unit(source: Source, rows: Sequence[int], values: NDArray[np.float64]) -> None:
+    """Refuse a column whose rows fall into two groups that are one range of latencies but for a factor of a unit.
+
+    Args:
+        source: the column.
+        rows: that have a latency.
+        values: of every row, as the file has them.
+    """
+    ordered = sorted(rows, key=lambda row: values[row])
+    logs = np.log10(values[ordered])
+    cut = int(np.argmax(np.diff(logs))) + 1 if len(ordered) > 1 else 0
+    groups = logs[:cut], logs[cut:]
+    few, many = sorted(groups, key=len)
+    if len(few) < 2 or groups[1][0] - groups[0][-1] < UNIT_GAP:
+        return
+    apart = float(np.median(few) - np.median(many))
+    power = 3 * round(apart / 3)
+    moved = few - power
+    if power == 0 or moved.min() < many.min() - UNIT_SLACK or moved.max() > many.max() + UNIT_SLACK:
+        return
+    first = ordered[0 if apart < 0 else cut]
+    raise InputRefusedError(
+        f"{source.file.path}: {len(few)} of {counted(len(ordered), 'row')} of {source.name} look like the others times "
+        f"1e{power} (row {first}: {shown(values[first])}; most rows: {10 ** np.median(many):.3g}): two units stand in "
+        "one column. Write all rows in one unit, or leave these out"
+    )
 
 
 def _unit(source: Source, kinds: Collection[str]) -> tuple[str, float, list[str]]:

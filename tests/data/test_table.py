@@ -229,6 +229,28 @@ def test_failures_as_numbers_are_left_out_and_named(write, published, value):
     assert table.remarks[1] == "1 row without a value in lat_ms: row 5"
 
 
+@pytest.mark.fault(24)
+@pytest.mark.parametrize("column", ["lat_ms", "pi[us]", "pi"])
+@pytest.mark.parametrize("power", [3, -3, 6])
+def test_two_units_in_one_column_are_refused_whatever_unit_is_said(write, published, column, power):
+    space, columns, y_ms = published
+    labels = 1e3 * y_ms if "us" in column else y_ms.copy()
+    labels[4::9] *= 10.0**power
+    path = write(columns | {column.partition("[")[0]: labels})
+    with pytest.raises(
+        InputRefusedError, match=rf"look like the others times 1e{power} \(row \d+: .*two units stand in"
+    ):
+        read_table(path, space, column)
+
+
+def test_networks_that_fall_off_a_cliff_are_no_other_unit(write, published):
+    """A group that is much slower, but not by a thousand, is a fact about these networks."""
+    space, columns, y_ms = published
+    labels = y_ms.copy()
+    labels[4::9] *= 20.0
+    assert len(read_table(write(columns | {"lat_ms": labels}), space, "lat_ms").y_ms) == NETWORKS
+
+
 def test_one_slow_network_is_no_failure(write, published):
     space, columns, y_ms = published
     labels = y_ms.copy()
