@@ -21,6 +21,8 @@ _CPU = "sys/devices/system/cpu"
 _CLOCK = "sys/devices/system/clocksource/clocksource0"
 _GOOD_CLOCKS = ("tsc", "arch_sys_counter")  # read in the process itself, in nanoseconds
 DEFAULT = "onnxruntime"  # what a device is timed with that names no runtime
+_NO_LIMIT = 2**60  # what version 1 of control groups says where there is none
+_ALLOW_MORE = "allow another: taskset --cpu-list 0-1 tempograd ..., or docker update --cpuset-cpus 0-1 CONTAINER"
 _LEAST_GIB = 2.0  # a measuring process with a batch of networks, and torch beside it
 
 
@@ -80,15 +82,20 @@ def _runtimes() -> list[Finding]:
 
 
 def _cores(root: Path) -> Finding:
+    """Say how many there are, and how many of them this process may use."""
     online = _read(root / "sys/devices/system/cpu/online")
     if online is None:
         return Finding("cores", "unknown", "the number of cores cannot be read")
-    count = sum(int(last or first) - int(first) + 1 for first, _, last in (p.partition("-") for p in online.split(",")))
-    if count < 2:
-        return Finding(
-            "cores", "problem", "1 core: building and timing share it", "time on a machine with 2 cores or more"
-        )
-    return Finding("cores", "good", f"{count} cores: one is timed, the others build")
+    there = host.parse_cores(online)
+    told = _field(root / "proc/self/status", "Cpus_allowed_list")
+    usable = sorted(set(there) & set(host.parse_cores(told))) if told else there
+    text = f"{len(there)} core{'s' if len(there) > 1 else ''}"
+    if len(usable) < len(there):
+        text += f", of which this process may use {len(usable)} ({told})"
+    if len(usable) > 1:
+        return Finding("cores", "good", f"{text}: one is timed, the others build")
+    remedy = "time on a machine with 2 cores or more" if len(there) < 2 else _ALLOW_MORE
+    return Finding("cores", "problem", f"{text}: building and timing share it", remedy)
 
 
 def _timed_core(root: Path) -> Finding:
@@ -102,7 +109,7 @@ def _timed_core(root: Path) -> Finding:
         return Finding("timed core", "good", f"CPU {timed} of {allowed}")
     return Finding(
         "timed core", "advice", "only CPU 0's core is allowed, and it serves interrupts",
-        "allow another: taskset --cpu-list 0-1 tempograd ..., or docker update --cpuset-cpus 0-1 CONTAINER",
+        _ALLOW_MORE,
     )  # fmt: skip
 
 
@@ -133,13 +140,13 @@ def _quota(root: Path) -> Finding:
     )  # fmt: skip
 
 
-def _cgroups(root: Path) -> list[Path]:
-    """Return the folders of this process's control groups for CPU time, its own first; versions 2 and 1."""
+def _cgroups(root: Path, controller: str = "cpu") -> list[Path]:
+    """Return the folders of this process's control groups of a controller, its own first; versions 2 and 1."""
     base, found = root / "sys/fs/cgroup", list[Path]()
     for line in (_read(root / "proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
-            top = base / "cpu" if controllers else base
+        if not controllers or controller in controllers.split(","):
+            top = base / controller if controllers else base
             own = top / path.strip("/")
             found += [own, *(folder for folder in own.parents if folder.is_relative_to(top))]
     return found
@@ -184,13 +191,30 @@ def _clock(root: Path) -> Finding:
 
 
 def _memory(root: Path) -> Finding:
+    """Say what this process can still get: what the machine has, and what its control groups leave of their limits."""
     gib = host.conditions([], root)["memory_available_gib"]
     if gib is None:
         return Finding("memory", "unknown", "cannot be read")
-    if gib >= _LEAST_GIB:
-        return Finding("memory", "good", f"{gib:.1f} GiB available")
-    text = f"{gib:.1f} GiB available; {_LEAST_GIB:g} are needed"
-    return Finding("memory", "problem", text, "stop what takes it; see it with: ps aux --sort=-rss | head")
+    rooms = [room for group in _cgroups(root, "memory") if (room := _room_gib(group)) is not None]
+    limit_gib, left_gib = min(rooms, key=lambda room: room[1], default=(None, gib))
+    text = f"{min(gib, left_gib):.1f} GiB available"
+    if limit_gib is not None and left_gib < gib:
+        text += f", of the {limit_gib:.1f} GiB to which a control group limits this process"
+    if min(gib, left_gib) >= _LEAST_GIB:
+        return Finding("memory", "good", text)
+    remedy = "stop what takes it; see it with: ps aux --sort=-rss | head"
+    if left_gib < gib:
+        remedy = "docker update --memory=8g --memory-swap=8g CONTAINER, or systemctl set-property UNIT MemoryMax=8G"
+    return Finding("memory", "problem", f"{text}; {_LEAST_GIB:g} are needed", remedy)
+
+
+def _room_gib(group: Path) -> tuple[float, float] | None:
+    """Return a control group's limit of memory and what is left of it in GiB, None if it has none."""
+    for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        most, now = host.integer_of(group / limit), host.integer_of(group / used)
+        if most is not None and most < _NO_LIMIT:
+            return most / 2**30, (most - (now or 0)) / 2**30
+    return None
 
 
 def _swap(root: Path) -> Finding:

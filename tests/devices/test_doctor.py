@@ -119,6 +119,43 @@ def test_a_quota_of_the_older_control_groups(tree, quota, level):
     assert level == "good" or found.found.startswith("0.5 CPUs")
 
 
+@pytest.mark.parametrize(
+    ("groups", "limit", "used", "level", "said"),
+    [
+        ("0::/box", "memory.max", "memory.current", "problem", "1.5 GiB available, of the 3.0 GiB"),
+        ("4:memory:/box", "memory.limit_in_bytes", "memory.usage_in_bytes", "problem", "1.5 GiB available, of the 3"),
+        ("0::/box/inner", "memory.max", "memory.current", "problem", "1.5 GiB available, of the 3.0 GiB"),
+    ],
+)
+def test_a_limit_of_memory_is_the_number_in_force(tree, groups, limit, used, level, said):
+    group = tree / "sys/fs/cgroup" / ("memory/box" if "4:" in groups else "box")
+    (group / "inner").mkdir(parents=True)
+    (group / limit).write_text(str(3 * 2**30))
+    (group / used).write_text(str(2**30 * 3 // 2))
+    (group / "inner" / limit).write_text("max")
+    (tree / "proc/meminfo").write_text("MemAvailable: 8388608 kB\n")
+    (tree / "proc/self/cgroup").write_text(groups)
+    found = by_topic(tree)["memory"]
+    assert (found.level, found.found[: len(said)]) == (level, said)
+    assert "docker update --memory" in found.remedy
+    (group / limit).write_text(str(2**63 - 4096) if "4:" in groups else "max")
+    assert (by_topic(tree)["memory"].level, by_topic(tree)["memory"].found) == ("good", "8.0 GiB available")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "level", "said"),
+    [
+        ("0-3", "good", "4 cores: one is timed"),
+        ("1,3", "good", "4 cores, of which this process may use 2 (1,3): one is timed"),
+        ("3", "problem", "4 cores, of which this process may use 1 (3): building and timing share it"),
+    ],
+)
+def test_the_cores_that_this_process_may_use_are_told(tree, allowed, level, said):
+    (tree / "proc/self/status").write_text(f"Cpus_allowed_list:\t{allowed}\n")
+    found = by_topic(tree)["cores"]
+    assert (found.level, found.found[: len(said)]) == (level, said)
+
+
 def test_a_machine_without_control_groups_of_its_own_has_no_quota(tree):
     (tree / "proc/self/cgroup").write_text("0::/")
     assert by_topic(tree)["CPU quota"].level == "good"
