@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -221,7 +222,14 @@ class WorkerSession:
 
     def _start(self) -> None:
         self.close()
-        self._process = WorkerProcess(self._settings.message(), start_s=self._settings.start_s)
+        try:
+            self._process = WorkerProcess(self._settings.message(), start_s=self._settings.start_s)
+        except DeviceError as error:
+            ended = error.__cause__
+            if not (isinstance(ended, WorkerEndedError) and ended.failure.signal == signal.SIGKILL):
+                raise
+            # somebody killed it before it had a network: that says nothing about the device
+            self._process = WorkerProcess(self._settings.message(), start_s=self._settings.start_s)
         try:
             greeting = convert(self._process.greeting, _Greeting)
         except ValidationError as error:
