@@ -336,8 +336,8 @@ def report(result: Path | str | Found, out: Path | str = "report.html") -> Path:
     """Write one offline HTML page from a result, and return its path.
 
     Args:
-        result: what `search` returned, or its folder.
-        out: the HTML file.
+        result: what `search` returned, or its folder; one with several targets gives a page for each.
+        out: the HTML file; of several targets each has its own in its name, and the path of the first is returned.
 
     Raises:
         InputRefusedError: the folder holds no result.
@@ -349,7 +349,8 @@ def report(result: Path | str | Found, out: Path | str = "report.html") -> Path:
     from .verbs.report import report as verb
 
     folder = result.path if isinstance(result, Found) else Path(result)
-    return Path(verb(folder, Path(out)).document["report"])
+    written = verb(folder, Path(out)).document
+    return Path(written["report"] if "report" in written else written["reports"][0])
 
 
 def _spec(given: Any) -> Any:

@@ -6,14 +6,17 @@ Every verb is a function with the same name and arguments, ``tempograd.verbs.col
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import join, quote
 from typing import Annotated, Any
 
 import typer
 
 from . import cli_farm, cli_network, registry, terminal
+from .errors import UnknownNameError
 from .measurement.quantities import LATENCY, QUANTITIES
-from .profiler.plan import PLANS
+from .profiler.plan import PLANS, named
 from .terminal import Grouped, Json, progress_of, show, takes
 from .verbs.choices import SAMPLINGS
 from .verbs.option import one_of
@@ -44,6 +47,19 @@ Model = Annotated[
     str | None,
     typer.Option(help=f"{one_of(registry.names('model'))}; by default gp, or transfer below 100 networks."),
 ]
+
+
+def _known(quantities: Sequence[str] = (), sampling: str | None = None, **specs: str | None) -> None:
+    """Refuse names that there are not, by kind, before a verb and what it needs are imported."""
+    for kind, spec in specs.items():
+        if kind == "plan":
+            named(spec or "")
+        elif spec is not None:
+            registry.check_name(kind, spec)
+    for kind, given, allowed in (("quantity", quantities, QUANTITIES), ("sampling", (sampling,), SAMPLINGS)):
+        for name in given:
+            if name is not None and name not in allowed:
+                raise UnknownNameError(kind, name, allowed)
 
 
 def version(show: bool) -> None:
@@ -111,6 +127,7 @@ def collect(
 
     Ends with 3 if the numbers are not reliable, and says why; with 6 if some networks failed.
     """
+    _known(space=space, device=device, plan=plan)
     with progress_of("measuring") as (progress, stop):
         from .verbs import collect as verb
 
@@ -132,6 +149,7 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Check whether the numbers in a store, and this device, can be believed."""
+    _known(space=space, device=device, plan=plan)
     with progress_of("auditing") as (progress, stop):
         from .verbs import audit as verb
 
@@ -178,11 +196,13 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Learn latency, or more, from what was measured; judged by cross-validation, beside the noise of the labels."""
+    quantities = _split(quantity or [LATENCY])
+    _known(quantities, space=space, model=model)
     with progress_of("fitting", at_once=True) as (progress, _):
         from .verbs import fit as verb
 
         result = verb.fit(
-            store, out, quantities=_split(quantity or [LATENCY]), model=model, sources=source or [], space=space,
+            store, out, quantities=quantities, model=model, sources=source or [], space=space,
             device=device, steps=steps, seed=seed, progress=progress,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
@@ -233,6 +253,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge a predictor on any latency table, one device or many, with or without devices to transfer from."""
+    _known(sampling=sampling, space=space, model=model)
     with progress_of("judging", at_once=True) as (progress, _):
         from .verbs import evaluate as verb
 
@@ -255,13 +276,13 @@ def search(given: dict[str, Any], as_json: Json = False) -> None:
     request = SearchRequest.of(**given)  # refused before anything heavy is imported
     with progress_of("search", "repair", "train", "random", "confirm") as (progress, stop):
         from .verbs import search as verb
-        from .verbs.outcome import target_folder
 
         space, predictor, out = (given.pop(name, None) for name in ("space", "predictor", "out"))
         result = verb.search(space, predictor, out, command=_command(), progress=progress, stop=stop, **given)
-    found = [each["target_ms"] for each in result.document.get("results", ()) if each["verdict"] != "infeasible"]
-    one = target_folder(request.what.out, min(found)) if found else request.what.out
-    show(as_json, result.document, result.text, f"tempograd report {one} --out report.html", result.exit_code)
+    following = f"tempograd report {quote(str(request.what.out))} --out report.html"
+    if result.document.get("verdict") == "unreliable":
+        following = _command()  # which measures its network again
+    show(as_json, result.document, result.text, following, result.exit_code)
 
 
 @app.command(epilog="Example: tempograd methods --space routed")
@@ -270,6 +291,7 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """List the search methods: paper, what they need of a space, what they are made of."""
+    _known(space=space)
     from .verbs import methods as verb
 
     result = verb.methods(space)
@@ -297,6 +319,7 @@ def quickstart(
     as_json: Json = False,
 ) -> None:
     """Run the main job once, small: collect, fit, search, re-measure, report."""
+    _known(device=device)
     with progress_of("measuring", "fitting", "search", "repair", "train", "random", "confirm") as (progress, stop):
         from .verbs import quickstart as verb
 
@@ -319,6 +342,4 @@ def _split(names: list[str]) -> list[str]:
 
 
 def _command() -> str:
-    import shlex
-
-    return shlex.join(["tempograd", *sys.argv[1:]])
+    return join(["tempograd", *sys.argv[1:]])

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 INTERRUPTED = 130
+_Refused: Any = typer.BadParameter.__base__  # what a command line is refused by; typer does not name it
+_ALLOWED = {
+    "int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number",
+    "greater_than_equal": "{ge:g} or more", "greater_than": "more than {gt:g}", "less_than_equal": "{le:g} or less",
+    "less_than": "less than {lt:g}",
+}  # fmt: skip
 
 
 def run(app: typer.Typer) -> None:
@@ -36,7 +42,14 @@ def run(app: typer.Typer) -> None:
     as_json = "--json" in sys.argv
     try:
         with ended_by(_interrupt):
-            app()
+            code = app(standalone_mode=False)
+    except _Refused as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            sys.exit(error.exit_code)
+        fail(as_json, "UsageError", _in_our_words(error), error.exit_code)
+    except typer.Abort:
+        fail(as_json, "Interrupted", "aborted", 1)
     except TempogradError as error:
         if error.silent or (error.silent is None and not _tells()):
             sys.exit(error.exit_code)
@@ -52,6 +65,22 @@ def run(app: typer.Typer) -> None:
             raise
         text = f"internal error: {type(error).__name__}: {error}; TEMPOGRAD_TRACEBACK=1 shows where"
         fail(as_json, "InternalError", text, 1)
+    else:
+        if isinstance(code, int) and code:
+            sys.exit(code)
+
+
+def _in_our_words(error: Any) -> str:
+    """Return what is wrong with a command line: the option, its value, what is allowed, and where that is told."""
+    cause: Any = error.__cause__
+    reasons = cause.errors() if hasattr(cause, "errors") else []
+    known = _ALLOWED.get(reasons[0]["type"]) if reasons else None
+    text: str = error.format_message()
+    if known is not None and getattr(error, "param", None) is not None:
+        name = max(error.param.opts, key=len)
+        text = f"{name} {reasons[0]['input']}; allowed: {known.format(**reasons[0].get('ctx', {}))}"
+    context = getattr(error, "ctx", None)
+    return text.rstrip(". ") + ("" if context is None else f"; see {context.command_path} --help")
 
 
 def _tells() -> bool:
@@ -84,7 +113,7 @@ def show(as_json: bool, document: Any, text: str, following: str | None, code: i
         typer.echo(json.dumps(document, default=str, allow_nan=False))
     else:
         typer.echo(text)
-        if following and code in {0, 3, 6}:
+        if following and code in {0, 3, 6, 8}:
             typer.echo(f"\nnext: {following}")
     if code:
         raise typer.Exit(code)

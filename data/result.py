@@ -17,10 +17,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ..errors import InputRefusedError
 from ..metric import ACCURACY, Metric
+from ..outputs import MAX_JSON_BYTES
 
 SCHEMA = 1
 RESULT = "result.json"  # in the folder of a result
-MAX_BYTES = 256 * 2**20
 _SHOWN_PROBLEMS = 5
 
 MeasurementVerdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
@@ -374,8 +374,8 @@ def read_result(directory: Path) -> Result:
 
 def _parse(path: Path) -> Any:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputRefusedError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, which no search writes")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise InputRefusedError(f"{path} is larger than {MAX_JSON_BYTES // 2**20} MiB, which no search writes")
         return json.loads(path.read_bytes())
     except OSError as error:
         raise InputRefusedError(

@@ -312,6 +312,35 @@ def test_bad_input_gets_one_message_and_its_exit_code(tmp_path, case):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--count", "abc"), "--count abc; allowed: a whole number"),
+        (("--count", "0"), "--count 0; allowed: 1 or more"),
+        (("--counts", "3"), "No such option: --counts"),
+        (("--plot", "drift.txt"), "--plot drift.txt; allowed: a file that ends in .svg or .png"),
+        (("--space", "dart"), "unknown space 'dart'"),
+    ],
+)
+def test_a_command_line_that_is_refused_is_one_line_in_plain_words_and_json_too(
+    arguments, message, capsys, monkeypatch
+):
+    for more in ([], ["--json"]):
+        words = ["collect", "--space", SPACE, "--device", DEVICE, "--store", "none/a.db", *arguments, *more]
+        monkeypatch.setattr(sys, "argv", ["tempograd", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert ended.value.code == 2
+        assert message in told.err
+        if more:
+            error = json.loads(told.out)["error"]
+            assert (error["kind"] in {"UsageError", "UnknownNameError"}, error["exit_code"]) == (True, 2)
+            assert message in error["message"]
+        else:
+            assert told.out == ""
+
+
 def test_errors_are_json_too(tmp_path):
     done = tempograd("collect", "--space", "x", "--store", "a.db", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == 2

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tempograd.data.result import MAX_BYTES, SCHEMA, read_result
+from tempograd.data.result import SCHEMA, read_result
 from tempograd.errors import InputRefusedError
+from tempograd.outputs import MAX_JSON_BYTES
+from tempograd.report.report import is_report
+from tempograd.verbs.report import report
 
 
 def put(tree, path, value):
@@ -130,7 +133,7 @@ def test_no_file_names_the_next_step(tmp_path):
 
 def test_an_oversized_file_is_not_read(tmp_path):
     with (tmp_path / "result.json").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(MAX_JSON_BYTES + 1)
     with pytest.raises(InputRefusedError, match="larger than"):
         read_result(tmp_path)
 
@@ -142,3 +145,15 @@ def test_a_file_of_every_released_schema_is_still_read(tmp_path):
     for file in files:
         (tmp_path / "result.json").write_bytes(file.read_bytes())
         assert read_result(tmp_path).found.measured.latency_ms == 1.13
+
+
+def test_a_folder_of_several_targets_gives_a_page_for_each(full_result, tmp_path):
+    for name in ("1.2-ms", "3-ms"):
+        (tmp_path / "result" / name).mkdir(parents=True)
+        (tmp_path / "result" / name / "result.json").write_text(json.dumps(full_result), encoding="utf-8")
+    done = report(tmp_path / "result", tmp_path / "page.html")
+    pages = [tmp_path / "page-1.2-ms.html", tmp_path / "page-3-ms.html"]
+    assert done.document == {"reports": [str(page) for page in pages]}
+    assert all(is_report(page) for page in pages)
+    with pytest.raises(InputRefusedError, match=r"result.json"):
+        report(tmp_path, tmp_path / "page.html")
