@@ -353,6 +353,8 @@ def report(result: Path | str | Found, out: Path | str = "report.html") -> Path:
     return Path(written["report"] if "report" in written else written["reports"][0])
 
 
-def _spec(given: Any) -> Any:
-    """Return a space's spec where the space itself was given."""
-    return getattr(given, "spec", given)
+def _spec(asked: Any) -> Any:
+    """Return a space's spec where the space itself was given, which is kept to be found by it."""
+    from .spaces.own import given
+
+    return asked if asked is None or isinstance(asked, str) else given(asked).spec

@@ -215,12 +215,15 @@ def predict(
         list[str],
         typer.Option(help="Architecture as people write it, its index or key, or @FILE with one a line; repeatable."),
     ],
+    space: Annotated[
+        str | None, typer.Option(help="The space of your own, FILE.py:NAME, that the predictor was learnt on.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict latency, and what else was learnt, of architectures, with 95 % intervals."""
     from .verbs import predict as verb
 
-    result = verb.predict(predictor, arch)
+    result = verb.predict(predictor, arch, space=space)
     show(as_json, result.document, result.text, None, result.exit_code)
 
 
@@ -283,6 +286,37 @@ def search(given: dict[str, Any], as_json: Json = False) -> None:
     if result.document.get("verdict") == "unreliable":
         following = _command()  # which measures its network again
     show(as_json, result.document, result.text, following, result.exit_code)
+
+
+@app.command(epilog="Example: tempograd shrink net.py:trained --share 0.7 --task cifar10:data/ --out shrunk/")
+def shrink(
+    network: Annotated[
+        str, typer.Argument(metavar="FILE.py:NAME", help="A function that returns a trained network and an example.")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the store, the predictor and the result.")],
+    share: Annotated[float, typer.Option(help="Of the latency of the whole network: the target.")] = 0.7,
+    task: Annotated[str, typer.Option(help="What it learns; see tempograd search --help.")] = "digits",
+    device: Device = "local",
+    count: Annotated[int, typer.Option(min=1, help="Sub-networks to measure.")] = 150,
+    plan: Annotated[str, typer.Option(help=f"How long each is measured: {', '.join(PLANS)}.")] = "quick",
+    method: Annotated[str, typer.Option(help="Search method with its arguments; see tempograd methods.")] = "la_darts",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search. [default: the method's own]")] = None,
+    train_epochs: Annotated[int, typer.Option(min=1, help="Epochs of fine-tuning.")] = 20,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a trained network faster: its channels and blocks are searched for what takes a share of its latency.
+
+    What is found begins with the weights that it keeps, learns from the whole network, and is measured: pass or fail.
+    """
+    with progress_of("measuring", "fitting", "search", "repair", "train", "confirm") as (progress, stop):
+        from .verbs import shrink as verb
+
+        result = verb.shrink(
+            network, out, share=share, task=task, device=device, count=count, plan=plan, method=method, epochs=epochs,
+            train_epochs=train_epochs, seed=seed, command=_command(), progress=progress, stop=stop,
+        )  # fmt: skip
+    show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
 @app.command(epilog="Example: tempograd methods --space routed")

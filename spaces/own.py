@@ -42,7 +42,8 @@ def given(asked: str | SearchSpace) -> SearchSpace:
 
     Args:
         asked: ``FILE.py:NAME`` with arguments if it takes any, ``mine.py:MySpace:layers=3``, where ``NAME`` is a class,
-            a function that returns a space, or a space; a name of the registry; or a space.
+            a space, or a function that returns one, or a network and an example input; a name of the registry; or a
+            space.
 
     Raises:
         UsageError: no such name or argument, or a space that cannot be built; the message names the user's line.
@@ -135,9 +136,24 @@ def _from_file(asked: str, found: re.Match[str]) -> SearchSpace:
         raise
     except Exception as error:  # whatever a user's class raises
         raise UsageError(f"{asked} cannot be made: {_told(error)}") from error
+    if isinstance(made, tuple) and len(made) == 2:
+        return _of_network(*made)
     if not isinstance(made, SearchSpace):
-        raise UsageError(f"{path}:{name} gives a {type(made).__name__}; allowed: a space, such as space_from returns")
+        raise UsageError(
+            f"{path}:{name} gives a {type(made).__name__}; allowed: a space, such as space_from returns, or a network "
+            "and an example input"
+        )
     return made
+
+
+def _of_network(network: Any, example_input: Any) -> SearchSpace:
+    """Return the space of a network with marks, or of one without, which can shrink."""
+    from .tracing.marks import MARKS
+    from .tracing.shrink import shrink
+    from .tracing.tracer import space_from
+
+    marked = hasattr(network, "modules") and any(isinstance(one, MARKS) for one in network.modules())
+    return (space_from if marked else shrink)(network, example_input)
 
 
 def _arguments(entry: Any, name: str, texts: dict[str, str]) -> dict[str, Any]:

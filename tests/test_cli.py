@@ -41,7 +41,7 @@ from .verbs.test_verdicts import bare
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
 VERBS = ("agent", "doctor", "devices", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "methods",
-         "report", "quickstart")  # fmt: skip
+         "report", "quickstart", "measure", "profile", "compare", "shrink")  # fmt: skip
 
 
 STRACE = shutil.which("strace")
@@ -520,6 +520,7 @@ ENDING = {
     "predict": ["--predictor", "p", "--arch", "1"],
     "report": ["r"],
     "doctor": [],
+    "shrink": ["net.py:trained", "--out", "r"],
 }
 
 

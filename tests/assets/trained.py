@@ -72,5 +72,10 @@ def resnet():
     return shrink(trained(ResNet), torch.zeros(1, 1, 8, 8), options=3, least=0.5, step=2)
 
 
+def network():
+    """As a user may give it: the trained network and an example."""
+    return trained(lambda: ResNet(16)), torch.zeros(1, 1, 8, 8)
+
+
 def mobilenet():
     return shrink(trained(MobileNet), torch.zeros(1, 1, 8, 8), options=2, least=0.5, step=4)

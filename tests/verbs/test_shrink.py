@@ -1,0 +1,54 @@
+"""A trained network is made faster by a measured share, from the command line's own verb."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import tempograd as tg
+from tempograd.cli import app
+from tempograd.errors import TempogradError, UsageError
+from tempograd.verbs.shrink import shrink
+
+pytest.importorskip("torch_pruning")
+FILE = Path(__file__).parents[1] / "assets" / "trained.py"
+
+
+def test_what_is_found_takes_the_share_and_is_proved(tmp_path):
+    arguments = ["shrink", f"{FILE}:network", "--out", str(tmp_path), "--share", "0.6", "--device", "simulated:seed=1"]
+    arguments += ["--count", "60", "--epochs", "1", "--train-epochs", "1", "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    whole_ms, found = told["shrink"]["whole_ms"], told["found"]
+    assert told["verdict"] == "pass"
+    assert 0 < found["measured"]["latency_ms"] <= 0.6 * whole_ms
+    assert "channels that a Width chooses" in told["shrink"]["left_out"]["head.1"]
+    space = tg.space(f"{FILE}:network")
+    assert told["space"] == space.spec
+    network = tg.load(tmp_path / "result").network()
+    assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in space.teacher().parameters())
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "given"),
+    [
+        ("nasbench201:cells=1,width=4", "is no network of yours", {}),
+        (f"{FILE}:network", "share=1.5", {"share": 1.5}),
+        (f"{FILE}:nothing", "nothing", {}),
+    ],
+)
+def test_what_cannot_shrink_is_refused_before_anything_is_written(asked, told, given, tmp_path):
+    with pytest.raises(UsageError, match=told):
+        shrink(asked, tmp_path / "out", device="simulated", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_share_below_the_smallest_network_is_refused_with_what_it_takes(tmp_path):
+    sys.path.append(str(FILE.parent))
+    import trained
+
+    with pytest.raises(TempogradError, match="is below the smallest network of the space"):
+        shrink(trained.mobilenet(), tmp_path, share=0.05, device="simulated:seed=1", count=30, epochs=1, train_epochs=1)
