@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,11 @@ def _arguments(spec: str, name: str, factory: Any) -> dict[str, str]:
             raise UsageError(f"{found[2]} is given twice in {spec!r}; give it once")
         texts[found[2]], rest = found[3], found[1]
     path = rest.removeprefix(":")
-    if bool(path) != (_needs_path(takes) and "path" not in texts) or (rest and not rest.startswith(":")):
-        raise UsageError(f"cannot read task {spec!r}; write {name}{':PATH' if _needs_path(takes) else ''}")
+    wanted = "path" in takes and "path" not in texts
+    needed = wanted and takes["path"].default is Parameter.empty
+    if (path and not wanted) or (needed and not path) or (rest and not rest.startswith(":")):
+        raise UsageError(f"cannot read task {spec!r}; write {name}{':PATH' if wanted else ''}")
     return texts | ({"path": path} if path else {})
-
-
-def _needs_path(takes: Any) -> bool:
-    return "path" in takes
 
 
 def _from_file(path: Path, name: str) -> Task:

@@ -132,6 +132,7 @@ class TaskContract:
 
 def needs_no_files(name: str) -> bool:
     """Return whether a task of the registry is made without a path."""
-    from inspect import signature
+    from inspect import Parameter, signature
 
-    return "path" not in signature(registry.load("task", name)).parameters
+    path = signature(registry.load("task", name)).parameters.get("path")
+    return path is None or path.default is not Parameter.empty

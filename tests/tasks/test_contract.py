@@ -9,7 +9,13 @@ from tempograd import registry
 from tempograd.tasks.load import load_task
 from tempograd.testing.tasks import TaskContract, needs_no_files
 
-LIMITED = {"digits": "digits,limit=200", "synthetic": "synthetic,limit=200"}
+LIMITED = {
+    "digits": "digits,limit=200",
+    "synthetic": "synthetic,limit=200",
+    "text": "text,limit=60000,length=32",
+    "shapes_segmentation": "shapes_segmentation,images=100",
+    "figures_keypoints": "figures_keypoints,images=100",
+}
 
 
 class TestTasks(TaskContract):

@@ -1,0 +1,257 @@
+"""Images with something to say of every place: maps of classes, and heat maps of points; in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
+
+from ..errors import InputRefusedError
+from ..metric import SHARE, Metric
+from .task import Input, Meter, Output, Preprocessing, Task, metered
+
+IGNORED = 255  # the index of places in a mask that do not count
+PCK = 0.2  # of the larger side of the box around a figure's points: nearer is right
+_SHARES = (0.5, 0.3)  # of the parts weights and law
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One part of a task: images, and a target of as many dimensions for each.
+
+    Attributes:
+        images: ``(n, C, H, W)`` uint8.
+        targets: ``(n, ...)`` uint8: class indices, or heights from 0 to 255.
+        mean, std: ``(C,)`` of the ``weights`` part, on the scale 0..1.
+        flip: whether an image and its target, both mirrored, are an example as well.
+        heights: whether targets are heights, given as shares of 255; else they are indices.
+    """
+
+    images: Tensor
+    targets: Tensor
+    mean: Tensor
+    std: Tensor
+    flip: bool
+    heights: bool
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
+        return max(1, len(self) // batch)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images, normalised float32 ``(n, C, H, W)``, and targets: int64 indices or float32 heights."""
+        return self._ready(self.images[index], self.targets[index])
+
+    def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all examples once, in their own order; the last batch may be smaller."""
+        for start in range(0, len(self), batch):
+            yield self.take(torch.arange(start, min(start + batch, len(self))))
+
+    def batches(
+        self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one pass of shuffled batches from a step on; augmented ones are mirrored, half of them."""
+        order = torch.randperm(len(self), generator=generator)
+        for step in range(self.steps(batch)):
+            index = order[step * batch : (step + 1) * batch]
+            mirrored = torch.rand(len(index), generator=generator) < 0.5 if augment and self.flip else None
+            if step < start:
+                continue
+            images, targets = self.images[index], self.targets[index]
+            if mirrored is not None:
+                images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+                targets = torch.where(mirrored.view(-1, *[1] * (targets.ndim - 1)), targets.flip(-1), targets)
+            yield self._ready(images, targets)
+
+    def _ready(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        x = (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+        return x, targets.float() / 255 if self.heights else targets.long()
+
+
+@dataclass(frozen=True)
+class Dense(Task):
+    """Images in three parts, with a target for every place.
+
+    Attributes:
+        name: as it stands in results.
+        weights, law, test: the parts.
+        count: classes or points.
+        class_names: of these, by index.
+        remarks: what was skipped on the way, and the like.
+        decoded: the size that files were decoded to; None where images had one size from the start.
+    """
+
+    name: str
+    weights: Pairs  # pyright: ignore[reportIncompatibleVariableOverride]
+    law: Pairs  # pyright: ignore[reportIncompatibleVariableOverride]
+    test: Pairs  # pyright: ignore[reportIncompatibleVariableOverride]
+    count: int
+    class_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    decoded: int | None = None
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input(tuple(self.weights.images.shape[1:])),)
+
+    @property
+    def augmentation(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return "mirrored" if self.weights.flip else "none"
+
+    @property
+    def preprocessing(self) -> Preprocessing:  # pyright: ignore[reportIncompatibleVariableOverride]
+        channels, height, width = self.weights.images.shape[1:]
+        mean, std = tuple(self.weights.mean.tolist()), tuple(self.weights.std.tolist())
+        mode = "L" if channels == 1 else "RGB"
+        return Preprocessing((height, width), channels, mode, mean, std, decoded=self.decoded)
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
+        return metered(self.meter(), outputs, targets)
+
+
+@dataclass(frozen=True)
+class Segmentation(Dense):
+    """A class for every pixel; pixels of index 255 do not count. Smaller outputs are brought to the mask's size."""
+
+    @property
+    def metric(self) -> Metric:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return Metric("mIoU", unit=SHARE)
+
+    @property
+    def output(self) -> Output:
+        return Output("map", self.count)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        total = F.cross_entropy(_sized(outputs, targets), targets, ignore_index=IGNORED, reduction="sum")
+        return total / (targets != IGNORED).sum().clamp(min=1)
+
+    def meter(self) -> Meter:
+        return Confusion(torch.zeros(self.count, self.count, dtype=torch.int64))
+
+
+@dataclass
+class Confusion:
+    """Counts pixels ``(truth, predicted)``; mIoU is the mean over the classes that occur in either."""
+
+    counts: Tensor
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        predicted, known = _sized(outputs, targets).argmax(dim=1), targets != IGNORED
+        n = len(self.counts)
+        self.counts += torch.bincount(targets[known] * n + predicted[known], minlength=n * n).view(n, n)
+
+    def values(self) -> dict[str, float]:
+        right = self.counts.diagonal().double()
+        union = self.counts.sum(dim=0) + self.counts.sum(dim=1) - right
+        there = union > 0
+        share = float(right.sum() / self.counts.sum().clamp(min=1))
+        return {"mIoU": float((right[there] / union[there]).mean()) if there.any() else 0.0, "pixel accuracy": share}
+
+
+def _sized(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape[-2:] == targets.shape[-2:]:
+        return outputs
+    return F.interpolate(outputs, targets.shape[-2:], mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class Keypoints(Dense):
+    """A heat map for every point of a figure; points that are not labelled have an empty map and do not count."""
+
+    @property
+    def metric(self) -> Metric:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return Metric(f"PCK@{PCK}", unit=SHARE)
+
+    @property
+    def output(self) -> Output:
+        return Output("heat maps", self.count)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        there = _labelled(targets)
+        error = (outputs - targets).square().mean(dim=(2, 3))
+        return (error * there).sum() / there.sum().clamp(min=1)
+
+    def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
+        return F.mse_loss(outputs, teacher)
+
+    def meter(self) -> Meter:
+        return Near(self.metric.name)
+
+
+@dataclass
+class Near:
+    """Counts labelled points whose highest place is near the true one, by the size of the figure."""
+
+    name: str
+    near: int = 0
+    seen: int = 0
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        found, truth, there = _places(outputs), _places(targets), _labelled(targets)
+        low = torch.where(there[..., None], truth, torch.inf).amin(dim=1)
+        high = torch.where(there[..., None], truth, -torch.inf).amax(dim=1)
+        side = (high - low).amax(dim=1).clamp(min=1)[:, None]
+        self.near += int((((found - truth).norm(dim=2) <= PCK * side) & there).sum())
+        self.seen += int(there.sum())
+
+    def values(self) -> dict[str, float]:
+        return {self.name: self.near / max(self.seen, 1)}
+
+
+def _labelled(targets: Tensor) -> Tensor:
+    return targets.amax(dim=(2, 3)) > 0
+
+
+def _places(maps: Tensor) -> Tensor:
+    """Return ``(b, points, 2)``: rows and columns of the highest places."""
+    flat = maps.flatten(2).argmax(dim=2)
+    return torch.stack([flat // maps.shape[3], flat % maps.shape[3]], dim=2).float()
+
+
+def heat_maps(points: NDArray[np.float64], labelled: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
+    """Return ``(n, points, side, side)`` heights, 255 at each point and a bell of one pixel around it.
+
+    Args:
+        points: ``(n, points, 2)`` columns and rows, as shares of the image's side.
+        labelled: ``(n, points)``; the maps of others are empty.
+        side: of the maps, in pixels.
+    """
+    at = np.clip(np.floor(points * side), 0, side - 1)
+    grid = np.arange(side)
+    rows = np.exp(-((grid - at[..., 1:]) ** 2) / 2)
+    columns = np.exp(-((grid - at[..., :1]) ** 2) / 2)
+    return np.round(255 * rows[..., :, None] * columns[..., None, :] * labelled[..., None, None]).astype(np.uint8)
+
+
+def pairs_of(
+    images: Sequence[NDArray[np.uint8]], targets: Sequence[NDArray[np.uint8]], *, flip: bool, heights: bool
+) -> tuple[Pairs, Pairs, Pairs]:
+    """Return the parts ``weights``, ``law`` and ``test`` of three arrays of images and of targets."""
+    scaled = images[0].astype(np.float32) / 255
+    mean = torch.from_numpy(scaled.mean(axis=(0, 2, 3)))
+    std = torch.from_numpy(scaled.std(axis=(0, 2, 3)).clip(min=1e-3))
+    weights, law, test = (
+        Pairs(torch.from_numpy(x), torch.from_numpy(y), mean, std, flip, heights)
+        for x, y in zip(images, targets, strict=True)
+    )
+    return weights, law, test
+
+
+def cut(n: int, seed: int) -> list[NDArray[np.int64]]:
+    """Return the indices of the three parts of ``n`` examples, drawn by a seed.
+
+    Raises:
+        InputRefusedError: they are too few.
+    """
+    if n < 10:
+        raise InputRefusedError(f"{n} examples are too few for three parts; expected 10 or more")
+    first, second = round(_SHARES[0] * n), round(sum(_SHARES) * n)
+    return [np.sort(part) for part in np.split(np.random.default_rng(seed).permutation(n), [first, second])]
