@@ -53,7 +53,7 @@ def check(paths: Iterable[Path], ours: Ours) -> None:
         _check_folder(real)
 
 
-def write(contents: Mapping[Path, bytes], ours: Ours) -> None:
+def write(contents: Mapping[Path, bytes], ours: Ours, *, together: bool = False) -> None:
     """Write files whole or not at all, each readable under its name only when all of them are on the disk.
 
     They appear in the order given: a reader goes by the last. Folders are made.
@@ -61,6 +61,8 @@ def write(contents: Mapping[Path, bytes], ours: Ours) -> None:
     Args:
         contents: file -> what it will hold.
         ours: tells our own earlier output, which is replaced.
+        together: no reader may find files of two writes: whoever is killed between two of them leaves none that is
+            named like the last, so that there is nothing to go by.
 
     Raises:
         UsageError: something else is there.
@@ -78,6 +80,8 @@ def write(contents: Mapping[Path, bytes], ours: Ours) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+        if together and len(parts) > 1:
+            [*parts.values()][-1].unlink(missing_ok=True)
         for part, target in parts.items():
             part.replace(target)
     except OSError as error:

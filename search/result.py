@@ -204,7 +204,7 @@ class SearchResult:
             **({PREDICT: script().encode()} if self.preprocessing is not None else {}),
             RESULT: json_bytes(whole.to_json()),
         }
-        outputs.write({directory / name: content for name, content in contents.items()}, _is_ours)
+        outputs.write({directory / name: content for name, content in contents.items()}, _is_ours, together=True)
 
     def _found(self) -> Found:
         graph = self.space.network_graph(self.architecture)

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -276,3 +277,29 @@ def test_different_targets_have_different_folders(tmp_path, first):
     assert len({target_folder(tmp_path, target_ms) for target_ms in near}) == 4
     assert all(float(exact(target_ms)) == target_ms for target_ms in near)
     assert target_folder(tmp_path, 12.0) == tmp_path / "12-ms"
+
+
+@pytest.mark.fault(1)
+@pytest.mark.promise(1)
+@pytest.mark.parametrize("moves", range(4))
+def test_a_kill_between_two_files_that_belong_together_leaves_all_of_one_write_or_no_document(
+    moves, tmp_path, monkeypatch
+):
+    paths = [tmp_path / name for name in ("network.onnx", "weights.bin", "result.json")]
+    outputs.write(dict.fromkeys(paths, b"old"), lambda path: True, together=True)
+    left, move = [moves], Path.replace
+
+    def dying(self, target):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return move(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying)
+        with suppress(KeyboardInterrupt):
+            outputs.write(dict.fromkeys(paths, b"new"), lambda path: True, together=True)
+    assert {path.read_bytes() for path in paths} == {b"new"} if moves == 3 else not paths[-1].exists()
+    outputs.write(dict.fromkeys(paths, b"new"), lambda path: True, together=True)
+    assert {path.read_bytes() for path in paths} == {b"new"}
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
