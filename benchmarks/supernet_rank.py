@@ -19,7 +19,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from tempograd import registry
 from tempograd.search.cost import TableCost
-from tempograd.search.evaluator import inherited_score, train
+from tempograd.search.evaluator import Inherited, train
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
 from tempograd.search.searchers.one_shot import OneShot
@@ -55,7 +55,7 @@ def main() -> None:
     macs = np.array([space.raw_graph(n).macs() for n in pool])
     places = np.argsort(macs)[np.linspace(0, len(pool) - 1, a.networks).round().astype(int)]
     networks = [pool[i] for i in places]
-    shared = [inherited_score(n, space, supernet, task, seed=a.seed) for n in networks]
+    shared = list(Inherited(space, supernet, task, seed=a.seed)(networks))
     start = perf_counter()
     alone = np.array([[train(n, space, task, training, seed=100 + r).validation_score for r in range(a.repeats)]
                       for n in networks])  # fmt: skip

@@ -6,13 +6,14 @@ mixture that the supernet ran, so they are taken anew before scoring.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..spaces.architecture import Architecture
@@ -21,7 +22,7 @@ from ..spaces.space import SearchSpace
 from ..tasks.task import Part, Task
 from .augmentation import library
 from .malloc import keep_freed_memory
-from .processes import by_first
+from .processes import by_first, count, in_turns
 from .progress import Progress, silent
 from .start import Begin, read_weights, started
 from .steps import seeded
@@ -159,39 +160,65 @@ def check_compute(compute: str) -> None:
         raise UsageError(f"compute={compute}: torch {torch.__version__} cannot ({why}); here: {allowed}") from error
 
 
-def inherited_score(
-    architecture: Architecture, space: SearchSpace, supernet: Network, task: Task, *, seed: int = 0
-) -> float:
-    """Return an architecture's score on the ``law`` part with the supernet's weights, BatchNorm recalibrated.
+class Inherited:
+    """Scores on the ``law`` part with a supernet's weights, BatchNorm recalibrated, on the device that computes.
+
+    Several networks are asked about at once: the images that statistics are taken from are then loaded once, and of
+    several processes each answers for its own.
 
     Args:
-        architecture: of a space of the same sites.
         space: whose supernet it is.
-        supernet: on the CPU.
+        supernet: on the device ``compute``.
         task: fitted to the space.
         seed: of the images that BatchNorm is recalibrated with.
+        compute: torch device.
     """
-    network = inherit(space.to_torch(space.from_key(architecture.key)), supernet)
-    recalibrate(network, task.weights, torch.Generator().manual_seed(seed))
-    return task.score(network, "law")
+
+    def __init__(
+        self, space: SearchSpace, supernet: Network, task: Task, *, seed: int = 0, compute: str = "cpu"
+    ) -> None:
+        self._space, self._supernet, self._task, self._seed, self._compute = space, supernet, task, seed, compute
+        self._images: list[Tensor] = []
+
+    def __call__(self, architectures: Sequence[Architecture]) -> Iterable[float]:
+        """Return a score each, in order: one after the other as they are found, unless several processes share them.
+
+        Args:
+            architectures: of a space of the same sites.
+        """
+        if count() > 1:
+            return in_turns(architectures, lambda own: [self._score(each) for each in own])
+        return map(self._score, architectures)
+
+    def _score(self, architecture: Architecture) -> float:
+        if not self._images:
+            generator = torch.Generator().manual_seed(self._seed)
+            self._images = [each.to(self._compute) for each in calibration(self._task.weights, generator)]
+        space = self._space
+        network = inherit(space.to_torch(space.from_key(architecture.key)).to(self._compute), self._supernet)
+        recalibrate(network, self._images)
+        return self._task.score(network, "law", self._compute)
 
 
-def recalibrate(network: Network, part: Part, generator: torch.Generator, *, batches: int = 8, batch: int = 64) -> None:
-    """Take the statistics of every BatchNorm anew, as plain means over some batches; leaves eval mode on."""
+def calibration(part: Part, generator: torch.Generator, *, batches: int = 8, batch: int = 64) -> list[Tensor]:
+    """Return some batches of inputs that statistics are taken from; of a small part the same ones more than once."""
+    found: list[Tensor] = []
+    while len(found) < batches:
+        found += [inputs for inputs, _ in islice(part.batches(batch, generator), batches - len(found))]
+    return found
+
+
+def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
+    """Take the statistics of every BatchNorm anew, as plain means over batches of inputs; leaves eval mode on."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a plain mean
     network.train()
-    done = 0
     with torch.no_grad():
-        while done < batches:
-            for images, _ in part.batches(batch, generator):
-                network(images)
-                done += 1
-                if done == batches:
-                    break
+        for inputs in batches:
+            network(inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

@@ -11,8 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -25,7 +24,7 @@ from .neighbourhood import descend
 from .repair import MARGIN, ROOM, Repair, Step
 from .result import Rival
 
-Score = Callable[[Architecture], float]
+Scores = Callable[[Sequence[Architecture]], Iterable[float]]
 
 _STEPS = 200  # of a walk
 _DRAWN = 100  # networks drawn together, of which some may be expected to use the target
@@ -40,7 +39,7 @@ def choose(
     *,
     seed: int,
     metric: Metric = ACCURACY,
-    inherited: Score | None = None,
+    inherited: Scores | None = None,
 ) -> tuple[Step, Trained, list[Rival]]:
     """Train the network kept and others that use the target; return the best by validation, and all of them.
 
@@ -51,18 +50,21 @@ def choose(
         train: an architecture.
         seed: of the draws.
         metric: by which networks are compared.
-        inherited: score of an architecture with the supernet's weights; None: draws are taken as they come.
+        inherited: scores of architectures with the supernet's weights, in order; None: draws are taken as they come.
     """
     drawn = islice(_drawn(repair, kept, seed), _TRIES * count)
     if inherited is None:
         others = repair.also(drawn, count - 1)
     else:
-        told, candidates = cache(inherited), list(dict.fromkeys(drawn))
-        for done, architecture in enumerate(candidates, 1):
-            repair.progress("inherited", done, len(candidates), {"score": told(architecture)})
+        candidates, told = list(dict.fromkeys(drawn)), dict[Architecture, float]()
+        for architecture, score in zip(candidates, inherited(candidates), strict=True):
+            told[architecture] = score
+            repair.progress("inherited", len(told), len(candidates), {"score": score})
 
         def worth(architecture: Architecture) -> float:
-            return metric.merit(told(architecture))
+            if architecture not in told:  # a relative of one that was drawn
+                (told[architecture],) = inherited([architecture])
+            return metric.merit(told[architecture])
 
         others = repair.also(iter(sorted(candidates, key=worth, reverse=True)), count - 1, worth=worth)
     field = [Rival(step, train(step.architecture)) for step in [kept, *others]]

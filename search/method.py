@@ -6,7 +6,7 @@ under a paper's name. A *searcher* is the loop that does the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -100,8 +100,8 @@ class Found:
         feed: how the law was shown to the predictor, if it was.
         queries: the accuracies asked for, in order.
         candidates: ``architecture`` and what to take where it is measured above the target, best first.
-        inherited: accuracy of an architecture of the problem's space with the supernet's weights, where these rank
-            networks.
+        inherited: scores of architectures of the problem's space with the supernet's weights, in order, where these
+            rank networks.
         begin: gives a network of the proxy the supernet's weights, where one was trained.
     """
 
@@ -113,7 +113,7 @@ class Found:
     feed: str | None = None
     queries: tuple[Query, ...] = ()
     candidates: tuple[Architecture, ...] = ()
-    inherited: Callable[[Architecture], float] | None = None
+    inherited: Callable[[Sequence[Architecture]], Iterable[float]] | None = None
     begin: Begin | None = None
 
 

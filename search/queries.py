@@ -5,7 +5,8 @@ Asking again about a known network costs nothing and tells nothing new. What was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -19,6 +20,9 @@ from .method import Found, Problem
 from .neighbourhood import within
 from .trace import Query, Trace
 
+Ask = Callable[[Sequence[Architecture]], Iterable[float]]
+"""Gives the scores of networks, in order."""
+
 ENUMERABLE = 20_000  # networks of a space that is gone through as a whole
 _DRAWN = 2000  # of a larger one, looked at for the fastest
 
@@ -29,7 +33,7 @@ class Queries:
     Args:
         problem: whose task answers: images by training from scratch, a table by its number.
         default: the budget where the problem states none.
-        ask: how an accuracy is had, where not as the task says.
+        ask: how accuracies of several networks are had, in order, where not as the task says.
 
     Attributes:
         budget: different networks that may be asked about.
@@ -37,7 +41,7 @@ class Queries:
         passes: images that went forward and backward through a network.
     """
 
-    def __init__(self, problem: Problem, default: int, ask: Callable[[Architecture], float] | None = None) -> None:
+    def __init__(self, problem: Problem, default: int, ask: Ask | None = None) -> None:
         self.problem, self.budget = problem, default if problem.queries is None else problem.queries
         self.known: dict[Architecture, Query] = {}
         self.passes = 0
@@ -59,18 +63,23 @@ class Queries:
         if architecture not in self.known:
             if not self.left:
                 raise UsageError(f"accuracy asked of a network more than the budget of {self.budget}; raise --queries")
-            (predicted_ms,) = self._predict([architecture]).tolist()
-            self.known[architecture] = Query(architecture, predicted_ms, self._ask(architecture))
-            numbers = {"validation_score": self.known[architecture].score}
-            self.problem.progress("queries", len(self.known), self.budget, numbers)
+            self.ask([architecture])
         return self.known[architecture]
 
     def ask(self, architectures: Iterable[Architecture]) -> None:
-        """Ask about architectures in turn while the budget lasts."""
+        """Ask about those of some architectures that are not known, together, as far as the budget goes."""
+        new: dict[Architecture, None] = {}
         for architecture in architectures:
-            if not self.left:
-                return
-            self(architecture)
+            if len(new) == self.left:
+                break
+            if architecture not in self.known:
+                new[architecture] = None
+        if not new:
+            return
+        predicted_ms = self._predict(list(new)).tolist()
+        for architecture, ms, score in zip(new, predicted_ms, self._ask(list(new)), strict=True):
+            self.known[architecture] = Query(architecture, ms, score)
+            self.problem.progress("queries", len(self.known), self.budget, {"validation_score": score})
 
     def merit(self, query: Query) -> float:
         """Return what the search wants most of: merit by the metric, less the weight of latency where that has one."""
@@ -139,15 +148,15 @@ class Queries:
             and float(self._predict([architecture])[0]) <= self.limit_ms
         )
 
-    def _in_table(self, task: TableTask) -> Callable[[Architecture], float]:
+    def _in_table(self, task: TableTask) -> Ask:
         def ask(architecture: Architecture) -> float:
             if architecture not in task.accuracies:
                 raise UsageError(f"{task.name} lacks {architecture.key}; search among the table's networks")
             return task.accuracies[architecture]
 
-        return ask
+        return partial(map, ask)
 
-    def _by_training(self) -> Callable[[Architecture], float]:
+    def _by_training(self) -> Ask:
         problem = self.problem
         task = problem.task.fitted(problem.space)
 
@@ -159,4 +168,4 @@ class Queries:
             self.passes += trained.passes
             return trained.validation_score
 
-        return ask
+        return partial(map, ask)

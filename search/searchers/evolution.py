@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -85,17 +85,20 @@ class EvolutionSearcher:
         queries.ask(islice(fresh, self.population))
         alive = list(queries.known.values())
         while queries.left and alive:
-            born: list[Query] = []
+            children: list[Architecture] = []
             for _ in range(1 if self.survival == "ageing" else self.population):
-                child = self._child(queries, alive, rng) or _stranger(queries, fresh)
-                if child is None or not queries.left:
+                child = self._child(queries, alive, rng, children) or _stranger(queries, fresh, children)
+                if child is None or len(children) == queries.left:
                     break
-                born.append(queries(child))
-            if not born:
+                children.append(child)
+            if not children:
                 break
-            alive = self._survivors(queries, alive, born)
+            queries.ask(children)
+            alive = self._survivors(queries, alive, [queries(child) for child in children])
 
-    def _child(self, queries: Queries, alive: list[Query], rng: np.random.Generator) -> Architecture | None:
+    def _child(
+        self, queries: Queries, alive: list[Query], rng: np.random.Generator, born: Sequence[Architecture]
+    ) -> Architecture | None:
         """Return a child that may be asked about, or None where many in a row may not."""
         space, parent = queries.problem.space, self._choice(queries, alive, rng)
         for _ in range(_TRIES):
@@ -107,7 +110,7 @@ class EvolutionSearcher:
                 child = mutated(space, one, rng, rate=self.rate) if mutant else crossed(space, one, parent(), rng)
             else:
                 child = mutated(space, crossed(space, one, parent(), rng), rng, rate=self.rate)
-            if queries.may_ask(child):
+            if child not in born and queries.may_ask(child):
                 return child
         return None
 
@@ -136,8 +139,8 @@ class EvolutionSearcher:
         return sorted(alive + born, key=queries.merit, reverse=True)[: self.population]
 
 
-def _stranger(queries: Queries, fresh: Iterator[Architecture]) -> Architecture | None:
-    return next((architecture for architecture in fresh if architecture not in queries.known), None)
+def _stranger(queries: Queries, fresh: Iterator[Architecture], born: Sequence[Architecture]) -> Architecture | None:
+    return next((each for each in fresh if each not in queries.known and each not in born), None)
 
 
 def by_fronts(queries: list[Query], metric: Metric = ACCURACY) -> list[Query]:

@@ -19,7 +19,7 @@ from ...spaces.network import inherit
 from ...spaces.space import SearchSpace
 from ..cost import CostModel, PredictorCost
 from ..deriver import Deriver, as_scores, derive
-from ..evaluator import inherited_score
+from ..evaluator import Inherited
 from ..forms import Form
 from ..law import Law
 from ..method import Found, Problem
@@ -98,9 +98,7 @@ class GradientSearcher:
         seconds = sum(epoch.seconds for epoch in trace.epochs)  # those before an interruption count too
         inherited = None
         if problem.proxy.elastic:  # other supernets do not rank networks
-            inherited = partial(
-                inherited_score, space=problem.proxy, supernet=supernet.to("cpu"), task=task, seed=problem.seed
-            )
+            inherited = Inherited(problem.proxy, supernet, task, seed=problem.seed, compute=problem.compute)
         return Found(
             run.derived(),
             as_scores(law.scores()),
@@ -109,7 +107,7 @@ class GradientSearcher:
             seconds,
             feed=getattr(objective.term.model, "feed", None),
             inherited=inherited,
-            begin=partial(inherit, supernet=supernet.to("cpu")),
+            begin=partial(inherit, supernet=supernet),
         )
 
     def form(self, problem: Problem) -> Form:

@@ -32,7 +32,7 @@ from ...spaces.space import SearchSpace
 from ...tasks.task import Task
 from .. import processes
 from ..deriver import Scores
-from ..evaluator import inherited_score
+from ..evaluator import Inherited
 from ..law import Gates
 from ..laws.uniform import Uniform
 from ..method import Found, Problem
@@ -207,9 +207,9 @@ class OneShotSearcher:
         proxy = problem.proxy
         task = problem.task.fitted(proxy)
         shot = OneShot(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
-        supernet = shot.run(problem.supernet or problem.checkpoint, problem.progress).to("cpu")
+        supernet = shot.run(problem.supernet or problem.checkpoint, problem.progress)
 
-        ask = partial(inherited_score, space=proxy, supernet=supernet, task=task, seed=problem.seed)
+        ask = Inherited(proxy, supernet, task, seed=problem.seed, compute=problem.compute)
         queries = Queries(problem, self.evolution.queries, ask)
         queries.passes = shot.passes
         self.evolution.ask(queries)

@@ -6,7 +6,7 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import DivergedError, UsageError
-from tempograd.search.evaluator import inherited_score, recalibrate, train
+from tempograd.search.evaluator import Inherited, calibration, recalibrate, train
 from tempograd.search.steps import cosine
 from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
@@ -65,7 +65,7 @@ def test_recalibration_takes_plain_means_and_moves_no_weight(task, trained):
     network = SPACE.to_torch(NETWORK)
     weights = {name: value.clone() for name, value in network.named_parameters()}
     images = torch.cat([x for x, _ in task.weights.batches(64, torch.Generator().manual_seed(3))])[: 2 * 64]
-    recalibrate(network, task.weights, torch.Generator().manual_seed(3), batches=2)
+    recalibrate(network, calibration(task.weights, torch.Generator().manual_seed(3), batches=2))
     assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
     with torch.no_grad():
         stem = network.layers["stem/conv"](images)
@@ -89,7 +89,11 @@ def test_inherited_weights_are_scored_with_statistics_of_their_own(task):
     for module in supernet.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.fill_(30.0)
-    assert inherited_score(NETWORK, SPACE, supernet, task) > 0.5
+    other = SPACE.architecture((3, 1, 1, 1, 1, 1))
+    ask = Inherited(SPACE, supernet, task)
+    one, two = ask([NETWORK, other])
+    assert one > 0.5
+    assert [one, two] == [*ask([NETWORK]), *Inherited(SPACE, supernet, task)([other])]  # company changes nothing
 
 
 def test_the_cosine_starts_and_ends_where_it_should():
@@ -104,3 +108,9 @@ def test_schedules_that_cannot_be_run_are_refused():
 def test_training_that_leaves_the_numbers_stops_and_names_the_step(task):
     with pytest.raises(DivergedError, match=rf"step \d+ of \d+, training {NETWORK.key}"):
         train(NETWORK, SPACE, task, Training(epochs=3, learning_rate=1e30, clip=1e30), seed=0)
+
+
+def test_a_part_that_is_small_is_gone_through_again_for_statistics(task):
+    found = calibration(task.weights, torch.Generator().manual_seed(0), batches=9)
+    assert len(found) == 9 > task.weights.steps(64)
+    assert {len(inputs) for inputs in found} == {64}

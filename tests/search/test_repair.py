@@ -338,8 +338,8 @@ def test_those_of_the_highest_inherited_score_are_trained(space):
     _, state, kept = ended(space)
     asked = {}
 
-    def inherited(architecture):
-        return asked.setdefault(architecture, sum(architecture.choices[:3]) / 100)
+    def inherited(architectures):
+        return [asked.setdefault(each, sum(each.choices[:3]) / 100) for each in architectures]
 
     _, _, field = choose(state, kept, 4, lambda _: trained(0.0), seed=0, inherited=inherited)
     others = [asked[each.step.architecture] for each in field[1:]]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tempograd import registry
 from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
 from tempograd.search.deriver import score
-from tempograd.search.evaluator import inherited_score
+from tempograd.search.evaluator import Inherited
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
 from tempograd.search.searchers.evolution import EvolutionSearcher
@@ -119,7 +119,7 @@ def test_a_second_target_trains_nothing_and_both_are_kept(task, tmp_path):
     run = shot(task)
     run.load(tmp_path / "supernet.safetensors")
     best = max(tight.queries, key=lambda q: q.score)
-    assert inherited_score(best.architecture, SPACE, run.supernet, task.fitted(SPACE)) == best.score
+    assert list(Inherited(SPACE, run.supernet, task.fitted(SPACE))([best.architecture])) == [best.score]
 
 
 def test_another_supernet_or_another_file_is_refused(task, tmp_path):
