@@ -105,3 +105,62 @@ def compare(
             tolerance=tolerance, store=store, seed=seed, progress=progress, stop=stop,
         )  # fmt: skip
     show(as_json, result.document, result.text, None, result.exit_code)
+
+
+kernels = typer.Typer(
+    help="Learn the times of kernels, and predict any network from its own.", no_args_is_help=True,
+    rich_markup_mode=None,
+)  # fmt: skip
+app.add_typer(kernels, name="kernels")
+
+
+@kernels.command("collect", epilog="Example: tempograd kernels collect a.onnx b.onnx --store kernels.db")
+def kernels_collect(
+    models: Models,
+    store: Annotated[Path, typer.Option(help="The file that measurements are kept in.")],
+    device: Device = "local",
+    shape: Shape = None,
+    plan: Plan = "quick",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Time each different kernel of these networks alone, and the networks whole. Run again to continue."""
+    with progress_of("timing kernels") as (progress, stop):
+        from .verbs import kernels as verb
+
+        result = verb.collect(
+            models, store, device=device, shape=shape, plan=plan, seed=seed, progress=progress, stop=stop
+        )
+    show(as_json, result.document, result.text, result.following, result.exit_code)
+
+
+@kernels.command("fit", epilog="Example: tempograd kernels fit --store kernels.db --out kernels/")
+def kernels_fit(
+    store: Annotated[Path, typer.Option(help="The file that measurements are kept in.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    device: Annotated[str | None, typer.Option(help="Id of a fingerprint, if the store holds several.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn kernels' times, and judge their sums on networks that were left out, kernels and all."""
+    from .verbs import kernels as verb
+
+    result = verb.fit(store, out, device=device)
+    show(as_json, result.document, result.text, result.following, result.exit_code)
+
+
+@kernels.command("predict", epilog="Example: tempograd kernels predict model.onnx --predictor kernels/")
+def kernels_predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file, or the folder of a result.")],
+    predictor: Annotated[Path, typer.Option(help="Folder written by kernels fit.")],
+    device: Device = "local",
+    shape: Shape = None,
+    as_json: Json = False,
+) -> None:
+    """Predict a network's latency from its kernels, with an interval, and say which kernels are unlike those timed.
+
+    Ends with 3 if they matter: then the number is a guess.
+    """
+    from .verbs import kernels as verb
+
+    result = verb.predict(model, predictor, device=device, shape=shape)
+    show(as_json, result.document, result.text, None, result.exit_code)

@@ -16,13 +16,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
-from onnx import AttributeProto, ModelProto, NodeProto, helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from .operators import family_of, macs_of
 
 _SUFFIXES = ("_nchwc", "_nhwc", "_quant", "_fused")
 _HIDDEN = ("doc_string",)
 _FAST = 0.1  # quantile of a kernel's times: pre-emptions only ever add
+_SMALL = 64  # numbers of a constant that says what is to be done
 _CONSTANTS = ("Constant", "ConstantOfShape")
 
 Size = Annotated[int, Meta(ge=0, le=2**62)]
@@ -55,6 +56,10 @@ class Kernel:
         family: see `FAMILIES`.
         inputs, outputs: as they were when it ran.
         attributes: kernel, strides, groups, fused activation and so on.
+        domain: of the operator.
+        slots: places of the inputs among the node's, where some are left out.
+        constants: which of the inputs are weights or other constants.
+        values: place among the inputs -> whole numbers of a small constant, such as a shape.
         origin: nodes of the graph that was given, as far as names and outputs tell.
         macs: multiply-accumulates.
         read_bytes, written_bytes: of all inputs, weights too, and outputs.
@@ -68,6 +73,10 @@ class Kernel:
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
     attributes: dict[str, Any] = field(default_factory=dict[str, Any])
+    domain: Text = ""
+    slots: tuple[Size, ...] = ()
+    constants: tuple[Size, ...] = ()
+    values: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     origin: tuple[Text, ...] = ()
     macs: Size = 0
     read_bytes: Size = 0
@@ -79,7 +88,7 @@ class Kernel:
     def signature(self) -> str:
         """Return what is equal for kernels that take the same time: sixteen hexadecimal digits."""
         told = [self.op, [[a.dtype, a.shape] for a in self.inputs], [[a.dtype, a.shape] for a in self.outputs]]
-        text = json.dumps([*told, self.attributes], sort_keys=True, default=str)
+        text = json.dumps([*told, self.attributes, self.constants, self.values], sort_keys=True, default=str)
         return sha256(text.encode()).hexdigest()[:16]
 
 
@@ -98,7 +107,7 @@ class Profile:
 
 def kernel_of(
     node: NodeProto, inputs: Sequence[Array], outputs: Sequence[Array], *, provider: str = "", ms: float = 0.0,
-    origin: Sequence[str] = (),
+    origin: Sequence[str] = (), held: Mapping[str, TensorProto] | None = None,
 ) -> Kernel:  # fmt: skip
     """Return a node as a kernel, from what it read and wrote."""
     attributes = {a.name: _value(a) for a in node.attribute if a.name not in _HIDDEN}
@@ -112,6 +121,8 @@ def kernel_of(
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         attributes=attributes,
+        domain=node.domain,
+        **_constants(node, inputs, held or {}),
         origin=tuple(origin),
         macs=macs_of(node.op_type, shapes, [a.shape for a in outputs], attributes),
         read_bytes=sum(a.bytes for a in inputs),
@@ -139,6 +150,7 @@ def profiled(optimised: ModelProto, events: Iterable[Mapping[str, Any]], given: 
             first.setdefault(key, event)
     nodes = _Nodes(optimised.graph.node)
     origins = _Origins(given.graph.node)
+    held = {tensor.name: tensor for tensor in optimised.graph.initializer}
     found: list[Kernel] = []
     for key, event in first.items():
         args = event["args"]
@@ -146,14 +158,43 @@ def profiled(optimised: ModelProto, events: Iterable[Mapping[str, Any]], given: 
         found.append(
             kernel_of(
                 node,
-                _arrays(args.get("input_type_shape", [])),
+                _completed(node, _arrays(args.get("input_type_shape", [])), held),
                 _arrays(args.get("output_type_shape", [])),
                 provider=str(args.get("provider", "")),
                 ms=float(np.quantile(times[key], _FAST)),
                 origin=origins.of(node),
+                held=held,
             )
         )
     return found
+
+
+def _constants(node: NodeProto, inputs: Sequence[Array], held: Mapping[str, TensorProto]) -> dict[str, Any]:
+    """Return where a kernel's inputs stand, and which are constants; nothing where that cannot be told."""
+    slots = [place for place, name in enumerate(node.input) if name]
+    if len(slots) != len(inputs):
+        return {}
+    names = [node.input[place] for place in slots]
+    constants = [n for n, name in enumerate(names) if name in held]
+    values = {
+        str(n): numpy_helper.to_array(held[names[n]]).ravel().tolist()
+        for n in constants
+        if inputs[n].dtype in ("int64", "int32") and prod(inputs[n].shape) <= _SMALL
+    }
+    return {"slots": tuple(slots), "constants": tuple(constants), "values": values}
+
+
+def _completed(node: NodeProto, seen: list[Array], held: Mapping[str, TensorProto]) -> list[Array]:
+    """Return a node's inputs with the weights that the runtime has packed into a form of its own, and tells no more."""
+    found: list[Array] = []
+    rest = list(seen)
+    for name in filter(None, node.input):
+        tensor = held.get(name)
+        if rest and (tensor is None or rest[0].shape == tuple(tensor.dims)):
+            found.append(rest.pop(0))
+        elif tensor is not None:
+            found.append(Array(str(helper.tensor_dtype_to_np_dtype(tensor.data_type)), tuple(tensor.dims)))
+    return seen if rest else found
 
 
 class _Nodes:

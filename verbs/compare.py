@@ -119,7 +119,7 @@ def _stored(path: Path, network: Network, place: Place) -> list[Measurement]:
     """
     with Store(path) as opened:
         id_ = place.fingerprint.id
-        names = {row.name: row.key for row in opened.models()}
+        names = {row.name: row.key for row in opened.models() if "kernel" not in row.facts}
         key = names.get(network.name, network.key)
         rows = list(opened.measurements(space=MODELS, fingerprint_id=id_, key=key))
         others = sorted({f for space, f in opened.sets() if space == MODELS} - {id_})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..arguments import Seed
@@ -15,7 +15,7 @@ from ..devices.device import Place
 from ..errors import UsageError
 from ..profiler.networks import Network, Told, measure_networks
 from ..profiler.plan import named
-from .networks import Refused, Shape, kept_in, opened_networks, placed
+from .networks import Refused, Shape, asked, kept_in, opened_networks, placed
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
 FAILED = ("failed", "quarantined", "censored", "refused")
@@ -106,7 +106,7 @@ def _following(rows: Sequence[Mapping[str, Any]], device: str | Place, shape: Sh
     if not sources or not isinstance(device, str):
         return None
     verb, which = ("profile", sources[:1]) if len(rows) == 1 else ("compare", sources)
-    return f"tempograd {verb} {shlex.join(which)}" + ("" if device == "local" else f" --device {shlex.quote(device)}")
+    return f"tempograd {verb} {' '.join(map(quote, which))}{asked(device, shape)}"
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,62 @@
+"""A kernel as a network of its own, so that it can be timed alone."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from .kernels import Kernel
+
+_DOMAINS = {"com.microsoft": 1, "com.microsoft.nchwc": 1}
+_OPSET = 17
+
+
+def alone(kernel: Kernel) -> ModelProto | None:
+    """Return a network of this one node, weights drawn from a seed; None where not everything is known of it.
+
+    What is a constant in its network is one here; its other inputs are the network's inputs.
+    """
+    known = kernel.inputs and kernel.outputs and len(kernel.slots) == len(kernel.inputs)
+    if not known or any(prod(array.shape) == 0 for array in kernel.inputs):
+        return None
+    if kernel.domain not in ("", "ai.onnx", *_DOMAINS):
+        return None
+    rng = np.random.default_rng(0)
+    names = [""] * (max(kernel.slots) + 1)
+    inputs, held = [], []
+    for n, (array, slot) in enumerate(zip(kernel.inputs, kernel.slots, strict=True)):
+        names[slot] = f"x{n}"
+        try:
+            dtype = np.dtype(array.dtype)
+            kind = helper.np_dtype_to_tensor_dtype(dtype)
+        except (TypeError, ValueError):
+            return None
+        if n not in kernel.constants:
+            inputs.append(helper.make_tensor_value_info(f"x{n}", kind, array.shape))
+            continue
+        told = kernel.values.get(str(n))
+        if told is None and not np.issubdtype(dtype, np.floating):
+            return None
+        values = rng.standard_normal(array.shape) if told is None else np.reshape(told, array.shape)
+        held.append(numpy_helper.from_array(values.astype(dtype), f"x{n}"))
+    if not inputs:
+        return None
+    outputs = [helper.make_tensor_value_info(f"y{n}", _kind(a.dtype), a.shape) for n, a in enumerate(kernel.outputs)]
+    given = {name: value for name, value in kernel.attributes.items() if value != []}
+    node = helper.make_node(
+        kernel.op.rpartition(".")[2], names, [one.name for one in outputs], "kernel", domain=kernel.domain, **given
+    )
+    graph = helper.make_graph([node], "kernel", inputs, outputs, initializer=held)
+    opsets = [helper.make_opsetid("", _OPSET)]
+    if kernel.domain in _DOMAINS:
+        opsets.append(helper.make_opsetid(kernel.domain, _DOMAINS[kernel.domain]))
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def _kind(dtype: str) -> int:
+    try:
+        return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    except (TypeError, ValueError):
+        return TensorProto.FLOAT

@@ -1,0 +1,138 @@
+"""Time kernels of networks alone, each once, in the same engine as whole networks, and the networks beside them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from onnx import ModelProto, TensorProto, helper
+
+from ..data.dataset import LatencyDataset
+from ..data.store import ModelRow, Store
+from ..devices.device import Model, Place, TellsKernels
+from ..errors import InputRefusedError, UsageError
+from ..graphs.kernels import Kernel
+from ..graphs.network import MODELS
+from ..graphs.standalone import alone
+from ..predictor.kernels import Bag, Sample
+from .campaign import CampaignSummary, Progress, run
+from .networks import Network, items_of
+from .plan import Items, Plan
+
+KERNELS = "#kernels"
+"""What rows of kernels are kept under."""
+
+CHAIN = 64
+_EMPTY, _CHAIN = "empty", "chain"  # networks of one node, and of many, that do next to nothing
+
+
+@dataclass(frozen=True)
+class Fees:
+    """What being there costs on a device: a session that does next to nothing, and each of its nodes."""
+
+    empty_ms: float
+    dispatch_ms: float
+
+
+def collect(
+    device: Place,
+    networks: Sequence[Network],
+    plan: Plan,
+    store: Store,
+    *,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> tuple[CampaignSummary, int]:
+    """Time every kernel of these networks alone, and the networks whole, into a store; what is there is not repeated.
+
+    Returns:
+        The summary of the kernels' campaign, and how many kernels cannot be had alone.
+
+    Raises:
+        UsageError: the device tells no kernels, or none of them can be had alone.
+        InputRefusedError: nobody can see through a network.
+        DeviceError, StoreError: as for `campaign.run`.
+    """
+    if not isinstance(device, TellsKernels):
+        raise UsageError("this device tells no kernels; allowed: local, with runtime=onnxruntime on a CPU")
+    models: dict[str, ModelProto] = {_EMPTY: _chain(1), _CHAIN: _chain(CHAIN)}
+    missed = 0
+    for network in networks:
+        watched = device.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0)
+        for kernel in watched.kernels:
+            model = alone(kernel)
+            missed += model is None
+            if model is not None and kernel.signature not in models:
+                models[kernel.signature] = model
+                facts = {"kernel": msgspec.to_builtins(kernel)}
+                store.add_model(ModelRow(kernel.signature, "", kernel.op, "", facts))
+        bag = [kernel.signature for kernel in watched.kernels]
+        store.add_model(
+            ModelRow(network.key, network.digest, network.name, network.source, dict(network.facts) | {"bag": bag})
+        )
+    if len(models) < 3:
+        raise UsageError("none of these networks' kernels can be had alone")
+
+    def build(key: str, folder: Path) -> tuple[Path, str]:
+        content, path = models[key].SerializeToString(), folder / f"{key}.onnx"
+        path.write_bytes(content)
+        return path, sha256(content).hexdigest()
+
+    items = Items(KERNELS, tuple(models), build, own_batch=True)
+    summary = run(device, items, plan, store, seed=seed, progress=progress, stop=stop)
+    if not (stop is not None and stop.is_set()):
+        run(device, items_of(networks), plan, store, seed=seed, stop=stop)
+    return summary, missed
+
+
+def samples_of(store: Store, fingerprint_id: str | None) -> tuple[dict[str, Sample], list[Bag], Fees, str]:
+    """Return what a store holds of kernels and of networks that are made of them, and the device's id.
+
+    Raises:
+        UsageError: nothing was measured of kernels on that device.
+        InputRefusedError: an entry is damaged.
+    """
+    kernels = LatencyDataset.from_store(store, space=KERNELS, fingerprint_id=fingerprint_id)
+    told = dict(zip(kernels.keys, kernels.y_ms.tolist(), strict=True))
+    if not {_EMPTY, _CHAIN} <= told.keys():
+        raise UsageError(f"{store.path} holds no whole campaign of kernels: run kernels collect to its end")
+    dispatch_ms = max((told[_CHAIN] - told[_EMPTY]) / (CHAIN - 1), 1e-6)
+    fees = Fees(max(told[_EMPTY] - dispatch_ms, 0.0), dispatch_ms)
+    rows = store.models()
+    samples = {
+        row.key: Sample(_kernel(row), max(told[row.key] - fees.empty_ms, dispatch_ms / 2))
+        for row in rows
+        if "kernel" in row.facts and row.key in told
+    }
+    id_ = kernels.fingerprint.id
+    bags: list[Bag] = []
+    if (MODELS, id_) in store.sets():
+        wholes = LatencyDataset.from_store(store, space=MODELS, fingerprint_id=id_)
+        ms: Mapping[str, Any] = dict(zip(wholes.keys, wholes.y_ms.tolist(), strict=True))
+        bags = [
+            Bag(row.name, tuple(row.facts["bag"]), ms[row.key])
+            for row in rows
+            if "bag" in row.facts and row.key in ms and set(row.facts["bag"]) <= samples.keys()
+        ]
+    return samples, bags, fees, id_
+
+
+def _kernel(row: ModelRow) -> Kernel:
+    try:
+        return msgspec.convert(row.facts["kernel"], Kernel)
+    except msgspec.ValidationError as error:
+        raise InputRefusedError(f"the kernel {row.key} in the store is damaged: {error}") from error
+
+
+def _chain(length: int) -> ModelProto:
+    ops = ("Sin", "Cos")
+    nodes = [helper.make_node(ops[n % 2], [f"v{n}"], [f"v{n + 1}"]) for n in range(length)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (16,)) for name in ("v0", f"v{length}")]
+    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

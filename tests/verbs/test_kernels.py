@@ -1,0 +1,95 @@
+"""Kernels learnt from some networks, and another network predicted, on a device whose truth is known."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from tempograd.cli import app
+from tempograd.errors import InputRefusedError, MismatchError, UsageError
+from tempograd.verbs.kernels import collect, fit, predict
+from tempograd.verbs.measure import measure
+
+from ..graphs.models import convolution
+
+DEVICE = "simulated:noise=0.002,process_noise=0.002,sentinel_noise=0.002,slow=1,overhead_us=20"
+
+
+def content(channels, size):
+    return convolution(sizes=(1, 3, size, size), channels=channels).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """A store of kernels of a dozen networks, and the predictor learnt from it."""
+    folder = tmp_path_factory.mktemp("kernels")
+    given = [content(channels, size) for channels in (8, 16, 32, 64) for size in (16, 32, 64)]
+    collected = collect(given, folder / "kernels.db", device=DEVICE)
+    return folder, collected, fit(folder / "kernels.db", folder / "kernels")
+
+
+def test_each_kernel_is_timed_alone_once_and_what_is_there_is_not_repeated(learnt):
+    folder, collected, _ = learnt
+    assert collected.exit_code == 0
+    assert collected.document["kernels"] == 2 + 24, "an empty network, a chain, 12 convolutions and 12 rectifiers"
+    again = collect([content(8, 16)], folder / "kernels.db", device=DEVICE)
+    assert again.text.splitlines()[1].startswith("0 measured")
+
+
+def test_networks_left_out_judge_the_sums(learnt):
+    _, _, fitted = learnt
+    found = fitted.document
+    assert found["networks"] == len(found["left_out_error"]) == 12
+    assert found["families"] == {"convolution": 12, "elementwise": 12}
+    assert found["coverage"] == pytest.approx(12 / 13)
+    assert found["fees"]["dispatch_ms"] == pytest.approx(0.02, rel=0.2)
+    assert max(found["left_out_error"]) < 0.5
+
+
+def test_a_network_that_was_not_seen_is_predicted_near_its_measured_time(learnt):
+    folder, _, _ = learnt
+    other = content(48, 48)
+    told = predict(other, folder / "kernels", device=DEVICE)
+    truth = measure([other], device=DEVICE).document["networks"][0]["latency_ms"]
+    assert told.exit_code == 0
+    assert told.document["verdict"] == "predicted"
+    assert told.document["latency_ms"] == pytest.approx(truth, rel=0.15)
+    assert told.document["low_ms"] <= truth <= told.document["high_ms"]
+    assert {one["how"] for one in told.document["kernels"]} == {"predicted"}
+
+
+def test_kernels_of_a_network_that_was_seen_are_those_measured(learnt):
+    folder, _, _ = learnt
+    assert {one["how"] for one in predict(content(8, 16), folder / "kernels", device=DEVICE).document["kernels"]} == {
+        "measured"
+    }
+
+
+def test_what_is_unlike_all_that_was_timed_is_named_and_never_free(learnt):
+    folder, _, _ = learnt
+    told = predict(content(2048, 64), folder / "kernels", device=DEVICE)
+    assert told.exit_code == 3
+    assert told.document["verdict"] == "out_of_support"
+    assert "conv" in told.document["out_of_support"]
+    assert all(one["ms"] > 0 for one in told.document["kernels"])
+
+
+def test_a_predictor_is_of_one_device(learnt, tmp_path):
+    folder, _, _ = learnt
+    with pytest.raises(MismatchError, match="is of device"):
+        predict(content(8, 16), folder / "kernels", device=DEVICE + ",seed=9")
+    with pytest.raises(InputRefusedError, match="holds no predictor of kernels"):
+        predict(content(8, 16), tmp_path, device=DEVICE)
+    with pytest.raises(UsageError, match="no network"):
+        collect([], tmp_path / "run.db", device=DEVICE)
+
+
+def test_the_commands(learnt, tmp_path):
+    folder, _, _ = learnt
+    (tmp_path / "new.onnx").write_bytes(content(40, 32))
+    ask = ["kernels", "predict", str(tmp_path / "new.onnx"), "--predictor", str(folder / "kernels"), "--device", DEVICE]
+    done = CliRunner().invoke(app, [*ask, "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["latency_ms"] > 0
+    again = ["kernels", "fit", "--store", str(folder / "kernels.db"), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, again).exit_code == 0

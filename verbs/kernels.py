@@ -1,0 +1,141 @@
+"""``kernels``: collect kernels' times from networks, learn them, and predict any network from its kernels."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from ..arguments import Seed
+from ..arguments import check as check_arguments
+from ..data.store import Store
+from ..devices.device import Model, Place, TellsKernels
+from ..errors import MismatchError, UsageError
+from ..predictor.kernels import KernelPredictor
+from ..predictor.kernels import fit as learn
+from ..profiler import kernels as room
+from ..profiler.networks import Network
+from ..profiler.plan import named
+from .networks import Refused, Shape, opened_networks, placed
+from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
+
+TOP = 10
+LITTLE = 0.02  # share of the time below which a kernel outside what was seen makes no difference
+
+
+def collect(
+    models: Sequence[Any],
+    store: Path,
+    *,
+    device: str | Place = "local",
+    shape: Shape = None,
+    plan: str = "quick",
+    seed: Seed = 0,
+    progress: Progress = silent,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Time the kernels of networks alone, each once, and the networks whole, into a store; nothing is repeated.
+
+    Raises:
+        UsageError: no network, or a device that tells no kernels.
+        InputRefusedError: a network is refused, or nobody can see through it.
+    """
+    check_arguments(collect, locals())
+    if not models:
+        raise UsageError("no network; name ONNX files whose kernels are to be timed")
+    place, timing = placed(device, None), named(plan)
+    with opened_networks(models, shape) as found, Store(store, write=True) as kept:
+        networks: dict[str, Network] = {}
+        for one in found:
+            if isinstance(one, Refused):
+                raise one.error
+            networks[one.key] = one
+        summary, missed = room.collect(
+            place, list(networks.values()), timing, kept, seed=seed, stop=stop,
+            progress=lambda p: progress("timing kernels", p.done, p.total),
+        )  # fmt: skip
+    document = plain({
+        "store": str(store), "device": place.fingerprint.id, "networks": [n.name for n in networks.values()],
+        "kernels": summary.networks, "not_alone": missed, "verdicts": summary.verdicts, "seconds": summary.seconds,
+        "kernels_per_hour": summary.networks_per_hour, "interrupted": summary.interrupted,
+    })  # fmt: skip
+    text = (
+        f"{summary.networks} kernels of {len(networks)} networks, {missed} nodes could not be had alone\n"
+        f"{summary.measured} measured in {summary.seconds:.0f} s ({summary.networks_per_hour:.0f} an hour): "
+        + ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items()))
+    )
+    failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
+    code = INTERRUPTED if summary.interrupted else PARTIAL if failed else 0
+    return Outcome(document, text, code, f"tempograd kernels fit --store {quote(str(store))} --out kernels/")
+
+
+def fit(store: Path, out: Path, *, device: str | None = None) -> Outcome:
+    """Learn kernels' times from a store, and judge their sums on networks left out one at a time."""
+    with Store(store) as kept:
+        samples, bags, fees, id_ = room.samples_of(kept, device)
+    found = learn(samples, bags, fingerprint_id=id_, dispatch_ms=fees.dispatch_ms)
+    path = found.save(out)
+    families = Counter(sample.kernel.family for sample in samples.values())
+    document = plain({
+        "predictor": str(path), "device": id_, "kernels": len(samples), "families": dict(families),
+        "networks": len(bags), "left_out_error": found.spread, "scale": found.scale, "coverage": found.coverage,
+        "fees": asdict(fees),
+    })  # fmt: skip
+    worst = f"at most {100 * (found.spread[-1]):.1f} % off" if found.spread else "none to judge by: no interval"
+    text = (
+        f"{len(samples)} kernels of {len(families)} families, {1e3 * fees.dispatch_ms:.2g} us a node\n"
+        f"{len(found.spread)} networks, each predicted without its own kernels: {worst}"
+    )
+    return Outcome(document, text, 0, f"tempograd kernels predict MODEL.onnx --predictor {quote(str(out))}")
+
+
+def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape: Shape = None) -> Outcome:
+    """Predict a network's latency from its kernels; the runtime's own optimiser says which these are.
+
+    Raises:
+        UsageError: the device tells no kernels.
+        MismatchError: the predictor is of another device.
+        InputRefusedError: the network is refused, or nobody can see through it.
+    """
+    kept = KernelPredictor.load(predictor)
+    place = placed(device, None)
+    if not isinstance(place, TellsKernels):
+        raise UsageError(f"device {device} tells no kernels; allowed: local, with runtime=onnxruntime on a CPU")
+    if place.fingerprint.id != kept.fingerprint_id:
+        raise MismatchError(
+            f"{predictor} is of device {kept.fingerprint_id}, not of {place.fingerprint.id}; name its --device"
+        )
+    with opened_networks([model], shape) as found:
+        (network,) = found
+        if isinstance(network, Refused):
+            raise network.error
+        kernels = place.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0).kernels
+    value, low, high = kept.predict(kernels)
+    told = [(kernel, *kept.kernel_ms(kernel)) for kernel in kernels]
+    rows: list[dict[str, Any]] = [
+        {"name": k.name, "op": k.op, "family": k.family, "ms": kept.scale * ms, "how": how, "origin": list(k.origin)}
+        for k, ms, how in told
+    ]
+    outside = [row for row in rows if row["how"] == "out_of_support"]
+    far = sum(row["ms"] for row in outside) > LITTLE * value
+    verdict = "out_of_support" if far or not kept.spread else "predicted"
+    document = plain({
+        "name": network.name, "key": network.key, "device": kept.fingerprint_id, "latency_ms": value, "low_ms": low,
+        "high_ms": high, "coverage": kept.coverage, "verdict": verdict, "kernels": rows,
+        "out_of_support": [row["name"] for row in outside],
+    })  # fmt: skip
+    cells = [
+        (f"{row['ms']:.3g}", row["how"], f"{row['op']} {(row['origin'] or [row['name']])[-1]}")
+        for row in sorted(rows, key=lambda row: -row["ms"])[:TOP]
+    ]
+    lines = [
+        f"{network.name}: {value:.4g} ms [{low:.4g}, {high:.4g}] {verdict}, {kept.coverage:.0%} interval",
+        table(("ms", "from", "kernel"), cells),
+    ]
+    if outside:
+        lines.append(f"{len(outside)} of {len(rows)} kernels are unlike all that were timed")
+    return Outcome(document, "\n".join(lines), 0 if verdict == "predicted" else UNRELIABLE)
