@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -29,6 +30,7 @@ from .measurement_json import RESTORE, pack, unpack
 
 APPLICATION_ID = 0x74677264  # "tgrd", in the file's header
 SCHEMA = 1
+TABLES = {".csv", ".tsv", ".txt", ".parquet", ".gz", ".xlsx"}  # what people have networks' latencies in
 CHECKED_BYTES = 64 * 2**20  # a file up to this size is checked whenever it is opened
 
 _TABLES = """
@@ -508,6 +510,12 @@ class Store:
             raise InputRefusedError(f"{self.path} is damaged: a text cannot be read ({error}). {RESTORE}") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_NOTADB and self.path.suffix.lower() in TABLES:
+                name = quote(str(self.path))
+                raise InputRefusedError(
+                    f"{self.path} is a table, and no store of measurements. Judge predictors on it with: tempograd "
+                    f"evaluate {name} --space SPACE --column COLUMN; search on it with: --latency table:{name}:COLUMN"
+                ) from error
             if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 raise InputRefusedError(f"{self.path} is no readable store ({error}). {RESTORE}") from error
             if code == sqlite3.SQLITE_FULL:

@@ -207,6 +207,18 @@ def test_what_is_no_store_is_refused_untouched(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["s.db"]  # no lock is left beside it
 
 
+@pytest.mark.parametrize("name", ["my table.csv", "t.parquet", "t.csv.gz"])
+def test_a_table_is_no_broken_store_and_what_reads_it_is_named(tmp_path, name):
+    (tmp_path / name).write_text("arch,ms\n1,0.5\n" * 100)
+    for write in (False, True):
+        with pytest.raises(
+            InputRefusedError, match=r"is a table, and no store .* tempograd evaluate .* --space"
+        ) as said:
+            Store(tmp_path / name, write=write)
+        assert "Restore it" not in str(said.value)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 def test_a_foreign_database_is_refused(tmp_path):
     raw = sqlite3.connect(tmp_path / "s.db")
     raw.execute("CREATE TABLE t (x)")
