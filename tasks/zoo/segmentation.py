@@ -1,0 +1,129 @@
+"""Your own images with a mask of class indices for each."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arguments import Count, Seed, Size
+from ...errors import InputRefusedError
+from ..decode import header, need_pillow, pixels
+from ..dense import IGNORED, Segmentation, cut, pairs_of
+from ..folder import SUFFIXES, Skipped
+from ..pictures import MEMORY_BYTES
+
+_LAW = 0.375  # of train, where nothing else is validated on
+
+
+def segmentation(path: Path, *, size: Size = 128, limit: Count | None = None, seed: Seed = 0) -> Segmentation:
+    """Read images and masks of the same name: ``images/a.jpg`` and ``masks/a.png``; the main metric is mIoU.
+
+    Both folders stand in ``train``, ``val`` and ``test``, as for ``imagefolder``, or in the folder itself, which is
+    split. A mask holds a class index for each pixel, grey or with a palette; 255 is not counted. Names of classes are
+    taken from a file ``classes.txt``, one a line. Images without a mask are skipped and named.
+
+    Args:
+        path: the folder.
+        size: height and width that the middle squares of images and masks are brought to.
+        limit: images that are kept of each folder, the first by name.
+        seed: decides the split into parts.
+    """
+    need_pillow()
+    root, skipped = Path(path), Skipped()
+    if not root.is_dir():
+        raise InputRefusedError(f"{root} is not a folder; give one with images/ and masks/, or with train/ and val/")
+    folders = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()} or {"train": root}
+    files = {part: _pairs(folder, skipped)[:limit] for part, folder in folders.items()}
+    total = sum(map(len, files.values())) * 4 * size**2
+    if total > MEMORY_BYTES:
+        raise InputRefusedError(
+            f"{root} takes {total / 2**30:.1f} GiB at {size} pixels; allowed: {MEMORY_BYTES / 2**30:.1f}. "
+            "Set size or limit"
+        )
+    read = {part: _read(pairs, size) for part, pairs in files.items()}
+    masks = np.concatenate([mask for _, mask in read.values()])
+    known = masks[masks != IGNORED]
+    classes = int(known.max()) + 1 if known.size else 0
+    if classes < 2:
+        raise InputRefusedError(f"the masks of {root} hold no two classes; expected indices 0, 1, ... and 255 for none")
+    names = root / "classes.txt"
+    told = tuple(names.read_text(encoding="utf-8").splitlines()) if names.is_file() else ()
+    parts = _split(read, seed)
+    pairs = pairs_of([x for x, _ in parts], [y for _, y in parts], flip=True, heights=False)
+    return Segmentation(
+        f"segmentation:{path}", *pairs, count=classes, class_names=told if len(told) == classes else (),
+        remarks=skipped.remarks(), decoded=size,
+    )  # fmt: skip
+
+
+_Read = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def _split(read: dict[str, _Read], seed: int) -> list[_Read]:
+    """Return weights, law and test of what was read."""
+    images, masks = read["train"]
+    test, law = read.get("test"), read.get("val")
+    if test is None:
+        test, law = law, None
+    if test is None:
+        return [(images[part], masks[part]) for part in cut(len(images), seed)]
+    if law is not None:
+        return [read["train"], law, test]
+    order, at = np.random.default_rng(seed).permutation(len(images)), round((1 - _LAW) * len(images))
+    return [(images[part], masks[part]) for part in (np.sort(order[:at]), np.sort(order[at:]))] + [test]
+
+
+def _pairs(folder: Path, skipped: Skipped) -> list[tuple[Path, Path]]:
+    """Return the images of a folder with their masks."""
+    if not ((folder / "images").is_dir() and (folder / "masks").is_dir()):
+        raise InputRefusedError(f"{folder} has no folders images and masks")
+    masks = {path.stem: path for path in sorted((folder / "masks").iterdir()) if not path.name.startswith(".")}
+    found: list[tuple[Path, Path]] = []
+    for path in sorted((folder / "images").iterdir()):
+        if path.name.startswith("."):
+            skipped.add("hidden files and folders", path)
+        elif path.suffix.lower() not in SUFFIXES:
+            skipped.add(f"files of other kinds ({path.suffix.lower() or 'no suffix'})", path)
+        elif path.stem not in masks:
+            skipped.add("images without a mask", path)
+        else:
+            found.append((path, masks[path.stem]))
+    if not found:
+        raise InputRefusedError(f"{folder} holds no pairs of an image and a mask of the same name")
+    return found
+
+
+def _read(pairs: list[tuple[Path, Path]], size: int) -> _Read:
+    images, masks = np.empty((len(pairs), 3, size, size), np.uint8), np.empty((len(pairs), size, size), np.uint8)
+    for i, (image, mask) in enumerate(pairs):
+        content = image.read_bytes()
+        width, height, _ = header(content, str(image))
+        images[i] = pixels(content, str(image), size, grey=False)
+        masks[i] = _mask(mask, (width, height), size)
+    return images, masks
+
+
+def _mask(path: Path, expected: tuple[int, int], size: int) -> NDArray[Any]:
+    """Return ``(size, size)`` class indices, no two of them mixed.
+
+    Raises:
+        InputRefusedError: the mask is in colours, or of another size than its image.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        image = Image.open(io.BytesIO(path.read_bytes()))
+        if image.mode not in {"1", "L", "P"}:
+            raise InputRefusedError(f"{path} is {image.mode}; expected class indices, grey or with a palette, 8 bits")
+        if image.size != expected:
+            raise InputRefusedError(f"{path} is {image.size}, its image {expected}; expected one size")
+        return np.asarray(ImageOps.fit(image, (size, size), method=Image.Resampling.NEAREST)).astype(np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputRefusedError(f"{path} is not a readable mask: {error}") from error
+
+
+TASK = segmentation

@@ -1,0 +1,68 @@
+"""Annotations of COCO's format: people cut out, their points where they are in the square."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tempograd.errors import InputRefusedError
+from tempograd.tasks.load import load_task
+from tempograd.testing.tasks import TaskContract
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def write(folder, n=40):
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for i in range(n):
+        pixels = rng.integers(0, 60, (60, 80, 3), dtype=np.uint8)
+        points = [[30 + i % 7, 20], [50, 40 - i % 5], [0, 0]]
+        for x, y in points[:2]:
+            pixels[y - 1 : y + 2, x - 1 : x + 2] = 255
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": 80, "height": 60})
+        values = [*points[0], 2, *points[1], 1, 0, 0, 0]
+        annotations.append({"id": i, "image_id": i, "bbox": [24, 10, 32, 40], "keypoints": values, "num_keypoints": 2})
+    annotations.append({"id": 99, "image_id": 0, "bbox": [1, 1, 5, 5], "keypoints": [0] * 9, "num_keypoints": 0})
+    told = {"images": images, "annotations": annotations, "categories": [{"id": 1, "keypoints": ["a", "b", "c"]}]}
+    (folder / "person.json").write_text(json.dumps(told))
+    return told
+
+
+class TestKeypoints(TaskContract):
+    @pytest.fixture
+    def load(self, tmp_path):
+        write(tmp_path)
+        return lambda seed=0: load_task(f"keypoints:{tmp_path}/person.json,size=32", seed=seed)
+
+
+def test_points_lie_where_they_are_in_the_square_and_unlabelled_ones_have_no_map(tmp_path):
+    write(tmp_path)
+    task = load_task(f"keypoints:{tmp_path}/person.json,size=48")
+    assert task.class_names == ("a", "b", "c")
+    assert len(task.weights) + len(task.law) + len(task.test) == 40
+    maps = task.weights.targets
+    assert maps.shape[1:] == (3, 12, 12)
+    assert int(maps[:, 2].max()) == 0
+    for image, heat in zip(task.weights.images[:5], maps[:5, 0], strict=True):
+        row, column = divmod(int(heat.argmax()), 12)
+        patch = image[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        assert int(patch.amax()) > 200  # the white spot
+
+
+def test_what_is_no_annotation_is_refused(tmp_path):
+    told = write(tmp_path)
+    path = tmp_path / "person.json"
+    path.write_text(json.dumps(told | {"categories": [{"id": 1}]}))
+    with pytest.raises(InputRefusedError, match="no category with keypoints"):
+        load_task(f"keypoints:{path}")
+    path.write_text("{}")
+    with pytest.raises(InputRefusedError, match="lacks images, annotations, categories"):
+        load_task(f"keypoints:{path}")
+    path.write_text("[")
+    with pytest.raises(InputRefusedError, match="is not JSON"):
+        load_task(f"keypoints:{path}")
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputRefusedError, match="images=FOLDER"):
+        load_task(f"keypoints:{path},images={tmp_path / 'nowhere'}")
