@@ -9,9 +9,11 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 from typing import Literal
 
+from .. import registry
 from ..registry import load, names
 from . import host
 
@@ -20,7 +22,6 @@ Level = Literal["good", "advice", "problem", "unknown"]
 _CPU = "sys/devices/system/cpu"
 _CLOCK = "sys/devices/system/clocksource/clocksource0"
 _GOOD_CLOCKS = ("tsc", "arch_sys_counter")  # read in the process itself, in nanoseconds
-DEFAULT = "onnxruntime"  # what a device is timed with that names no runtime
 _NO_LIMIT = 2**60  # what version 1 of control groups says where there is none
 _ALLOW_MORE = "allow another: taskset --cpu-list 0-1 tempograd ..., or docker update --cpuset-cpus 0-1 CONTAINER"
 _LEAST_GIB = 2.0  # a measuring process with a batch of networks, and torch beside it
@@ -66,6 +67,7 @@ def _read(path: Path) -> str | None:
 
 def _runtimes() -> list[Finding]:
     findings: list[Finding] = []
+    default = signature(registry.load("device", "local")).parameters["runtime"].default  # of a device that names none
     for runtime in names("runtime"):
         package = load("runtime", runtime)().package
         found: dict[str, str] = {}
@@ -76,7 +78,7 @@ def _runtimes() -> list[Finding]:
         if len(found) > 1:  # they bring one and the same module
             text = f"{' and '.join(found)} overwrite each other"
             findings.append(Finding("runtime", "problem", text, f"pip uninstall {' '.join(found)}, then install one"))
-        if not found and runtime == DEFAULT:
+        if not found and runtime == default:
             findings.append(Finding("runtime", "problem", f"no {package.title}", package.install))
     return findings
 

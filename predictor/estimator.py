@@ -43,6 +43,8 @@ class LatencyModel(RegressorMixin, BaseEstimator):
     fitted_mark: ClassVar[str]  # the attribute that ``fit`` sets last
     small: ClassVar[Mapping[str, Any]] = {}  # arguments with which it learns in a second, for contract tests
     rows_count: ClassVar[str] = ""  # why a row of weight 2 is not two equal rows, as scikit-learn expects, if it is not
+    frugal: ClassVar[bool] = False  # whether it learns from few rows, of the space's sparing encoding
+    literal: ClassVar[bool] = False  # whether an entry of its encoding must be an option: it adds up what options cost
     leaves_out: ClassVar[bool] = False  # whether ``fit`` takes ``groups`` and sets held_out_ms_, ``(n,)`` predictions
     # of which none has seen a label of its own group
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,7 +132,7 @@ def learn(
     if len(np.unique(together)) < 2:
         raise UsageError(f"all {len(y)} rows are of one network; allowed: 2 networks or more, since one is held out")
     arguments = arguments | {"random_state": seed}
-    judge = estimator_of(model, **arguments) if model == "lookup" else None  # it means the entries literally
+    judge = estimator_of(model, **arguments) if stated(model, "literal") else None
     name, errors = choose_encoding(known, y, counted, groups=together, judge=judge, seed=seed)
     rows = np.ones(len(y), bool) if choosing is None else ~choosing
     features, labels, counted, together = known[name][rows], y[rows], counted[rows], together[rows]
@@ -154,10 +155,20 @@ def default_model(networks: int, sources: Sequence[object]) -> str:
     return "transfer" if sources or networks < MANY_ROWS else "gp"
 
 
+def stated(model: str, what: str) -> bool:
+    """Return what a model states of itself, such as ``frugal``; see `estimator.LatencyModel`."""
+    return bool(getattr(model_class(model), what, False))
+
+
 def check_sources(model: str, sources: Sequence[object]) -> None:
     """Raise UsageError where a model is given other devices and takes none."""
-    if sources and model != "transfer":
-        raise UsageError(f"{len(sources)} sources for the model {model}; only transfer takes them: leave one out")
+    if sources and not _takes_sources(model):
+        able = ", ".join(name for name in registry.names("model") if _takes_sources(name))
+        raise UsageError(f"{len(sources)} sources for the model {model}; only {able} takes them: leave them out")
+
+
+def _takes_sources(model: str) -> bool:
+    return "sources" in signature(model_class(model)).parameters
 
 
 def estimator_of(model: str, **wanted: Any) -> Any:

@@ -182,7 +182,7 @@ def _one(
         row |= covered(y[test], predicted, low, high)
     except TooFewResidualsError:
         pass  # so few rows promise no such coverage
-    if model == "transfer":
+    if hasattr(estimator, "source_share_"):
         row["source_share"] = estimator.source_share_
     return row
 

@@ -20,13 +20,14 @@ from ..errors import UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.quantities import LATENCY, QUANTITIES
 from ..predictor.interval import COVERAGE
-from ..predictor.learn import Censored, check_sources, default_model, estimator_of, learn
+from ..predictor.learn import Censored, check_sources, default_model, estimator_of, learn, stated
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
+from .option import one_of
 from .outcome import Outcome, Progress, asked_spec, device_spec_of, only_space, plain, silent, stored_space
 
 MIN_ROWS = 40
@@ -68,7 +69,11 @@ def fit(
             opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device
         )
         chosen = stored_space(dataset.space)
-        table_ms = _options_ms(opened, chosen, dataset.fingerprint.id) if model == "lookup" else None
+        table_ms = (
+            _options_ms(opened, chosen, dataset.fingerprint.id)
+            if model is not None and stated(model, "literal")
+            else None
+        )
     parts = [dataset.having(quantity) for quantity in quantities]
     models = [_model_for(part, quantity, model, sources) for part, quantity in zip(parts, quantities, strict=True)]
     files = {"predictor": str(out), "store": str(store.resolve())}
@@ -98,15 +103,17 @@ def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, source
     labels = int(dataset.informative.sum())
     model = model or default_model(labels, sources)
     check_sources(model, sources)
-    least = FEW_ROWS if model == "transfer" else MIN_ROWS
+    frugal = stated(model, "frugal")
+    least = FEW_ROWS if frugal else MIN_ROWS
     if labels < least:
-        other = "" if model == "transfer" else f", or fit --model transfer, which needs {FEW_ROWS}"
+        able = one_of(name for name in registry.names("model") if stated(name, "frugal"))
+        other = "" if frugal else f", or fit --model {able}, which needs {FEW_ROWS}"
         raise UsageError(
             f"{labels} networks with a label of {quantity} whose interval ends; allowed: {least} or more for {model}. "
             f"Collect more of them{other}"
         )
-    if model == "lookup" and quantity != LATENCY:
-        raise UsageError(f"a lookup adds up {LATENCY} of operations, not {quantity}; fit it with another model")
+    if stated(model, "literal") and quantity != LATENCY:
+        raise UsageError(f"a {model} adds up {LATENCY} of operations, not {quantity}; fit it with another model")
     return model
 
 
@@ -178,9 +185,9 @@ def _lines(path: Path, space: SearchSpace, quantity: str) -> list[Linear]:
 
 def encodings_of(space: SearchSpace, model: str) -> tuple[str, ...]:
     """Return the encodings that a model may be fitted on, from simple to rich."""
-    if model == "transfer":
+    if stated(model, "frugal"):
         return (space.sparing_encoding.name,)
-    literal = model == "lookup"  # a table has one entry an option, and no other features
+    literal = stated(model, "literal")  # a table has one entry an option, and no other features
     return tuple(e.name for e in space.encodings if not e.sparing and (isinstance(e, OneHots) or not literal))
 
 

@@ -17,7 +17,7 @@ from ..data.table import Table, conditions_for, read_accuracies, read_table
 from ..errors import UsageError
 from ..predictor.design import d_optimal
 from ..predictor.interval import COVERAGE
-from ..predictor.learn import Learnt, default_model, learn
+from ..predictor.learn import Learnt, default_model, learn, stated
 from ..search.method import Method
 from ..search.price import Price
 from ..search.tabular import search_table
@@ -152,7 +152,7 @@ def learn_latency(space: SearchSpace, table: Table, rows: int, *, seed: int = 0)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(table.y_ms))
     model = default_model(rows, ())
-    if model == "gp":
+    if not stated(model, "frugal"):
         taken = order[:rows]
     else:
         networks = space.groups([table.architectures[i] for i in order])

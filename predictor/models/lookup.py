@@ -43,6 +43,7 @@ class LookupLatency(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "base_ms_"
+    literal: ClassVar[bool] = True
 
     def __init__(
         self, table_ms: npt.ArrayLike | None = None, base_ms: NonNegative = 0.0, calibrate: bool = False

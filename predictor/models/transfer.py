@@ -56,6 +56,7 @@ class TransferLatency(LatencyModel):
     fitted_mark: ClassVar[str] = "floor_ms_"
     rows_count: ClassVar[str] = "two equal rows are two measurements, each with noise of its own"
     leaves_out: ClassVar[bool] = True
+    frugal: ClassVar[bool] = True
 
     def __init__(self, blocks: Sequence[int] = (), sources: Sequence[Linear] = ()) -> None:
         self.blocks = blocks

@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 import torch
 
+from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.predictor.interval import Conformal
-from tempograd.predictor.learn import CENSORED_WEIGHT, Censored, check_sources, default_model, estimator_of, learn
+from tempograd.predictor.learn import (
+    CENSORED_WEIGHT,
+    Censored,
+    check_sources,
+    default_model,
+    estimator_of,
+    learn,
+    stated,
+)
 from tempograd.predictor.metrics import Scores
+from tempograd.predictor.models.transfer import TransferLatency
+from tempograd.verbs.fit import encodings_of
 
 
 def test_what_is_learnt_is_the_model_of_the_registry_on_the_chosen_encoding(additive):
@@ -67,3 +78,19 @@ def test_a_search_within_the_upper_bound_is_that_much_slower(additive):
     x = torch.from_numpy(additive.X[60:70]).float()
     factor = np.exp(learnt.conformal.log_half_width(0.9))
     np.testing.assert_allclose(learnt.upper_bound(0.9)(x).detach(), factor * learnt.module(x).detach(), rtol=1e-5)
+
+
+class Another(TransferLatency):
+    """A model of another package that states what ``transfer`` states."""
+
+
+def test_a_models_own_words_decide_what_it_is_given_whatever_its_name(monkeypatch):
+    names, load = registry.names, registry.load
+    monkeypatch.setattr(registry, "names", lambda kind: [*names(kind), "another"] if kind == "model" else names(kind))
+    monkeypatch.setattr(registry, "load", lambda kind, name: Another if name == "another" else load(kind, name))
+    check_sources("another", ["a.db"])
+    space = registry.create("space", "nasbench201")
+    assert encodings_of(space, "another") == encodings_of(space, "transfer") == (space.sparing_encoding.name,)
+    with pytest.raises(UsageError, match="only transfer, another takes them"):
+        check_sources("gp", ["a.db"])
+    assert [name for name in names("model") if stated(name, "literal")] == ["lookup"]
