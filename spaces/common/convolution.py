@@ -104,18 +104,23 @@ class TransposedConvolution(Layer):
 
 @dataclass(frozen=True)
 class Pooling(Layer):
-    """Pooling of any form, ``max`` or ``avg``; ``padded``: padded cells count in an average."""
+    """Pooling, ``max`` or ``avg``; ``padded``: padded cells count in an average; ``ceil``: windows may hang over."""
 
     kind: str
     kernel: Sides
     stride: Sides
     padding: Sides
     padded: bool = True
+    ceil: bool = False
 
     follows: ClassVar[bool] = True
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        return (inputs[0][0], *_window(inputs[0][1:], self.kernel, self.stride, self.padding, (1,) * len(self.kernel)))
+        ends = inputs[0][1:]
+        if self.ceil:
+            forms = zip(ends, self.kernel, self.stride, strict=True)
+            return (inputs[0][0], *(-(-(side - k) // s) + 1 for side, k, s in forms))
+        return (inputs[0][0], *_window(ends, self.kernel, self.stride, self.padding, (1,) * len(self.kernel)))
 
     def run(self, *x: Tensor, **weights: Tensor) -> Tensor:
         from torch.nn import functional
@@ -123,13 +128,13 @@ class Pooling(Layer):
         form = list(self.kernel), list(self.stride), list(self.padding)
         if self.kind == "max":
             most: Any = (functional.max_pool1d, functional.max_pool2d)[len(self.kernel) - 1]
-            return most(x[0], *form)
+            return most(x[0], *form, ceil_mode=self.ceil)
         mean: Any = (functional.avg_pool1d, functional.avg_pool2d)[len(self.kernel) - 1]
         return mean(x[0], *form, False, self.padded)
 
     def emit(self, emitter: Any, node: Any) -> None:
         form = {"kernel_shape": list(self.kernel), "strides": list(self.stride), "pads": list(self.padding) * 2}
-        counted = {} if self.kind == "max" else {"count_include_pad": int(self.padded)}
+        counted = {"ceil_mode": int(self.ceil)} if self.kind == "max" else {"count_include_pad": int(self.padded)}
         emitter.add("MaxPool" if self.kind == "max" else "AveragePool", node, node.inputs[0], **form, **counted)
 
 

@@ -73,16 +73,18 @@ def pool(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Any) -> None:
     names = "input kernel_size stride=None padding=0 "
     names += "dilation=1 ceil_mode=False" if kind == "max" else "ceil_mode=False count_include_pad=True"
     a = bound(names, args, kwargs)
-    if not isinstance(out, Tensor) or a["ceil_mode"] or set(sides_of(a.get("dilation", 1), rank)) != {1}:
-        tracer.refuse("pooling with indices, dilation or ceil_mode", "use plain pooling with a padding")
     kernel, padding = sides_of(a["kernel_size"], rank), sides_of(a["padding"], rank)
     stride = sides_of(a["stride"], rank) if a["stride"] not in (None, [], ()) else kernel
+    ceil = bool(a["ceil_mode"])
+    fits = kind == "max" and not any(padding) and all(k >= s for k, s in zip(kernel, stride, strict=True))
+    if not isinstance(out, Tensor) or (ceil and not fits) or set(sides_of(a.get("dilation", 1), rank)) != {1}:
+        tracer.refuse("pooling with indices, dilation, or a padded ceil_mode", "use plain pooling with a padding")
     padded = bool(a.get("count_include_pad", True)) and any(padding)
     square = rank == 2 and all(len(set(one)) == 1 for one in (kernel, stride, padding))
-    if square and not padded:
+    if square and not padded and not ceil:
         operation: Operation = Pool(kind, kernel[0], stride[0], padding[0])
     else:
-        operation = Pooling(kind, kernel, stride, padding, padded)
+        operation = Pooling(kind, kernel, stride, padding, padded, ceil)
     tracer.add(operation, [a["input"]], out)
 
 

@@ -119,7 +119,11 @@ def _groups(network: nn.Module, examples: list[Tensor]) -> dict[str, _Group]:
     names = {id(module): name for name, module in network.named_modules()}
     found: dict[str, _Group] = {}
     with evaluated(network):
-        graph = pruning.DependencyGraph().build_dependency(network, example_inputs=tuple(examples))
+        try:
+            graph = pruning.DependencyGraph().build_dependency(network, example_inputs=tuple(examples))
+        except Exception as error:  # whatever the library raises of a network that it does not know
+            what = f"{type(network).__name__}: {type(error).__name__}: {error}"
+            raise UsageError(f"torch-pruning cannot read {what}; mark what may go by Width and Depth") from error
         importance = pruning.importance.GroupMagnitudeImportance(p=2)
         for group in graph.get_all_groups(root_module_types=list(_LAYERS)):
             root = group[0].dep.target.module
@@ -206,27 +210,26 @@ def _traced(
 ) -> TracedSpace | None:
     """Return the space of a copy of the network in which these groups and rows are marked; None without any."""
     marked = copy.deepcopy(network)
-    for row, fixed in rows.items():
-        parent, _, last = row.rpartition(".")
-        holder = _submodule(marked, parent)
-        setattr(holder, last, Depth(list(getattr(holder, last)), least=fixed))
+    holders = {
+        name: _holder(marked, name) for name in (*rows, *(one for group in groups.values() for one in group.makers))
+    }
     for group_name, group in groups.items():
         for maker in group.makers:
-            parent, _, last = maker.rpartition(".")
-            holder = _submodule(marked, parent)
-            setattr(holder, last, Width(getattr(holder, last), sizes[group_name], name=group_name.replace(".", "-")))
+            holder, last = holders[maker]
+            width = Width(holder.get_submodule(last), sizes[group_name], name=group_name.replace(".", "-"))
+            setattr(holder, last, width)
+    for row, fixed in rows.items():
+        holder, last = holders[row]
+        setattr(holder, last, Depth(list(holder.get_submodule(last).children()), least=fixed))
     if not any(isinstance(module, Width | Depth) for module in marked.modules()):
         return None
     return space_from(marked, examples, name=name)
 
 
-def _submodule(network: nn.Module, path: str) -> Any:
-    """Return a part by its name before depths were marked, which put blocks one floor deeper."""
-    found: Any = network
-    for part in filter(None, path.split(".")):
-        found = found.blocks if isinstance(found, Depth) else found
-        found = getattr(found, part)
-    return found.blocks if isinstance(found, Depth) else found
+def _holder(network: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """Return the module that holds a part, and what the part is called in it."""
+    parent, _, last = path.rpartition(".")
+    return network.get_submodule(parent), last
 
 
 def _rows(network: nn.Module, examples: list[Tensor]) -> dict[str, int]:

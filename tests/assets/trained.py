@@ -1,5 +1,7 @@
 """Networks as they come out of a training: nothing in them is marked."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
@@ -23,7 +25,9 @@ class ResNet(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, width, 3, 1, 1), nn.ReLU(inplace=True))
         self.one = nn.Sequential(*[Block(width, width) for _ in range(blocks)])
-        self.two = nn.Sequential(Block(width, 2 * width, 2), *[Block(2 * width, 2 * width) for _ in range(blocks - 1)])
+        later = [Block(2 * width, 2 * width) for _ in range(blocks - 1)]
+        named = {"first": Block(width, 2 * width, 2)} | {f"block-{i}": block for i, block in enumerate(later)}
+        self.two = nn.Sequential(OrderedDict(named))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(2 * width * 16, 10))
 
     def forward(self, x):

@@ -42,6 +42,7 @@ LAYERS = [
     (Pooling("max", (3, 2), (2, 2), (1, 0)), [MAP], 0),
     (Pooling("avg", (3, 3), (2, 2), (1, 1), padded=True), [MAP], 0),
     (Pooling("avg", (2,), (2,), (0,)), [ROW], 0),
+    (Pooling("max", (3, 3), (2, 2), (0, 0), ceil=True), [(4, 8, 7)], 0),
     (Upsample((12, 16)), [MAP], 0),
     (Upsample((12, 16), "bilinear"), [MAP], 0),
     (Upsample((9, 13), "bilinear", corners=True), [MAP], 0),
