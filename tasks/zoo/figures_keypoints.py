@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from ...arguments import Count, Seed
+from ...arguments import Seed
 from ..dense import Keypoints, cut, heat_maps, pairs_of
 
+Images = Annotated[int, Meta(ge=10, le=10_000)]
 _NAMES = ("head", "left hand", "right hand", "left foot", "right foot")
 _SIZE, _MAP = 32, 16
 
 
-def figures_keypoints(*, images: Count = 600, seed: Seed = 0) -> Keypoints:
+def figures_keypoints(*, images: Images = 600, seed: Seed = 0) -> Keypoints:
     """Draw grey 32x32 images of stick figures; heat maps of 16x16 for 5 points, the main metric PCK@0.2.
 
     Args:

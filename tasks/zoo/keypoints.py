@@ -64,6 +64,8 @@ def keypoints(
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputRefusedError(f"{path} is no file; name a JSON file of COCO's format")
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise InputRefusedError(f"{path} is larger than {_LARGEST_BYTES / 2**30:.0f} GiB")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Annotated
 
-from ...arguments import Count, Seed
+import numpy as np
+from msgspec import Meta
+
+from ...arguments import Seed
 from ..dense import Segmentation, cut, pairs_of
 
+Images = Annotated[int, Meta(ge=10, le=10_000)]
 _NAMES = ("background", "disc", "square", "cross")
 _SIZE = 32
 
 
-def shapes_segmentation(*, images: Count = 600, seed: Seed = 0) -> Segmentation:
+def shapes_segmentation(*, images: Images = 600, seed: Seed = 0) -> Segmentation:
     """Draw coloured 32x32 images with up to three shapes on a noisy ground; 4 classes of pixels, the main metric mIoU.
 
     Args:

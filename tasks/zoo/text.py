@@ -163,6 +163,8 @@ def _content(path: Path | None) -> str:
 
         return "\n".join(topics[name] for name in sorted(topics))
     file = Path(path)
+    if not file.is_file():
+        raise InputRefusedError(f"{file} is no file; name a text file")
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise InputRefusedError(f"{file} is larger than {_MOST_BYTES / 2**30:.0f} GiB; cut it, or set limit")
