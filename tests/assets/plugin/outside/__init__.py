@@ -1,0 +1,1 @@
+"""A package of somebody else's: one of each kind that tempograd takes."""

@@ -1,0 +1,50 @@
+"""Tests mirror the source: ``a/b.py`` is tested by ``tests/a/test_b.py``, so that everyone knows where to look."""
+
+from pathlib import Path
+
+from tempograd import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("data", "devices", "farm", "graphs", "measurement", "predictor", "profiler", "report", "search", "spaces",
+         "tasks", "verbs")  # fmt: skip
+LEAST = 0.70  # of the files; the aim is 0.90: it is raised with every file that gets its test, and never lowered
+# Files of a registry are run by the contract of their kind, which takes all names of the folder.
+CONTRACTS = {
+    "spaces/zoo": "spaces/test_contract.py",
+    "devices/places": "devices/test_contract.py",
+    "devices/runtime/engines": "devices/runtime/engines/test_contract.py",
+    "predictor/models": "predictor/models/test_contract.py",
+    "search/laws": "search/test_law.py",
+    "search/methods": "search/test_methods.py",
+    "tasks/zoo": "tasks/test_contract.py",
+}
+
+
+def sources():
+    """Every module but ``__init__`` files; those of ``testing`` are tests themselves."""
+    files = [*ROOT.glob("*.py"), *(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))]
+    return [file.relative_to(ROOT) for file in files if file.stem != "__init__"]
+
+
+def has_test(file):
+    mirrored = ROOT / "tests" / file.parent / f"test_{file.name}"
+    return file.parent.as_posix() in CONTRACTS or mirrored.is_file()
+
+
+def test_most_files_have_a_test_of_their_name():
+    every = sources()
+    missing = sorted(file.as_posix() for file in every if not has_test(file))
+    share = 1 - len(missing) / len(every)
+    assert len(every) > 200
+    assert share >= LEAST, f"{share:.0%} of {len(every)}; without a test of their name: {', '.join(missing)}"
+
+
+def test_contracts_take_all_names_of_their_registry():
+    for kind, (folder, _) in registry._FOLDERS.items():
+        contract = CONTRACTS[folder.replace(".", "/")]
+        assert f'names("{kind}")' in (ROOT / "tests" / contract).read_text(), contract
+
+
+def test_no_test_is_empty():
+    assert not [file for file in (ROOT / "tests").rglob("test_*.py") if "def test_" not in (text := file.read_text())
+                and "Contract)" not in text]  # fmt: skip

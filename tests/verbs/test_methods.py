@@ -1,0 +1,32 @@
+"""``methods`` lists what can search a space, from the registry alone."""
+
+import pytest
+
+from tempograd import registry
+from tempograd.errors import UnknownNameError
+from tempograd.verbs.methods import methods
+
+
+def test_all_methods_are_listed_with_paper_and_modes():
+    found = methods()
+    rows = {row["method"]: row for row in found.document["methods"]}
+    assert sorted(rows) == registry.names("method")
+    assert all(row["modes"] for row in rows.values())
+    assert rows["hardcorenas"]["modes"] == ["target"]
+    assert rows["hardcorenas"]["cost"] == "table, flops or parameters"
+    assert "arXiv:1906.09607" in found.text
+
+
+def test_of_a_space_those_are_listed_that_fit_it():
+    spec = "darts:layers=2,width=4,size=8"
+    found, space = methods(spec), registry.create("space", spec)
+    listed = {row["method"] for row in found.document["methods"]}
+    fitting = {name for name in registry.names("method") if registry.create("method", name).needs.holds(space)}
+    assert listed == fitting
+    assert "toponas" in listed
+    assert "densenas" not in listed
+
+
+def test_an_unknown_space_is_refused():
+    with pytest.raises(UnknownNameError, match="darts"):
+        methods("dart")
