@@ -44,9 +44,7 @@ def check_public_key(key: str) -> str:
     except (ValueError, binascii.Error):
         raw = b""
     if len(raw) != 35 or not key.startswith("U") or binascii.crc_hqx(raw[:33], 0) != int.from_bytes(raw[33:], "little"):
-        shown = (
-            "that begins with S, a secret seed" if key.startswith("S") else repr(key[:60])
-        )  # secrets are not repeated
+        shown = "that begins with S, a secret seed" if key.startswith("S") else repr(key[:60])
         raise UsageError(
             f"key {shown}: allowed is the public key of a user, U and 55 more; see: tempograd agent --new-key FILE"
         )

@@ -15,7 +15,6 @@ STAGES = (
         ((0, 1), (), ()),
     ),
 )
-COST = np.array([0.1, 1.0, 3.0])
 
 
 def rows(n, seed=0):
