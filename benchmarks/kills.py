@@ -29,6 +29,7 @@ from kill_resume import rows
 from tempograd.data.store import Store
 from tempograd.farm.agent import command as agents
 from tempograd.farm.connection import open_queue
+from tempograd.farm.queue import Terms
 from tempograd.farm.server import server as nats
 from tempograd.predictor import saved
 from tempograd.verbs.collect import collect
@@ -183,7 +184,7 @@ def lend(folder: Path, url: str) -> None:
     settings = agents.settings_of(
         config=None, device_class="sim", device=SIMULATED, queue=url, name="a1", spool=folder / "spool"
     )
-    agents.agent(settings)
+    agents.agent(settings, terms=Terms(ack_wait_s=5.0))  # a lease that its agent died with is given out again soon
 
 
 def over_a_farm(
