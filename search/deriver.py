@@ -135,7 +135,9 @@ def ranked(scores: Scores, space: SearchSpace) -> Iterator[Architecture]:
     for places in _best_first([scores[i, order] for i, order in zip(free, orders, strict=True)]):
         for i, order, place in zip(free, orders, places, strict=True):
             best[i] = int(order[place])
-        yield Architecture(space.spec, tuple(best))
+        found = space.architecture(best)
+        if found.choices == tuple(best):  # else it stands for another, which comes with a score of its own
+            yield found
 
 
 def _best_first(rows: list[NDArray[np.float64]]) -> Iterator[tuple[int, ...]]:

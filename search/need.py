@@ -63,6 +63,10 @@ class Need:
 ANY = Need("any space", lambda space: True)
 CELLS = Need("cells: nodes with in-edges to choose", lambda space: bool(space.nodes))
 LAYERS = Need("layers one after the other", lambda space: not space.nodes)
+EDGES = Need(
+    "edges to choose, each of them or none: a graph of nodes",
+    lambda space: bool(space.edges) and all(len(site.options) == 2 and "none" in site.options for site in space.sites),
+)
 FREE = Need("sites that no rule ties together", lambda space: not space.rules)
 ROUTES = Need(
     "routes or depths: choices that decide which others there are",

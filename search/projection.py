@@ -122,7 +122,8 @@ def prune(
 ) -> Architecture:
     """Drop edges by rising weight until the budget is met; an edge that the output hangs on stays.
 
-    A smaller budget gives a part of what a larger one gives.
+    One that would leave others dead waits until these are gone, so that every step is one edge. A smaller budget gives
+    a part of what a larger one gives.
 
     Args:
         start: the architecture to begin with.
@@ -141,15 +142,23 @@ def prune(
     lacking = [name for name in weights if "none" not in space.sites[index[name]].options]
     if lacking:
         raise UsageError(f"sites {', '.join(lacking)} cannot be none; weigh others")
+    none = {index[name]: space.sites[index[name]].options.index("none") for name in weights}
+    order = [index[name] for name in sorted(weights, key=lambda name: weights[name])]
     current = start
-    for name in sorted(weights, key=lambda name: weights[name]):
-        if cost(current) <= budget:
-            break
-        lighter = space.changed(current, {index[name]: space.sites[index[name]].options.index("none")})
-        current = lighter if space.is_connected(lighter) else current
-    if cost(current) > budget:
-        raise TargetError(f"{cost(current):.4g} is left when no edge can be dropped; the budget is {budget:.4g}")
+    while cost(current) > budget:
+        on = (i for i in order if current.choices[i] not in (none[i], -1))
+        changed = ((i, space.changed(current, {i: none[i]})) for i in on)
+        lighter = next((each for i, each in changed if _is_one_less(space, current, each, i)), None)
+        if lighter is None:
+            raise TargetError(f"{cost(current):.4g} is left when no edge can be dropped; the budget is {budget:.4g}")
+        current = lighter
     return current
+
+
+def _is_one_less(space: SearchSpace, one: Architecture, other: Architecture, site: int) -> bool:
+    """Return whether another architecture differs at one site alone, and still connects input and output."""
+    differing = [i for i, pair in enumerate(zip(one.choices, other.choices, strict=True)) if pair[0] != pair[1]]
+    return differing == [site] and space.is_connected(other)
 
 
 def _linear(model: CostModel) -> tuple[float, Costs]:

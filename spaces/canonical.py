@@ -145,7 +145,9 @@ class _Numbering:
 
     def _choice(self, choice: Choice, x: Values, rows: Rows) -> Values:
         if choice.site == FIXED:
-            option = np.where(self._taken(choice.when, rows), 0, -1)
+            there = self._taken(choice.when, rows) & self._taken(choice.among, rows)
+            there &= ~self._taken(choice.unless, rows) | (not choice.unless)
+            option = np.where(there, 0, -1)
         else:
             option = self.taken[choice.site][rows]
         value = np.full(len(rows), _ABSENT)

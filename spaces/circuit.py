@@ -17,7 +17,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
 from math import prod
@@ -213,7 +213,8 @@ class Circuit:
         self._check(table)
         constant, found = 0.0, dict[tuple[str, int], float]()
         for term in self.root.terms if isinstance(self.root, Sum) else (self.root,):
-            reached, leaf = term.factors if isinstance(term, Product) else (None, term)
+            two = isinstance(term, Product) and len(term.factors) == 2
+            reached, leaf = term.factors if isinstance(term, Product) and two else (None, term)
             if isinstance(leaf, Leaf) and len(leaf.at) == 1:
                 added = {(leaf.at[0], i): leaf.count * table[key] for i, key in enumerate(leaf.keys) if key is not None}
             elif isinstance(leaf, Const) and reached is None:
@@ -343,7 +344,7 @@ def circuit_of(graph: Graph, sites: Sequence[Site]) -> Circuit:
 
 def _terms(graph: Graph, widths: Mapping[str, int], reached: Mapping[str, Term | None], *, top: bool) -> list[Term]:
     terms: list[Term] = []
-    leaves: dict[tuple[str, Condition, tuple[str, ...], tuple[str | None, ...]], float] = {}
+    leaves: dict[tuple[str, tuple[Condition, ...], tuple[str, ...], tuple[str | None, ...]], float] = {}
     for node, inputs in graph.nodes_with_shapes():
         if not isinstance(node.operation, Choice):
             sides = [side for shape in (node.shape, *inputs) for side in shape]
@@ -364,14 +365,25 @@ def _terms(graph: Graph, widths: Mapping[str, int], reached: Mapping[str, Term |
             for option, block in zip(choice.options, choice.graphs, strict=True):
                 alike = width_sites(block) == at
                 keys += [key for key, _ in variants(option, block, widths)] if alike else [None] * size
-            leaf = (choice.site, choice.when, at, tuple(keys))
+            leaf = (choice.site, (choice.when, choice.among, choice.unless), at, tuple(keys))
             leaves[leaf] = leaves.get(leaf, 0.0) + 1.0
-    for (site, when, at, entries), count in leaves.items():
+    for (site, (when, among, unless), at, entries), count in leaves.items():
         all_sites = (site, *at) if site else at
         leaf = Leaf(all_sites, entries, count) if all_sites else Const(str(entries[0]), count)
         probability = reached[site] if site else _any(when, reached)
-        terms.append(leaf if probability is None else Product((probability, leaf)))
+        none = tuple(_other(*option, widths) for option in unless)
+        reach = (leaf,) if probability is None else (probability, leaf)
+        terms.append(Product((*reach, *none)) if none or probability is not None else leaf)
+        if among:  # one of them is taken: 1 less the chance that none is
+            less = replace(leaf, count=-leaf.count)
+            terms.append(Product((*reach[:-1], less, *none, *(_other(*option, widths) for option in among))))
     return terms
+
+
+def _other(site: str, option: int, widths: Mapping[str, int]) -> Term:
+    """Return the probability that another option is taken."""
+    others = [Gate(site, other) for other in range(widths[site]) if other != option]
+    return others[0] if len(others) == 1 else Sum(tuple(others))
 
 
 def counts(graph: Graph, blocks: Mapping[str, Graph], unit: str) -> dict[str, float]:

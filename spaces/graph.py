@@ -34,6 +34,9 @@ class Choice(Operation):
         graphs: the alternatives.
         shared: they are one block under several shapes, and hold the same weights.
         when: at a fixed block, what it is there for.
+        among: at a fixed block, options of which any number may be taken together: it is there if one of them is.
+        unless: at a fixed block, options of which none may be taken: the leaf of a graph, which nothing else reads. In
+            a supernet it has the weight that all of them leave.
     """
 
     site: str
@@ -41,6 +44,8 @@ class Choice(Operation):
     graphs: tuple[Graph, ...] = field(repr=False)
     shared: bool = False
     when: Condition = ()
+    among: Condition = ()
+    unless: Condition = ()
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return self.graphs[0].shape
@@ -57,8 +62,13 @@ class Choice(Operation):
     def taken(self, taken: Mapping[str, int]) -> int | None:
         """Return which alternative is taken, if any."""
         if self.site == FIXED:
-            return 0 if not self.when or any(taken[site] == option for site, option in self.when) else None
+            there = all(not any_of or _holds(any_of, taken) for any_of in (self.when, self.among))
+            return 0 if there and not _holds(self.unless, taken) else None
         return taken[self.site] if taken[self.site] >= 0 else None
+
+
+def _holds(condition: Condition, taken: Mapping[str, int]) -> bool:
+    return any(taken[site] == option for site, option in condition)
 
 
 @dataclass(frozen=True)
@@ -184,9 +194,20 @@ class GraphBuilder:
             raise ValueError(f"options of {site} differ in shape: {[graph.shape for graph in graphs]}")
         return self.add(name, Choice(site, tuple(options), graphs, shared), x)
 
-    def block(self, name: str, label: str, block: Block, x: str, *, when: Condition = ()) -> str:
-        """Append a block that is not chosen, ``label`` in tables; with ``when``, for certain options only."""
-        return self.add(name, Choice(FIXED, (label,), (block_graph(self.shape(x), block),), when=when), x)
+    def block(
+        self,
+        name: str,
+        label: str,
+        block: Block,
+        x: str,
+        *,
+        when: Condition = (),
+        among: Condition = (),
+        unless: Condition = (),
+    ) -> str:
+        """Append a block that is not chosen, ``label`` in tables; for certain options only, see :class:`Choice`."""
+        graphs = (block_graph(self.shape(x), block),)
+        return self.add(name, Choice(FIXED, (label,), graphs, when=when, among=among, unless=unless), x)
 
     def mix(self, name: str, terms: Mapping[str, tuple[str, int]]) -> str:
         """Append a mix of values, each taken by the option ``(site, option)`` named."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from .circuit import sum_product
 from .common.layer import Layer
 from .common.reshaping import Input, Outputs
 from .depthwise import DepthwiseConv2d
-from .graph import FIXED, INPUT, Choice, Graph, Mix, Node, ports
+from .graph import FIXED, INPUT, Choice, Condition, Graph, Mix, Node, ports
 from .layers import (
     Add,
     BatchNorm,
@@ -164,12 +165,14 @@ class Network(nn.Module):
         """Set ``values[key]`` to the mixture of the options that are on, if there is one."""
         options = zip(choice.options, choice.graphs, strict=True)
         live = [(i, option, graph) for i, (option, graph) in enumerate(options) if drawn.takes(choice.site, i)]
-        if live and (not choice.when or any(drawn.takes(*term) for term in choice.when)):
+        left = drawn.left(choice.unless)
+        if live and left is not None and (not choice.when or any(drawn.takes(*term) for term in choice.when)):
             found = [
                 drawn.weigh(self._run(graph, choice.path(name, option), x, drawn), choice.site, i)
                 for i, option, graph in live
             ]
-            values[key] = _sum(found)
+            value = _sum(found)
+            values[key] = value if value is None or not choice.unless else left * value
 
     def _layer(self, node: Node, name: str, inputs: list[Tensor], drawn: _Drawn) -> Tensor:
         if name in self.layers:
@@ -234,6 +237,12 @@ class _Drawn:
     def weigh(self, value: Tensor | None, site: str, option: int) -> Tensor | None:
         """Return a value times an option's gate."""
         return value if value is None or site == FIXED else self.gates[site][option] * value
+
+    def left(self, unless: Condition) -> Tensor | float | None:
+        """Return the weight that these options leave to what is there unless one is taken; None for nothing."""
+        if self.weights is not None and any(self.weights[site][option] == 1.0 for site, option in unless):
+            return None
+        return prod((1 - self.gates[site][option] for site, option in unless), start=1.0)
 
     def mask(self, mask: Mask, rank: int) -> Tensor:
         """Return ``(C, 1, 1)`` for a map: for every channel, the weight of the sizes that have it."""

@@ -203,6 +203,11 @@ class SearchSpace(ABC):
         """Return the in-edges of every node, as sites; none where a space is not one of cells."""
         return tuple(rule.sites for rule in self.rules)
 
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """Return for every site the nodes that its edge joins, from and to; none where sites are no edges."""
+        return ()
+
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Return the number of options of every site; their sum is the width ``d`` of the encoding."""

@@ -38,6 +38,7 @@ def smallest(name):
 SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8",
     "darts": "darts:layers=2,width=4,size=8",
+    "nodedag": "nodedag:n=4,stages=1,width=4,size=8,classes=5",
     "mbconv": "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=1,layers=3",
     "routed": "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=1,head=8,size=8,classes=5",
 }
@@ -79,7 +80,8 @@ FORMS = {
 }
 ENUMERABLE = 5  # decimal digits of the number of networks
 # Where a rule ties edges together, the law without conditions and those of cells: others learn as on fewer edges.
-PLANTED = [(space, law) for space, law in PAIRS if law not in STILL
+# The cost of a graph of nodes multiplies the gates of a node's edges: rounding by blocks ends in a worse network, 4 of 10.
+PLANTED = [(space, law) for space, law in PAIRS if law not in STILL and (space, law) != ("nodedag", "simplex")
            and (not SPACES[space].rules or law in SETS or KINDS[law] is Softmax)]  # fmt: skip
 
 
@@ -180,16 +182,18 @@ def test_every_legal_combination_takes_a_step_and_derives_and_every_other_is_ref
 def test_samples_have_the_mean_encoding_and_price_of_the_law(space, law):
     """In expectation of the samples and exactly: relaxed encoding, circuit, and a linear predictor by samples.
 
-    Groups are a mixture: where sites depend on each other, its mean is not that of its marginals.
+    Groups are a mixture, and the edges of a set hang together: where the cost multiplies their gates, as that of a
+    graph of nodes does, its mean is not that of the marginals.
     """
     place, made = SPACES[space], law_of(law, SPACES[space], noise=1.0)
     sample, n = made.sample(8000, generator(1)), 8000
     with torch.no_grad():
         found, exact = place.relax(sample, "raw"), place.relax(made.marginals(), "raw")
         assert (found.mean(dim=0) - exact).abs().max() < 5 * 0.5 / n**0.5
+        tied = space == "nodedag" and (law == "grouped" or law in SETS)
         prices = cost_of(place)(sample)
         expected = float(cost_of(place)(made.marginals()))
-    assert abs(float(prices.mean()) - expected) < 5 * float(prices.std()) / n**0.5
+    assert tied or abs(float(prices.mean()) - expected) < 5 * float(prices.std()) / n**0.5
     module = torch.nn.Sequential(torch.nn.Linear(found.shape[1], 1), torch.nn.Flatten(0))
     by_samples = PredictorCost(module, place, "raw", draws=3)
     if law not in STILL:

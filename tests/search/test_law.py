@@ -17,6 +17,7 @@ from tempograd.testing.small import small_specs
 SMALL = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8",
     "darts": "darts:layers=2,width=4,size=8",
+    "nodedag": "nodedag:n=4,stages=1,width=4,size=8,classes=5",
     "mbconv": "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,width_options=2,resolution_options=2",
     "routed": "routed:blocks=2/3-4/5-6,reach=2,layers=1,head=8,size=8,classes=5",
 }
