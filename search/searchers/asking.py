@@ -66,7 +66,7 @@ class Asking(Resumable):
             supernet = self.shot.supernet
             ask = partial(inherited_score, space=problem.proxy, supernet=supernet, task=task, seed=problem.seed)
         brief = replace(problem, training=replace(problem.training, epochs=epochs))
-        self.queries, self.steps, self.evaluations, self.seconds = Queries(brief, queries, ask), 0, 0, 0.0
+        self.queries, self.rounds_done, self.evaluations, self.seconds = Queries(brief, queries, ask), 0, 0, 0.0
 
     @property
     @abstractmethod
@@ -85,7 +85,7 @@ class Asking(Resumable):
     @property
     def done(self) -> int:
         """Return the number of the supernet's epochs and of steps."""
-        return self.steps + (self.shot.done if self.shot else 0)
+        return self.rounds_done + (self.shot.done if self.shot else 0)
 
     @property
     def total(self) -> int:
@@ -101,7 +101,7 @@ class Asking(Resumable):
             if self.shot:
                 self.shot.supernet.eval().to("cpu")
             numbers = self.step()
-            self.steps += 1
+            self.rounds_done += 1
         self.seconds += perf_counter() - start
         return numbers
 
@@ -134,7 +134,7 @@ class Asking(Resumable):
         known = [[query.architecture.key, query.predicted_ms, query.score] for query in self.queries.known.values()]
         supernet = self.shot.state() if self.shot else None
         return {
-            "known": known, "passes": self.queries.passes, "evaluations": self.evaluations, "steps": self.steps,
+            "known": known, "passes": self.queries.passes, "evaluations": self.evaluations, "steps": self.rounds_done,
             "seconds": self.seconds, "supernet": supernet,
         }  # fmt: skip
 
@@ -143,7 +143,7 @@ class Asking(Resumable):
             architecture = self.space.from_key(key)
             self.queries.known[architecture] = Query(architecture, predicted_ms, score)
         self.queries.passes, self.evaluations = int(state["passes"]), int(state["evaluations"])
-        self.steps, self.seconds = int(state["steps"]), float(state["seconds"])
+        self.rounds_done, self.seconds = int(state["steps"]), float(state["seconds"])
         if self.shot:
             self.shot.restore(state["supernet"])
 

@@ -67,11 +67,11 @@ class MetaGraph(Asking):
 
     @property
     def left(self) -> int:
-        return self.sweeps - self.steps
+        return self.sweeps - self.rounds_done
 
     @property
     def finished(self) -> bool:
-        return self.steps >= self.sweeps or self.unchanged >= self.still or not self.queries.left
+        return self.rounds_done >= self.sweeps or self.unchanged >= self.still or not self.queries.left
 
     def step(self) -> Mapping[str, float]:
         before, drawn = self.law.best(), self.law.sweep(self.generator)
@@ -82,10 +82,10 @@ class MetaGraph(Asking):
 
     def advantage(self, score: float) -> float:
         """Return how much better than usual a score is, in units of their usual spread; 0 for the first."""
-        if not self.steps:
+        if not self.rounds_done:
             self.mean = score
         apart = score - self.mean
-        self.variance = apart**2 if self.steps <= 1 else self.variance + _RATE * (apart**2 - self.variance)
+        self.variance = apart**2 if self.rounds_done <= 1 else self.variance + _RATE * (apart**2 - self.variance)
         self.mean += _RATE * apart
         return apart / sqrt(self.variance) if self.variance else 0.0
 

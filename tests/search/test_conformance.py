@@ -80,7 +80,7 @@ FORMS = {
 }
 ENUMERABLE = 5  # decimal digits of the number of networks
 # Where a rule ties edges together, the law without conditions and those of cells: others learn as on fewer edges.
-# The cost of a graph of nodes multiplies the gates of a node's edges: rounding by blocks ends in a worse network, 4 of 10.
+# The cost of a graph of nodes multiplies gates of a node's edges: rounding by blocks misses the best 4 times of 10.
 PLANTED = [(space, law) for space, law in PAIRS if law not in STILL and (space, law) != ("nodedag", "simplex")
            and (not SPACES[space].rules or law in SETS or KINDS[law] is Softmax)]  # fmt: skip
 
