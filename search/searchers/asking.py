@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +20,7 @@ from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ...tasks.table import TableTask
 from ..cost import PredictorCost
-from ..evaluator import inherited_score
+from ..evaluator import Inherited
 from ..forms import MICROSECOND, Score
 from ..method import Problem
 from ..queries import Queries
@@ -64,7 +63,7 @@ class Asking(Resumable):
             self.shot = OneShot(problem.proxy, task, schedule, seed=problem.seed, compute=problem.compute)
             self.shot.generator = self.generator
             supernet = self.shot.supernet
-            ask = partial(inherited_score, space=problem.proxy, supernet=supernet, task=task, seed=problem.seed)
+            ask = Inherited(problem.proxy, supernet, task, seed=problem.seed, compute=problem.compute)
         brief = replace(problem, training=replace(problem.training, epochs=epochs))
         self.queries, self.rounds_done, self.evaluations, self.seconds = Queries(brief, queries, ask), 0, 0, 0.0
 
@@ -99,7 +98,7 @@ class Asking(Resumable):
             numbers = self.shot.advance()
         else:
             if self.shot:
-                self.shot.supernet.eval().to("cpu")
+                self.shot.supernet.eval()
             numbers = self.step()
             self.rounds_done += 1
         self.seconds += perf_counter() - start
