@@ -71,6 +71,11 @@ def _space(store: Store, asked: str | None) -> str:
         if spec not in held:
             raise UsageError(f"{store.path} holds no networks of {spec}; it holds {', '.join(held) or 'none'}")
         return spec
+    if not held and store.models():
+        raise UsageError(
+            f"{store.path} holds networks of no space only, and audit cannot build them; time them anew: "
+            f"tempograd measure MODEL.onnx --again --store {store.path}"
+        )
     if not held:
         raise UsageError(
             f"{store.path} holds no networks; measure some into it: tempograd collect --store {store.path}"

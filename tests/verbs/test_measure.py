@@ -11,6 +11,8 @@ from tempograd.cli import app
 from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
 from tempograd.errors import InputRefusedError, UsageError
+from tempograd.verbs.audit import audit
+from tempograd.verbs.export import export
 from tempograd.verbs.measure import measure
 
 from ..graphs.models import convolution, make
@@ -107,6 +109,14 @@ def test_a_network_that_the_device_fails_on_is_a_row(model, tmp_path):
     assert done.document["networks"][0]["failure"]["cause"] == "crashed"
     with Store(tmp_path / "run.db") as kept:
         assert [m.verdict for m in kept.measurements()] == ["quarantined"]
+
+
+def test_they_are_exported_and_an_audit_says_that_it_cannot_build_them(model, tmp_path):
+    store = tmp_path / "run.db"
+    measure([model], device=QUIET, shape=["x=1x3x8x8"], store=store)
+    assert export(store, tmp_path / "set").document["networks"] == 1
+    with pytest.raises(UsageError, match="of no space only"):
+        audit(store, device=QUIET)
 
 
 def test_the_command_prints_the_document(model):
