@@ -1,11 +1,14 @@
 """Surrogate search: fewer queries for a better network, within the target, in spaces small and large."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
 from tempograd import registry
 from tempograd.errors import UsageError
+from tempograd.metric import ACCURACY
 from tempograd.predictor.interval import Conformal
 from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.random import RandomSearcher
@@ -42,13 +45,13 @@ def test_a_space_too_large_to_go_through_is_searched_among_relatives():
     from tempograd.search import queries as module
 
     def ask(self):
-        return lambda architecture: accuracies(OFA, [architecture, *reference])[0]
+        return lambda architectures: [accuracies(OFA, [each, *reference])[0] for each in architectures]
 
     reference = OFA.sample(300, np.random.default_rng(9))
     everything = problem(OFA, members=reference)
     target_ms = float(np.median(latencies(OFA, everything.price.cost, reference)))
     asked = problem(OFA, members=reference, target_ms=target_ms, queries=30)
-    object.__setattr__(asked, "task", None)
+    object.__setattr__(asked, "task", SimpleNamespace(metric=ACCURACY))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module.Queries, "_by_training", ask)
         found = SurrogateSearcher(rounds=4)(asked)
