@@ -77,6 +77,7 @@ def state_arrays(network: Network) -> dict[str, NDArray[Any]]:
 def by_node(arrays: Mapping[str, Values]) -> dict[str, Values]:
     """Return weights as ``node.weight -> values``, of a file of the module's own keys, or of an earlier one of these.
 
+    >>> import numpy as np
     >>> list(by_node({"layers.head/linear.bias": np.zeros(2), "layers.bn.num_batches_tracked": np.zeros(())}))
     ['head/linear.bias']
     """
