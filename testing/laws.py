@@ -140,8 +140,10 @@ class LawContract:
             gradients = torch.autograd.grad(value, list(parameters.values()), retain_graph=True)
             for key, gradient in zip(parameters, gradients, strict=True):
                 (exact if gates is values[0] else drawn)[key] += gradient.abs()
+        one = all(sum(o != "none" for o in site.options) == 1 for site in space.sites)  # no operations to weigh
+        assert not parameters or any(bool((total > 0).any()) for total in exact.values())
         for key, parameter in parameters.items():
-            assert bool((exact[key] > 0).any()), f"{key} decides nothing"
+            assert bool((exact[key] > 0).any()) or one, f"{key} decides nothing"
             still = (drawn[key] == 0) | (exact[key] == 0)
             assert not [place for place in still.nonzero().tolist() if _decides(law, parameter, tuple(place))], key
 
