@@ -75,7 +75,7 @@ def tree_map(kernels: Sequence[Mapping[str, Any]]) -> str:
 def squarified(areas: Sequence[float], box: Box) -> list[Box]:
     """Return rectangles of these areas, the largest first, that fill a box and are as square as they can be.
 
-    Bruls, Huizing and van Wijk, *Squarified treemaps*, 2000.
+    Bruls et al., *Squarified Treemaps*, VisSym 2000.
 
     >>> squarified([2.0, 1.0, 1.0], (0.0, 0.0, 4.0, 2.0))
     [(0.0, 0.0, 2.0, 2.0), (2.0, 0.0, 2.0, 1.0), (2.0, 1.0, 2.0, 1.0)]

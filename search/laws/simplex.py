@@ -62,9 +62,9 @@ class Simplex(Softmax):
         self.steps: Tensor
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
-        return self._gates(self.mixture())
+        return self._gates(self.explored())
 
-    def mixture(self) -> Tensor:
+    def explored(self) -> Tensor:
         """Return ``(sites, K)``, the probabilities that the supernet runs."""
         there = (~self._absent).to(self.probabilities)
         uniform = there / there.sum(dim=-1, keepdim=True)

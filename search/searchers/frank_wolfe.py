@@ -50,7 +50,7 @@ class FrankWolfe(torch.optim.Optimizer):
         parameter = self.law.probabilities
         assert parameter.grad is not None
         number, count = int(self.state[parameter]["step"]), len(self.budget.blocks)
-        rows, ran, gradient = (self._rows(value) for value in (parameter, self.law.mixture(), parameter.grad))
+        rows, ran, gradient = (self._rows(value) for value in (parameter, self.law.explored(), parameter.grad))
         self.law.learn(advantages(self.budget.space, ran, gradient))
         best = self.budget.vertex(rows, gradient, self.budget.blocks[number % count])
         if best is not None:
