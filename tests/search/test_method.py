@@ -1,13 +1,12 @@
-"""What a method is given is checked before anything is trained; predictions are remembered."""
+"""What a method is given is checked before anything is trained."""
 
-import numpy as np
 import pytest
 
 from tempograd import registry
 from tempograd.errors import MismatchError, UsageError
-from tempograd.predictor.interval import Conformal
-from tempograd.search.method import Method, Problem, predict_with
+from tempograd.search.method import Method, Problem
 from tempograd.search.need import CELLS, FREE
+from tempograd.search.price import Price
 from tempograd.search.searchers.random import RandomSearcher
 from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
@@ -21,8 +20,7 @@ def problem(**more):
     given = {
         "space": SPACE,
         "proxy": SPACE,
-        "module": priced(SPACE),
-        "encoding": None,
+        "price": Price(priced(SPACE), SPACE),
         "task": load_task("digits,limit=100"),
         "target_ms": 1.0,
         "lam": None,
@@ -43,35 +41,6 @@ def test_a_proxy_of_other_sites_and_a_budget_of_nothing_are_refused():
         problem(proxy=OTHER)
     with pytest.raises(UsageError, match="queries=0"):
         problem(queries=0)
-
-
-def test_a_chance_is_a_yes_or_no_without_residuals_and_one_without_a_target():
-    predicted = np.array([0.5, 1.5])
-    assert problem().chance(predicted).tolist() == [1.0, 0.0]
-    assert problem(target_ms=None, lam=0.1).chance(predicted).tolist() == [1.0, 1.0]
-
-
-def test_residuals_make_a_chance_of_it():
-    spread = Conformal.fit(np.ones(200), np.exp(np.random.default_rng(0).normal(0, 0.1, 200)))
-    near, far = problem(conformal=spread).chance(np.array([1.0, 2.0]))
-    assert 0.3 < near < 0.7
-    assert far < 0.05
-
-
-def test_predictions_are_those_of_the_cost_and_each_network_is_priced_once():
-    cost, asked = priced(SPACE), []
-
-    class Counted:
-        def __call__(self, gates):
-            asked.append(len(next(iter(gates.values()))))
-            return cost(gates)
-
-    architectures = SPACE.sample(6, np.random.default_rng(0))
-    predict = predict_with(Counted(), SPACE, None)
-    first = predict([*architectures, architectures[0]])
-    assert first[-1] == first[0]
-    assert np.array_equal(predict(architectures[2:4]), first[2:4])
-    assert asked == [6]
 
 
 def test_a_method_needs_what_its_searcher_does_and_what_it_says_itself():
