@@ -20,7 +20,7 @@ from ..profiler.timer import clock_of
 from ..registry import create, load, names
 from ..spaces.export import WeightPool
 from .networks import Zoo, model_bytes
-from .small import small_specs
+from .small import several, small_specs
 
 NETWORKS = 2  # of each space
 ALLOWED = {"fp16": 1e-2, "fp32": 1e-4}  # distance of outputs from torch's, relative to their length
@@ -47,8 +47,8 @@ def _networks(folder, specs):
     for number, spec in enumerate(specs):
         space = create("space", spec)
         weights = WeightPool.of(space.graph, 0)
-        few = space.sample(NETWORKS, np.random.default_rng(1))
-        few += [one for one in space.sample(40, np.random.default_rng(2)) if not space.is_connected(one)][:1]
+        few = several(space, NETWORKS, seed=1)
+        few += [one for one in several(space, 40, seed=2) if not space.is_connected(one)][:1]
         for n, chosen in enumerate(few):
             key = f"{spec.partition(':')[0]}/{number}/{n}" + ("" if space.is_connected(chosen) else "/constant")
             network = space.to_torch(chosen).eval()

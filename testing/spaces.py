@@ -22,12 +22,7 @@ from ..spaces.layers import BatchNorm
 from ..spaces.network import inherit
 from ..spaces.own import given
 from ..spaces.space import SearchSpace
-from .small import small_specs
-
-
-def several(space, count, *, seed):
-    """Draw so many architectures, or all of a space that has fewer."""
-    return space.sample(min(count, round(10 ** min(space.size_log10, 9))), np.random.default_rng(seed))
+from .small import several, small_specs
 
 
 def random_weights(network, seed=0):
