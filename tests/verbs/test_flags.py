@@ -28,7 +28,7 @@ def test_what_a_method_says_it_accepts_is_what_its_recipe_takes(name):
     taken = signature(registry.load("method", name)).parameters
     accepts = method(name).accepts
     assert ("epochs" in accepts) == ("epochs" in taken)
-    assert ("queries" in accepts) == bool({"queries", "networks"} & taken.keys())
+    assert "queries" in accepts or not {"queries", "networks"} & taken.keys()
 
 
 @pytest.mark.parametrize(("name", "flag"), list(itertools.product(METHODS, SOME)))
