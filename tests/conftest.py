@@ -1,4 +1,4 @@
-"""Which tests run side by side or again, and real servers of NATS; tests that need one skip where none is."""
+"""Which tests run again, what they prove, and real servers of NATS; tests that need one skip where none is."""
 
 import os
 import shutil
@@ -14,21 +14,13 @@ from . import marks
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many workers as cores: more threads would wait for each other
 
-WAITING = ("farm", "verbs/test_farm.py")
 
-
-@pytest.hookimpl(tryfirst=True)  # before xdist, which writes each test's group into its name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell what each test waits for.
+    """Run tests that are marked ``real`` once more where they fail: they may lose a race to this machine's other work.
 
-    ``-n 2 --dist loadgroup`` runs each room's tests on one worker, so that what they share is made once, and mostly
-    waiting ones beside the others. Tests that are marked ``real`` may lose a race to a neighbour of this machine:
-    those that fail are run once more, and pytest's closing line counts them.
+    Pytest's closing line counts them. Each test's promises and faults go into its report.
     """
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent).as_posix()
-        room = "waiting" if place.startswith(WAITING) else place.partition("/")[0]
-        item.add_marker(pytest.mark.xdist_group(room))
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.flaky(reruns=1))
         for mark in (mark for kind in marks.KINDS for mark in item.iter_markers(kind)):

@@ -8,6 +8,7 @@ from tempograd.data.result import Result, read_result
 from tempograd.measurement.label import Reference
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Failure, Round
+from tempograd.metric import ACCURACY
 from tempograd.report.report import write_report
 from tempograd.search.evaluator import Trained
 from tempograd.search.feasibility import Feasibility
@@ -55,6 +56,7 @@ def result(spread, target_ms):
         space=space,
         method="la_darts",
         task="digits",
+        metric=ACCURACY,
         seed=0,
         target_ms=target_ms,
         lam=None if target_ms else 0.1,
