@@ -112,7 +112,9 @@ class MethodContract:
         target_ms = 1.02 * float(np.quantile(sample, 0.4))  # so that networks lie just below it
         result = self.found(space, method, task, measure, target_ms=target_ms)
         assert result.verdict == "pass"
-        assert 0.93 * target_ms <= result.found.measurement.latency_ms <= target_ms
+        assert result.found.measurement.latency_ms <= target_ms
+        if "queries" not in method.accepts:  # the best of those asked about may be a small one
+            assert result.found.measurement.latency_ms >= 0.93 * target_ms
         assert result.method == name
 
     def test_a_weight_of_latency_is_taken_or_refused(self, method, space, task):
