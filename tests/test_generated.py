@@ -20,7 +20,8 @@ from .test_registry import WORDS
 
 LONGEST_S = 5.0  # of this thread's CPU time
 COMMANDS = get_command(app).commands
-APART = {"agent", "farm", "quickstart", "devices", "doctor", "methods", "spaces"}  # they have work or nothing to refuse
+# groups, and what has work or nothing to refuse
+APART = {"agent", "farm", "kernels", "quickstart", "devices", "doctor", "methods", "spaces"}
 VERBS = sorted(COMMANDS.keys() - APART)
 # what each verb needs: it is not there, or somebody else's, so that nothing is ever worked on
 NEEDED = {"space": "nasbench201:cells=1,width=4,size=8", "out": "notes.txt", "store": "missing.db"}

@@ -60,13 +60,14 @@ def compare(
     places = [placed(device, one) for device in devices for one in (precisions or [None])]
     labels = _labels(devices, precisions)
     progress("opening", 0, len(given))
-    with opened_networks(given, shape) as found, kept_in(store) as kept:
+    with opened_networks(given, shape) as found:
         networks = _different(found)
         old = [] if before is None else _stored(Path(before), networks[-1], places[-1])
         variants = [Variant(place, network) for place in places for network in networks]
-        results = run(
-            variants, kept, seed=seed, stop=stop, progress=lambda done, total: progress("comparing", done, total)
-        )
+        with kept_in(store) as kept:
+            results = run(
+                variants, kept, seed=seed, stop=stop, progress=lambda done, total: progress("comparing", done, total)
+            )
     names = [f"{v.network.name}{f' ({labels[places.index(v.device)]})' if len(places) > 1 else ''}" for v in variants]
     rows = [_row(name, one) for name, one in zip(names, results, strict=True)]
     gate = None

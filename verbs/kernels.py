@@ -48,16 +48,17 @@ def collect(
     if not models:
         raise UsageError("no network; name ONNX files whose kernels are to be timed")
     place, timing = placed(device, None), named(plan)
-    with opened_networks(models, shape) as found, Store(store, write=True) as kept:
+    with opened_networks(models, shape) as found:
         networks: dict[str, Network] = {}
         for one in found:
             if isinstance(one, Refused):
                 raise one.error
             networks[one.key] = one
-        summary, missed = room.collect(
-            place, list(networks.values()), timing, kept, seed=seed, stop=stop,
-            progress=lambda p: progress("timing kernels", p.done, p.total),
-        )  # fmt: skip
+        with Store(store, write=True) as kept:
+            summary, missed = room.collect(
+                place, list(networks.values()), timing, kept, seed=seed, stop=stop,
+                progress=lambda p: progress("timing kernels", p.done, p.total),
+            )  # fmt: skip
     document = plain({
         "store": str(store), "device": place.fingerprint.id, "networks": [n.name for n in networks.values()],
         "kernels": summary.networks, "not_alone": missed, "verdicts": summary.verdicts, "seconds": summary.seconds,

@@ -72,7 +72,7 @@ def test_a_second_campaign_waits_with_a_word_and_goes_on_when_the_holder_is_kill
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
         output, _ = second.communicate(timeout=120)
-    assert json.loads(output)["measured"] == 3
+    assert json.loads(output)["measured"] >= 3  # what was noisy is measured again
 
 
 @pytest.mark.real
