@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from griffe import Docstring, DocstringSectionKind
+from mkdocs.plugins import event_priority
 
 from tempograd import errors, registry
 
@@ -31,6 +32,7 @@ KINDS = {
 }
 
 
+@event_priority(100)  # before mkdocstrings, which reads its own settings then
 def on_config(config: Any) -> Any:
     """Point the reader of docstrings at the shipped modules alone: beside them may lie an environment of many more."""
     shipped = Path(tempfile.mkdtemp()) / "tempograd"
