@@ -1,9 +1,11 @@
 """Which tests run again, what they prove, and real servers of NATS; tests that need one skip where none is."""
 
+import gc
 import os
 import shutil
 import socket
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
         for mark in (mark for kind in marks.KINDS for mark in item.iter_markers(kind)):
             item.user_properties.append((mark.name, mark.args[0]))
+
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Remember that a test failed: what it left open is still held by its traceback."""
+    if call.excinfo is not None:
+        item.config.stash[_failed] = True
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let go of what a failed test left open, which would else be held against one that comes later."""
+    if item.config.stash.get(_failed, False):
+        item.config.stash[_failed] = False
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            if hasattr(sys, name):
+                delattr(sys, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 class Judge:

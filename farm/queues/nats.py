@@ -34,6 +34,7 @@ API = "$JS.API"
 WINDOW = 512  # requests under way at once
 ANSWER_S = 10.0  # time that an answer, or the next of several, is waited for
 BACK_OFF_S = (0.1, 60.0)  # between attempts to connect: the first, and the longest
+END_S = 2.0  # for the last words to a server
 PING_S = 10.0  # a connection that leaves three of these unanswered is gone
 ALIVE, NOBODY, LOST = 100, 503, 599  # statuses: a sign of life; nobody listens there; the connection went (our own)
 
@@ -97,11 +98,6 @@ class _Client(Client):
         if self.encrypted and not self._server_info.get("tls_required"):
             raise nats.errors.Error("the server does not offer TLS")
         return super()._connect_command()
-
-    def let_go(self) -> None:
-        """Close the connection, which the library leaves open where it never got in."""
-        if self._transport is not None:
-            self._transport.close()
 
     async def _process_pong(self) -> None:
         """Take an answer to a flush that was given up, too: the library's own would end the reading for good."""
@@ -294,20 +290,18 @@ class Link:
                     for name in self._listened:
                         await client.subscribe(name, cb=self._take_down)
                     await client.flush()
-                except (nats.errors.Error, OSError, TimeoutError, ssl.SSLError) as error:
-                    await self._note(error)
-                else:
                     self._client, self.away_since_s, pause_s = client, None, BACK_OFF_S[0]
                     self._up.set()
                     await self._lost.wait()
                     self._drop()
-                await _end(client)
+                except (nats.errors.Error, OSError, TimeoutError, ssl.SSLError) as error:
+                    await self._note(error)
+                finally:  # also where `close` comes while it connects
+                    await end(client)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1))
                 pause_s = min(2 * pause_s, BACK_OFF_S[1])
         finally:
-            client, self._client = self._client, None
-            if client is not None:
-                await _end(client)
+            self._client = None
 
     def _drop(self) -> None:
         self._client = None
@@ -335,10 +329,20 @@ def _reply(message: Msg) -> Reply:
     return Reply(message.subject, message.data, message.headers or {}, message.reply, now_s())
 
 
-async def _end(client: _Client) -> None:
-    with suppress(nats.errors.Error, OSError, RuntimeError):
-        await client.close()
-    client.let_go()
+async def end(client: Client) -> None:
+    """Close a client, and then its connection whatever the other side does, while its loop is still there.
+
+    The library leaves open a connection that never got in, and waits half a minute for a silent server's last words.
+    """
+    with suppress(nats.errors.Error, OSError, RuntimeError, TimeoutError):
+        async with asyncio.timeout(END_S):
+            await client.close()
+    for name in ("_io_writer", "_bare_io_writer"):
+        writer = getattr(client._transport, name, None)  # pyright: ignore[reportPrivateUsage]
+        if writer is not None:
+            writer.transport.abort()
+    await asyncio.sleep(0)  # the encrypted connection's end, and then the socket's
+    await asyncio.sleep(0)
 
 
 def _options(url: str, access: Access) -> dict[str, Any]:

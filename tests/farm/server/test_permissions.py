@@ -11,6 +11,7 @@ from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 
 from tempograd.farm import subjects
 from tempograd.farm.connection import read_access
+from tempograd.farm.queues.nats import end
 from tempograd.farm.server import server
 from tempograd.farm.server.credentials import new_seed
 from tempograd.farm.server.folder import Farm
@@ -57,12 +58,12 @@ async def connected(farm, who=None):
     url, access = read_access(farm.folder / ("farm.toml" if who is None else f"agents/{who}/agent.toml"))
     login = {"nkeys_seed": str(access.nkey)} if access.nkey else {"user": access.user, "password": access.password}
     prefix = "_INBOX" if who is None else subjects.inbox(who)
-    client = await nats.connect(url, **login, inbox_prefix=prefix, error_cb=note, allow_reconnect=False)
+    client = nats.NATS()
     try:
+        await client.connect(url, **login, inbox_prefix=prefix, error_cb=note, allow_reconnect=False)
         yield client, refused
     finally:
-        await client.close()
-        client._transport.close()  # the library may leave it open
+        await end(client)
 
 
 async def said(refused, count):
@@ -260,7 +261,7 @@ def test_nobody_connects_without_a_credential(farm):
         client = nats.NATS()
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
             await client.connect(url, **login, allow_reconnect=False, error_cb=ignore)
-        client._transport.close()  # the library leaves it open
+        await end(client)
 
     for login in logins:
         asyncio.run(knock(login))

@@ -14,6 +14,7 @@ from tempograd.errors import InputRefusedError, UsageError
 from tempograd.farm.connection import open_queue, read_access
 from tempograd.farm.messages import AgentDevice, AgentState, Environment
 from tempograd.farm.queue import QueueAwayError
+from tempograd.farm.queues.nats import end
 from tempograd.farm.server import server
 from tempograd.farm.server.folder import Farm
 
@@ -171,6 +172,8 @@ def test_a_key_that_others_may_read_is_refused(tmp_path):
 
 @pytest.mark.fault(29)
 def test_who_is_added_comes_in_and_who_is_revoked_is_cut_while_others_stay(farm):
+    clients = []
+
     async def login(name, lost):
         url, access = read_access(farm.folder / f"agents/{name}/agent.toml")
         who = {"nkeys_seed": str(access.nkey)} if access.nkey else {"user": access.user, "password": access.password}
@@ -182,14 +185,18 @@ def test_who_is_added_comes_in_and_who_is_revoked_is_cut_while_others_stay(farm)
             pass
 
         context, client = ssl.create_default_context(cafile=access.ca), nats.NATS()
-        try:
-            await client.connect(url, **who, tls=context, allow_reconnect=False, closed_cb=cut, error_cb=ignore)
-        except nats.errors.Error:
-            client._transport._io_writer.transport.abort()  # the library leaves it open
-            raise
+        clients.append(client)
+        await client.connect(url, **who, tls=context, allow_reconnect=False, closed_cb=cut, error_cb=ignore)
         return client
 
     async def story():
+        try:
+            return await revoked()
+        finally:
+            for client in clients:
+                await end(client)
+
+    async def revoked():
         lost = []
         stays, goes = await login("two", lost), await login("one", lost)
         farm.add("three", CLASS)
@@ -208,10 +215,6 @@ def test_who_is_added_comes_in_and_who_is_revoked_is_cut_while_others_stay(farm)
         cut = list(lost)
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
             await login("one", [])
-        for client in (stays, comes, goes):
-            await client.close()
-            client._transport.close()
-        await asyncio.sleep(0.2)  # for TLS to say goodbye, while the loop is there
         return alive, cut
 
     alive, cut = asyncio.run(story())
