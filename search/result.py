@@ -201,10 +201,14 @@ class SearchResult:
             NETWORK: _network(self.space, self.architecture, arrays, whole),
             WEIGHTS: to_bytes(state_arrays(self.trained.network), metadata={"written_by": "tempograd"}),
             ARCHITECTURE: json_bytes(architecture_json(self.space, self.architecture)),
-            **({PREDICT: script().encode()} if self.preprocessing is not None else {}),
+            **({PREDICT: script().encode()} if self._names_images else {}),
             RESULT: json_bytes(whole.to_json()),
         }
         outputs.write({directory / name: content for name, content in contents.items()}, _is_ours, together=True)
+
+    @property
+    def _names_images(self) -> bool:
+        return self.preprocessing is not None and self.space.gives == ("classes",)
 
     def _found(self) -> Found:
         graph = self.space.network_graph(self.architecture)

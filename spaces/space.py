@@ -20,7 +20,7 @@ from dataclasses import Field, fields
 from functools import cached_property, lru_cache
 from math import comb, log10, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import psutil
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 CHUNK = 256  # architectures drawn at a time: fixed, so that a longer sample begins with the shorter one
 
 
+Kind = Literal["classes", "map", "heatmaps", "sequence"]
+"""What a network gives: logits ``(count,)``; of every place ``(count, H, W)``; heights of points ``(count, h, w)``;
+logits of what comes next ``(count, length)``."""
+
 LATER = {"later": True}
 """Metadata of an argument that a space got after a release: at its default no spec says it, so that old ones hold."""
 
@@ -64,7 +68,8 @@ class SearchSpace(ABC):
         rules: which combinations of choices are architectures.
         affine: whether BatchNorm in a supernet has a scale and a shift. Cells go without: behind a gate on an edge they
             would make up for it (Liu et al., *DARTS*, arXiv:1806.09055, section A.1.1).
-        outputs: what its networks can give: ``classes``, ``map``, ``heat maps``, ``sequence``, see `tasks.task`.
+        outputs: the kinds of output that its networks can be built for. A space of several has an argument ``output``
+            that says which, and `gives` tells it; a task sets it, and the sizes that go with it, see `tasks.fit`.
         elastic: whether the options of a choice share their parameters in a supernet. The operations of cells have
             their own, as published.
     """
@@ -74,7 +79,7 @@ class SearchSpace(ABC):
     encodings: ClassVar[tuple[Encoding, ...]] = (RAW, LAYERS, COUNTS)
     rules: ClassVar[tuple[KeepInputs, ...]] = ()
     affine: ClassVar[bool] = True
-    outputs: ClassVar[tuple[str, ...]] = ("classes",)
+    outputs: ClassVar[tuple[Kind, ...]] = ("classes",)
     elastic: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -99,6 +104,11 @@ class SearchSpace(ABC):
     @abstractmethod
     def build(self) -> Graph:
         """Return the choice graph."""
+
+    @property
+    def gives(self) -> tuple[Kind, ...]:
+        """Return as what the output of this instance's networks may be taken, of `outputs`."""
+        return self.outputs
 
     @property
     def notations(self) -> tuple[Notation, ...]:
@@ -492,7 +502,7 @@ class SearchSpace(ABC):
         return {}
 
     def to_torch(self, architecture: Architecture) -> Network:
-        """Return the network as an ``nn.Module``: ``(b, C, H, W) -> (b, classes)``."""
+        """Return the network as an ``nn.Module``: ``(b, C, H, W) -> (b, classes)``, or what else it `gives`."""
         from .network import Network
 
         return Network(self.network_graph(architecture))

@@ -127,7 +127,7 @@ class Segmentation(Dense):
 
     @property
     def output(self) -> Output:
-        return Output("map", self.count)
+        return Output("map", self.count, self.weights.targets.shape[-1])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         total = F.cross_entropy(_sized(outputs, targets), targets, ignore_index=IGNORED, reduction="sum")
@@ -172,7 +172,7 @@ class Keypoints(Dense):
 
     @property
     def output(self) -> Output:
-        return Output("heat maps", self.count)
+        return Output("heatmaps", self.count, self.weights.targets.shape[-1])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         there = _labelled(targets)

@@ -1,20 +1,33 @@
-"""A space fitted to a task: what the user left open of its classes, channels and image size, the task decides."""
+"""A space fitted to a task: what the user left open of its output, its input and their sizes, the task decides.
+
+A space takes what it has arguments for, by these names:
+
+============  ==================================================================
+``output``    the kind of output, where it can give several
+``classes``   classes, points or tokens
+``side``      height and width of maps that it gives
+``channels``  of images
+``size``      height and width of images
+``length``    tokens of a sequence
+============  ==================================================================
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from inspect import signature
 
 from .. import registry
 from ..errors import UnknownNameError, UsageError
 from ..spaces.space import SearchSpace
-from .task import Task, check_outputs
+from .task import Task, check_kind, check_outputs, told_kinds
 
+FROM_TASK = ("output", "classes", "side", "channels", "size", "length")
 _LEAST = 16  # pixels: smaller images are repeated, since networks halve their maps several times
 
 
 def fit_space(spec: str, task: Task) -> SearchSpace:
-    """Return the space that a spec names, with the task's classes, channels and image size where these are not given.
+    """Return the space that a spec names, with what the task asks for where that is not given.
 
     Args:
         spec: of a space of the registry, such as ``mbconv:family=ofa``; what it gives stands.
@@ -32,18 +45,14 @@ def fit_space(spec: str, task: Task) -> SearchSpace:
     factory: type[SearchSpace] = registry.load("space", name)
     if not task.inputs:
         return registry.create("space", spec)
-    if task.output.kind not in factory.outputs:
-        raise UsageError(
-            f"{task.name} asks for {task.output.kind}, {name} gives {' or '.join(factory.outputs)}; take another space "
-            "or task"
-        )
+    check_kind(task, factory)
     takes = signature(factory).parameters
-    open_: dict[str, int] = {"classes": task.output.count}
-    shape = task.inputs[0].shape
-    if len(shape) == 3:
-        open_["channels"] = shape[0]
-    wanted = {key: value for key, value in open_.items() if key in takes and key not in given}
-    sizes = list(_sizes(shape)) if "size" in takes and "size" not in given and len(shape) == 3 else []
+    shape, asked = task.inputs[0].shape, task.output
+    images = len(shape) == 3
+    told = {"output": asked.kind, "classes": asked.count, "side": asked.side}
+    told |= {"channels": shape[0]} if images else {"length": shape[0]}
+    wanted = {key: value for key, value in told.items() if key in takes and key not in given and value is not None}
+    sizes = list(_sizes(shape)) if "size" in takes and "size" not in given and images else []
     refused: UsageError | None = None
     for size in sizes or [None]:
         added = wanted | ({} if size is None else {"size": size})
@@ -70,27 +79,35 @@ def check_fit(space: SearchSpace, spec: str | None, task: Task) -> None:
         task: what its networks will learn.
 
     Raises:
-        UsageError: fewer classes, or another size; the message has the command that measures what fits.
+        UsageError: another output, fewer classes, or another size; the message has the command that measures what
+            fits.
     """
     if spec is None or not task.inputs:
         return
     name, given = registry.split_spec(spec)
     fitting = fit_space(spec, task)
-    have, want = _told(space), _told(fitting)
-    few = have["classes"] < want["classes"] and "classes" not in given
-    resized = task.preprocessing is not None and task.preprocessing.decoded is not None
-    other = resized and have["size"] != want["size"] and "size" not in given
-    if few or other:
-        what = f"{have['classes']} classes" if few else f"images of {have['size']} pixels"
-        needs = f"{want['classes']}" if few else f"{want['size']}"
+    found = _misfit(space, fitting, task, given)
+    if found is not None:
         raise UsageError(
-            f"what was measured is {name} with {what}, and {task.name} has {needs}: measure what fits, tempograd "
-            f"collect --space {fitting.spec}, or give --task there too"
+            f"what was measured is {name} with {found[0]}, and {task.name} has {found[1]}: measure what fits, "
+            f"tempograd collect --space {fitting.spec}, or give --task there too"
         )
 
 
-def _told(space: SearchSpace) -> dict[str, int]:
-    return {"classes": space.graph.shape[0], "size": space.graph.input_shape[-1]}
+def _misfit(space: SearchSpace, fitting: SearchSpace, task: Task, given: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return in what a space differs from the one that fits a task, and what that has; None where that is no matter."""
+    (have, *sides), (want, *sides_wanted) = space.graph.shape, fitting.graph.shape
+    if task.output.kind not in space.gives and "output" not in given:
+        return f"output={told_kinds(space.gives)}", task.output.kind
+    if have < want and "classes" not in given:
+        return f"{have} classes", str(want)
+    if task.output.kind == "heatmaps" and sides != sides_wanted and "side" not in given:
+        return f"heatmaps of {'x'.join(map(str, sides))}", "x".join(map(str, sides_wanted))
+    resized = task.preprocessing is not None and task.preprocessing.decoded is not None
+    have, want = space.graph.input_shape[-1], fitting.graph.input_shape[-1]
+    if resized and have != want and "size" not in given:
+        return f"images of {have} pixels", str(want)
+    return None
 
 
 def _sizes(shape: tuple[int, ...]) -> Iterator[int]:

@@ -7,20 +7,21 @@ number; no searcher sees it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
+from .. import registry
 from ..errors import UsageError
 from ..metric import Metric
-from ..spaces.space import SearchSpace
+from ..spaces.space import Kind, SearchSpace
 
 SCORING_BATCH = 256
-Kind = Literal["classes", "map", "heat maps", "sequence"]
 Held = Literal["law", "test"]  # the parts that networks are judged on
 
 
@@ -69,13 +70,15 @@ class Output:
     """What a network must give.
 
     Attributes:
-        kind: ``classes`` is ``(b, count)`` logits, ``map`` is ``(b, count, H, W)`` logits, ``heat maps`` are ``(b,
-            count, h, w)`` heights, ``sequence`` is ``(b, count, length)`` logits of what comes next.
+        kind: ``classes`` is ``(b, count)`` logits, ``map`` is ``(b, count, H, W)`` logits, ``heatmaps`` are ``(b,
+            count, side, side)`` heights, ``sequence`` is ``(b, count, length)`` logits of what comes next.
         count: classes, points or tokens.
+        side: height and width of targets that are maps. Heat maps must have it, other maps may be smaller.
     """
 
     kind: Kind
     count: int
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -222,22 +225,51 @@ def metered(meter: Meter, outputs: Tensor, targets: Tensor) -> dict[str, float]:
     return meter.values()
 
 
+def check_kind(task: Task, space: type[SearchSpace]) -> None:
+    """Refuse a space none of whose instances gives the kind of output that a task asks for.
+
+    Raises:
+        UsageError: the message names both, and the spaces that do give it.
+    """
+    kind = task.output.kind
+    if kind not in space.outputs:
+        giving = [name for name in registry.names("space") if kind in registry.load("space", name).outputs]
+        raise UsageError(
+            f"{task.name} asks for {kind}, {space.name} gives {told_kinds(space.outputs)}; "
+            + (f"spaces that give {kind}: {', '.join(giving)}" if giving else "take another space or task")
+        )
+
+
+def told_kinds(kinds: Sequence[Kind]) -> str:
+    """Return kinds of output in words.
+
+    >>> told_kinds(("classes", "map"))
+    'classes or map'
+    """
+    return " or ".join(kinds) or "several outputs"
+
+
 def check_outputs(task: Task, space: SearchSpace) -> None:
     """Refuse a space whose networks do not give what a task asks for.
 
     Raises:
-        UsageError: it gives another kind of output, or fewer classes; the message names both.
+        UsageError: it gives another kind of output, fewer classes, or heat maps of another size; the message names
+            both.
     """
-    gives, asked = space.outputs, task.output
-    if asked.kind not in gives:
-        raise UsageError(
-            f"{task.name} asks for {asked.kind}, {space.name} gives {' or '.join(gives)}; take another space or task"
-        )
-    have = space.graph.shape[0]
+    check_kind(task, type(space))
+    asked, (have, *sides) = task.output, space.graph.shape
+    if asked.kind not in space.gives:
+        way = f"set output={asked.kind}" if "output" in signature(type(space)).parameters else "take another task"
+        raise UsageError(f"{task.name} asks for {asked.kind}, {space.spec} gives {told_kinds(space.gives)}; {way}")
     if have < asked.count:
         raise UsageError(
             f"{task.name} has {asked.count} {'classes' if asked.kind in {'classes', 'map'} else asked.kind}, "
             f"{space.spec} tells {have} apart; set classes={asked.count}"
+        )
+    if asked.kind == "heatmaps" and sides != [asked.side, asked.side]:
+        raise UsageError(
+            f"{task.name} has heatmaps of {asked.side}x{asked.side}, {space.spec} gives {'x'.join(map(str, sides))}; "
+            f"set side={asked.side}"
         )
 
 

@@ -18,7 +18,7 @@ def outputs_of(task: Task, n: int, *, seed: int = 0) -> torch.Tensor:
     """Draw outputs ``(n, ...)`` of the shape that a task asks for, its targets telling what is behind the count."""
     _, targets = task.law.take(torch.arange(n))
     generator = torch.Generator().manual_seed(seed)
-    behind = targets.shape[2:] if task.output.kind == "heat maps" else targets.shape[1:]
+    behind = targets.shape[2:] if task.output.kind == "heatmaps" else targets.shape[1:]
     return torch.randn(n, task.output.count, *behind, generator=generator)
 
 

@@ -6,14 +6,12 @@ from inspect import signature
 from typing import TYPE_CHECKING
 
 from .. import registry
-from ..tasks.fit import check_fit, fit_space
+from ..tasks.fit import FROM_TASK, check_fit, fit_space
 from .outcome import REMARK, Progress, space_of
 
 if TYPE_CHECKING:
     from ..spaces.space import SearchSpace
     from ..tasks.task import Task
-
-LEFT_OPEN = ("classes", "size", "channels")
 
 
 def space_for(asked: str | SearchSpace, task: Task, measured: str | None = None) -> SearchSpace:
@@ -49,10 +47,10 @@ def proxy_for(asked: str | None, space: SearchSpace) -> SearchSpace | None:
 
 
 def _filled(asked: str, other: dict[str, str]) -> str:
-    """Return a spec with classes, size and channels of another one where it does not give them."""
+    """Return a spec with what a task decides as in another one, where it does not give it."""
     name, given = registry.split_spec(asked)
     takes = signature(registry.load("space", name)).parameters
-    texts = {**{key: other[key] for key in LEFT_OPEN if key in other and key in takes}, **given}
+    texts = {**{key: other[key] for key in FROM_TASK if key in other and key in takes}, **given}
     return f"{name}:{','.join(f'{key}={text}' for key, text in texts.items())}" if texts else name
 
 

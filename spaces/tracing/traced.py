@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..architecture import Architecture, Site
 from ..graph import Graph
-from ..space import SearchSpace
+from ..space import Kind, SearchSpace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,7 @@ class TracedSpace(SearchSpace):
         trained: whether that network is worth learning from.
     """
 
+    outputs: ClassVar[tuple[Kind, ...]] = ("classes", "map", "heatmaps", "sequence")
     elastic: ClassVar[bool] = False
 
     def __init__(
@@ -58,6 +59,12 @@ class TracedSpace(SearchSpace):
 
     def build(self) -> Graph:
         return self._traced
+
+    @property
+    def gives(self) -> tuple[Kind, ...]:
+        """Return what an output of its rank may be; what the user's module means by it only he knows."""
+        by_rank: dict[int, tuple[Kind, ...]] = {1: ("classes",), 2: ("sequence",), 3: ("map", "heatmaps")}
+        return by_rank.get(len(self.graph.shape), ())
 
     def supernet(self) -> Network:
         network = super().supernet()

@@ -101,7 +101,7 @@ def test_text_by_words_from_a_file_and_what_is_no_text(tmp_path):
     ("spec", "kind"),
     [
         ("shapes_segmentation,images=20", "map"),
-        ("figures_keypoints,images=20", "heat maps"),
+        ("figures_keypoints,images=20", "heatmaps"),
         ("text,limit=9000", "seq"),
     ],
 )
