@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from ..data.dataset import LatencyDataset
 from ..data.store import ModelRow, Store
 from ..devices.device import Model, Place, TellsKernels
-from ..errors import InputRefusedError, UsageError
+from ..errors import InputRefusedError, TempogradError, UsageError
 from ..graphs.kernels import Kernel
 from ..graphs.network import MODELS
 from ..graphs.standalone import alone
@@ -39,45 +39,78 @@ class Fees:
     dispatch_ms: float
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a device's runtime makes of networks.
+
+    Attributes:
+        networks: each with its kernels, in the order in which they run.
+        alone: signature -> kernel and its network of one node.
+        missed: kernels that cannot be had alone.
+        refused: name of a network that nobody can see through -> why.
+    """
+
+    networks: tuple[tuple[Network, tuple[Kernel, ...]], ...]
+    alone: Mapping[str, tuple[Kernel, ModelProto]]
+    missed: int
+    refused: Mapping[str, TempogradError]
+
+
+def see(device: Place, networks: Sequence[Network]) -> Seen:
+    """Ask a device's runtime for the kernels of networks.
+
+    Raises:
+        UsageError: the device tells no kernels.
+        DeviceError: the device cannot be reached, or a network ended its process.
+    """
+    if not isinstance(device, TellsKernels):
+        raise UsageError("this device tells no kernels; allowed: local, with runtime=onnxruntime on a CPU")
+    found: list[tuple[Network, tuple[Kernel, ...]]] = []
+    models: dict[str, tuple[Kernel, ModelProto]] = {}
+    refused: dict[str, TempogradError] = {}
+    missed = 0
+    for network in networks:
+        try:
+            watched = device.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0)
+        except InputRefusedError as error:
+            refused[network.name] = error
+            continue
+        found.append((network, watched.kernels))
+        for kernel in watched.kernels:
+            model = alone(kernel)
+            missed += model is None
+            if model is not None:
+                models.setdefault(kernel.signature, (kernel, model))
+    return Seen(tuple(found), models, missed, refused)
+
+
 def collect(
     device: Place,
-    networks: Sequence[Network],
+    seen: Seen,
     plan: Plan,
     store: Store,
     *,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
-) -> tuple[CampaignSummary, int]:
-    """Time every kernel of these networks alone, and the networks whole, into a store; what is there is not repeated.
+) -> CampaignSummary:
+    """Time every kernel of networks alone, and the networks whole, into a store; what is there is not repeated.
 
     Returns:
-        The summary of the kernels' campaign, and how many kernels cannot be had alone.
+        The summary of the kernels' campaign.
 
     Raises:
-        UsageError: the device tells no kernels, or none of them can be had alone.
-        InputRefusedError: nobody can see through a network.
         DeviceError, StoreError: as for `campaign.run`.
     """
-    if not isinstance(device, TellsKernels):
-        raise UsageError("this device tells no kernels; allowed: local, with runtime=onnxruntime on a CPU")
-    models: dict[str, ModelProto] = {_EMPTY: _chain(1), _CHAIN: _chain(CHAIN)}
-    missed = 0
-    for network in networks:
-        watched = device.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0)
-        for kernel in watched.kernels:
-            model = alone(kernel)
-            missed += model is None
-            if model is not None and kernel.signature not in models:
-                models[kernel.signature] = model
-                facts = {"kernel": msgspec.to_builtins(kernel)}
-                store.add_model(ModelRow(kernel.signature, "", kernel.op, "", facts))
-        bag = [kernel.signature for kernel in watched.kernels]
+    models = {_EMPTY: _chain(1), _CHAIN: _chain(CHAIN)}
+    for signature, (kernel, model) in seen.alone.items():
+        models[signature] = model
+        store.add_model(ModelRow(signature, "", kernel.op, "", {"kernel": msgspec.to_builtins(kernel)}))
+    for network, kernels in seen.networks:
+        bag = [kernel.signature for kernel in kernels]
         store.add_model(
             ModelRow(network.key, network.digest, network.name, network.source, dict(network.facts) | {"bag": bag})
         )
-    if len(models) < 3:
-        raise UsageError("none of these networks' kernels can be had alone")
 
     def build(key: str, folder: Path) -> tuple[Path, str]:
         content, path = models[key].SerializeToString(), folder / f"{key}.onnx"
@@ -87,8 +120,8 @@ def collect(
     items = Items(KERNELS, tuple(models), build, own_batch=True)
     summary = run(device, items, plan, store, seed=seed, progress=progress, stop=stop)
     if not (stop is not None and stop.is_set()):
-        run(device, items_of(networks), plan, store, seed=seed, stop=stop)
-    return summary, missed
+        run(device, items_of([network for network, _ in seen.networks]), plan, store, seed=seed, stop=stop)
+    return summary
 
 
 def samples_of(store: Store, fingerprint_id: str | None) -> tuple[dict[str, Sample], list[Bag], Fees, str]:

@@ -20,7 +20,7 @@ from ..measurement.measurement import Measurement
 from ..profiler.compare import Compared, Difference, Variant, against
 from ..profiler.compare import compare as run
 from ..profiler.networks import Network
-from .networks import Refused, Shape, kept_in, opened_networks, placed
+from .networks import Shape, accepted_networks, kept_in, placed
 from .outcome import MISSED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
 Tolerance = Annotated[float, Meta(ge=0, le=10)]
@@ -60,7 +60,7 @@ def compare(
     places = [placed(device, one) for device in devices for one in (precisions or [None])]
     labels = _labels(devices, precisions)
     progress("opening", 0, len(given))
-    with opened_networks(given, shape) as found:
+    with accepted_networks(given, shape) as found:
         networks = _different(found)
         old = [] if before is None else _stored(Path(before), networks[-1], places[-1])
         variants = [Variant(place, network) for place in places for network in networks]
@@ -95,16 +95,10 @@ def _labels(devices: Sequence[str | Place], precisions: Sequence[str]) -> list[s
     return [" ".join(filter(None, (d, p))) for d in told for p in (precisions or [""])]
 
 
-def _different(found: Sequence[Network | Refused]) -> list[Network]:
-    """Return the networks under keys and names that differ, those given twice too.
-
-    Raises:
-        InputRefusedError: one is refused.
-    """
+def _different(found: Sequence[Network]) -> list[Network]:
+    """Return the networks under keys and names that differ, those given twice too."""
     networks: list[Network] = []
     for one in found:
-        if isinstance(one, Refused):
-            raise type(one.error)(f"{one.name}: {one.error}")
         copies = sum(other.key.partition(".")[0] == one.key for other in networks)
         alike = sum(other.name.partition(" #")[0] == one.name for other in networks)
         name = f"{one.name} #{alike + 1}" if alike else one.name

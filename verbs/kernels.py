@@ -20,7 +20,7 @@ from ..predictor.kernels import fit as learn
 from ..profiler import kernels as room
 from ..profiler.networks import Network
 from ..profiler.plan import named
-from .networks import Refused, Shape, opened_networks, placed
+from .networks import Refused, Shape, accepted_networks, opened_networks, placed
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
 TOP = 10
@@ -40,37 +40,40 @@ def collect(
 ) -> Outcome:
     """Time the kernels of networks alone, each once, and the networks whole, into a store; nothing is repeated.
 
+    A network that is refused, or that nobody can see through, is named, and the others go on.
+
     Raises:
         UsageError: no network, or a device that tells no kernels.
-        InputRefusedError: a network is refused, or nobody can see through it.
+        InputRefusedError: all networks are refused, with the reason of the first.
     """
     check_arguments(collect, locals())
     if not models:
         raise UsageError("no network; name ONNX files whose kernels are to be timed")
     place, timing = placed(device, None), named(plan)
     with opened_networks(models, shape) as found:
-        networks: dict[str, Network] = {}
-        for one in found:
-            if isinstance(one, Refused):
-                raise one.error
-            networks[one.key] = one
+        seen = room.see(place, list({one.key: one for one in found if isinstance(one, Network)}.values()))
+        refused = {one.name: one.error for one in found if isinstance(one, Refused)} | dict(seen.refused)
+        if not seen.alone:
+            raise next(iter(refused.values()), UsageError("none of these networks' kernels can be had alone"))
         with Store(store, write=True) as kept:
-            summary, missed = room.collect(
-                place, list(networks.values()), timing, kept, seed=seed, stop=stop,
+            summary = room.collect(
+                place, seen, timing, kept, seed=seed, stop=stop,
                 progress=lambda p: progress("timing kernels", p.done, p.total),
             )  # fmt: skip
     document = plain({
-        "store": str(store), "device": place.fingerprint.id, "networks": [n.name for n in networks.values()],
-        "kernels": summary.networks, "not_alone": missed, "verdicts": summary.verdicts, "seconds": summary.seconds,
+        "store": str(store), "device": place.fingerprint.id, "networks": [network.name for network, _ in seen.networks],
+        "refused": {name: str(error) for name, error in refused.items()},
+        "kernels": summary.networks, "not_alone": seen.missed, "verdicts": summary.verdicts, "seconds": summary.seconds,
         "kernels_per_hour": summary.networks_per_hour, "interrupted": summary.interrupted,
     })  # fmt: skip
     text = (
-        f"{summary.networks} kernels of {len(networks)} networks, {missed} nodes could not be had alone\n"
+        f"{summary.networks} kernels of {len(seen.networks)} networks, {seen.missed} nodes could not be had alone\n"
         f"{summary.measured} measured in {summary.seconds:.0f} s ({summary.networks_per_hour:.0f} an hour): "
         + ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items()))
+        + "".join(f"\n{name} is refused: {error}" for name, error in refused.items())
     )
     failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
-    code = INTERRUPTED if summary.interrupted else PARTIAL if failed else 0
+    code = INTERRUPTED if summary.interrupted else PARTIAL if failed or refused else 0
     return Outcome(document, text, code, f"tempograd kernels fit --store {quote(str(store))} --out kernels/")
 
 
@@ -110,10 +113,7 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
         raise MismatchError(
             f"{predictor} is of device {kept.fingerprint_id}, not of {place.fingerprint.id}; name its --device"
         )
-    with opened_networks([model], shape) as found:
-        (network,) = found
-        if isinstance(network, Refused):
-            raise network.error
+    with accepted_networks([model], shape) as (network,):
         kernels = place.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0).kernels
     value, low, high = kept.predict(kernels)
     told = [(kernel, *kept.kernel_ms(kernel)) for kernel in kernels]

@@ -53,7 +53,7 @@ def measure(
         if refused and len(found) == 1:
             raise refused[0].error
         networks = {one.key: one for one in found if isinstance(one, Network)}
-        with kept_in(store) as kept:
+        with kept_in(store if networks else None) as kept:
             told = measure_networks(
                 place, list(networks.values()), timing, kept, seed=seed, again=again,
                 progress=lambda done, total: progress("measuring", done, total), stop=stop,

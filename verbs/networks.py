@@ -76,12 +76,14 @@ def placed(device: str | Place, precision: str | None) -> Place:
 def opened_networks(models: Sequence[Any], shape: Shape = None) -> Generator[list[Network | Refused]]:
     """Open networks, each in a limited process of its own; what had to be written lies in a folder until the end.
 
+    One that is refused, or that the shapes do not fit, is a `Refused` among the others.
+
     Args:
         models: paths of ONNX files or of folders with a ``network.onnx``, bytes, ONNX models, or torch modules.
         shape: of the inputs that are open, and of a torch module's.
 
     Raises:
-        UsageError: a value that is no network, or a shape that does not fit.
+        UsageError: a value that is no network, or a text that is no shape.
     """
     shapes = shapes_of(shape)
     with TemporaryDirectory(prefix="tempograd-") as scratch:
@@ -93,6 +95,21 @@ def opened_networks(models: Sequence[Any], shape: Shape = None) -> Generator[lis
         yield found
 
 
+@contextmanager
+def accepted_networks(models: Sequence[Any], shape: Shape = None) -> Generator[list[Network]]:
+    """Open networks as `opened_networks` does, all of which are needed: a store is opened within, so that none is left.
+
+    Raises:
+        UsageError: a value that is no network, or a shape that does not fit.
+        InputRefusedError: the first that is refused, with its name where there are several.
+    """
+    with opened_networks(models, shape) as found:
+        for one in found:
+            if isinstance(one, Refused):
+                raise one.error if len(found) == 1 else type(one.error)(f"{one.name}: {one.error}")
+        yield [one for one in found if isinstance(one, Network)]
+
+
 def _open(model: Any, number: int, shapes: Shapes, folder: Path) -> Network | Refused:
     source, name = _file(model, number, shapes, folder)
     told = str(model) if isinstance(model, str | Path) else ""
@@ -101,7 +118,7 @@ def _open(model: Any, number: int, shapes: Shapes, folder: Path) -> Network | Re
     ready.mkdir()
     try:
         one = opened(source, {} if exported else shapes, ready)
-    except InputRefusedError as error:
+    except (InputRefusedError, UsageError) as error:  # the latter: shapes that do not fit this one
         return Refused(name, told, error)
     facts = one.facts
     return Network(facts.key, name, one.path, one.digest, told and str(source), facts.to_dict())

@@ -23,7 +23,7 @@ from ..profiler.plan import named
 from ..profiler.roofline import Rates, measure_rates
 from ..report.formatting import counted
 from .measure import told_of
-from .networks import Refused, Shape, asked, kept_in, opened_networks, placed
+from .networks import Shape, accepted_networks, asked, kept_in, placed
 from .outcome import UNRELIABLE, Outcome, Progress, plain, silent
 
 COLUMNS = 60
@@ -63,16 +63,14 @@ def profile(
 
         check_place(out)
     progress("opening", 0, 1)
-    with opened_networks([model], shape) as found, kept_in(store) as kept:
-        (network,) = found
-        if isinstance(network, Refused):
-            raise network.error
+    with accepted_networks([model], shape) as (network,):
         progress("watching kernels", 0, 1)
         watched = place.profile(Model(network.key, network.path, network.digest, own_batch=True))
-        told = measure_networks(
-            place, [network], timing, kept, seed=seed, stop=stop,
-            progress=lambda done, total: progress("measuring", done, total),
-        ).get(network.key)  # fmt: skip
+        with kept_in(store) as kept:
+            told = measure_networks(
+                place, [network], timing, kept, seed=seed, stop=stop,
+                progress=lambda done, total: progress("measuring", done, total),
+            ).get(network.key)  # fmt: skip
         rates = _rates(place, told, seed, progress, stop)
     assert told is not None
     document = plain(_document(network, told, watched, rates, place.fingerprint.id))

@@ -47,6 +47,7 @@ class Roofline:
         Raises:
             InputRefusedError: malformed, or a node's shapes cannot be inferred.
         """
+        whole_ms = self.latency_ms(content)  # which refuses a node whose shapes nobody knows
         graph = _inferred(content)
         shapes = _shapes(graph)
         kernels = tuple(
@@ -61,7 +62,7 @@ class Roofline:
             for node in graph.node
             if node.op_type not in _FREE
         )
-        return Profile(kernels, (self.latency_ms(content),))
+        return Profile(kernels, (whole_ms,))
 
     def _node_ms(self, node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> float:
         try:

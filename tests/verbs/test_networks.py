@@ -1,0 +1,129 @@
+"""What each verb of any network does with one that cannot be timed: one message, no store, and the others go on."""
+
+import re
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tempograd.errors import InputRefusedError, TempogradError, UsageError
+from tempograd.graphs.network import facts_of
+from tempograd.verbs import kernels
+from tempograd.verbs.compare import compare
+from tempograd.verbs.measure import measure
+from tempograd.verbs.networks import accepted_networks
+from tempograd.verbs.profile import profile
+
+from ..graphs.models import convolution, make
+
+DEVICE = "simulated:noise=0.001,process_noise=0.001,sentinel_noise=0.001,slow=1"
+ONE = [("x", TensorProto.FLOAT, (2,))], [("y", TensorProto.FLOAT, (2,))]
+VERBS = {
+    "measure": lambda bad, store: measure([bad], device=DEVICE, store=store),
+    "measure both": lambda bad, store: measure([bad, bad], device=DEVICE, store=store),
+    "profile": lambda bad, store: profile(bad, device=DEVICE, store=store),
+    "compare": lambda bad, store: compare([bad, convolution()], devices=[DEVICE], store=store),
+    "kernels collect": lambda bad, store: kernels.collect([bad], store, device=DEVICE),
+    "kernels collect both": lambda bad, store: kernels.collect([bad, bad], store, device=DEVICE),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_network_that_is_refused_leaves_no_store(verb, tmp_path):
+    store = tmp_path / "run.db"
+    if verb == "measure both":
+        assert VERBS[verb](b"nothing", store).exit_code == 6
+    else:
+        with pytest.raises(InputRefusedError, match="no ONNX model"):
+            VERBS[verb](b"nothing", store)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nobody_sees_through_a_network_and_there_is_no_store(tmp_path):
+    with pytest.raises(InputRefusedError, match="cannot be inferred"):
+        profile(unknown_to_shapes(), device=DEVICE, store=tmp_path / "run.db")
+    with pytest.raises(InputRefusedError, match="cannot be inferred"):
+        kernels.collect([unknown_to_shapes()], tmp_path / "run.db", device=DEVICE)
+    assert not list(tmp_path.iterdir())
+
+
+def unknown_to_shapes():
+    """An operator of a runtime's own, which nobody but it can tell shapes of."""
+    node = helper.make_node("Gelu", ["x"], ["t"], domain="com.microsoft")
+    model = make(
+        [node, helper.make_node("Relu", ["t"], ["y"])],
+        [("x", TensorProto.FLOAT, (2,))],
+        [("y", TensorProto.FLOAT, (2,))],
+    )
+    model.opset_import.add(domain="com.microsoft", version=1)
+    return model
+
+
+def external(location):
+    model = convolution()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return model
+
+
+def huge():
+    """Weights that no machine holds, made as the network runs."""
+    size = helper.make_node("ConstantOfShape", ["n"], ["w"])
+    value = [("n", TensorProto.INT64, (1,))]
+    model = make([size, helper.make_node("Relu", ["w"], ["y"])], [], [("y", TensorProto.FLOAT, (2**36,))])
+    model.graph.initializer.append(helper.make_tensor(value[0][0], TensorProto.INT64, (1,), [2**36]))
+    return model
+
+
+BAD = {
+    "no ONNX": (b"no network at all", "no ONNX model"),
+    "external weights that are missing": (external("gone.bin"), "gone.bin"),
+    "external weights that lie outside": (external("../outside.bin"), "inside the model's directory"),
+    "an operator that nobody has": (make([helper.make_node("Konv", ["x"], ["y"])], *ONE), "operator 'Konv'"),
+    "sizes that stay open": (convolution(sizes=("n", 3, "h", "w")), "is open; fix it"),
+    "larger than memory": (huge(), "generated weights|limit|GiB"),
+}
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """One good network among all the bad ones, measured."""
+    return measure([*(bad for bad, _ in BAD.values()), convolution()], device=DEVICE)
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_one_message_tells_why_and_the_others_go_on(batch, what):
+    place = list(BAD).index(what)
+    row = batch.document["networks"][place]
+    assert row["verdict"] == "refused"
+    assert batch.text.count(f"model{place + 1}: ") == 1
+    assert "\n" not in row["failure"]["detail"]
+    assert re.search(BAD[what][1], row["failure"]["detail"])
+    assert batch.document["networks"][-1]["verdict"] == "ok"
+    assert batch.exit_code == 6
+
+
+def test_kernels_of_the_others_are_collected(tmp_path):
+    given = [b"nothing", unknown_to_shapes(), convolution()]
+    found = kernels.collect(given, tmp_path / "run.db", device=DEVICE)
+    assert found.exit_code == 6
+    assert found.document["refused"].keys() == {"model1", "model2"}
+    assert found.document["networks"] == ["model3"]
+    assert "model2 is refused: " in found.text
+
+
+def test_what_is_asked_wrongly_of_one_network_is_a_usage_error():
+    with pytest.raises(UsageError, match="is open; fix it"):
+        measure([convolution(sizes=("n", 3, "h", "w"))], device=DEVICE)
+
+
+def test_the_first_of_several_that_is_refused_is_named():
+    with (
+        pytest.raises(TempogradError, match=r"^model2: "),
+        accepted_networks([convolution(), b"nothing"]),
+    ):
+        raise AssertionError("it was accepted")
+    with accepted_networks([convolution()]) as (network,):
+        assert facts_of(onnx.load(network.path)).key == network.key
