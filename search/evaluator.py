@@ -24,7 +24,7 @@ from .augmentation import library
 from .malloc import keep_freed_memory
 from .processes import by_first, count, in_turns
 from .progress import Progress, silent
-from .start import Begin, read_weights, started
+from .start import Begin, Started, read_weights, started
 from .steps import seeded
 from .teacher import Teacher, load_teacher, of_module
 from .trainer import Trainer
@@ -190,14 +190,23 @@ class Inherited:
             return in_turns(architectures, lambda own: [self._score(each) for each in own])
         return map(self._score, architectures)
 
+    def deployed(self, architecture: Architecture) -> Trained:
+        """Return a network as it is kept where none is trained anew: the supernet's weights, statistics its own."""
+        network, task, compute = self._network(architecture), self._task, self._compute
+        scores = by_first(lambda: (task.score(network, "test", compute), task.score(network, "law", compute)))
+        return Trained(network.to("cpu"), *scores, 0, {"epochs": 0, "started": Started(INHERITED).to_json()})
+
     def _score(self, architecture: Architecture) -> float:
+        return self._task.score(self._network(architecture), "law", self._compute)
+
+    def _network(self, architecture: Architecture) -> Network:
         if not self._images:
             generator = torch.Generator().manual_seed(self._seed)
             self._images = [each.to(self._compute) for each in calibration(self._task.weights, generator)]
         space = self._space
         network = inherit(space.to_torch(space.from_key(architecture.key)).to(self._compute), self._supernet)
         recalibrate(network, self._images)
-        return self._task.score(network, "law", self._compute)
+        return network
 
 
 def calibration(part: Part, generator: torch.Generator, *, batches: int = 8, batch: int = 64) -> list[Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask
 from ..tasks.task import Task
 from .deriver import Scores
+from .evaluator import Trained
 from .need import ANY, Need
 from .neighbourhood import Predict
 from .price import Price
@@ -27,6 +28,8 @@ from .progress import Progress, silent
 from .start import Begin
 from .trace import Query, Trace
 from .training import Training
+
+Deploy = Literal["trained", "inherited"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Found:
         inherited: scores of architectures of the problem's space with the supernet's weights, in order, where these
             rank networks.
         begin: gives a network of the proxy the supernet's weights, where one was trained.
+        deployed: gives a network of the proxy as it is kept where none is trained anew, with its scores.
     """
 
     architecture: Architecture
@@ -115,6 +119,7 @@ class Found:
     candidates: tuple[Architecture, ...] = ()
     inherited: Callable[[Sequence[Architecture]], Iterable[float]] | None = None
     begin: Begin | None = None
+    deployed: Callable[[Architecture], Trained] | None = None
 
 
 class Searcher(Protocol):
@@ -149,6 +154,8 @@ class Method:
         weighs, targets: whether it takes a weight of latency, and a target.
         table_only: whether the cost must be a table or a counter: its constraint is linear programming.
         home: the space of its paper, by its name: where `tempograd.testing` tries it. Empty: a small one that it fits.
+        deploys: whether the network found is ``trained`` from scratch, or kept with the supernet's weights,
+            ``inherited``; then its searcher gives what is ``deployed``, and random networks inherit alike.
     """
 
     name: str
@@ -160,6 +167,7 @@ class Method:
     targets: bool = True
     table_only: bool = False
     home: str = ""
+    deploys: Deploy = "trained"
 
     @property
     def accepts(self) -> frozenset[str]:
@@ -171,10 +179,17 @@ class Method:
         """Return what it needs of a space, its searcher's pieces included."""
         return self.find.needs & self.needs_too
 
-    def check(self, space: SearchSpace, *, target_ms: float | None, lam: float | None) -> None:
+    def check(
+        self, space: SearchSpace, *, target_ms: float | None, lam: float | None, proxy: SearchSpace | None = None
+    ) -> None:
         """Raise UsageError, with what is allowed, unless the method can search this space in this mode."""
         self.needs.check(space, self.name)
         if lam is not None and not self.weighs:
             raise UsageError(f"{self.name} knows no weight of latency; give --target-ms in place of --lam")
         if target_ms is not None and not self.targets:
             raise UsageError(f"{self.name} knows no target; give --lam in place of --target-ms")
+        if self.deploys == "inherited" and proxy is not None and proxy.spec != space.spec:
+            raise UsageError(
+                f"proxy {proxy.spec}: {self.name} keeps the supernet's weights, which must be those of {space.spec}; "
+                "leave the proxy out, or say deploy=trained"
+            )

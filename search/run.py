@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -96,7 +96,7 @@ def search(
     """
     keep_freed_memory()
     options = options or Options()
-    method.check(space, target_ms=target_ms, lam=lam)
+    method.check(space, target_ms=target_ms, lam=lam, proxy=proxy)
     check_training(options.training, options.compute, supernet="proxy" in method.accepts and proxy is None)
     table = feasibility(space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms)
     problem = Problem(
@@ -128,6 +128,8 @@ def search(
     seconds["measure"] = perf_counter() - start
     start = perf_counter()
 
+    deployed = found.deployed if method.deploys == "inherited" else None
+
     def trained_as_asked(architecture: Architecture) -> Trained:
         return train(
             architecture, space, fitted, options.training, seed=options.seed, compute=options.compute,
@@ -141,17 +143,17 @@ def search(
             repaired,
             kept,
             options.finalists,
-            trained_as_asked,
+            deployed or trained_as_asked,
             seed=options.seed,
             metric=task.metric,
             inherited=found.inherited,
         )
         steps = repaired.steps
     else:
-        trained = trained_as_asked(kept.architecture)
+        trained = (deployed or trained_as_asked)(kept.architecture)
     seconds["train"] = perf_counter() - start
     start = perf_counter()
-    rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure)
+    rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure, deployed)
     seconds["random"] = perf_counter() - start
     low, high = price.interval([kept.architecture]) if price.interval else (None, None)
     return SearchResult(
@@ -237,12 +239,19 @@ def _width(measurement: Measurement) -> float:
     return inf if measurement.failure or measurement.estimate is None else measurement.estimate.half_width
 
 
-def _rivals(problem: Problem, kept: Step, seconds: float, networks: int | None, measure: Measure) -> list[Rival]:
+def _rivals(
+    problem: Problem,
+    kept: Step,
+    seconds: float,
+    networks: int | None,
+    measure: Measure,
+    deployed: Callable[[Architecture], Trained] | None,
+) -> list[Rival]:
     """Return random networks as dear as the target, or as the network found, trained and measured alike."""
     if networks == 0:
         return []
     limit_ms = problem.target_ms if problem.target_ms is not None else kept.predicted_ms
-    trials = random_search(problem, limit_ms, networks=networks, seconds=seconds)
+    trials = random_search(problem, limit_ms, networks=networks, seconds=seconds, deployed=deployed)
     measured = _trusted(measure, [trial.architecture for trial in trials])
     return [
         Rival(Step(trial.architecture, trial.predicted_ms, measurement), trial.trained)

@@ -63,6 +63,11 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
         if about.lacks and name not in method.accepts:
             able = ", ".join(_methods(accepting=name))
             raise UsageError(f"{shown}: {method.name} {about.lacks}; leave it out, or use {able}")
+        if about.scratch and method.deploys == "inherited":
+            raise UsageError(
+                f"{shown}: {method.name} keeps the supernet's weights and trains no network from scratch; leave it "
+                "out, or say deploy=trained"
+            )
         if not on_table and about.predicted and "predictor" not in costs:
             raise UsageError(
                 f"{shown}: no predictor prices networks here, but {' and '.join(costs)}; leave it out"

@@ -38,6 +38,7 @@ class Option:
         device, table: whether a search on a device accepts it, and one on a table.
         lacks: what a method lacks that does not accept it; empty where all accept it.
         predicted: whether on a device it is accepted only where a predictor prices networks.
+        scratch: whether it is accepted only where networks are trained from scratch.
         told: whether it is part of what a result is an answer to: with another value it is another search.
     """
 
@@ -51,6 +52,7 @@ class Option:
     table: bool = False
     lacks: str = ""
     predicted: bool = False
+    scratch: bool = False
     told: bool = True
 
 

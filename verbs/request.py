@@ -56,7 +56,7 @@ class What:
     )  # fmt: skip
     proxy: str | None = option(
         "Smaller space of the same sites for the supernet.", None, unit="space", otherwise="the space itself",
-        lacks="trains no supernet", check=partial(registry.check_name, "space"),
+        lacks="trains no supernet", scratch=True, check=partial(registry.check_name, "space"),
     )  # fmt: skip
     epochs: Count | None = option(
         "Epochs of the search.", None, unit="epochs", otherwise="the method's own", lacks="has no epochs"
@@ -135,11 +135,12 @@ class Training:
     )  # fmt: skip
     recipe: str = option(
         "How what was found is trained; or a file of yours that ends in .toml.", "small", unit="recipe",
-        names=lambda: RECIPES, check=recipe,
+        names=lambda: RECIPES, check=recipe, scratch=True,
     )  # fmt: skip
     train_epochs: Count | None = option(
-        "Epochs of training what was found.", None, unit="epochs", otherwise="the recipe's own, 20 of small"
-    )
+        "Epochs of training what was found.", None, unit="epochs", otherwise="the recipe's own, 20 of small",
+        scratch=True,
+    )  # fmt: skip
     train_threads: Threads = option(
         "Threads of torch; one is fastest for small networks.", 1, unit="threads", told=False
     )

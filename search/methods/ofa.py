@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...arguments import Batch, Count, Share
-from ..method import Method
+from ..method import Deploy, Method
 from ..searchers.evolution import EvolutionSearcher
 from ..searchers.one_shot import OneShotSchedule, OneShotSearcher
 
@@ -17,6 +17,7 @@ def ofa(
     queries: Count = 200,
     population: Count = 40,
     rate: Share = 0.1,
+    deploy: Deploy = "trained",
 ) -> Method:
     """Once-for-All (Cai et al., arXiv:1908.09791), small: sub-networks of all sizes at once, not stage by stage.
 
@@ -28,6 +29,8 @@ def ofa(
         queries: networks scored with inherited weights, unless the search says how many.
         population: of the evolution; the best quarter are parents.
         rate: of mutation, a site.
+        deploy: ``inherited`` keeps the supernet's own weights, as published; ``trained`` trains the network found from
+            scratch, which such short trainings of a supernet leave something to gain from.
     """
     schedule = OneShotSchedule(largest=largest, epochs=epochs, draws=draws, batch=batch)
     return Method(
@@ -35,6 +38,7 @@ def ofa(
         OneShotSearcher(schedule, EvolutionSearcher("best", queries, population, 2, rate)),
         paper="Cai et al., arXiv:1908.09791",
         pieces={"law": "uniform, the largest and the smallest", "objective": "reject", "deriver": "best accuracy"},
+        deploys=deploy,
     )
 
 

@@ -220,6 +220,7 @@ class OneShotSearcher:
             candidates=(),
             inherited=ask,
             begin=partial(inherit, supernet=supernet),
+            deployed=ask.deployed,
         )
 
 

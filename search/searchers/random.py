@@ -9,6 +9,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter
@@ -39,7 +40,12 @@ class Trial:
 
 
 def random_search(
-    problem: Problem, limit_ms: float, *, networks: int | None = None, seconds: float | None = None
+    problem: Problem,
+    limit_ms: float,
+    *,
+    networks: int | None = None,
+    seconds: float | None = None,
+    deployed: Callable[[Architecture], Trained] | None = None,
 ) -> list[Trial]:
     """Train random networks predicted within a limit; return them in the order drawn.
 
@@ -48,6 +54,7 @@ def random_search(
         limit_ms: predicted latency allowed.
         networks: how many; None for as many as start within ``seconds``, at least one.
         seconds: wall time, of the search that this is compared with.
+        deployed: gives networks as they are kept, where the one found is not trained from scratch either.
 
     Raises:
         UsageError: neither a number nor a time is given.
@@ -59,12 +66,16 @@ def random_search(
     trials: list[Trial] = []
     rng = np.random.default_rng(problem.seed)
     problem.progress("random", 0, count, {})
-    for architecture, predicted_ms in within(problem.space, problem.predict(), limit_ms, rng):
-        trained = train(
+
+    def trained_alike(architecture: Architecture) -> Trained:
+        return train(
             architecture, problem.space, task, problem.training, seed=problem.seed, compute=problem.compute,
             progress=lambda _, done, total, numbers: problem.progress("random", len(trials), count, numbers),
             folder=problem.trainings, begin=problem.begin,
         )  # fmt: skip
+
+    for architecture, predicted_ms in within(problem.space, problem.predict(), limit_ms, rng):
+        trained = (deployed or trained_alike)(architecture)
         trials.append(Trial(architecture, predicted_ms, trained))
         problem.progress("random", len(trials), count, {"validation_score": trained.validation_score})
         if len(trials) == count or by_first(lambda: perf_counter() - start >= time_s):

@@ -18,7 +18,9 @@ from tempograd.measurement.rounds import Round
 from tempograd.search.price import Price
 from tempograd.search.result import verdict_of
 from tempograd.search.run import Options, search
+from tempograd.search.searchers.one_shot import OneShot
 from tempograd.search.training import Training
+from tempograd.spaces.network import inherit
 from tempograd.tasks.load import load_task
 
 SPECS = {
@@ -99,6 +101,43 @@ def test_a_method_meets_a_target_as_measured(space, task, method):
     assert [rival.step.predicted_ms <= target_ms for rival in result.rivals] == [True, True]
     assert f"{target_ms:.4g}" in result.summary()
     assert task.fitted(space).score(result.trained.network, "test") == result.trained.score
+
+
+OFA = registry.create("space", "mbconv:family=ofa,size=8,channels=1,classes=10,width=0.25,stages=1,layers=3")
+
+
+def test_ofa_keeps_the_very_weights_of_its_supernet_and_trains_nothing_where_it_is_asked_to(task, tmp_path):
+    """Random networks inherit alike; a second target trains nothing at all."""
+    told, path = [], tmp_path / "supernet.safetensors"
+    method = METHODS["ofa"] + ",deploy=inherited"
+    options = replace(QUICK, supernet=path, random_networks=1)
+    target_ms = middle_ms(OFA)
+    result = run(OFA, task, method=method, options=options, target_ms=target_ms,
+                 progress=lambda stage, *_: told.append(stage))  # fmt: skip
+    assert told.count("supernet") == 2
+    assert "train" not in told
+    assert result.trained.record["started"]["source"] == "inherited"
+    assert result.trained.passes == 0
+    shot = OneShot(OFA, task.fitted(OFA), registry.create("method", method).find.schedule, seed=0, compute="cpu")
+    supernet = shot.run(path)
+    for each, architecture in [(result.trained, result.architecture)] + [
+        (rival.trained, rival.step.architecture) for rival in result.rivals
+    ]:
+        own, whole = each.network.state_dict(), inherit(OFA.to_torch(architecture), supernet).state_dict()
+        learnt = [key for key in own if "running" not in key and "tracked" not in key]
+        assert len(learnt) > 20
+        assert all(torch.equal(own[key], whole[key]) for key in learnt)
+        assert task.fitted(OFA).score(each.network, "test") == each.score
+    told.clear()
+    run(OFA, task, method=method, options=options, target_ms=1.1 * target_ms,
+        progress=lambda stage, *_: told.append(stage))  # fmt: skip
+    assert not {"supernet", "train"} & {*told}
+
+
+def test_weights_of_a_smaller_space_are_not_deployed(task):
+    proxy = replace(OFA, width=0.125)
+    with pytest.raises(UsageError, match=r"proxy mbconv.*width=0.125.*: ofa keeps the supernet's weights"):
+        run(OFA, task, method="ofa:deploy=inherited", target_ms=5.0, proxy=proxy)
 
 
 def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):

@@ -109,3 +109,10 @@ def test_numbers_out_of_range_are_refused_by_every_verb_before_any_work(tmp_path
     with pytest.raises(UsageError, match=name):
         run(**needed | arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("flag", "value"), [("recipe", "imagenet"), ("train_epochs", 3), ("proxy", "mbconv")])
+def test_how_networks_are_trained_is_refused_where_none_is(flag, value):
+    check({flag: value}, method("ofa"), on_table=False, costs=["table"])
+    with pytest.raises(UsageError, match=f"{OPTIONS[flag].flag} {value}: ofa keeps the supernet's weights"):
+        check({flag: value}, method("ofa:deploy=inherited"), on_table=False, costs=["table"])
