@@ -12,7 +12,7 @@ from tempograd.errors import UsageError
 from tempograd.testing.spaces import SpaceContract
 
 pytest.importorskip("torch_pruning")
-sys.path.append(str(Path(__file__).parents[1] / "assets"))
+sys.path.append(str(Path(__file__).parents[2] / "assets"))
 import trained
 
 KINDS = {trained.resnet: trained.ResNet, trained.mobilenet: trained.MobileNet}

@@ -1,0 +1,44 @@
+"""Marks in a module that is not searched: an ordinary module, and marks that say nothing are refused."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tempograd.errors import UsageError
+from tempograd.spaces.tracing.marks import Choice, Depth, Width
+
+CONV = nn.Conv2d(4, 4, 1)
+
+
+def test_marks_that_are_not_searched_are_an_ordinary_module():
+    net = nn.Sequential(Choice({"k": nn.Conv2d(3, 4, 1), "l": nn.Conv2d(3, 4, 3, padding=1)}), Depth([CONV, CONV]))
+    x = torch.rand(2, 3, 4, 4)
+    assert torch.equal(net(x), CONV(CONV(net[0].options["k"](x))))
+    clone = copy.deepcopy(net)
+    clone.load_state_dict(net.state_dict())
+    net(x).sum().backward()
+
+
+def test_a_width_runs_with_all_its_channels():
+    assert torch.equal(Width(CONV, (2, 4))(x := torch.rand(2, 4, 3, 3)), CONV(x))
+    assert Width(CONV, (4, 2, 4)).sizes == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda: Choice({"a": CONV}), "a Choice of 1 options; allowed: two or more"),
+        (lambda: Choice({"a b": CONV, "c": CONV}), "the name 'a b'; allowed: letters, digits"),
+        (lambda: Choice({"a": CONV, "c": CONV}, name="x=y"), "the name 'x=y'"),
+        (lambda: Width(CONV, (4,)), r"a Width of \[4\]; allowed: two or more"),
+        (lambda: Width(CONV, (0, 4)), r"a Width of \[0, 4\]"),
+        (lambda: Width(CONV, (2, 4), name="x/y"), "the name 'x/y'"),
+        (lambda: Depth([CONV], least=1), "a Depth of 1 blocks with least=1; allowed: from 0 to 0"),
+        (lambda: Depth([CONV, CONV], name="a;b"), "the name 'a;b'"),
+    ],
+)
+def test_marks_that_leave_no_choice_or_bear_an_impossible_name_are_refused(wrong, told):
+    with pytest.raises(UsageError, match=told):
+        wrong()
