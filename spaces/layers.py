@@ -78,9 +78,11 @@ class Operation:
 
     Class attributes:
         keeps_zeros: whether zeros in give zeros out.
+        follows: whether channels that a Width chooses may pass through it.
     """
 
     keeps_zeros: ClassVar[bool] = False
+    follows: ClassVar[bool] = False
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         """Return the output shape; by default that of the first input."""
@@ -146,6 +148,8 @@ class BatchNorm(Operation):
 
     residual: bool = False
 
+    follows: ClassVar[bool] = True
+
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
         channels = inputs[0][:1]
         return {"weight": channels, "bias": channels, "running_mean": channels, "running_var": channels}
@@ -156,6 +160,7 @@ class Relu(Operation):
     """Rectifier."""
 
     keeps_zeros: ClassVar[bool] = True
+    follows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -163,11 +168,14 @@ class HardSwish(Operation):
     """``x * relu6(x + 3) / 6``."""
 
     keeps_zeros: ClassVar[bool] = True
+    follows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class HardSigmoid(Operation):
     """``relu6(x + 3) / 6``."""
+
+    follows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,7 @@ class Scale(Operation):
     """A map ``(C, H, W)`` times a factor for each of its channels ``(C, 1, 1)``."""
 
     keeps_zeros: ClassVar[bool] = True
+    follows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -222,6 +231,8 @@ class Subsample(Operation):
 class Identity(Operation):
     """Passes its input."""
 
+    follows: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
 class Zero(Operation):
@@ -244,6 +255,7 @@ class Pool(Operation):
     padding: int = 0
 
     keeps_zeros: ClassVar[bool] = True
+    follows: ClassVar[bool] = True
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         channels, *sides = inputs[0]
@@ -266,6 +278,7 @@ class Add(Operation):
     """Sum of inputs of one shape."""
 
     keeps_zeros: ClassVar[bool] = True
+    follows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -283,6 +296,8 @@ class GlobalPool(Operation):
     """Mean over the map: ``(C, H, W)`` to ``(C,)``, or to ``(C, 1, 1)`` if it is to stay a map."""
 
     keep_map: bool = False
+
+    follows: ClassVar[bool] = True
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (*inputs[0][:1], 1, 1) if self.keep_map else inputs[0][:1]

@@ -36,7 +36,7 @@ def autoshrink(
     schedule = OneShotSchedule(epochs=supernet_epochs, batch=batch) if shared else None
     return Method(
         "autoshrink",
-        ShrinkSearcher(k, keep, weight, epochs, schedule),
+        ShrinkSearcher(k=k, keep=keep, weight=weight, epochs=epochs, schedule=schedule),
         paper="Zhang et al., arXiv:1911.09251",
         home="nodedag",
         pieces={

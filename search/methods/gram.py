@@ -40,7 +40,9 @@ def gram(
     schedule = OneShotSchedule(epochs=epochs, batch=batch) if shared else None
     return Method(
         "gram",
-        MetaGraphSearcher(sweeps, still, eta, spread, weight, train_epochs, schedule),
+        MetaGraphSearcher(
+            sweeps=sweeps, still=still, eta=eta, spread=spread, weight=weight, epochs=train_epochs, schedule=schedule
+        ),
         paper="Cheng et al., arXiv:1906.08305",
         home="nodedag",
         pieces={

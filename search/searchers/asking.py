@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from ..cost import PredictorCost
 from ..evaluator import Inherited
 from ..forms import MICROSECOND, Score
 from ..method import Problem
+from ..need import EDGES
 from ..queries import Queries
 from ..trace import Query
 from .checkpoint import Resumable
@@ -153,3 +154,26 @@ class Asking(Resumable):
             "epochs": self.epochs, "batch": problem.training.batch, "cost": cost.identity(),
             "supernet": self.shot.identity() if self.shot else None,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingSearcher:
+    """How a searcher over edges asks, whatever it makes of the answers.
+
+    Attributes:
+        weight: of the logarithm of latency in the score, under a target.
+        epochs: for which a network is trained that is asked about.
+        schedule: of the supernet that answers in place of trainings; None for none.
+    """
+
+    weight: float = 0.1
+    epochs: int = 5
+    schedule: OneShotSchedule | None = None
+
+    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
+    needs = EDGES
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return what :class:`Asking` takes of them."""
+        return {"weight": self.weight, "epochs": self.epochs, "schedule": self.schedule}

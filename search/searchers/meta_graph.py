@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import inf, sqrt
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,11 +31,9 @@ from ...spaces.architecture import Architecture
 from ..deriver import as_scores
 from ..laws.bernoulli import Bernoulli
 from ..method import Found, Problem
-from ..need import EDGES
 from ..projection import prune
 from ..trace import Trace
-from .asking import Asking
-from .one_shot import OneShotSchedule
+from .asking import Asking, AskingSearcher
 from .shrink import complete
 
 _RATE = 0.05  # of the moving mean and spread of scores
@@ -123,8 +121,8 @@ class MetaGraph(Asking):
         return super().identity() | {"meta-graph": [self.sweeps, self.still, self.law.eta, self.law.spread]}
 
 
-@dataclass(frozen=True)
-class MetaGraphSearcher:
+@dataclass(frozen=True, kw_only=True)
+class MetaGraphSearcher(AskingSearcher):
     """Learns a meta-graph, or takes it from its file, and prunes it to one problem's target.
 
     At a weight of latency, which is in the scores then, the graph of the likely edges is found.
@@ -134,21 +132,12 @@ class MetaGraphSearcher:
         still: sweeps without a change of the likely edges after which it ends.
         eta: step of the probabilities.
         spread: share of it that is passed on to edges that share a node.
-        weight: of the logarithm of latency in the score, under a target.
-        epochs: for which a network is trained that is asked about.
-        schedule: of the supernet that answers in place of trainings; None for none.
     """
 
     sweeps: int = 300
     still: int = 50
     eta: float = 0.05
     spread: float = 0.25
-    weight: float = 0.1
-    epochs: int = 5
-    schedule: OneShotSchedule | None = None
-
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
-    needs = EDGES
 
     def __post_init__(self) -> None:
         if self.sweeps < 1 or self.still < 1:
@@ -156,10 +145,8 @@ class MetaGraphSearcher:
 
     def graph(self, problem: Problem) -> MetaGraph:
         """Return the meta-graph of a problem, nothing learnt."""
-        return MetaGraph(
-            problem, sweeps=self.sweeps, still=self.still, eta=self.eta, spread=self.spread,
-            weight=self.weight, epochs=self.epochs, schedule=self.schedule,
-        )  # fmt: skip
+        own = {"sweeps": self.sweeps, "still": self.still, "eta": self.eta, "spread": self.spread}
+        return MetaGraph(problem, **own, **self.options)
 
     def __call__(self, problem: Problem) -> Found:
         """Learn and prune.

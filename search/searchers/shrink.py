@@ -16,17 +16,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from ...errors import TargetError, UsageError
 from ...spaces.architecture import Architecture
 from ..method import Found, Problem
-from ..need import EDGES
 from ..trace import Trace
-from .asking import Asking
-from .one_shot import OneShotSchedule, effects
+from .asking import Asking, AskingSearcher
+from .one_shot import effects
 
 _ALL = 1_000_000  # queries: a walk ends by itself
 
@@ -124,8 +123,8 @@ class Shrink(Asking):
         return super().identity() | {"walk": [self.k, self.drop, self.keep]}
 
 
-@dataclass(frozen=True)
-class ShrinkSearcher:
+@dataclass(frozen=True, kw_only=True)
+class ShrinkSearcher(AskingSearcher):
     """Shrinks the complete graph of one problem.
 
     Under a target the walk ends as soon as what is left is predicted within it, and the most accurate graph asked about
@@ -134,19 +133,10 @@ class ShrinkSearcher:
     Attributes:
         k: edges tried a round at most.
         keep: share of the edges at which the walk ends.
-        weight: of the logarithm of latency in the score, under a target.
-        epochs: for which a network is trained that is asked about.
-        schedule: of the supernet that answers in place of trainings; None for none.
     """
 
     k: int = 10
     keep: float = 0.01
-    weight: float = 0.1
-    epochs: int = 5
-    schedule: OneShotSchedule | None = None
-
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
-    needs = EDGES
 
     def __post_init__(self) -> None:
         if self.k < 1 or not 0 <= self.keep < 1:
@@ -154,10 +144,7 @@ class ShrinkSearcher:
 
     def walk(self, problem: Problem) -> Shrink:
         """Return the walk of a problem, not begun."""
-        drop = 2 if self.schedule else 1
-        return Shrink(
-            problem, k=self.k, drop=drop, keep=self.keep, weight=self.weight, epochs=self.epochs, schedule=self.schedule
-        )
+        return Shrink(problem, k=self.k, drop=2 if self.schedule else 1, keep=self.keep, **self.options)
 
     def __call__(self, problem: Problem) -> Found:
         """Walk, and return the best graph asked about.

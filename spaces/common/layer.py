@@ -24,11 +24,9 @@ class Layer(Operation):
     Class attributes:
         mixes: axis of its input along which all channels enter each output; those that are masked out must be zero
             there. None where channels stay apart: then what is masked out may hold anything until it is mixed.
-        follows: whether channels that are chosen may pass through it.
     """
 
     mixes: ClassVar[int | None] = None
-    follows: ClassVar[bool] = False
 
     def run(self, *x: Tensor, **weights: Tensor) -> Tensor:
         """Return what the layer makes of its inputs ``(b, ...)`` with its weights, by the names in `weights`."""

@@ -16,35 +16,16 @@ from ..common.sequence import Dense
 from ..graph import FIXED, INPUT, Choice, Condition, Graph, GraphBuilder
 from ..layers import (
     Add,
-    BatchNorm,
     Conv,
-    GlobalPool,
-    HardSigmoid,
-    HardSwish,
-    Identity,
     Linear,
     Mask,
     Operation,
-    Pool,
-    Relu,
     Scale,
     Shape,
     Width,
     sites_of,
 )
 from .surroundings import content_of, users_line
-
-_APART = (
-    Add,
-    BatchNorm,
-    GlobalPool,
-    HardSigmoid,
-    HardSwish,
-    Identity,
-    Pool,
-    Relu,
-    Scale,
-)  # layers of `layers` that keep channels apart
 
 
 @dataclass
@@ -194,8 +175,7 @@ class Recorder(TorchFunctionMode):
                 if any(sites_of(side) for at, side in enumerate(shape) if at != axis % len(shape)):
                     self.refuse(f"{kind} along an axis other than that of a Width's channels")
             return [self._clean(name, axis) for name in names]
-        apart = isinstance(operation, _APART) or getattr(operation, "follows", False)
-        if not apart and groups == 1:
+        if not operation.follows and groups == 1:
             self.refuse(
                 f"{kind} of channels that a Width chooses",
                 "end the Width before it: a convolution or linear layer without a mark in between, or a BatchNorm",
