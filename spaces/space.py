@@ -65,7 +65,6 @@ class SearchSpace(ABC):
         small: arguments, as in a spec, of instances whose networks run in milliseconds: contract tests run on them,
             those of laws and methods on the first. With none, the defaults are small.
         encodings: how its architectures become numbers, from simple to rich, the default first.
-        rules: which combinations of choices are architectures.
         affine: whether BatchNorm in a supernet has a scale and a shift. Cells go without: behind a gate on an edge they
             would make up for it (Liu et al., *DARTS*, arXiv:1806.09055, section A.1.1).
         outputs: the kinds of output that its networks can be built for. A space of several has an argument ``output``
@@ -77,7 +76,6 @@ class SearchSpace(ABC):
     name: ClassVar[str]
     small: ClassVar[tuple[str, ...]] = ()
     encodings: ClassVar[tuple[Encoding, ...]] = (RAW, LAYERS, COUNTS)
-    rules: ClassVar[tuple[KeepInputs, ...]] = ()
     affine: ClassVar[bool] = True
     outputs: ClassVar[tuple[Kind, ...]] = ("classes",)
     elastic: ClassVar[bool] = True
@@ -100,6 +98,11 @@ class SearchSpace(ABC):
     @abstractmethod
     def sites(self) -> tuple[Site, ...]:
         """Return every place of choice; one that depends on others comes after them."""
+
+    @property
+    def rules(self) -> tuple[KeepInputs, ...]:
+        """Return which combinations of choices are architectures; all, where there are none."""
+        return ()
 
     @abstractmethod
     def build(self) -> Graph:

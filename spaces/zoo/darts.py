@@ -5,7 +5,8 @@ concatenation of the nodes. Pooling is followed by BatchNorm, in the supernet an
 both compute the same.
 
 References:
-    Liu et al., *DARTS*, arXiv:1806.09055; Xu et al., *Latency-Aware Differentiable NAS*, arXiv:2001.06392.
+    Liu et al., *DARTS*, arXiv:1806.09055; Xu et al., *Latency-Aware Differentiable NAS*, arXiv:2001.06392; Liu et al.,
+    *H-DAS*, arXiv:2101.04028 (cells of each stage).
 """
 
 from __future__ import annotations
@@ -34,10 +35,20 @@ OPTIONS = (
     "dil_conv_5x5",
 )
 NODES = 4
-KINDS = ("normal", "reduce")
+KINDS = {1: ("normal", "reduce"), 3: ("normal0", "reduce0", "normal1", "reduce1", "normal2")}  # cells, by `stages`
 EDGES = tuple((source, 2 + node) for node in range(NODES) for source in range(2 + node))
 STEM_MULTIPLIER = 3
-_SITES = tuple(Site(f"{kind}/e{i}", OPTIONS) for kind in KINDS for i in range(len(EDGES)))
+_SITES = {stages: tuple(Site(f"{kind}/e{i}", OPTIONS) for kind in kinds for i in range(len(EDGES)))
+          for stages, kinds in KINDS.items()}  # fmt: skip
+_RULES = {
+    stages: tuple(
+        KeepInputs(tuple(f"{kind}/e{i}" for i, (_, target) in enumerate(EDGES) if target == 2 + node))
+        for kind in kinds
+        for node in range(NODES)
+    )
+    for stages, kinds in KINDS.items()
+}
+_LAYERS_OF_STAGES = 5  # fewest cells of which each stage, and each reduction between two, has one
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,9 @@ class Darts(SearchSpace):
         stem: ``cifar``, one convolution at full size, or ``imagenet``, as published for 224 pixels: three convolutions
             halve the map before the first cell. The published networks there are
             ``darts:layers=14,width=48,classes=1000,size=224,stem=imagenet``.
+        stages: 1: one normal and one reduction cell for the whole network; 3: each of its three stages has a normal
+            cell of its own and each reduction is its own, the cells of H-DAS: ``normal0``, ``reduce0``, ``normal1``,
+            ``reduce1``, ``normal2``.
     """
 
     layers: Few = 8
@@ -61,36 +75,48 @@ class Darts(SearchSpace):
     size: Size = 32
     channels: Size = 3
     stem: Literal["cifar", "imagenet"] = field(default="cifar", metadata=LATER)
+    stages: Literal[1, 3] = field(default=1, metadata=LATER)
 
     name: ClassVar[str] = "darts"
     small: ClassVar[tuple[str, ...]] = ("layers=3,width=4,size=8",)
     encodings: ClassVar[tuple[Encoding, ...]] = cell_encodings(RAW)
     affine: ClassVar[bool] = False
     elastic: ClassVar[bool] = False
-    rules: ClassVar[tuple[KeepInputs, ...]] = tuple(
-        KeepInputs(tuple(f"{kind}/e{i}" for i, (_, target) in enumerate(EDGES) if target == 2 + node))
-        for kind in KINDS
-        for node in range(NODES)
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         multiple, halve = (4, "two cells") if self.stem == "cifar" else (32, "stem and cells")
         if self.size % multiple:
             raise UsageError(f"size={self.size}; allowed: a multiple of {multiple}, since {halve} halve the map")
+        if self.stages > 1 and self.layers < _LAYERS_OF_STAGES:
+            raise UsageError(
+                f"layers={self.layers} with stages={self.stages}; allowed: from {_LAYERS_OF_STAGES}, so that each "
+                "stage has a cell"
+            )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the names of its cells, each of which is searched, in the order in which the network has them."""
+        return KINDS[self.stages]
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        return _SITES
+        return _SITES[self.stages]
+
+    @property
+    def rules(self) -> tuple[KeepInputs, ...]:
+        return _RULES[self.stages]
 
     def build(self) -> Graph:
         builder = GraphBuilder((self.channels, self.size, self.size))
         before, last = self._stem(builder)
-        width, reduced = self.width, self.stem == "imagenet"
+        width, reduced, stage = self.width, self.stem == "imagenet", 0
         for layer in range(self.layers):
             reduces = layer in {self.layers // 3, 2 * self.layers // 3}
             width *= 2 if reduces else 1
-            cell = _cell(builder.at(f"cells/{layer}"), (before, last), width, reduces=reduces, reduced=reduced)
+            kind = self.kinds[reduces if self.stages == 1 else 2 * stage + reduces]
+            cell = _cell(builder.at(f"cells/{layer}"), (before, last), width, kind, reduces=reduces, reduced=reduced)
+            stage += reduces
             before, last, reduced = last, cell, reduces
         x = builder.add("head/pool", GlobalPool(), last)
         return builder.graph(builder.add("head/linear", Linear(self.classes), x))
@@ -117,7 +143,7 @@ class Darts(SearchSpace):
 
     def _write_cells(self, architecture: Architecture) -> str:
         cells: list[str] = []
-        for kind in KINDS:
+        for kind in self.kinds:
             nodes: list[list[str]] = [[] for _ in range(NODES)]
             for option, source, node in self._kept(architecture, kind):
                 nodes[node].append(f"{option}~{source}")
@@ -129,13 +155,14 @@ class Darts(SearchSpace):
         for cell, at in spans(text, ";"):
             kind, _, body = cell.partition(":")
             nodes = list(spans(body, "+", at + len(kind) + 1))
-            if kind.strip() not in KINDS or len(nodes) != NODES:
-                raise mistake(text, at, f"expected normal: or reduce: with {NODES} nodes joined by +")
+            if kind.strip() not in self.kinds or len(nodes) != NODES:
+                cells = " or ".join(f"{own}:" for own in self.kinds)
+                raise mistake(text, at, f"expected {cells} with {NODES} nodes joined by +")
             for node, (edges, begin) in enumerate(nodes):
                 for edge, place in spans(edges, "|", begin):
                     if edge.strip():
                         option, _, source = edge.strip().partition("~")
-                        site = _site(kind.strip(), option, int(source) if source.isdecimal() else -1, node)
+                        site = self._site(kind.strip(), option, int(source) if source.isdecimal() else -1, node)
                         if site is None:
                             raise mistake(text, place, f"no edge of node {node} of {kind}; {_expected(node)}")
                         choices[site] = OPTIONS.index(option)
@@ -143,22 +170,23 @@ class Darts(SearchSpace):
 
     def _write_genotype(self, architecture: Architecture) -> str:
         parts: list[str] = []
-        for kind in KINDS:
+        for kind in self.kinds:
             pairs = [(option, source) for option, source, _ in self._kept(architecture, kind)]
             parts += [f"{kind}={pairs}", f"{kind}_concat={list(range(2, 2 + NODES))}"]
         return f"Genotype({', '.join(parts)})"
 
     def _read_genotype(self, text: str) -> Architecture:
         """Read what DARTS prints: two in-edges for each node, ``(operation, source)``, and all nodes concatenated."""
-        fields = literal(text).fields(("normal", "normal_concat", "reduce", "reduce_concat"), name="Genotype")
+        names = tuple(name for kind in self.kinds for name in (kind, f"{kind}_concat"))
+        fields = literal(text).fields(names, name="Genotype")
         choices = [0] * len(self.sites)
-        for kind in KINDS:
+        for kind in self.kinds:
             concat = fields[f"{kind}_concat"]
             if [part.value for part in concat.items(NODES, "nodes")] != list(range(2, 2 + NODES)):
                 raise concat.wrong(f"{self.name} concatenates all nodes: {list(range(2, 2 + NODES))}")
             for i, pair in enumerate(fields[kind].items(2 * NODES, "pairs (operation, source)")):
                 option, source = pair.items(2, "values, (operation, source)")
-                site = _site(kind, option.value, source.value, i // 2)
+                site = self._site(kind, option.value, source.value, i // 2)
                 if site is None or option.value == "none":
                     raise pair.wrong(f"no edge of node {i // 2}; {_expected(i // 2)}")
                 if choices[site]:
@@ -168,28 +196,29 @@ class Darts(SearchSpace):
 
     def _kept(self, architecture: Architecture, kind: str) -> list[tuple[str, int, int]]:
         """Return the edges of a cell that are not ``none``, as operation, source and node."""
-        taken = architecture.choices[KINDS.index(kind) * len(EDGES) :]
+        taken = architecture.choices[self.kinds.index(kind) * len(EDGES) :]
         edges = zip(EDGES, taken, strict=False)
         return [
             (OPTIONS[choice], source, target - 2) for (source, target), choice in edges if OPTIONS[choice] != "none"
         ]
 
-
-def _site(kind: str, option: object, source: object, node: int) -> int | None:
-    """Return the site of an edge, None if there is no such edge."""
-    if option not in OPTIONS or (source, 2 + node) not in EDGES:
-        return None
-    return KINDS.index(kind) * len(EDGES) + [*EDGES].index((source, 2 + node))  # pyright: ignore[reportArgumentType]
+    def _site(self, kind: str, option: object, source: object, node: int) -> int | None:
+        """Return the site of an edge, None if there is no such edge."""
+        if option not in OPTIONS or (source, 2 + node) not in EDGES:
+            return None
+        edge = [*EDGES].index((source, 2 + node))  # pyright: ignore[reportArgumentType]
+        return self.kinds.index(kind) * len(EDGES) + edge
 
 
 def _expected(node: int) -> str:
     return f"expected an operation of {', '.join(OPTIONS)} and a source of 0..{1 + node}"
 
 
-def _cell(builder: GraphBuilder, inputs: tuple[str, str], width: int, *, reduces: bool, reduced: bool) -> str:
+def _cell(
+    builder: GraphBuilder, inputs: tuple[str, str], width: int, kind: str, *, reduces: bool, reduced: bool
+) -> str:
     first = _factorised(width) if reduced else relu_conv_bn(width)
     states = [first(builder.at("pre0"), inputs[0]), relu_conv_bn(width)(builder.at("pre1"), inputs[1])]
-    kind = "reduce" if reduces else "normal"
     for target in range(2, 2 + NODES):
         edges = [
             builder.choice(f"e{i}", f"{kind}/e{i}", _options(width, 2 if reduces and source < 2 else 1), states[source])

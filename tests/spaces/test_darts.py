@@ -112,3 +112,70 @@ def test_the_stem_of_imagenet_halves_three_times_and_the_supernet_is_the_built_n
     sample = space.sample(2, np.random.default_rng(0))
     contract.test_supernet_at_one_hot_gates_equals_the_built_network(space, sample)
     contract.test_onnx_runtime_equals_torch_on_random_weights(space, sample, folded=True)
+
+
+# -- cells of each stage, as in H-DAS ----------------------------------------------------------------------------------
+
+STAGED = "darts:layers=8,width=4,size=8,stages=3"
+
+
+@pytest.fixture(scope="module")
+def staged():
+    return registry.create("space", STAGED)
+
+
+def test_plain_cells_are_named_and_encoded_as_ever(space):
+    assert space.spec == "darts:layers=6,width=8,classes=10,size=32,channels=3"
+    assert [site.name for site in space.sites] == [f"{kind}/e{i}" for kind in ("normal", "reduce") for i in range(14)]
+    assert space.parse(DARTS_V2).key == "4.4.4.4.0.3.4.0.0.3.0.6.0.0.1.1.0.1.3.1.0.3.0.0.1.3.0.0"
+
+
+def test_five_cells_are_searched_where_each_stage_has_its_own(staged):
+    kinds = ("normal0", "reduce0", "normal1", "reduce1", "normal2")
+    assert [site.name for site in staged.sites] == [f"{kind}/e{i}" for kind in kinds for i in range(14)]
+    assert staged.size_log10 == pytest.approx(5 / 2 * registry.create("space", "darts").size_log10)
+    assert staged.spec.endswith("channels=3,stages=3")
+    assert registry.create("space", staged.spec) == staged
+
+
+def test_the_same_cells_in_every_stage_are_the_plain_network(staged):
+    plain = registry.create("space", STAGED.replace(",stages=3", ""))
+    for architecture in plain.sample(5, np.random.default_rng(0)):
+        normal, reduce = architecture.choices[:14], architecture.choices[14:]
+        alike = staged.architecture(normal + reduce + normal + reduce + normal)
+        assert staged.network_graph(alike) == plain.network_graph(architecture)
+
+
+@pytest.mark.parametrize(("kind", "cells"), [("normal0", {0, 1}), ("reduce0", {2}), ("normal1", {3, 4}),
+                                             ("reduce1", {5}), ("normal2", {6, 7})])  # fmt: skip
+def test_a_cell_is_that_of_its_stage_alone(staged, kind, cells):
+    one, other = staged.sample(2, np.random.default_rng(0))
+    own = {i for i, site in enumerate(staged.sites) if site.name.startswith(f"{kind}/")}
+    both = zip(one.choices, other.choices, strict=True)
+    changed = staged.architecture(b if i in own else a for i, (a, b) in enumerate(both))
+    before, after = ({n.name: n.operation for n in staged.raw_graph(a).nodes} for a in (one, changed))
+    moved = before.keys() ^ after.keys()
+    assert {int(name.split("/")[1]) for name in moved} == cells
+
+
+def test_cells_of_stages_are_written_and_read(staged):
+    for architecture in staged.sample(5, np.random.default_rng(0)):
+        for notation in staged.notations:
+            assert staged.parse(notation.write(architecture)) == architecture
+    with pytest.raises(InvalidArchitectureError, match="expected normal0: or reduce0: or normal1:"):
+        staged.parse("normal:|sep_conv_3x3~0|")
+
+
+def test_a_stage_without_a_cell_is_refused():
+    with pytest.raises(UsageError, match=r"layers=4 with stages=3; allowed: from 5"):
+        registry.create("space", "darts:layers=4,stages=3")
+    with pytest.raises(UsageError, match=r"stages=2.*allowed: 1 or 3"):
+        registry.create("space", "darts:stages=2")
+
+
+def test_the_supernet_and_the_circuit_of_cells_of_stages_are_the_built_network():
+    space, contract = registry.create("space", "darts:layers=5,width=4,size=8,stages=3"), SpaceContract()
+    sample = space.sample(2, np.random.default_rng(0))
+    contract.test_supernet_at_one_hot_gates_equals_the_built_network(space, sample)
+    contract.test_circuit_at_one_hot_gates_equals_the_counter_of_the_network(space, sample, "macs")
+    contract.test_onnx_runtime_equals_torch_on_random_weights(space, sample, folded=True)
