@@ -113,8 +113,13 @@ class MethodContract:
         result = self.found(space, method, task, measure, target_ms=target_ms)
         assert result.verdict == "pass"
         assert result.found.measurement.latency_ms <= target_ms
-        if "queries" not in method.accepts:  # the best of those asked about may be a small one
-            assert result.found.measurement.latency_ms >= 0.93 * target_ms
+        if result.found.measurement.latency_ms < 0.93 * target_ms:
+            # Accuracies of one epoch know no size. So a small network is right where it has the best one, and others
+            # that use the target were asked about too.
+            asked = [query for query in result.queries if truth([query.architecture])[0] <= target_ms]
+            best = max(asked, key=lambda query: query.score)
+            assert result.architecture in [query.architecture for query in asked if query.score == best.score]
+            assert max(truth([query.architecture for query in asked])) >= 0.93 * target_ms
         assert result.method == name
 
     def test_a_weight_of_latency_is_taken_or_refused(self, method, space, task):

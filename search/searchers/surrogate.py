@@ -28,6 +28,8 @@ from scipy.stats import norm, rankdata
 
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
+from ...spaces.space import SearchSpace
+from ...tasks.table import TableTask
 from ..method import Found, Problem
 from ..need import ANY
 from ..neighbourhood import mutated, neighbours
@@ -89,7 +91,20 @@ class SurrogateSearcher:
             near += [mutated(space, q.architecture, rng, rate=0.1) for q in ranked for _ in range(_MUTANTS)]
             members = [*dict.fromkeys([*near, *islice(queries.draws(rng), _RANDOM)])]
         chance = problem.chance(problem.predict()(members))
-        return [a for a, p in zip(members, chance, strict=True) if p >= LIKELY and a not in queries.known]
+        pool = [a for a, p in zip(members, chance, strict=True) if p >= LIKELY and a not in queries.known]
+        return pool if isinstance(problem.task, TableTask) else _once_each(problem.space, list(queries.known), pool)
+
+
+def _once_each(space: SearchSpace, known: list[Architecture], pool: list[Architecture]) -> list[Architecture]:
+    """Return one architecture for every network of a pool that is not known, under whatever name.
+
+    Trained again it would say what it said before; the model, which takes answers for noisy, would ask all the same.
+    """
+    groups = space.groups([*known, *pool]).tolist()
+    first: dict[int, Architecture] = {}
+    for group, architecture in zip(groups[len(known) :], pool, strict=True):
+        first.setdefault(group, architecture)
+    return [architecture for group, architecture in first.items() if group not in groups[: len(known)]]
 
 
 class _Surrogate:

@@ -62,6 +62,21 @@ def test_a_space_too_large_to_go_through_is_searched_among_relatives():
     assert np.mean([q.score for q in later]) > np.mean([q.score for q in first])
 
 
+def test_no_network_is_trained_a_second_time_under_another_name():
+    from tempograd.search import queries as module
+
+    asked = problem(queries=14, target_ms=2.5)
+    object.__setattr__(asked, "task", SimpleNamespace(metric=ACCURACY))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.Queries, "_by_training", lambda self: lambda many: accuracies(SPACE, many))
+        found = SurrogateSearcher(rounds=2, first=0.1)(asked)
+    first, later = found.queries[:2], found.queries[2:]
+    networks = SPACE.groups([query.architecture for query in (*first, *later)])
+    assert len(later) == 12
+    assert len(set(networks[2:])) == 12
+    assert not set(networks[2:]) & set(networks[:2])
+
+
 def test_it_ends_where_no_network_is_left():
     members = SPACE.sample(12, np.random.default_rng(0))
     found = SurrogateSearcher(rounds=2)(problem(members=members, target_ms=100.0, queries=30))
