@@ -7,7 +7,7 @@ takes one of several values computed before it, and channels may be a ``Width``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -16,7 +16,7 @@ from typing import Final
 
 from .common.reshaping import Input
 from .common.sequence import Embedding
-from .layers import Add, Identity, Operation, Shape, Zero, chosen, sites_of
+from .layers import Add, Identity, Operation, Relu, Shape, Zero, chosen, sites_of
 
 INPUT: Final = "input"
 FIXED: Final = ""  # the site of a choice of one: a block that is there, priced by the table like any other
@@ -209,9 +209,10 @@ class GraphBuilder:
         graphs = (block_graph(self.shape(x), block),)
         return self.add(name, Choice(FIXED, (label,), graphs, when=when, among=among, unless=unless), x)
 
-    def mix(self, name: str, terms: Mapping[str, tuple[str, int]]) -> str:
-        """Append a mix of values, each taken by the option ``(site, option)`` named."""
-        return self.add(name, Mix(tuple(terms.values())), *terms)
+    def mix(self, name: str, terms: Mapping[str, tuple[str, int]] | Sequence[tuple[str, tuple[str, int]]]) -> str:
+        """Append a mix of values, each taken by the option ``(site, option)`` named; by several, if it stands twice."""
+        pairs = list(terms.items()) if isinstance(terms, Mapping) else terms
+        return self.add(name, Mix(tuple(term for _, term in pairs)), *(value for value, _ in pairs))
 
     def graph(self, output: str) -> Graph:
         """Return what was built."""
@@ -318,10 +319,10 @@ def _passes(graph: Graph, taken: Mapping[str, int], *, fed: bool) -> bool | None
 def simplify(graph: Graph) -> Graph:
     """Return the graph that computes the same with fewer nodes.
 
-    Identities vanish, zeros are carried as far as they stay zero (not through BatchNorm, which turns them into its
-    shift), and nodes that do not reach the output are dropped. Sums take their inputs in an order that depends on what
-    these compute, not on where they stood: runtimes fuse the first or the last, and networks that differ in nothing
-    else must not differ in that.
+    Identities vanish, and rectifiers of what is rectified; zeros are carried as far as they stay zero (not through
+    BatchNorm, which turns them into its shift), and nodes that do not reach the output are dropped. Sums take their
+    inputs in an order that depends on what these compute, not on where they stood: runtimes fuse the first or the last,
+    and networks that differ in nothing else must not differ in that.
     """
     alias: dict[str, str] = {INPUT: INPUT}
     zeros: set[str] = set()
@@ -330,7 +331,8 @@ def simplify(graph: Graph) -> Graph:
         inputs = tuple(alias[i] for i in node.inputs)
         live = tuple(i for i in inputs if i not in zeros)
         operation = node.operation
-        if isinstance(operation, Identity) or (isinstance(operation, Add) and len(live) == 1):
+        rectified = isinstance(operation, Relu) and any(i in kept and isinstance(kept[i].operation, Relu) for i in live)
+        if isinstance(operation, Identity) or rectified or (isinstance(operation, Add) and len(live) == 1):
             alias[node.name] = (live or inputs)[0]
             continue
         if isinstance(operation, Zero) or (inputs and not live and operation.keeps_zeros):

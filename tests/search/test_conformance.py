@@ -39,6 +39,7 @@ SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8",
     "darts": "darts:layers=2,width=4,size=8",
     "nodedag": "nodedag:n=4,stages=1,width=4,size=8,classes=5",
+    "multibranch": "multibranch:modules=1,width=4,depth=2,size=16,classes=5",
     "mbconv": "mbconv:family=ofa,size=8,classes=5,width=0.25,stages=1,layers=3",
     "routed": "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=1,head=8,size=8,classes=5",
 }

@@ -25,6 +25,14 @@ def test_identities_and_zero_terms_vanish():
     assert names(simplify(graph)) == ["r"]
 
 
+def test_a_rectifier_of_what_is_rectified_vanishes_and_no_other():
+    graph = built(("r", Relu(), [INPUT]), ("i", Identity(), ["r"]), ("again", Relu(), ["i"]),
+                  ("s", Add(), ["again", INPUT]), ("last", Relu(), ["s"]))  # fmt: skip
+    assert names(simplify(graph)) == ["r", "s", "last"]
+    x = torch.randn(2, 3, 4, 4)
+    assert torch.equal(Network(simplify(graph))(x), Network(graph)(x))
+
+
 def test_zeros_stop_at_batch_norm():
     graph = built(("z", Zero(), [INPUT]), ("c", Conv(3, 3), ["z"]), ("b", BatchNorm(), ["c"]), ("r", Relu(), ["b"]))
     assert names(simplify(graph)) == ["c", "b", "r"]
@@ -84,6 +92,19 @@ def deep():
 def test_a_mix_takes_one_of_its_values_and_what_is_not_taken_is_left_out():
     assert names(resolve(deep(), {"a": 0, "b": -1, "depth": 0})) == ["a/conv/c"]
     assert names(resolve(deep(), {"a": 1, "b": 0, "depth": 1})) == ["a/relu/r", "b/conv/c", "last/conv/c"]
+
+
+def test_a_value_may_enter_a_mix_by_several_options():
+    builder = GraphBuilder((2, 4, 4))
+    conv = builder.block("conv", "conv", _conv, INPUT, when=(("depth", 1), ("depth", 2)))
+    terms = [(INPUT, ("depth", 0)), (conv, ("depth", 1)), (conv, ("depth", 2))]
+    graph = builder.graph(builder.add("r", Relu(), builder.mix("either", terms)))
+    assert [names(resolve(graph, {"depth": depth})) for depth in range(3)] == [["r"], *[["conv/conv/c", "r"]] * 2]
+    network, x, gates = Network(graph), torch.randn(1, 2, 4, 4), torch.tensor([0.5, 0.2, 0.3])
+    ends = [network(x, {"depth": torch.eye(3)[depth]}) for depth in range(3)]
+    assert torch.equal(ends[1], ends[2])
+    value = 0.5 * x + 0.5 * network.layers["conv/conv/c"](x)
+    assert torch.allclose(network(x, {"depth": gates}), value.relu(), atol=1e-6)
 
 
 def test_an_output_that_depends_on_nothing_decided_is_refused():
