@@ -92,25 +92,6 @@ def test_sites_are_those_of_the_right_space(tmp_path, dataset):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_card_says_what_a_reader_must_know(tmp_path, dataset):
-    card = (export(dataset, tmp_path / "out") / "README.md").read_text()
-    front = card.split("---\n")[1]
-    assert 'size_categories: ["n<1K"]' in front
-    for text in (
-        "| ok | 25 |",
-        "| censored | 1 |",
-        "2.0% (relative standard deviation, from 12 networks",
-        "3 noisy",
-        "| threads | 1 |",
-    ):
-        assert text in card
-
-
-def test_the_card_needs_no_duplicates(tmp_path, fingerprint):
-    card = (export(LatencyDataset("s", fingerprint, ()), tmp_path / "out") / "README.md").read_text()
-    assert "was not measured" in card
-
-
 def test_nothing_is_overwritten(tmp_path, dataset):
     folder = export(dataset, tmp_path / "out")
     with pytest.raises(UsageError, match="is there already"):

@@ -6,81 +6,20 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-import zlib
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tempograd.data.measurement_json import pack, unpack
+from tempograd.data.measurement_json import pack
 from tempograd.data.store import SCHEMA, Store
 from tempograd.errors import InputRefusedError, StoreError, UsageError
-from tempograd.measurement.label import Reference
-from tempograd.measurement.measurement import Measurement
-from tempograd.measurement.rounds import Failure, Round
+from tempograd.measurement.rounds import Failure
 
 from .conftest import SPACE, keep, make
-
-elasticities = st.floats(0, 0.5)  # larger ones make latencies of such references that no store takes
-positive = st.floats(1e-6, 1e6)
-samples = st.lists(positive, min_size=1, max_size=5).map(tuple)
-text = st.text(max_size=20)
-rounds = st.builds(
-    Round, text, st.floats(0, 4e9), samples, samples, samples, samples, st.integers(0, 99), st.floats(0, 9),
-    st.lists(text, max_size=2).map(tuple),
-)  # fmt: skip
-failures = st.builds(
-    Failure,
-    st.sampled_from(["crashed", "timeout", "oom", "refused", "invalid_output", "fallback"]),
-    st.sampled_from(["load", "warm_up", "run"]),
-    st.none() | st.integers(1, 64),
-    text,
-    st.none() | positive,
-)
-measurements = st.builds(
-    Measurement,
-    key=text,
-    space=text,
-    fingerprint_id=text,
-    plan=st.just({"target": 0.05, "seed": 1, "checks": [6]}),
-    onnx_digest=text,
-    clock=st.sampled_from(["cpu", "wall"]),
-    rounds=st.lists(rounds, max_size=3).map(tuple),
-    reference=st.none() | st.builds(Reference, positive, positive, elasticities, positive, positive, text),
-    environment=st.dictionaries(text, st.none() | st.booleans() | st.integers(-9, 9) | positive | text, max_size=3),
-    failure=st.none() | failures,
-    replicate=st.integers(0, 3),
-    attempts=st.integers(1, 2),
-)
-
-
-@given(measurements)
-def test_a_measurement_survives_its_payload_exactly(measurement):
-    assert unpack(pack(measurement)) == measurement
-
-
-@given(measurements, st.data())
-def test_a_damaged_payload_is_refused_or_read_exactly(measurement, data):
-    payload = bytearray(pack(measurement))
-    bit = data.draw(st.integers(0, 8 * len(payload) - 1))
-    payload[bit // 8] ^= 1 << bit % 8
-    with suppress(InputRefusedError):  # zlib ignores a few bits of its header
-        assert unpack(bytes(payload)) == measurement
-    with pytest.raises(InputRefusedError):
-        unpack(pack(measurement)[: data.draw(st.integers(0, len(payload) - 1))])
-
-
-def test_nan_is_not_kept(fingerprint):
-    bad = make("0", [1.0], fingerprint)
-    with pytest.raises(UsageError, match="a number that is none"):
-        pack(replace(bad, environment={"load": float("nan")}))
-
-
-def test_a_payload_that_swells_is_refused():
-    with pytest.raises(InputRefusedError, match="larger than"):
-        unpack(zlib.compress(b" " * (65 * 2**20)))
+from .measurements import measurements
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)

@@ -1,3 +1,5 @@
+"""The document of a search: what is read, and what is refused because its own numbers do not bear it out."""
+
 import json
 from math import inf, nan
 from pathlib import Path
@@ -7,8 +9,6 @@ import pytest
 from tempograd.data.result import SCHEMA, read_result
 from tempograd.errors import InputRefusedError
 from tempograd.outputs import MAX_JSON_BYTES
-from tempograd.report.report import is_report
-from tempograd.verbs.report import report
 
 
 def put(tree, path, value):
@@ -18,35 +18,35 @@ def put(tree, path, value):
     tree[last] = value
 
 
-def test_a_full_and_a_minimal_result_are_read(write, full_result, minimal_result):
-    full = read_result(write(full_result))
+def test_a_full_and_a_minimal_result_are_read(write_result, full_result, minimal_result):
+    full = read_result(write_result(full_result))
     assert full.verdict == "pass"
     assert full.found.measured.latency_ms == 1.13
     assert full.trace.loss_law[0] is None
     assert len(full.random) == 12
-    minimal = read_result(write(minimal_result))
+    minimal = read_result(write_result(minimal_result))
     assert (minimal.parity, minimal.random, minimal.trace.columns()) == (None, [], {})
 
 
-def test_unknown_fields_of_this_schema_are_no_error(write, minimal_result):
+def test_unknown_fields_of_this_schema_are_no_error(write_result, minimal_result):
     minimal_result["news"] = 1
     minimal_result["found"]["news"] = {"deep": [1]}
-    read = read_result(write(minimal_result))
+    read = read_result(write_result(minimal_result))
     assert read.seed == 0
     assert read.to_json() == minimal_result  # and they are there still where it is written again
 
 
-def test_newer_schema_is_refused_with_the_next_step(write, full_result):
+def test_newer_schema_is_refused_with_the_next_step(write_result, full_result):
     full_result["schema"] = SCHEMA + 1
     with pytest.raises(InputRefusedError, match=f"schema {SCHEMA + 1}, newer than {SCHEMA}.*upgrade tempograd"):
-        read_result(write(full_result))
+        read_result(write_result(full_result))
 
 
 @pytest.mark.parametrize("schema", [None, "1", 0, True, 1.0])
-def test_a_schema_that_is_no_version_is_refused(write, minimal_result, schema):
+def test_a_schema_that_is_no_version_is_refused(write_result, minimal_result, schema):
     minimal_result["schema"] = schema
     with pytest.raises(InputRefusedError, match="has schema"):
-        read_result(write(minimal_result))
+        read_result(write_result(minimal_result))
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_a_schema_that_is_no_version_is_refused(write, minimal_result, schema):
         ("sentinels", [{"started_s": 0.0, "sentinel_ms": 0.0, "gate_ms": 1.0}], "sentinels.0.sentinel_ms"),
     ],
 )
-def test_a_wrong_field_is_named(write, full_result, path, value, said):
+def test_a_wrong_field_is_named(write_result, full_result, path, value, said):
     put(full_result, path, value)
     with pytest.raises(InputRefusedError, match=said):
-        read_result(write(full_result))
+        read_result(write_result(full_result))
 
 
 @pytest.mark.parametrize(
@@ -83,31 +83,31 @@ def test_a_wrong_field_is_named(write, full_result, path, value, said):
         ({"verdict": "fail"}, "pass"),
     ],
 )
-def test_a_verdict_that_its_numbers_contradict_is_refused(write, full_result, changes, expected):
+def test_a_verdict_that_its_numbers_contradict_is_refused(write_result, full_result, changes, expected):
     for path, value in changes.items():
         put(full_result, path, value)
     with pytest.raises(InputRefusedError, match=f"is '{expected}'"):
-        read_result(write(full_result))
+        read_result(write_result(full_result))
 
 
-def test_ok_without_a_number_is_refused(write, full_result):
+def test_ok_without_a_number_is_refused(write_result, full_result):
     put(full_result, "found.measured.latency_ms", None)
     with pytest.raises(InputRefusedError, match="no latency_ms"):
-        read_result(write(full_result))
+        read_result(write_result(full_result))
 
 
-def test_numbers_that_are_none_are_read_as_none(write, full_result):
+def test_numbers_that_are_none_are_read_as_none(write_result, full_result):
     full_result["trace"]["loss_law"][0] = nan
     put(full_result, "found.measured.high_ms", inf)
-    read = read_result(write(full_result))
+    read = read_result(write_result(full_result))
     assert read.trace.loss_law[0] is None
     assert read.found.measured.high_ms is None
 
 
-def test_control_characters_are_taken_out_of_texts_and_keys(write, minimal_result):
+def test_control_characters_are_taken_out_of_texts_and_keys(write_result, minimal_result):
     minimal_result["command"] = "\x1b[31mred\x07\u202e\u200b\ud800\nnext"
     minimal_result["environment"] = {"a\x00b": ["\x9b1m"]}
-    read = read_result(write(minimal_result))
+    read = read_result(write_result(minimal_result))
     assert read.command == "[31mred next"
     assert read.environment == {"ab": ["1m"]}
 
@@ -119,11 +119,11 @@ def test_what_is_no_result_is_refused(tmp_path, text):
         read_result(tmp_path)
 
 
-def test_an_overlong_number_is_refused(write, minimal_result):
+def test_an_overlong_number_is_refused(write_result, minimal_result):
     tree = json.loads(json.dumps(minimal_result))
     tree["found"]["predicted_ms"] = 10**400
     with pytest.raises(InputRefusedError):
-        read_result(write(tree))
+        read_result(write_result(tree))
 
 
 def test_no_file_names_the_next_step(tmp_path):
@@ -145,15 +145,3 @@ def test_a_file_of_every_released_schema_is_still_read(tmp_path):
     for file in files:
         (tmp_path / "result.json").write_bytes(file.read_bytes())
         assert read_result(tmp_path).found.measured.latency_ms == 1.13
-
-
-def test_a_folder_of_several_targets_gives_a_page_for_each(full_result, tmp_path):
-    for name in ("1.2-ms", "3-ms"):
-        (tmp_path / "result" / name).mkdir(parents=True)
-        (tmp_path / "result" / name / "result.json").write_text(json.dumps(full_result), encoding="utf-8")
-    done = report(tmp_path / "result", tmp_path / "page.html")
-    pages = [tmp_path / "page-1.2-ms.html", tmp_path / "page-3-ms.html"]
-    assert done.document == {"reports": [str(page) for page in pages]}
-    assert all(is_report(page) for page in pages)
-    with pytest.raises(InputRefusedError, match=r"result.json"):
-        report(tmp_path, tmp_path / "page.html")
