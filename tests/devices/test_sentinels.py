@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto
 
 from tempograd.devices import sentinels
 from tempograd.devices.runtime.engines.onnxruntime import OnnxRuntime
-from tempograd.devices.sentinels.build import build
 from tempograd.devices.worker import foreign
 from tempograd.errors import UnknownNameError
 
@@ -29,16 +28,6 @@ FILES = {
 def test_a_sentinel_never_changes():
     files = {path.stem: sha256(path.read_bytes()).hexdigest()[:16] for path in sentinels.HERE.glob("*.onnx")}
     assert files == FILES
-
-
-@pytest.mark.parametrize("small", [False, True])
-@pytest.mark.parametrize("kind", sentinels.KINDS)
-def test_the_files_hold_what_the_recipe_says(kind, small):
-    made, kept = (ModelProto.FromString(content) for content in (build(kind, small=small), read(kind, small)))
-    assert [node.op_type for node in made.graph.node] == [node.op_type for node in kept.graph.node]
-    assert made.graph.input == kept.graph.input
-    for one, other in zip(made.graph.initializer, kept.graph.initializer, strict=True):
-        np.testing.assert_array_equal(numpy_helper.to_array(one), numpy_helper.to_array(other))
 
 
 @pytest.mark.parametrize("kind", sentinels.KINDS)

@@ -18,7 +18,7 @@ import pytest
 from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.places.simulated import SimulatedDevice
-from tempograd.errors import DeviceError, UsageError
+from tempograd.errors import DeviceError
 from tempograd.farm import campaign as farm
 from tempograd.farm.agent import quiet, supervisor
 from tempograd.farm.agent.command import agent as lend
@@ -488,14 +488,3 @@ def test_agents_of_a_class_that_differ_are_told_apart(tmp_path, url):
     assert chosen.fingerprint == one.device.fingerprint
     with pytest.raises(DeviceError, match="there are"):
         FarmDevice("sim", queue=url, fingerprint="0" * 12).fingerprint  # noqa: B018
-
-
-@pytest.mark.promise(5)
-def test_a_farm_opens_nothing_here_and_refuses_odd_names(url):
-    assert not hasattr(FarmDevice("sim", queue=url), "open")
-    with pytest.raises(UsageError, match="a-z"):
-        FarmDevice("Sim*", queue=url)
-    with pytest.raises(UsageError, match="positive"):
-        FarmDevice("sim", queue=url, patience_s=0)
-    spec = registry.create("device", f"farm:sim,queue={url},patience_s=5")
-    assert (spec.kind, spec.url, spec.patience_s) == ("sim", url, 5)

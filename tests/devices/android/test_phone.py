@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import threading
 import time
-from contextlib import contextmanager
-from itertools import pairwise
 
-import psutil
 import pytest
 
-from tempograd.devices.android import loop as loops
 from tempograd.devices.android.adb import CommandError, Phone, Server
 from tempograd.devices.runtime.packages import UnusableError
 from tempograd.errors import DeviceError, UsageError
 from tempograd.registry import create
 
+from .background import later
 from .fake_adb import FakeServer
 
 pytestmark = pytest.mark.real
-
-
-@contextmanager
-def later(seconds, *steps):
-    """Do steps in the background, each so long after the one before."""
-
-    def do():
-        for step in steps:
-            time.sleep(seconds)
-            step()
-
-    thread = threading.Thread(target=do)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
 
 
 @pytest.fixture
@@ -46,39 +22,6 @@ def link(hung):
     """The phone behind a link that soon loses its patience."""
     server = Server(hung.server.address, answer_s=0.5)
     return Phone(server, hung.phone.serial, patience_s=1.0, pause_s=0.05)
-
-
-def worker_of(loop):
-    (worker,) = psutil.Process(loop).children()
-    return worker
-
-
-@pytest.mark.fault(28)
-def test_a_pulled_cable_loses_nothing_and_repeats_nothing(hung, zoo):
-    keys = ["a"] * 40
-    with create("device", hung.spec).open() as session:
-        session.load([zoo.conv("a")])
-        session.start_timing()
-        (loop,) = hung.phone.loops()
-        with later(0.5, hung.server.unplug, hung.phone.plug):
-            rounds = session.run_pass(keys, burst_ms=30.0).rounds
-        assert [r.key for r in rounds] == keys
-        starts = [r.started_s for r in rounds]
-        assert starts == sorted(set(starts))
-        assert hung.phone.loops() == [loop]
-        asked = [command for command in hung.phone.log if " run_pass " in command]
-        assert len(asked) >= 2
-        assert len({command.split()[3] for command in asked}) == 1  # one command, asked again
-    assert not any("kill" in request for request in hung.server.asked)
-
-
-def test_one_question_a_pass_however_many_networks(hung, zoo):
-    with create("device", hung.spec).open() as session:
-        session.load([zoo.conv("a"), zoo.conv("b")])
-        session.start_timing()
-        before = len(hung.phone.log)
-        session.run_pass(["a", "b"] * 20, burst_ms=2.0)
-        assert len(hung.phone.log) == before + 1
 
 
 @pytest.mark.fault(28)
@@ -99,17 +42,6 @@ def test_a_reboot_ends_the_session_and_the_next_one_goes_on(hung, zoo):
         assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
         assert device.environment()["boot_id"] != boot
         assert len(list(hung.phone.tmp.glob("sessions/*"))) == 1
-
-
-def test_a_reboot_while_it_loads_costs_loading_again(hung, zoo):
-    with create("device", hung.spec).open() as session:
-        session.load([zoo.conv("a")])
-        (loop,) = hung.phone.loops()
-        hung.server.reboot()
-        with later(0.3, hung.phone.plug):
-            assert session.load([zoo.conv("b")])[0].failure is None
-        assert loop not in hung.phone.loops()
-        assert [r.key for r in session.run_pass(["b", "a"], burst_ms=1.0).rounds] == ["b", "a"]
 
 
 @pytest.mark.fault(28)
@@ -153,69 +85,6 @@ def test_a_full_phone_is_told_and_goes_on_when_there_is_room(hung, zoo):
     hung.phone.full = False
     with device.open() as session:
         assert session.load([zoo.conv("a")])[0].failure is None
-
-
-@pytest.mark.fault(16)
-@pytest.mark.fault(28)
-def test_heat_makes_it_pause_then_its_rounds_say_thermal(hung, zoo):
-    with create("device", hung.spec + ",max_pause_s=0.4").open() as session:
-        session.load([zoo.conv("a")])
-        session.start_timing()
-        hung.phone.heat(2)
-        start = time.monotonic()
-        hot = session.run_pass(["a", "a"], burst_ms=1.0).rounds
-        assert time.monotonic() - start > 0.4
-        assert all(r.events == ("thermal",) and r.state["thermal_status"] == 2 for r in hot)
-        hung.phone.heat(0)
-        assert all(r.events == () for r in session.run_pass(["a", "a"], burst_ms=1.0).rounds)
-
-
-def test_it_goes_on_as_soon_as_it_is_cool(hung, zoo):
-    with create("device", hung.spec + ",max_pause_s=60").open() as session:
-        session.load([zoo.conv("a")])
-        session.start_timing()
-        hung.phone.heat(1)
-        with later(0.5, lambda: hung.phone.heat(0)):
-            rounds = session.run_pass(["a"], burst_ms=1.0).rounds
-        assert rounds[0].events == ()
-
-
-def test_a_slow_sentinel_is_heat_too(hung, zoo):
-    with create("device", hung.spec.replace("cool_within=20", "cool_within=0") + ",max_pause_s=0.05").open() as session:
-        session.load([zoo.conv("a")])
-        session.start_timing()
-        events = [session.run_pass(["a"], burst_ms=1.0).rounds[0].events for _ in range(8)]
-        assert ("thermal",) in events  # one in ten readings is the cool one, by its definition
-
-
-def test_a_phone_that_is_warm_from_the_start_is_told_by_an_earlier_loop(hung, zoo):
-    device = create("device", hung.spec.replace("cool_within=20", "cool_within=0.5") + ",max_pause_s=0")
-    with device.open() as session:
-        session.start_timing()
-    assert 0.1 < device._cool.sentinel_ms < 100
-    device._cool.learn(1e-3)  # as if that loop had found the phone much cooler
-    with device.open() as session:
-        session.load([zoo.conv("a")])
-        session.start_timing()
-        assert session.run_pass(["a"], burst_ms=1.0).rounds[0].events == ("thermal",)
-    assert device._cool.sentinel_ms == 1e-3
-
-
-def test_work_comes_in_stretches(hung, zoo):
-    with create("device", hung.spec.replace("rest_s=0.01", "rest_s=0.3") + ",duty_s=0.05").open() as session:
-        session.load([zoo.conv("a")])
-        session.start_timing()
-        starts = [r.started_s for r in session.run_pass(["a"] * 9, burst_ms=20.0).rounds]
-        gaps = [later - earlier for earlier, later in pairwise(starts)]
-        assert sum(gap >= 0.3 for gap in gaps) >= 2
-        assert min(gaps) < 0.3
-
-
-def test_answers_in_pieces_are_put_together(hung, zoo):
-    hung.server.piece = 3
-    with create("device", hung.spec).open() as session:
-        session.load([zoo.conv("a")])
-        assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
 
 
 @pytest.mark.parametrize("after", [0, 2, 4, 7, 11, 40])
@@ -310,72 +179,6 @@ def test_the_state_is_recorded(hung, zoo):
         session.load([zoo.conv("a")])
         state = session.run_pass(["a"], burst_ms=1.0).rounds[0].state
     assert state == {"frequency_mhz": 2400.0, "temperature_c": 41.5, "battery_percent": 85.0, "thermal_status": 0.0}
-
-
-def test_a_network_that_hangs_is_stopped_on_the_phone(hung, zoo):
-    with create("device", hung.spec + ",load_s=1").open() as session:
-        found = {one.key: one for one in session.load([zoo.conv("a"), zoo.endless("b"), zoo.conv("c")])}
-        failure = found["b"].failure
-        assert (failure.cause, failure.phase, failure.signal) == ("timeout", "warm_up", signal.SIGALRM)
-        assert failure.elapsed_ms > 500
-        assert found["a"].failure is found["c"].failure is None
-        assert [r.key for r in session.run_pass(["c", "a"], burst_ms=1.0).rounds] == ["c", "a"]
-
-
-def test_a_crash_is_the_failure_of_the_network_that_ran(hung, zoo):
-    with create("device", hung.spec).open() as session:
-        session.load([zoo.conv("a"), zoo.conv("b")])
-        (loop,) = hung.phone.loops()
-        with later(0.5, lambda: worker_of(loop).send_signal(signal.SIGSEGV)):
-            result = session.run_pass(["a"] + ["b"] * 40, burst_ms=30.0)
-        assert result.rounds == ()
-        assert (result.failures["b"].cause, result.failures["b"].signal) == ("crashed", signal.SIGSEGV)
-        with pytest.raises(DeviceError, match="closed"):
-            session.run_pass(["a"], burst_ms=1.0)
-
-
-def test_lines_that_are_no_replies_end_the_session(hung, zoo):
-    with create("device", hung.spec).open() as session:
-        session.load([zoo.conv("a")])
-        (replies,) = hung.phone.tmp.glob("sessions/*/replies")
-        with replies.open("a") as file:
-            file.write("[1, 2\n")
-        with pytest.raises(DeviceError, match="what is no reply"):
-            session.run_pass(["a"], burst_ms=1.0)
-
-
-def test_what_a_dead_owner_left_is_ended_and_a_living_one_is_left_alone(hung, zoo, monkeypatch):
-    device = create("device", hung.spec)
-    mine = loops._OWNER
-    session = device.open()
-    (loop,) = hung.phone.loops()
-    monkeypatch.setattr(loops, "_OWNER", mine + "other")
-    monkeypatch.setattr(loops, "_BUSY_S", 0.0)
-    with pytest.raises(DeviceError, match="another process measures"):
-        device.open()
-    assert hung.phone.loops() == [loop]
-    owner = hung.phone.path(mine)
-    os.utime(owner, (owner.stat().st_mtime - 100,) * 2)
-    with device.open():
-        assert loop not in hung.phone.loops()
-        assert len(hung.phone.loops()) == 1
-    with pytest.raises(DeviceError):
-        session.load([zoo.conv("a")])
-
-
-def test_the_runner_is_sent_once_and_again_when_it_is_damaged(hung):
-    shutil.rmtree(hung.phone.tmp)
-    create("device", hung.spec).open().close()
-    (runner,) = hung.phone.tmp.glob("bin/*-tempograd-runner")
-    (library,) = hung.phone.tmp.glob("bin/*-libonnxruntime.so")
-    before = library.stat().st_mtime_ns
-    create("device", hung.spec).open().close()
-    assert library.stat().st_mtime_ns == before
-    good = library.read_bytes()
-    library.write_bytes(good[:-1])
-    create("device", hung.spec).open().close()
-    assert library.read_bytes() == good
-    assert runner.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize(

@@ -42,40 +42,6 @@ def test_without_noise_it_tells_the_truth():
             assert len(round_.cpu_ms) >= 3
 
 
-def test_energy_and_memory_are_the_truth_whatever_the_noise():
-    device = SimulatedDevice(TABLE, seed=3)
-    with device.open() as session:
-        loaded = {one.key: one.memory_bytes for one in session.load([model(key) for key in TABLE])}
-        session.start_timing()
-        rounds = session.run_pass(list(TABLE), burst_ms=2.0).rounds
-    assert {r.key: r.state["energy_mj"] for r in rounds} == pytest.approx({k: 15 * ms for k, ms in TABLE.items()})
-    assert loaded == {key: round(2**20 * ms**0.5) for key, ms in TABLE.items()}
-
-
-def test_the_same_seed_gives_the_same_rounds_whatever_else_was_opened():
-    first = rounds_of(SimulatedDevice(TABLE, seed=5))
-    other = SimulatedDevice(TABLE, seed=5)
-    rounds_of(other, keys=("n1", "n2"))
-    assert rounds_of(other) == first
-    assert rounds_of(other) != first  # a second process with the same networks is another process
-    assert rounds_of(SimulatedDevice(TABLE, seed=6)) != first
-
-
-def test_the_slow_state_is_there_and_the_sentinel_sees_it():
-    rounds = rounds_of(SimulatedDevice(TABLE, seed=1, noise=0.0, process_noise=0.0, dwell_max_s=2.0), passes=60)
-    readings = np.array([r.sentinel_ms for many in rounds.values() for r in many])
-    slow = readings > 1.3
-    assert 0.2 < slow.mean() < 0.8
-    elasticities = []
-    for key, many in rounds.items():
-        values = np.array([r.value_ms("cpu") for r in many])
-        is_slow = np.array([r.sentinel_ms > 1.3 for r in many])
-        elasticities.append(np.log(np.median(values[is_slow]) / TABLE[key]) / np.log(1.6))
-        assert np.median(values[~is_slow]) == pytest.approx(TABLE[key], rel=0.02)
-    assert 0.7 < min(elasticities) < max(elasticities) < 1.2
-    assert max(elasticities) - min(elasticities) > 0.1
-
-
 def test_the_protocols_estimate_finds_the_truth_where_a_plain_median_does_not():
     device = SimulatedDevice(TABLE, seed=2, process_noise=0.0, dwell_max_s=2.0)
     rounds = rounds_of(device, passes=20)
@@ -86,65 +52,6 @@ def test_the_protocols_estimate_finds_the_truth_where_a_plain_median_does_not():
         errors.append(abs(label.latency_ms / device.true_ms(model(key)) - 1))
         plain.append(abs(np.mean([r.value_ms("cpu") for r in many]) / TABLE[key] - 1))
     assert np.median(errors) < 0.02 < 0.1 < np.median(plain)
-
-
-def test_preemption_is_seen_by_wall_time_only():
-    rounds = rounds_of(SimulatedDevice(TABLE, **(CALM | {"preemptions": 50.0})), passes=5)
-    hit = [r for many in rounds.values() for r in many if r.involuntary_switches]
-    assert hit
-    for round_ in hit:
-        assert max(round_.wall_ms) > max(round_.cpu_ms)
-        assert round_.run_queue_wait_ms > 0
-        assert round_.cpu_ms == pytest.approx([TABLE[round_.key]] * len(round_.cpu_ms))
-
-
-@pytest.mark.fault(16)
-def test_heat_is_an_event():
-    rounds = rounds_of(SimulatedDevice(TABLE, **CALM, throttle=1.0), passes=1)
-    assert all(many[0].events == ("thermal",) for many in rounds.values())
-    assert rounds["n11"][0].cpu_ms[0] > 1.2 * TABLE["n11"]
-    cool = rounds_of(SimulatedDevice(TABLE, **CALM, throttle=0.0), passes=1)
-    assert all(many[0].events == () for many in cool.values())
-
-
-def test_drift_is_slow():
-    rounds = rounds_of(SimulatedDevice(TABLE, **CALM, drift=0.5), passes=2)
-    levels = [many[0].sentinel_ms for many in rounds.values()]
-    assert max(levels) / min(levels) < 1.01
-    assert abs(np.log(levels[0])) <= 0.5
-    assert levels[0] != pytest.approx(1.0, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("fault", "cause", "phases"),
-    [
-        ("crash", "crashed", {"load", "run"}),
-        ("hang", "timeout", {"warm_up", "run"}),
-        ("oom", "oom", {"load", "run"}),
-        ("nan", "invalid_output", {"warm_up"}),
-    ],
-)
-def test_faults_are_those_of_a_real_worker(fault, cause, phases):
-    keys = [f"k{i}" for i in range(200)]
-    device = SimulatedDevice(dict.fromkeys(keys, 1.0), **{fault: 0.2})
-    with device.open() as session:
-        loaded = session.load([model(key) for key in keys])
-        failures = [one.failure for one in loaded if one.failure]
-        alive = [one.key for one in loaded if not one.failure]
-    for key in alive:
-        with device.open() as session:
-            session.load([model(key)])
-            result = session.run_pass([key], burst_ms=1.0)
-            if result.failures:
-                failures.append(result.failures[key])
-                assert result.rounds == ()
-                with pytest.raises(Exception, match="closed"):
-                    session.run_pass([key], burst_ms=1.0)
-    assert {failure.cause for failure in failures} == {cause}
-    assert {failure.phase for failure in failures} == phases
-    assert 20 < len(failures) < 60
-    if cause == "timeout":
-        assert all(failure.elapsed_ms >= 2000 for failure in failures)
 
 
 def test_truth_from_a_file_a_function_or_the_graph(tmp_path, zoo):

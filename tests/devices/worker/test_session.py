@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -60,27 +56,6 @@ def test_a_hang_while_loading_says_nothing_about_latency(zoo, faulty):
     with LocalDevice(faulty, load_timeout_s=1.0).open() as session:
         failure = session.load([zoo.conv("a", graph="hang_load")])[0].failure
     assert (failure.cause, failure.phase, failure.elapsed_ms) == ("timeout", "load", None)
-
-
-@pytest.mark.fault(6)
-def test_a_hang_in_a_pass_takes_its_whole_group_down(zoo, faulty):
-    with LocalDevice(faulty).open() as session:
-        session.load([zoo.conv("a"), zoo.conv("hangs", graph="hang")])
-        session.start_timing()
-        worker = psutil.Process(session.pid)
-        children: list[int] = []
-        watch = later(1.0, lambda: children.extend(child.pid for child in worker.children(recursive=True)))
-        start = time.monotonic()
-        result = session.run_pass(["a", "hangs"], burst_ms=20.0)
-        watch.join()
-        failure = result.failures["hangs"]
-        assert result.rounds == ()
-        assert (failure.cause, failure.phase) == ("timeout", "run")
-        assert 1000 < failure.elapsed_ms < (time.monotonic() - start) * 1000
-        assert len(children) == 1
-        assert all(gone(pid) for pid in (worker.pid, *children))
-        with pytest.raises(DeviceError, match="closed"):
-            session.run_pass(["a"], burst_ms=1.0)
 
 
 @pytest.mark.fault(2)
@@ -173,17 +148,6 @@ def test_a_pause_in_mid_burst_makes_no_network_slower(zoo):
     assert paused.value_ms("cpu") < 3 * calm.value_ms("cpu")
 
 
-@pytest.mark.fault(6)
-def test_a_stopped_process_is_a_time_out(zoo):
-    with LocalDevice().open() as session:
-        session.load([zoo.conv("a")])
-        os.kill(session.pid, signal.SIGSTOP)
-        pid = session.pid
-        with pytest.raises(DeviceError, match="no network ran"):
-            session.run_pass(["a"], burst_ms=1.0)
-        assert gone(pid)
-
-
 @pytest.mark.fault(7)
 def test_out_of_memory_while_loading(zoo):
     shape = numpy_helper.from_array(np.array([1, 200_000_000], np.int64), "shape")
@@ -239,107 +203,6 @@ def test_a_node_on_another_provider_is_a_failure(zoo, faulty):
         assert session.load([zoo.conv("a", graph="fallback")])[0].failure.cause == "fallback"
 
 
-@pytest.mark.promise(4)
-@pytest.mark.fault(21)
-def test_hostile_files_are_refused_and_the_worker_lives(zoo):
-    good = zoo.conv("good")
-    content = good.path.read_bytes()
-    huge = zoo.file("huge", b"")
-    with huge.path.open("r+b") as file:
-        file.truncate(300 * 2**20)
-    os.mkfifo(zoo.folder / "fifo.onnx")
-    fifo = type(good)("fifo", zoo.folder / "fifo.onnx", good.digest)
-    models = [
-        zoo.file("empty", b""),
-        zoo.file("truncated", content[: len(content) // 2]),
-        zoo.file("noise", np.random.default_rng(0).bytes(2000)),
-        zoo.conv("batch", batch=2),
-        huge,
-        fifo,
-        type(good)("digest", good.path, "0" * 64),
-        type(good)("missing", zoo.folder / "missing.onnx", good.digest),
-    ]
-    with LocalDevice().open() as session:
-        pid = session.pid
-        start = time.monotonic()
-        loaded = session.load([*models, good])
-        assert time.monotonic() - start < 10
-        assert [one.failure and one.failure.cause for one in loaded] == ["refused"] * 8 + [None]
-        assert session.pid == pid
-
-
-@pytest.mark.fault(21)
-def test_mutated_files_never_reach_the_parent(zoo):
-    content = bytearray(zoo.conv("good").path.read_bytes())
-    rng = np.random.default_rng(1)
-    models = []
-    for index in range(60):
-        mutant = bytearray(content)
-        for place in rng.integers(0, len(mutant), 4):
-            mutant[place] = rng.integers(0, 256)
-        models.append(zoo.file(f"m{index}", bytes(mutant)))
-    with LocalDevice().open() as session:
-        loaded = session.load(models)
-        alive = [one.key for one in loaded if one.failure is None]
-        assert 0 < len(alive) < 60
-        assert len(session.run_pass(alive, burst_ms=0.1).rounds) == len(alive)
-
-
-def test_what_an_engine_prints_does_not_reach_the_pipe(zoo, faulty):
-    with LocalDevice(faulty).open() as session:
-        assert session.load([zoo.conv("a", graph="talk")])[0].failure is None
-        assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
-
-
-@pytest.mark.fault(21)
-def test_the_worker_is_confined(zoo, monkeypatch):
-    monkeypatch.setenv("TEMPOGRAD_SECRET", "hunter2")
-    device = LocalDevice(memory_gib=5)
-    assert device.environment()["isolation"] is None
-    with device.open() as session:
-        process = Path(f"/proc/{session.pid}")
-        limits = {line[:25].strip(): line[25:].split()[0] for line in (process / "limits").read_text().splitlines()}
-        assert limits["Max address space"] == str(5 * 2**30)
-        assert limits["Max core file size"] == "0"
-        assert limits["Max open files"] == "256"
-        assert int(limits["Max cpu time"]) < 200
-        assert "NoNewPrivs:\t1" in (process / "status").read_text()
-        assert b"hunter2" not in (process / "environ").read_bytes()
-        assert os.getpgid(session.pid) == os.getsid(session.pid) == session.pid
-        assert (process / "cwd").readlink().name.startswith("tempograd-")
-        assert device.environment()["isolation"]["dies_with_parent"] is True
-        folder = (process / "cwd").readlink()
-    assert not folder.exists()
-
-
-def test_the_worker_never_maps_torch(zoo):
-    with LocalDevice().open() as session:
-        session.load([zoo.conv("a")])
-        maps = Path(f"/proc/{session.pid}/maps").read_text()
-    assert "onnxruntime" in maps
-    assert "torch" not in maps
-
-
-def test_every_thread_moves_to_the_timed_cores(zoo):
-    device = LocalDevice()
-    with device.open() as session:
-        tasks = Path(f"/proc/{session.pid}/task")
-        session.load([zoo.conv("a")])
-        assert {tuple(sorted(os.sched_getaffinity(int(t.name)))) for t in tasks.iterdir()} == {device.idle_cores}
-        session.start_timing()
-        assert {tuple(sorted(os.sched_getaffinity(int(t.name)))) for t in tasks.iterdir()} == {device.timed_cores}
-
-
-def test_a_worker_outlives_the_thread_that_opened_it(zoo):
-    sessions = []
-    thread = threading.Thread(target=lambda: sessions.append(LocalDevice().open()))
-    thread.start()
-    thread.join()
-    with sessions[0] as session:
-        time.sleep(0.1)
-        assert session.load([zoo.conv("a")])[0].failure is None
-
-
 def test_a_session_loads_while_another_is_timed(zoo, faulty):
     device = LocalDevice(faulty)
     ready = []
@@ -361,55 +224,6 @@ def test_a_session_loads_while_another_is_timed(zoo, faulty):
         assert len(session.run_pass(["next"], burst_ms=1.0).rounds) == 1
 
 
-@pytest.mark.fault(27)
-def test_a_worker_dies_with_its_parent(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent cannot remove its worker's directory
-    script = textwrap.dedent("""
-        import time
-        from tempograd.devices.places.local import LocalDevice
-        if __name__ == "__main__":
-            session = LocalDevice().open()
-            print(session.pid, flush=True)
-            time.sleep(60)
-    """)
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
-        pid = int(parent.stdout.readline())
-        assert psutil.pid_exists(pid)
-        parent.kill()
-    assert gone(pid)
-
-
-def test_a_forgotten_session_is_ended_at_exit():
-    script = textwrap.dedent("""
-        from tempograd.devices.places.local import LocalDevice
-        session = LocalDevice().open()
-        print(session.pid, flush=True)
-    """)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert gone(int(done.stdout))
-    assert done.stderr == ""
-
-
-def test_a_worker_that_writes_what_is_no_message_is_ended(zoo, faulty):
-    with LocalDevice(faulty).open() as session:
-        session.load([zoo.conv("a", graph="lie")])
-        pid = session.pid
-        failure = session.run_pass(["a"], burst_ms=20.0).failures["a"]
-        assert failure.cause == "crashed"
-        assert "not an object" in failure.detail
-        assert gone(pid)
-
-
-@pytest.mark.fault(22)
-def test_a_time_of_zero_is_no_measurement(zoo, faulty):
-    with LocalDevice(faulty).open() as session:
-        session.load([zoo.conv("a"), zoo.conv("bad", graph="frozen")])
-        result = session.run_pass(["a", "bad"], burst_ms=20.0)
-        assert result.rounds == ()
-        assert result.failures["bad"].cause == "invalid_output"
-        assert "> 0.0" in result.failures["bad"].detail
-
-
 def test_outputs_are_those_of_the_inputs_given(zoo):
     weights = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
@@ -424,17 +238,6 @@ def test_outputs_are_those_of_the_inputs_given(zoo):
         with pytest.raises(DeviceError, match=r"shape \(1, 5\); allowed: \(2, 5\)"):
             session.outputs("a", [inputs[0][:1]])
         assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
-
-
-def test_inputs_are_held_and_let_go(zoo, faulty):
-    model = zoo.conv("a", channels=64, graph="remember")
-    with LocalDevice(faulty).open() as session:
-        session.load([model])
-        times_ms = []
-        for held in (False, True, False):
-            session.hold_inputs(held)
-            times_ms.append(min(session.run_pass(["a"], burst_ms=1.0).rounds[0].cpu_ms))
-    assert times_ms[1] < 0.5 * min(times_ms[0], times_ms[2])
 
 
 def test_a_death_while_outputs_are_computed_is_a_device_error(zoo):

@@ -161,12 +161,3 @@ def test_each_server_takes_the_configuration_that_is_meant_for_it(nats_program, 
         users = [u for a in json.loads((farm.folder / "accounts.conf").read_text()).values() for u in a["users"]]
         assert all({"nkey"} <= user.keys() or {"user", "password"} <= user.keys() for user in users)
         shutil.rmtree(farm.folder)
-
-
-@pytest.mark.parametrize(
-    ("version", "good"),
-    [((2, 9, 10), False), ((2, 12, 11), False), ((2, 12, 12), True), ((2, 13, 9), False), ((2, 14, 2), False),
-     ((2, 14, 3), True), ((2, 15, 1), True), ((3, 0, 0), True)],
-)  # fmt: skip
-def test_servers_without_the_known_fixes_are_told_apart(version, good):
-    assert server.has_known_fixes(version) is good
