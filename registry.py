@@ -7,9 +7,11 @@ point group ``tempograd.<folder>`` under the same contracts.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,13 @@ def names(kind: str) -> list[str]:
     """Return the sorted names of one kind (``space``, ``device``, ``task`` and so on)."""
     folder, _ = _FOLDERS[kind]
     files = (Path(__file__).parent / folder.replace(".", "/")).glob("[!_]*.py")
-    plugins = entry_points(group=f"tempograd.{kind}s")
-    return sorted({file.stem for file in files} | {point.name for point in plugins})
+    return sorted({file.stem for file in files} | set(_plugins(kind, tuple(sys.path)).names))
+
+
+@cache
+def _plugins(kind: str, _path: tuple[str, ...]) -> EntryPoints:
+    """Return what other packages bring; read once for a search path, since every installed package is looked into."""
+    return entry_points(group=f"tempograd.{kind}s")
 
 
 def check_name(kind: str, spec: str) -> None:
@@ -60,9 +67,9 @@ def load(kind: str, name: str) -> Any:
     folder, attribute = _FOLDERS[kind]
     if name not in names(kind):
         raise UnknownNameError(kind, name, names(kind))
-    for point in entry_points(group=f"tempograd.{kind}s"):
-        if point.name == name:
-            return point.load()
+    plugins = _plugins(kind, tuple(sys.path))
+    if name in plugins.names:
+        return plugins[name].load()
     return getattr(import_module(f".{folder}.{name}", package=__package__), attribute)
 
 

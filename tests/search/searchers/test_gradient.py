@@ -1,6 +1,6 @@
 """The alternation: what it freezes, what it finds, and that it goes on where it stopped."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -226,7 +226,9 @@ def total(values, choices):
     return values[np.arange(len(values)), np.array(choices)].sum(axis=-1)
 
 
-CONNECTED = [a.choices for a in NB201.enumerate() if NB201.is_connected(a)]
+@cache
+def connected():
+    return [a.choices for a in NB201.enumerate() if NB201.is_connected(a)]
 
 
 @pytest.mark.parametrize("law", [Softmax, partial(Gumbel, hard=False), Gumbel], ids=["softmax", "soft", "hard"])
@@ -237,9 +239,9 @@ def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_searc
         rng = np.random.default_rng(seed)
         latency, quality = costs(NB201, seed + 50), rng.random((6, 5))
         quality[np.arange(6), rng.integers(0, 5, 6)] += 0.5
-        objective = total(quality - 0.3 * latency, CONNECTED)
+        objective = total(quality - 0.3 * latency, connected())
         run = planted(NB201, quality, Linear(0.3, 1.0), latency, seed=seed, law=law)
-        reached = objective[CONNECTED.index(derive(run.law, NB201).choices)]
+        reached = objective[connected().index(derive(run.law, NB201).choices)]
         found += reached > objective.max() - 0.05  # the steps are noisy: a site with two near equal options may err
         better += reached > rng.choice(objective, 100, replace=False).max()
     assert found >= 9
@@ -262,8 +264,8 @@ def test_a_learnt_multiplier_lands_near_the_target_and_a_larger_target_gives_a_b
     errors = []
     for seed in range(4):
         latency, quality = costs(NB201, seed), costs(NB201, seed + 10)
-        every = total(latency, CONNECTED)
-        unbound = every[total(quality, CONNECTED).argmax()]
+        every = total(latency, connected())
+        unbound = every[total(quality, connected()).argmax()]
         reached, gained = [], []
         for share in (0.3, 0.6, 0.9):
             target_ms = 1 + every.min() + share * (unbound - every.min())
