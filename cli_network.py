@@ -116,10 +116,15 @@ app.add_typer(kernels, name="kernels")
 
 @kernels.command("collect", epilog="Example: tempograd kernels collect a.onnx b.onnx --store kernels.db")
 def kernels_collect(
-    models: Models,
     store: Annotated[Path, typer.Option(help="The file that measurements are kept in.")],
+    models: Annotated[
+        list[Path] | None, typer.Argument(metavar="[MODEL.onnx...]", help="ONNX files, or folders of results.")
+    ] = None,
     device: Device = "local",
     shape: Shape = None,
+    space: Annotated[str | None, typer.Option(help="Space of whose networks some are sampled.")] = None,
+    networks: Annotated[int, typer.Option(min=1, help="How many of the space.")] = 8,
+    limit: Annotated[int | None, typer.Option(min=1, help="Time so many kernels: those that tell the most.")] = None,
     plan: Plan = "quick",
     seed: Seed = 0,
     as_json: Json = False,
@@ -129,8 +134,9 @@ def kernels_collect(
         from .verbs import kernels as verb
 
         result = verb.collect(
-            models, store, device=device, shape=shape, plan=plan, seed=seed, progress=progress, stop=stop
-        )
+            models or [], store, device=device, shape=shape, space=space, networks=networks, limit=limit, plan=plan,
+            seed=seed, progress=progress, stop=stop,
+        )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
@@ -139,12 +145,15 @@ def kernels_fit(
     store: Annotated[Path, typer.Option(help="The file that measurements are kept in.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     device: Annotated[str | None, typer.Option(help="Id of a fingerprint, if the store holds several.")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="Folder of the same, of another device: it helps where few kernels were timed.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Learn kernels' times, and judge their sums on networks that were left out, kernels and all."""
+    """Learn kernels' times, and judge their sums on families of networks that were left out, kernels and all."""
     from .verbs import kernels as verb
 
-    result = verb.fit(store, out, device=device)
+    result = verb.fit(store, out, device=device, source=source)
     show(as_json, result.document, result.text, result.following, result.exit_code)
 
 

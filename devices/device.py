@@ -7,7 +7,7 @@ A device is a place and a runtime. ``open()`` starts one *measuring process*; ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputRefusedError
 from ..graphs.kernels import Profile
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.rounds import Failure, Round
@@ -163,6 +164,16 @@ class TellsKernels(Protocol):
         Raises:
             InputRefusedError: it cannot run, or nobody can see through it.
             DeviceError: the device cannot be reached, or the network ended the process.
+        """
+        ...
+
+    def profiles(self, models: Iterable[Model]) -> Iterator[Profile | InputRefusedError]:
+        """Say of each of many networks what kernels it is made of, in one process, or why nobody can see through it.
+
+        Each is run a few times only: what is told of its kernels' times is rough.
+
+        Raises:
+            DeviceError: the device cannot be reached, or a network ended the process.
         """
         ...
 

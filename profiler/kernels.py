@@ -19,7 +19,7 @@ from ..errors import InputRefusedError, TempogradError, UsageError
 from ..graphs.kernels import Kernel
 from ..graphs.network import MODELS
 from ..graphs.standalone import alone
-from ..predictor.kernels import Bag, Sample
+from ..predictor.kernels import Bag, Sample, telling
 from .campaign import CampaignSummary, Progress, run
 from .networks import Network, items_of
 from .plan import Items, Plan
@@ -69,11 +69,10 @@ def see(device: Place, networks: Sequence[Network]) -> Seen:
     models: dict[str, tuple[Kernel, ModelProto]] = {}
     refused: dict[str, TempogradError] = {}
     missed = 0
-    for network in networks:
-        try:
-            watched = device.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0)
-        except InputRefusedError as error:
-            refused[network.name] = error
+    models_of = (Model(network.key, network.path, network.digest, own_batch=True) for network in networks)
+    for network, watched in zip(networks, device.profiles(models_of), strict=True):
+        if isinstance(watched, InputRefusedError):
+            refused[network.name] = watched
             continue
         found.append((network, watched.kernels))
         for kernel in watched.kernels:
@@ -90,11 +89,14 @@ def collect(
     plan: Plan,
     store: Store,
     *,
+    limit: int | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> CampaignSummary:
     """Time every kernel of networks alone, and the networks whole, into a store; what is there is not repeated.
+
+    With ``limit``, no more than so many kernels are timed: those that tell the most.
 
     Returns:
         The summary of the kernels' campaign.
@@ -102,9 +104,12 @@ def collect(
     Raises:
         DeviceError, StoreError: as for `campaign.run`.
     """
-    models = {_EMPTY: _chain(1), _CHAIN: _chain(CHAIN)}
-    for signature, (kernel, model) in seen.alone.items():
-        models[signature] = model
+    timed = list(seen.alone)
+    if limit is not None:
+        timed = [timed[n] for n in telling([kernel for kernel, _ in seen.alone.values()], limit, seed)]
+    models = {_EMPTY: _chain(1), _CHAIN: _chain(CHAIN)} | {name: seen.alone[name][1] for name in timed}
+    every = {kernel.signature: kernel for _, kernels in seen.networks for kernel in kernels}
+    for signature, kernel in every.items():
         store.add_model(ModelRow(signature, "", kernel.op, "", {"kernel": msgspec.to_builtins(kernel)}))
     for network, kernels in seen.networks:
         bag = [kernel.signature for kernel in kernels]
@@ -138,10 +143,11 @@ def samples_of(store: Store, fingerprint_id: str | None) -> tuple[dict[str, Samp
     dispatch_ms = max((told[_CHAIN] - told[_EMPTY]) / (CHAIN - 1), 1e-6)
     fees = Fees(max(told[_EMPTY] - dispatch_ms, 0.0), dispatch_ms)
     rows = store.models()
+    kernel_of = {row.key: _kernel(row) for row in rows if "kernel" in row.facts}
     samples = {
-        row.key: Sample(_kernel(row), max(told[row.key] - fees.empty_ms, dispatch_ms / 2))
-        for row in rows
-        if "kernel" in row.facts and row.key in told
+        key: Sample(kernel, max(told[key] - fees.empty_ms, dispatch_ms / 2))
+        for key, kernel in kernel_of.items()
+        if key in told
     }
     id_ = kernels.fingerprint.id
     bags: list[Bag] = []
@@ -149,9 +155,9 @@ def samples_of(store: Store, fingerprint_id: str | None) -> tuple[dict[str, Samp
         wholes = LatencyDataset.from_store(store, space=MODELS, fingerprint_id=id_)
         ms: Mapping[str, Any] = dict(zip(wholes.keys, wholes.y_ms.tolist(), strict=True))
         bags = [
-            Bag(row.name, tuple(row.facts["bag"]), ms[row.key])
+            Bag(row.name, tuple(kernel_of[name] for name in row.facts["bag"]), ms[row.key])
             for row in rows
-            if "bag" in row.facts and row.key in ms and set(row.facts["bag"]) <= samples.keys()
+            if row.key in ms and kernel_of.keys() >= set(row.facts.get("bag", ("",)))
         ]
     return samples, bags, fees, id_
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..arguments import Seed
+from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
 from ..devices.device import Model, Place, TellsKernels
@@ -18,12 +20,14 @@ from ..errors import MismatchError, UsageError
 from ..predictor.kernels import KernelPredictor
 from ..predictor.kernels import fit as learn
 from ..profiler import kernels as room
+from ..profiler.choose import choose
 from ..profiler.networks import Network
 from ..profiler.plan import named
 from .networks import Refused, Shape, accepted_networks, opened_networks, placed
-from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
+from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
 
 TOP = 10
+SAMPLED = 8  # networks of a space whose kernels are timed
 LITTLE = 0.02  # share of the time below which a kernel outside what was seen makes no difference
 
 
@@ -33,6 +37,9 @@ def collect(
     *,
     device: str | Place = "local",
     shape: Shape = None,
+    space: str | None = None,
+    networks: Count = SAMPLED,
+    limit: Count | None = None,
     plan: str = "quick",
     seed: Seed = 0,
     progress: Progress = silent,
@@ -40,24 +47,25 @@ def collect(
 ) -> Outcome:
     """Time the kernels of networks alone, each once, and the networks whole, into a store; nothing is repeated.
 
-    A network that is refused, or that nobody can see through, is named, and the others go on.
+    A network that is refused, or that nobody can see through, is named, and the others go on. ``networks`` sampled
+    ones of a ``space`` come beside those given. With ``limit``, so many kernels are timed: those that tell the most.
 
     Raises:
         UsageError: no network, or a device that tells no kernels.
         InputRefusedError: all networks are refused, with the reason of the first.
     """
     check_arguments(collect, locals())
-    if not models:
-        raise UsageError("no network; name ONNX files whose kernels are to be timed")
+    if not models and space is None:
+        raise UsageError("no network; name ONNX files whose kernels are to be timed, or --space")
     place, timing = placed(device, None), named(plan)
-    with opened_networks(models, shape) as found:
+    with _sampled(space, networks, seed) as more, opened_networks([*models, *more], shape) as found:
         seen = room.see(place, list({one.key: one for one in found if isinstance(one, Network)}.values()))
         refused = {one.name: one.error for one in found if isinstance(one, Refused)} | dict(seen.refused)
         if not seen.alone:
             raise next(iter(refused.values()), UsageError("none of these networks' kernels can be had alone"))
         with Store(store, write=True) as kept:
             summary = room.collect(
-                place, seen, timing, kept, seed=seed, stop=stop,
+                place, seen, timing, kept, limit=limit, seed=seed, stop=stop,
                 progress=lambda p: progress("timing kernels", p.done, p.total),
             )  # fmt: skip
     document = plain({
@@ -77,23 +85,43 @@ def collect(
     return Outcome(document, text, code, f"tempograd kernels fit --store {quote(str(store))} --out kernels/")
 
 
-def fit(store: Path, out: Path, *, device: str | None = None) -> Outcome:
-    """Learn kernels' times from a store, and judge their sums on networks left out one at a time."""
+@contextmanager
+def _sampled(space: str | None, count: int, seed: int) -> Generator[list[Path]]:
+    """Write networks of a space, which are gone afterwards."""
+    with TemporaryDirectory(prefix="tempograd-") as folder:
+        if space is None:
+            yield []
+            return
+        chosen = space_of(space)
+        count = min(count, round(10 ** min(chosen.size_log10, 9)))
+        yield [chosen.write_onnx(one, Path(folder))[0] for one in choose(chosen, count, seed=seed)]
+
+
+def fit(store: Path, out: Path, *, device: str | None = None, source: Path | None = None) -> Outcome:
+    """Learn kernels' times from a store, and judge their sums on networks left out, family by family.
+
+    ``source`` is a folder of the same, of another device: its times help where kernels held out say so.
+    """
+    other = None if source is None else KernelPredictor.load(source)
     with Store(store) as kept:
         samples, bags, fees, id_ = room.samples_of(kept, device)
-    found = learn(samples, bags, fingerprint_id=id_, dispatch_ms=fees.dispatch_ms)
+    found = learn(samples, bags, fingerprint_id=id_, dispatch_ms=fees.dispatch_ms, source=other)
     path = found.save(out)
     families = Counter(sample.kernel.family for sample in samples.values())
     document = plain({
         "predictor": str(path), "device": id_, "kernels": len(samples), "families": dict(families),
         "networks": len(bags), "left_out_error": found.spread, "scale": found.scale, "coverage": found.coverage,
+        "judged_by": found.judged_by, "residual": bool(found.residual), "source": found.source is not None,
         "fees": asdict(fees),
     })  # fmt: skip
     worst = f"at most {100 * (found.spread[-1]):.1f} % off" if found.spread else "none to judge by: no interval"
+    one = "family" if found.judged_by == "families" else "network"
     text = (
         f"{len(samples)} kernels of {len(families)} families, {1e3 * fees.dispatch_ms:.2g} us a node\n"
-        f"{len(found.spread)} networks, each predicted without its own kernels: {worst}"
+        f"{len(bags)} networks, each {one} predicted without its own kernels: {worst}"
     )
+    if source is not None:
+        text += f"\n{source} {'helps' if found.source else 'does not help, and is left out'}"
     return Outcome(document, text, 0, f"tempograd kernels predict MODEL.onnx --predictor {quote(str(out))}")
 
 
@@ -117,8 +145,9 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
         kernels = place.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0).kernels
     value, low, high = kept.predict(kernels)
     told = [(kernel, *kept.kernel_ms(kernel)) for kernel in kernels]
+    share = value / sum(ms for _, ms, _ in told)
     rows: list[dict[str, Any]] = [
-        {"name": k.name, "op": k.op, "family": k.family, "ms": kept.scale * ms, "how": how, "origin": list(k.origin)}
+        {"name": k.name, "op": k.op, "family": k.family, "ms": share * ms, "how": how, "origin": list(k.origin)}
         for k, ms, how in told
     ]
     outside = [row for row in rows if row["how"] == "out_of_support"]

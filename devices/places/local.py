@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from inspect import signature
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from ...arguments import Batch, Seconds, Threads, check
-from ...errors import UnknownNameError, UsageError
+from ...errors import InputRefusedError, UnknownNameError, UsageError
 from ...graphs.kernels import Profile
 from ...measurement.fingerprint import Fingerprint
 from ...registry import create, load
@@ -161,11 +162,29 @@ class LocalDevice:
             InputRefusedError: the runtime refuses it, does not tell its kernels, or nobody can see through it.
             DeviceError: the process cannot be started, or the network ended it.
         """
+        with self._watching() as session:
+            return session.profile(model, seconds=seconds)
+
+    def profiles(self, models: Iterable[Model]) -> Iterator[Profile | InputRefusedError]:
+        """Say of each of many networks what kernels it is made of, in one process, or why nobody can see through it.
+
+        Raises:
+            DeviceError: the process cannot be started, or a network ended it.
+        """
+        with self._watching() as session:
+            for model in models:
+                try:
+                    yield session.profile(model, seconds=0.0)
+                except InputRefusedError as error:
+                    yield error
+
+    @contextmanager
+    def _watching(self) -> Generator[WorkerSession]:
         # the graph that runs is written, with weights and all
         settings = replace(self._settings, file_bytes=_LARGEST_GRAPH)
         with turn(self), WorkerSession(settings) as session:
             session.start_timing()
-            return session.profile(model, seconds=seconds)
+            yield session
 
     def _wait_until_alone(self) -> None:
         if self._watch is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
@@ -159,6 +159,14 @@ class SimulatedDevice:
         content = foreign.read(model.path, model.digest)
         foreign.check(content, model.path.parent, None)
         return self._roofline.profile(content)
+
+    def profiles(self, models: Iterable[Model]) -> Iterator[Profile | InputRefusedError]:
+        """Return the same of each of many networks, or why there is none."""
+        for model in models:
+            try:
+                yield self.profile(model)
+            except InputRefusedError as error:
+                yield error
 
     def _occurrence(self, content: tuple[str, ...]) -> int:
         with self._lock:

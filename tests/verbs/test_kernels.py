@@ -84,6 +84,17 @@ def test_a_predictor_is_of_one_device(learnt, tmp_path):
         collect([], tmp_path / "run.db", device=DEVICE)
 
 
+def test_kernels_of_a_space_are_sampled_and_no_more_than_asked_are_timed(tmp_path):
+    ask = {"space": "nasbench201:cells=1,width=4,size=8", "networks": 3, "device": DEVICE}
+    found = collect([], tmp_path / "run.db", limit=10, **ask).document
+    assert found["kernels"] == 10 + 2
+    assert len(found["networks"]) == 3
+    fitted = fit(tmp_path / "run.db", tmp_path / "kernels", source=None).document
+    assert (fitted["kernels"], fitted["networks"]) == (10, 3), "the others are predicted in whole networks"
+    helped = fit(tmp_path / "run.db", tmp_path / "other", source=tmp_path / "kernels").document
+    assert helped["source"], "the same device tells its own times best"
+
+
 def test_the_commands(learnt, tmp_path):
     folder, _, _ = learnt
     (tmp_path / "new.onnx").write_bytes(content(40, 32))

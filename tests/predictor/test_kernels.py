@@ -1,0 +1,143 @@
+"""Kernels' times learnt, on formulas: what a network is told to take, how far to trust it, and what is named."""
+
+from dataclasses import replace
+from math import exp, log
+
+import numpy as np
+import pytest
+
+from tempograd.graphs.kernels import Array, Kernel
+from tempograd.predictor.kernels import Bag, KernelPredictor, Sample, fit, telling
+
+DISPATCH = 0.001
+
+
+def kernel(op, family, channels, size, window=1):
+    """A kernel that reads and writes maps, `channels` of `size` squared."""
+    shape = (1, channels, size, size)
+    inputs = (Array("float32", shape), Array("float32", (channels, channels, window, window)))
+    macs = channels * channels * window**2 * size**2 if family == "convolution" else 0
+    told = {"kernel_shape": [window, window]} if window > 1 else {}
+    return Kernel(
+        f"{op}{channels}_{size}_{window}", op, family, inputs, (Array("float32", shape),), told,
+        macs=macs, read_bytes=4 * channels * size**2, written_bytes=4 * channels * size**2,
+    )  # fmt: skip
+
+
+def truth(one, gmacs=20.0, gbps=8.0, erf=6.0):
+    slower = erf if one.op == "Erf" else 1.0
+    return max(one.macs / gmacs, (one.read_bytes + one.written_bytes) / gbps) / 1e6 * slower + DISPATCH
+
+
+def network(name, ops, channels, sizes, off=1.0):
+    """Layers of alternating operators, and its time: the sum of theirs, times what nobody sees in a kernel."""
+    kernels = tuple(kernel(op, family, channels, size, window) for size in sizes for op, family, window in ops)
+    return Bag(name, kernels, off * sum(map(truth, kernels)))
+
+
+CONV = [("Conv", "convolution", 3), ("Relu", "elementwise", 1)]
+WIDE = [("Conv", "convolution", 5), ("Relu", "elementwise", 1), ("Relu", "elementwise", 1)]
+ERF = [("Conv", "convolution", 3), ("Erf", "elementwise", 1), ("Erf", "elementwise", 1)]
+SPECS = [(kind, ops, c) for kind, ops in (("conv", CONV), ("wide", WIDE), ("erf", ERF)) for c in (8, 16, 24, 32, 48)]
+
+
+def bags(off=lambda kind: 1.0):
+    return [network(f"{kind}{c}", ops, c, (8, 16, 32), off(kind)) for kind, ops, c in SPECS]
+
+
+def samples(found, **rates):
+    return {k.signature: Sample(k, truth(k, **rates)) for bag in found for k in bag.kernels}
+
+
+def learnt(found, **more):
+    return fit(samples(found), found, fingerprint_id="here", dispatch_ms=DISPATCH, **more)
+
+
+def test_families_are_left_out_whole_and_the_worst_of_each_counts():
+    off = {"conv": 1.0, "wide": 1.02, "erf": 1.3}
+    found = learnt(bags(off.get))
+    assert found.judged_by == "families"
+    assert len(found.spread) == 3
+    assert found.coverage == pytest.approx(3 / 4)
+    assert found.spread[-1] > log(1.2), "nothing of the others tells what the third kind takes"
+    alike = [bag for bag in bags() if bag.name.startswith("conv")]
+    assert learnt(alike).judged_by == "networks", "one family cannot be left out of itself"
+    assert len(learnt(alike).spread) == 5
+
+
+def test_kernels_that_were_not_timed_are_predicted_in_whole_networks():
+    every = bags()
+    some = dict(sorted(samples(every).items())[::2])  # signatures are in no order
+    found = fit(some, every, fingerprint_id="here", dispatch_ms=DISPATCH)
+    assert found.spread
+    told = [found.predict(bag.kernels)[0] / bag.ms for bag in every]
+    assert np.abs(np.log(told)).mean() < 0.1
+
+
+def test_a_residual_is_taken_where_it_helps_networks_left_out():
+    """What a node costs in a whole network and not alone: nothing else explains by how much sums are off."""
+
+    def more(bag):
+        return replace(bag, ms=bag.ms * exp(1.5 * len(bag.kernels) * DISPATCH / bag.ms))
+
+    def error(found):
+        return np.mean([abs(log(found.predict(bag.kernels)[0] / bag.ms)) for bag in given])
+
+    kinds = ("conv", CONV), ("wide", WIDE), ("both", [WIDE[0], *CONV])
+    known = [network(f"{kind}{c}", ops, c, (8, 16, 32)) for kind, ops in kinds for c in (8, 16, 24, 32, 48)]
+    given = [more(bag) for bag in known]
+    found = learnt(given)
+    assert found.residual
+    assert error(found) < 0.6 * error(replace(found, residual=[]))
+    assert not learnt(known).residual
+
+
+@pytest.mark.parametrize(("op", "channels"), [("Tanh", 16), ("Relu", 4096)])
+def test_an_operator_or_a_size_that_was_never_timed_is_named(op, channels):
+    found = learnt(bags())
+    ms, how = found.kernel_ms(kernel(op, "elementwise", channels, 16))
+    assert how == "out_of_support"
+    assert ms >= DISPATCH / 2
+    assert found.kernel_ms(kernel("Relu", "elementwise", 40, 16))[1] == "predicted"
+    assert found.kernel_ms(kernel("Relu", "elementwise", 16, 16)) == (
+        pytest.approx(truth(kernel("Relu", "elementwise", 16, 16))), "measured",
+    )  # fmt: skip
+
+
+def test_operators_of_a_family_have_offsets_of_their_own():
+    found = learnt(bags())
+    relu, erf = (found.kernel_ms(kernel(op, "elementwise", 28, 24))[0] for op in ("Relu", "Erf"))
+    assert erf > 2 * relu
+
+
+def test_another_device_helps_where_few_kernels_were_timed_and_is_left_out_where_it_does_not(tmp_path):
+    every = bags()
+    rates = {"gmacs": 5.0, "gbps": 1.0, "erf": 30.0}
+    here = {name: Sample(one.kernel, truth(one.kernel, **rates)) for name, one in samples(every).items()}
+    few = {name: here[name] for name in list(here)[::6]}
+    source = learnt(every)
+    ask = {"fingerprint_id": "there", "dispatch_ms": DISPATCH}
+    alone, helped = fit(few, [], **ask), fit(few, [], source=source, **ask)
+    assert helped.source is not None
+
+    def error(found):
+        return np.mean([abs(log(found.kernel_ms(s.kernel)[0] / s.ms)) for n, s in here.items() if n not in few])
+
+    assert error(helped) < 0.7 * error(alone)
+    helped.save(tmp_path / "kernels")
+    again = KernelPredictor.load(tmp_path / "kernels")
+    assert again.kernel_ms(kernel("Relu", "elementwise", 40, 16)) == helped.kernel_ms(
+        kernel("Relu", "elementwise", 40, 16)
+    )
+    rng = np.random.default_rng(0)
+    wrong = replace(source, known={name: float(np.exp(rng.normal(0, 3))) for name in source.known})
+    assert fit(here, [], source=wrong, **ask).source is None
+
+
+def test_the_most_telling_kernels_cover_every_family():
+    every = [one.kernel for one in samples(bags()).values()]
+    places = telling(every, 6, 0)
+    assert len(set(places)) == 6
+    assert {every[n].family for n in places} == {"convolution", "elementwise"}
+    assert telling(every, 4, 0) == places[:4], "a longer choice begins with the shorter"
+    assert len(telling(every, 10_000, 0)) == len(every)
