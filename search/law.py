@@ -11,7 +11,7 @@ The laws stand in ``laws/``, one file each; a file there is found by its name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -62,6 +62,10 @@ class Law(nn.Module, ABC):
         """Return the gates of all passes of one step, where a law wants several that know of each other."""
         return (self.draw(generator, tau=tau),)
 
+    def beside(self) -> Mapping[str, Collection[int]]:
+        """Return the options by site that a law step runs although the last draw left them off: by default none."""
+        return {}
+
     def stepped(self) -> None:
         """Do what is to be done after an optimiser moved the parameters along the last draw's gradient."""
 
@@ -110,6 +114,9 @@ class Product(Law):
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         return self._joined([law.draw(generator, tau=tau) for law in self._all()])
+
+    def beside(self) -> Mapping[str, Collection[int]]:
+        return {name: options for law in self._all() for name, options in law.beside().items()}
 
     def stepped(self) -> None:
         for law in self._all():

@@ -22,6 +22,8 @@ from .forms import from_zero, positive
 from .law import Law
 from .laws.combination import Combination
 
+Teaching = Literal["mixture", "mean"]
+
 
 class Regulariser:
     """Adds to the loss of a law step, or moves the law after it; does neither by default."""
@@ -131,7 +133,7 @@ class Distillation:
 
     weight: float = 1.0
     tau: float = 2.0
-    teacher: Literal["mixture", "mean"] = "mean"
+    teacher: Teaching = "mixture"
 
     def __call__(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """Return what is added to a path's loss, from logits ``(b, classes)``."""

@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -56,6 +56,7 @@ from .layers import (
 from .pointwise import StridedPointwiseConv2d
 
 Gates = Mapping[str, Tensor]
+Beside = Mapping[str, Collection[int]]
 
 
 class Network(nn.Module):
@@ -85,18 +86,26 @@ class Network(nn.Module):
         for place, names in (_alike(graph) if elastic else {}).items():
             self._share(place, names)
 
-    def forward(self, x: Tensor | Sequence[Tensor], gates: Gates | None = None, *, every: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor | Sequence[Tensor],
+        gates: Gates | None = None,
+        *,
+        every: bool = False,
+        beside: Beside | None = None,
+    ) -> Tensor:
         """Return the logits; of a network of several outputs a tuple of them.
 
         Args:
             x: images; or one tensor for each input, where the network has several.
             gates: of the choices, on the CPU or where the images are.
             every: run all options; by default those whose gate is exactly 0, which has to be looked up, are not run.
+            beside: options by site that are run although their gate is 0, so that it gets its slope.
         """
         weights = None if every else {site: gate.detach().tolist() for site, gate in (gates or {}).items()}
         first, *others = [_laid_out(value) for value in ([x] if isinstance(x, Tensor) else x)]
         more = dict(zip(self._more, others, strict=True))
-        drawn = _Drawn(_beside(first, gates) if gates else {}, weights, more)
+        drawn = _Drawn(_beside(first, gates) if gates else {}, weights, more, beside or {})
         value = self._run(self.graph, "", first, drawn)
         return _zeros(first, self.graph.shape) if value is None else value
 
@@ -216,6 +225,7 @@ class _Drawn:
     gates: Gates
     weights: Mapping[str, list[float]] | None
     more: Mapping[str, Tensor] = field(default_factory=dict)  # inputs beyond the first
+    beside: Beside = field(default_factory=dict)
     done: dict[tuple[Operation, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
     masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
@@ -232,7 +242,7 @@ class _Drawn:
             return True
         if site not in self.weights:
             raise ValueError(f"no gate for site {site!r}; given: {', '.join(self.gates) or 'none'}")
-        return self.weights[site][option] != 0.0
+        return self.weights[site][option] != 0.0 or option in self.beside.get(site, ())
 
     def weigh(self, value: Tensor | None, site: str, option: int) -> Tensor | None:
         """Return a value times an option's gate."""

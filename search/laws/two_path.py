@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -29,7 +29,8 @@ class TwoPath(Softmax):
         generator: draws the first logits.
         noise: their standard deviation.
         sites: those that it is a law over; None for all.
-        hard: one of the two is on, straight-through; else both are mixed.
+        hard: one of the two is on, straight-through; else both are mixed. A law step runs the other one too, whose gate
+            is 0, for the gradient of a binary gate is the product of the loss' gradient with what its path gives.
     """
 
     def __init__(
@@ -56,6 +57,12 @@ class TwoPath(Softmax):
             on = soft.detach().multinomial(1, generator=generator)[:, 0]
             soft = straight_through(one_hot(on, soft), soft)
         return self._gates(torch.zeros_like(log_p).scatter(-1, pair, soft))
+
+    def beside(self) -> Mapping[str, Collection[int]]:
+        if not self.hard or self._pair is None:
+            return {}
+        pairs = zip(self.names, self.widths, self._pair[0].tolist(), strict=True)
+        return {name: [option for option in pair if option < width] for name, width, pair in pairs}
 
     def stepped(self) -> None:
         if self._pair is not None:

@@ -18,11 +18,13 @@ def densenas(
     epochs: Count = 40,
     warm_up: Share = 0.75,
     batch: Batch = 64,
+    mix: bool = False,
 ) -> Method:
     """DenseNAS (Fang et al., arXiv:1906.09607); chained cost is the circuit of the routes.
 
     The published loss pulls latency down at a fixed weight, also below the target; here a target's weight is learnt as
-    LightNAS does (2208.14446).
+    LightNAS does (2208.14446). A published weight step mixes all routes, one operation on each; here it runs one route
+    unless ``mix`` is set, since weights learn faster so. Law steps mix all routes and two operations.
 
     Args:
         eta: step of the multiplier under a target.
@@ -30,12 +32,15 @@ def densenas(
         warm_up: share of them with weight steps only: here they cost a seventh of the others, and what the law then
             learns from ranks networks the better.
         batch: images a step.
+        mix: weight steps run all routes, weighed by the law, as published.
     """
     searcher = GradientSearcher(
         law=MarkovRoute,
         weighted=LogTarget,
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
-        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, weights_rate=0.1, paths="sample"),
+        schedule=Schedule(
+            epochs=epochs, warm_up=warm_up, batch=batch, weights_rate=0.1, paths="routes" if mix else "sample"
+        ),
     )
     return Method(
         "densenas",
@@ -43,7 +48,7 @@ def densenas(
         paper="Fang et al., arXiv:1906.09607",
         home="routed",
         pieces={
-            "law": "markov_route: two operations at a time, routes",
+            "law": f"markov_route: two operations at a time, routes; weights on {'all routes' if mix else 'one path'}",
             "objective": "log_target, or learned multiplier under a target",
             "deriver": "viterbi",
         },

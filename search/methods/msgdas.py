@@ -8,7 +8,7 @@ from ...arguments import Batch, Count, NonNegative, Share
 from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
 from ..method import Method
-from ..regularisers import Distillation
+from ..regularisers import Distillation, Teaching
 from ..searchers.alternation import Schedule
 from ..searchers.gradient import GradientSearcher
 
@@ -17,6 +17,7 @@ def msgdas(
     *,
     paths: Count = 2,
     distillation: NonNegative = 1.0,
+    teacher: Teaching = "mixture",
     drop_skips: Share = 0.1,
     eta: NonNegative = 0.3,
     epochs: Count = 15,
@@ -27,7 +28,9 @@ def msgdas(
 
     Args:
         paths: of one step, K.
-        distillation: weight of what they learn from their mean.
+        distillation: weight of what they learn from the teacher.
+        teacher: ``mixture``, the supernet with all options weighed by the law, one more pass a step, without gradient;
+            or the cheaper ``mean`` of the step's own paths.
         drop_skips: share of a skip's map that is dropped in training at first.
         eta: step of the multiplier under a target.
         epochs: of the search.
@@ -41,7 +44,7 @@ def msgdas(
         schedule=Schedule(
             epochs=epochs, warm_up=warm_up, batch=batch, tau_first=5.0, tau_last=0.1, drop_skips=drop_skips
         ),
-        distillation=Distillation(distillation),
+        distillation=Distillation(distillation, teacher=teacher),
     )
     return Method(
         "msgdas",

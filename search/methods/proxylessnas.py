@@ -22,6 +22,9 @@ def proxylessnas(
 ) -> Method:
     """ProxylessNAS (Cai et al., arXiv:1812.00332), its gradient-based form with the additive loss.
 
+    A law step runs two options of every site, of which one is on, and moves these two; Adam has neither momentum nor
+    decay, so that the accuracy of two says nothing of the others.
+
     Args:
         lam: weight of the cost under a target.
         epochs: of the search.
@@ -33,7 +36,15 @@ def proxylessnas(
         law=partial(TwoPath, hard=True),
         weighted=Ratio,
         targeted=partial(Ratio, lam),
-        schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, paths="sample", law_every=law_every),
+        schedule=Schedule(
+            epochs=epochs,
+            warm_up=warm_up,
+            batch=batch,
+            paths="sample",
+            law_every=law_every,
+            law_betas=(0.0, 0.999),
+            law_decay=0.0,
+        ),
     )
     return Method(
         "proxylessnas",
@@ -41,7 +52,7 @@ def proxylessnas(
         paper="Cai et al., arXiv:1812.00332",
         home="mbconv",
         pieces={
-            "law": "two_path, one on",
+            "law": "two_path, one on, both run in law steps",
             "objective": "ratio",
             "deriver": "best score",
         },

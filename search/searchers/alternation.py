@@ -13,8 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import exp, log
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
-from ...spaces.network import Network
+from ...spaces.network import Beside, Network
 from ...spaces.space import SearchSpace
 from ...tasks.task import Task
 from .. import processes
@@ -39,7 +38,7 @@ from ..law import Gates, Law
 from ..laws.uniform import Uniform
 from ..objective import CostTerm, Objective
 from ..progress import Progress, silent
-from ..steps import check_finite, cosine, move, set_rate
+from ..steps import check_finite, cosine, frozen_statistics, move, set_rate
 from ..trace import Epoch, Trace
 from .checkpoint import Resumable
 from .frank_wolfe import FrankWolfe
@@ -63,7 +62,8 @@ class Schedule:
         tau_from: share of the epochs after which it begins to fall.
         law_every: weight steps for each law step.
         law_only: weights rest once the law moves.
-        paths: what weight steps run: the law's ``draw``, or one path, a ``sample`` of the law or ``uniform``.
+        paths: what weight steps run: the law's ``draw``; one path, a ``sample`` of the law or ``uniform``; or all
+            ``routes`` as drawn, with one operation each, as sampled. A sample is a uniform one in warm-up.
         drop_skips: share of a skip's map that is dropped in square blocks in training, falling to 0 over the epochs.
     """
 
@@ -83,7 +83,7 @@ class Schedule:
     tau_from: float = 0.0
     law_every: int = 1
     law_only: bool = False
-    paths: Literal["draw", "sample", "uniform"] = "draw"
+    paths: Literal["draw", "sample", "uniform", "routes"] = "draw"
     drop_skips: float = 0.0
     second_order: bool = False
 
@@ -286,7 +286,7 @@ class Alternation(Resumable):
         """Take one law step and return its loss, the cost left out; ``ahead`` is a weight step's batch, to unroll."""
         drawn = self.law.draws(self.generator, tau=tau)
         with frozen_statistics(self.supernet):
-            loss = self._law_loss(images, labels, drawn, ahead)
+            loss = self._law_loss(images, labels, drawn, ahead, self.law.beside())
         gradients = self.objective.gradients(loss, self.law, self.generator, drawn[0])
         for parameter, gradient in zip(self.law.parameters(), gradients, strict=True):
             parameter.grad = check_finite(gradient, f"law {self.where}")
@@ -340,17 +340,28 @@ class Alternation(Resumable):
         if self.schedule.paths == "draw":
             return self.law.draws(self.generator, tau=tau)
         law = self.uniform if warm or self.schedule.paths == "uniform" else self.law
-        return ({name: row[0] for name, row in law.sample(1, self.generator).items()},)
+        path = {name: row[0] for name, row in law.sample(1, self.generator).items()}
+        if self.schedule.paths == "routes":
+            deciding = {name for site in self.space.sites for name, _ in site.when}
+            path |= {name: row for name, row in self.law.draw(self.generator, tau=tau).items() if name in deciding}
+        return (path,)
 
     def _law_loss(
-        self, images: Tensor, labels: Tensor, drawn: tuple[Gates, ...], ahead: tuple[Tensor, Tensor] | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        drawn: tuple[Gates, ...],
+        ahead: tuple[Tensor, Tensor] | None = None,
+        beside: Beside | None = None,
     ) -> Tensor:
         """Return the mean loss of all paths, with its gradient by the gates but without the passes that gave it."""
-        law_batch = partial(self._slopes, images, labels, drawn)
+        law_batch = partial(self._slopes, images, labels, drawn, beside=beside)
         if ahead is None:
             value, slopes, _ = law_batch()
         else:
-            value, slopes = unrolled(law_batch, partial(self._slopes, *ahead, drawn), self.weights_optimizer)
+            value, slopes = unrolled(
+                law_batch, partial(self._slopes, *ahead, drawn, beside=beside), self.weights_optimizer
+            )
         slope = torch.zeros(())
         for gates, found in zip(drawn, slopes, strict=True):
             for gate, gradient in zip(gates.values(), found, strict=True):
@@ -358,18 +369,24 @@ class Alternation(Resumable):
         return value + (slope - slope.detach())
 
     def _slopes(
-        self, images: Tensor, labels: Tensor, drawn: tuple[Gates, ...], weights: Sequence[Tensor] = ()
+        self,
+        images: Tensor,
+        labels: Tensor,
+        drawn: tuple[Gates, ...],
+        weights: Sequence[Tensor] = (),
+        *,
+        beside: Beside | None = None,
     ) -> Slopes:
         """Return the mean loss of all paths and its gradients, by every path's gates and by weights.
 
-        Gradients are 0 where an option is off; the passes themselves are let go.
+        Gradients are 0 where an option is off, unless it is run ``beside``; the passes themselves are let go.
         """
         teacher = self._teacher(images, drawn)
         value, slopes = torch.zeros(()), list[tuple[Tensor, ...]]()
         by_weights = [torch.zeros_like(weight) for weight in weights]
         for gates in drawn:
             leaves = [gate.detach().requires_grad_() for gate in gates.values()]
-            loss = self._loss(images, labels, dict(zip(gates, leaves, strict=True)), teacher) / len(drawn)
+            loss = self._loss(images, labels, dict(zip(gates, leaves, strict=True)), teacher, beside) / len(drawn)
             told = check_finite(processes.mean(loss.detach()), f"law {self.where}")
             found = torch.autograd.grad(loss, [*leaves, *weights], materialize_grads=True)
             value = value + told
@@ -379,9 +396,11 @@ class Alternation(Resumable):
         processes.average(by_weights)
         return value, slopes, by_weights
 
-    def _loss(self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None) -> Tensor:
+    def _loss(
+        self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None, beside: Beside | None = None
+    ) -> Tensor:
         self.passes += len(labels) * processes.count()
-        logits = self._logits(images, gates)
+        logits = self._logits(images, gates, beside)
         loss = self.task.loss(logits, labels.to(self.compute))
         if teacher is not None and self.objective.distillation is not None:
             loss = loss + self.objective.distillation(logits, teacher)
@@ -395,7 +414,7 @@ class Alternation(Resumable):
             every = (self.law.marginals(),) if self.objective.distillation.teacher == "mixture" else drawn
             return torch.stack([self._logits(images, gates) for gates in every]).mean(dim=0)
 
-    def _logits(self, images: Tensor, gates: Gates) -> Tensor:
+    def _logits(self, images: Tensor, gates: Gates, beside: Beside | None = None) -> Tensor:
         images, supernet = images.to(self.compute), self.supernet
         if not (
             images.is_cuda
@@ -404,7 +423,7 @@ class Alternation(Resumable):
             and isinstance(supernet, Network)
             and supernet.on_skip is None
         ):
-            return supernet(images, gates)
+            return supernet(images, gates, beside=beside) if beside else supernet(images, gates)
         if self.mixture is None or self.mixture.shape != images.shape:
             self.mixture = RecordedMixture(supernet, images, gates)
         return self.mixture(images, gates)
@@ -415,19 +434,6 @@ class Alternation(Resumable):
         with torch.no_grad():
             sampled = model(self.law.sample(_GAP_DRAWS, self.generator)).mean()
             return float(sampled), float(model(self.law.marginals()))
-
-
-@contextmanager
-def frozen_statistics(module: nn.Module) -> Generator[None]:
-    """Normalise by the batch without moving any running statistic."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
 
 
 def _numbers(value: object) -> dict[str, float]:

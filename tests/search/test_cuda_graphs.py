@@ -16,7 +16,8 @@ from tempograd.search.laws.softmax import Softmax
 from tempograd.search.laws.two_path import TwoPath
 from tempograd.search.laws.uniform import Uniform
 from tempograd.search.objective import CostTerm
-from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
+from tempograd.search.searchers.alternation import Alternation, Schedule
+from tempograd.search.steps import frozen_statistics
 from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 

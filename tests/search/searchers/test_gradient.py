@@ -16,7 +16,8 @@ from tempograd.search.laws.gumbel import Gumbel
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm, Objective
 from tempograd.search.regularisers import Distillation
-from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
+from tempograd.search.searchers.alternation import Alternation, Schedule
+from tempograd.search.steps import frozen_statistics
 from tempograd.tasks.images import Classification, Images
 from tempograd.tasks.load import load_task
 

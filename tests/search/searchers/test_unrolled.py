@@ -11,7 +11,8 @@ from tempograd.search.forms import Linear
 from tempograd.search.laws.exclusive_top_k import ExclusiveTopK
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm
-from tempograd.search.searchers.alternation import Alternation, Schedule, frozen_statistics
+from tempograd.search.searchers.alternation import Alternation, Schedule
+from tempograd.search.steps import frozen_statistics
 from tempograd.spaces.circuit import counts
 from tempograd.tasks.load import load_task
 

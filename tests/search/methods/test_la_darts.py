@@ -1,0 +1,84 @@
+"""LA-DARTS, by its recipe: a predictor met where it was trained, in the loss of the law of DARTS' mixture."""
+
+import numpy as np
+import pytest
+import torch
+
+from ..wiring import CELL, Planted, record, space_of
+
+SPACE = space_of(CELL)
+
+
+class Curved(torch.nn.Module):
+    """``(b, d) -> (b,)`` ms: 1 and the square of a sum, so that a mean of networks is not the mean of latencies."""
+
+    def __init__(self):
+        super().__init__()
+        weight = np.random.default_rng(0).normal(0, 1, sum(SPACE.widths))
+        self.weight = torch.nn.Parameter(torch.from_numpy(weight).float())
+
+    def forward(self, x):
+        return 1 + (x @ self.weight).square()
+
+
+def curved(patch, arguments=""):
+    """Return a law of its own probabilities, the recipe's cost, and the latency that is expected by enumeration."""
+    noted = record(
+        patch, f"la_darts:epochs=1,batch=4{arguments}", CELL, supernet=Planted(SPACE, np.zeros(30)), cost=Curved(),
+        lam=0.1, steps=1,
+    )  # fmt: skip
+    law, model = noted.run.law, noted.run.term.model
+    with torch.no_grad():
+        law.logits.normal_(generator=torch.Generator().manual_seed(1))
+        gates = law.marginals()
+        p = torch.tensor([[0.2] * 5] * 6)
+        for row, gate in zip(p, gates.values(), strict=True):
+            row.copy_(gate)
+        every = torch.cartesian_prod(*[torch.arange(5)] * 6)
+        weight = p[torch.arange(6), every].prod(dim=1)
+        encoded = torch.nn.functional.one_hot(every, 5).flatten(1).float()
+        expected = float((weight * Curved()(encoded)).sum())
+    return law, model, expected
+
+
+def test_the_predictor_is_asked_about_networks_and_not_about_their_mean(monkeypatch):
+    """The mean over samples is that of all 15,625 networks; the relaxed encoding gives another number."""
+    law, model, expected = curved(monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        found = [float(model.expected(law, generator)) for _ in range(400)]
+        relaxed = float(Curved()(SPACE.relax(law.marginals())[None])[0])
+    error = np.std(found) / len(found) ** 0.5
+    assert abs(np.mean(found) - expected) < 4 * error
+    assert abs(relaxed - expected) > 8 * error
+
+
+def test_the_feed_and_the_draws_are_those_asked_for(monkeypatch):
+    law, model, _ = curved(monkeypatch, ",feed=direct")
+    relaxed = float(Curved()(SPACE.relax(law.marginals())[None]).detach()[0])
+    assert float(model.expected(law, torch.Generator()).detach()) == pytest.approx(relaxed)
+    law, model, _ = curved(monkeypatch, ",draws=7")
+    asked, sample = [], law.sample
+    law.sample = lambda n, generator: asked.append(n) or sample(n, generator)
+    model.expected(law, torch.Generator().manual_seed(0))
+    assert asked == [7]
+
+
+def test_both_kinds_of_steps_run_the_mixture_or_one_path_where_that_is_asked_for(monkeypatch):
+    for argument, one in (("", False), (",one_path=true", True)):
+        noted = record(monkeypatch, f"la_darts:epochs=2,batch=4{argument}", CELL, lam=0.1, steps=2)
+        for step in ("law", "weights"):
+            assert {each.one_path for each in noted.of(step)} == {one}
+        assert one or all(each.on(site) == set(range(5)) for each in noted.passes for site in each.gates)
+
+
+def test_of_second_order_a_law_step_looks_at_images_of_the_weights_too(monkeypatch):
+    for argument, seen in (("", {False}), (",second_order=true", {False, True})):
+        noted = record(monkeypatch, f"la_darts:epochs=1,warm_up=0,batch=4{argument}", CELL, lam=0.1, steps=1)
+        assert {each.image == 0.0 for each in noted.of("law")} == seen
+
+
+def test_the_law_rests_in_warm_up(monkeypatch):
+    noted = record(monkeypatch, "la_darts:epochs=4,warm_up=0.5,batch=4", CELL, lam=0.1, steps=2)
+    assert [len(noted.steps(step)) for step in ("weights", "law")] == [8, 4]
+    assert noted.passes[0].step == noted.passes[3].step == "weights"

@@ -1,0 +1,69 @@
+"""MSG-DAS, by its recipe: paths that share nothing, taught by the supernet, with skips that are dropped in blocks."""
+
+import pytest
+import torch
+
+from ..wiring import CELL, record
+
+
+def run(patch, arguments="", **more):
+    return record(patch, f"msgdas:epochs=2,warm_up=0,batch=4{arguments}", CELL, lam=0.1, **more)
+
+
+@pytest.mark.parametrize("step", ["law", "weights"])
+@pytest.mark.parametrize("paths", [2, 3])
+def test_a_step_is_taught_by_the_supernet_and_runs_paths_that_share_no_option(monkeypatch, step, paths):
+    for first, *others in run(monkeypatch, f",paths={paths}").steps(step):
+        assert not first.learns
+        assert all(first.on(site) == set(range(5)) for site in first.gates)
+        assert len(others) == paths
+        assert all(path.learns and path.one_path for path in others)
+        for site in first.gates:
+            assert len(set.union(*(path.on(site) for path in others))) == paths
+
+
+def test_the_cheap_teacher_is_the_mean_of_the_paths_themselves(monkeypatch):
+    for passes in run(monkeypatch, ",teacher=mean").steps("weights"):
+        told, learning = passes[:2], passes[2:]
+        assert [each.learns for each in passes] == [False, False, True, True]
+        assert all(
+            torch.equal(one.gates[site], other.gates[site])
+            for one, other in zip(told, learning, strict=True) for site in one.gates
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["weights", "law"])
+def test_what_the_supernet_says_is_part_of_the_loss_and_follows_its_weight(monkeypatch, kind):
+    """On the same draws, weights and images."""
+    losses = {}
+    for weight in (0, 1, 2):
+        run_ = run(monkeypatch, f",distillation={weight},drop_skips=0").run
+        for index, parameter in enumerate(run_.supernet.parameters()):
+            torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(index))
+        with torch.no_grad():
+            run_.law.logits.normal_(generator=torch.Generator().manual_seed(3))
+        x, labels = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5)), torch.zeros(4).long()
+        run_.generator.manual_seed(0)
+        if kind == "law":
+            gates = run_.law.draws(run_.generator, tau=1.0)
+            losses[weight] = float(run_._law_loss(x, labels, gates).detach())
+        else:
+            losses[weight] = run_.step_weights(x, labels, tau=1.0)
+    assert losses[1] - losses[0] > 0.01
+    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-3)
+
+
+def test_skips_are_dropped_in_blocks_at_first_and_less_with_every_epoch(monkeypatch):
+    noted = record(monkeypatch, "msgdas:epochs=4,warm_up=0,batch=4,drop_skips=0.2", CELL, lam=0.1, steps=1)
+    rates = list(dict.fromkeys(each.drops for each in noted.passes))
+    assert rates == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    assert {each.drops for each in run(monkeypatch, ",drop_skips=0").passes} == {0.0}
+    assert noted.run.supernet.training
+
+
+def test_by_default_all_of_it_is_on_and_the_temperature_falls(monkeypatch):
+    noted = record(monkeypatch, "msgdas:epochs=3,batch=4", CELL, lam=0.1, steps=1)
+    assert noted.run.objective.distillation.weight == 1.0
+    assert noted.passes[0].drops == pytest.approx(0.1)
+    assert noted.run.law.paths == 2
+    assert noted.found.trace.columns()["tau"] == pytest.approx([5.0, 0.5**0.5, 0.1])

@@ -1,0 +1,42 @@
+"""What holds for every recipe that searches by gradients, asked of the recipe by its name."""
+
+import numpy as np
+import pytest
+
+from ..wiring import HOMES, Planted, linear, record, space_of
+
+WEIGHED = sorted(HOMES.keys() - {"hardcorenas"})
+
+
+def costs(space):
+    return np.random.default_rng(0).uniform(0.1, 1.0, sum(space.widths))
+
+
+def derived_ms(patch, name, *, quality=0.1, arguments="", **mode):
+    """Return the latency derived where what is dear is good, in a predictor's eyes."""
+    space = space_of(HOMES[name])
+    latency = costs(space)
+    noted = record(
+        patch, f"{name}:epochs=4,batch=4{arguments}", HOMES[name], supernet=Planted(space, quality * latency),
+        cost=linear(space, latency), steps=12, **mode,
+    )  # fmt: skip
+    return float(noted.run.term.model(space.gates([noted.found.architecture])))
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_a_weight_and_a_target_are_heard(monkeypatch, name):
+    """By the network derived, before any repair."""
+    free, weighed = (derived_ms(monkeypatch, name, lam=lam) for lam in (0.0, 8.0))
+    assert weighed < 0.8 * free
+    own = ",lam=8" if name == "proxylessnas" else ""  # its target has a fixed weight
+    assert derived_ms(monkeypatch, name, quality=0.02, arguments=own, target_ms=0.6 * free) < 0.95 * free
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_weights_learn_on_one_part_of_the_images_and_the_law_on_the_other(monkeypatch, name):
+    mode = {"target_ms": 100.0} if name == "hardcorenas" else {"lam": 0.1}
+    noted = record(monkeypatch, f"{name}:epochs=3,batch=4", HOMES[name], **mode)
+    weights, law = noted.of("weights"), noted.of("law")
+    assert {each.image for each in weights} == {0.0}
+    assert all(each.image > 0.6 for each in law)  # 1, shifted by an augmentation or not
+    assert len(weights) >= 4 <= len(law)
