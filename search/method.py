@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import MismatchError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
+from ..tasks.predicted import PredictedTask
 from ..tasks.table import TableTask
 from ..tasks.task import Task
 from .deriver import Scores
@@ -54,6 +55,7 @@ class Problem:
         progress: told what is done.
         trainings: folder where every training from scratch is saved, and gone on from.
         begin: gives a network the supernet's weights, once there is one, for recipes that start with these.
+        accuracy: predicts how good networks are, in place of training them for it; None where nothing does.
     """
 
     space: SearchSpace
@@ -72,6 +74,7 @@ class Problem:
     progress: Progress = silent
     trainings: Path | None = None
     begin: Begin | None = None
+    accuracy: PredictedTask | None = None
 
     def __post_init__(self) -> None:
         if (self.target_ms is None) == (self.lam is None):
@@ -127,7 +130,8 @@ class Searcher(Protocol):
 
     Attributes:
         accepts: what of a search's settings it heeds, where not every method does: ``epochs``, ``proxy`` (it trains a
-            supernet), ``supernet`` (one that serves every target), ``queries`` (it asks for accuracies).
+            supernet), ``supernet`` (one that serves every target), ``queries`` (it asks for accuracies), ``accuracy``
+            (a model may predict these).
         needs: what its pieces, such as a law, need of a space.
     """
 

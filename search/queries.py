@@ -46,8 +46,7 @@ class Queries:
         self.known: dict[Architecture, Query] = {}
         self.passes = 0
         self._predict = problem.predict()
-        table = problem.task if isinstance(problem.task, TableTask) else None
-        self._ask = ask or (self._in_table(table) if table else self._by_training())
+        self._ask = ask or self._by_task()
 
     @property
     def left(self) -> int:
@@ -147,6 +146,13 @@ class Queries:
             and self.problem.space.is_connected(architecture)
             and float(self._predict([architecture])[0]) <= self.limit_ms
         )
+
+    def _by_task(self) -> Ask:
+        """Return how the problem's accuracies are had: by a model, in a table, or by training."""
+        predicted, task = self.problem.accuracy, self.problem.task
+        if predicted is not None:
+            return lambda architectures: predicted.predict(architectures).tolist()
+        return self._in_table(task) if isinstance(task, TableTask) else self._by_training()
 
     def _in_table(self, task: TableTask) -> Ask:
         def ask(architecture: Architecture) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from ..measurement.measurement import Measurement
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
+from ..tasks.predicted import PredictedTask
 from ..tasks.task import Task
 from . import processes
 from .evaluator import Trained, check_training, train
@@ -115,6 +116,7 @@ def search(
         queries=options.queries,
         progress=progress,
         trainings=options.trainings,
+        accuracy=task if isinstance(task, PredictedTask) else None,
     )
     table.check()
     ends = {"smallest_ms": table.smallest_ms, "median_ms": table.median_ms, "largest_ms": table.largest_ms}

@@ -21,6 +21,7 @@ from ..errors import UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.saved import ARCHITECTURE, architecture_json, rebuild_line
 from ..spaces.space import SearchSpace
+from ..tasks.predicted import PredictedTask
 from ..tasks.table import TableTask
 from .feasibility import Feasibility, feasibility
 from .method import Found, Method, Problem
@@ -149,6 +150,7 @@ def search_table(
     lookups: int = LOOKUPS,
     seed: int = 0,
     progress: Progress = silent,
+    accuracy: PredictedTask | None = None,
 ) -> TabularResult:
     """Search a table for the most accurate network within a target.
 
@@ -163,6 +165,7 @@ def search_table(
         lookups: latencies that may be looked up after the search.
         seed: of everything random.
         progress: told what is done.
+        accuracy: predicts accuracies, in place of asking the table for them.
 
     Raises:
         TargetError: even the smallest network is predicted above the target (before any query).
@@ -174,7 +177,7 @@ def search_table(
     table.check()
     problem = Problem(
         space=space, proxy=space, price=price, task=task, target_ms=target_ms, lam=None, reference_ms=table.median_ms,
-        training=Training(), seed=seed, queries=queries, progress=progress,
+        training=Training(), seed=seed, queries=queries, progress=progress, accuracy=accuracy,
     )  # fmt: skip
     start = perf_counter()
     found = method.find(problem)

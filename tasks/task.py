@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from .. import registry
 from ..errors import UsageError
 from ..metric import Metric
+from ..spaces.architecture import Architecture
 from ..spaces.space import Kind, SearchSpace
 
 SCORING_BATCH = 256
@@ -145,6 +147,7 @@ class Task(ABC):
         augmentation: what ``augment`` does to inputs, in words.
         remarks: what a user should know of his data, such as files that were skipped.
         preprocessing: how an image becomes an input; None where inputs are no images.
+        told: what a result is to say of where scores come from that are known without training.
     """
 
     name: str
@@ -156,6 +159,7 @@ class Task(ABC):
     augmentation: str = "none"
     remarks: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    told: Mapping[str, Any] = MappingProxyType({})
 
     @property
     @abstractmethod
@@ -216,6 +220,10 @@ class Task(ABC):
 
     def trained(self, network: nn.Module) -> nn.Module | None:
         """Return the network after training of the task's own; None where it is trained on the part ``weights``."""
+        return None
+
+    def known(self, architecture: Architecture) -> float | None:
+        """Return the main metric of a network that is known without it; None where the network has to be asked."""
         return None
 
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ..tasks.task import Task
 
 
-def space_for(asked: str | SearchSpace, task: Task, measured: str | None = None) -> SearchSpace:
+def space_for(asked: str | SearchSpace, task: Task | None, measured: str | None = None) -> SearchSpace:
     """Return the space that a user names; what he leaves open comes from what was measured, else from the task.
 
     Args:
         asked: a spec, ``FILE.py:NAME``, or a space; the last two stand as they are.
-        task: what its networks will learn.
+        task: what its networks will learn; None where they learn nothing.
         measured: the spec of the space that a predictor was learnt for.
 
     Raises:
@@ -30,9 +30,9 @@ def space_for(asked: str | SearchSpace, task: Task, measured: str | None = None)
     if not isinstance(asked, str) or is_file(asked):
         return space_of(asked)
     if measured is None:
-        return space_of(fit_space(asked, task))
+        return space_of(asked if task is None else fit_space(asked, task))
     space = space_of(_filled(asked, dict(registry.split_spec(measured)[1])))
-    if space.spec == measured:
+    if task is not None and space.spec == measured:
         check_fit(space, asked, task)
     return space
 

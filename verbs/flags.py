@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..search.method import Method
 
 OPTIONS = {one.name: one for one in SEARCH}
+OF_TRAINING = ("task", "recipe", "train_epochs", "compute", "proxy", "finalists")
 
 
 def check_kind(given: Mapping[str, Any], *, on_table: bool) -> None:
@@ -55,9 +56,11 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
         UsageError: an option is not accepted, the method cannot search a table, or a table has no target.
     """
     check_kind(given, on_table=on_table)
-    if on_table and "proxy" in method.accepts:
+    if on_table and "proxy" in method.accepts and "accuracy" not in given:
         able = ", ".join(_methods(accepting="queries", refusing="proxy"))
-        raise UsageError(f"{method.name} trains networks, and a table has no images; use {able}")
+        raise UsageError(
+            f"{method.name} trains networks, and a table has no images; use {able}, or predict accuracies: --accuracy"
+        )
     for name in given:
         about, shown = OPTIONS[name].option, _shown(name, given)
         if about.lacks and name not in method.accepts:
@@ -68,6 +71,8 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
                 f"{shown}: {method.name} keeps the supernet's weights and trains no network from scratch; leave it "
                 "out, or say deploy=trained"
             )
+        if not on_table and "accuracy" in given and name in OF_TRAINING:
+            raise UsageError(f"{shown}: with --accuracy nothing is trained, accuracies are predicted; leave it out")
         if not on_table and about.predicted and "predictor" not in costs:
             raise UsageError(
                 f"{shown}: no predictor prices networks here, but {' and '.join(costs)}; leave it out"

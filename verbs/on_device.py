@@ -41,6 +41,8 @@ from ..spaces.export import to_onnx
 from ..spaces.saved import load_architecture, load_network
 from ..spaces.space import SearchSpace
 from ..tasks.load import load_task
+from ..tasks.task import Task
+from .accuracy import predicted_accuracy
 from .choices import shares_of
 from .costs import is_inputs, priced
 from .fitting import proxy_for, space_for, tell
@@ -80,8 +82,7 @@ class SearchOnDevice:
         check_compute(processes.own_compute(request.training.compute))
         place = device_of(request.timing.device)
         kept = None if pricing.predictor is None else load(pricing.predictor)
-        task = load_task(request.training.task, seed=request.what.seed)
-        space = space_for(request.what.space, task, None if kept is None else kept.binding.space)
+        space, task = _space_and_task(request, None if kept is None else kept.binding.space)
         if kept is not None:
             kept.check_binding(space=space.spec, fingerprint=place.fingerprint, unit="ms")
         self.method.check(space, target_ms=target_ms, lam=request.target.lam)
@@ -194,6 +195,16 @@ class SearchOnDevice:
         )  # fmt: skip
 
 
+def _space_and_task(request: SearchRequest, measured: str | None) -> tuple[SearchSpace, Task]:
+    """Return what is searched and what its networks learn, or what predicts how good they are."""
+    training, seed = request.training, request.what.seed
+    if training.accuracy is None:
+        task = load_task(training.task, seed=seed)
+        return space_for(request.what.space, task, measured), task
+    space = space_for(request.what.space, None, measured)
+    return space, predicted_accuracy(training.accuracy, space, rows=training.accuracy_rows, seed=seed)
+
+
 def _outcome(out: Path) -> Outcome:
     result = read_result(out)
     return Outcome(
@@ -287,7 +298,7 @@ def _text(result: Result) -> str:
         )
     macs = (found.macs or 0) / 1e6
     lines += [
-        f"test {metric.name} {metric.format(found.score)}, {found.parameters} parameters, {macs:.1f} M MACs",
+        f"{_held(result)}{metric.name} {metric.format(found.score)}, {found.parameters} parameters, {macs:.1f} M MACs",
         found.text,
         result.rebuild or "",
     ]
@@ -303,9 +314,14 @@ def _random_text(result: Result) -> str:
     best = max(counted or result.random, key=lambda rival: metric.merit(_or_nan(rival.validation_score)))
     of = "" if len(counted) == len(result.random) else f" of trusted latency within the limit, of {len(result.random)}"
     return (
-        f"random search, {len(counted)} networks{of}: test {metric.name} {metric.format(best.score)} at "
+        f"random search, {len(counted)} networks{of}: {_held(result)}{metric.name} {metric.format(best.score)} at "
         f"{_ms(best.measured_ms, best.low_ms, best.high_ms, best.verdict)}{'' if counted else result.why_not(best)}"
     )
+
+
+def _held(result: Result) -> str:
+    """Return the word for the part that a score is of; none where it is predicted."""
+    return "" if result.training.get("trained") is False else "test "
 
 
 def _or_nan(number: float | None) -> float:

@@ -33,6 +33,11 @@ def _check_task(spec: str) -> None:
         registry.check_name("task", spec)
 
 
+def _check_accuracy(spec: str) -> None:
+    if not _is_table(spec):
+        raise UsageError(f"--accuracy {spec}; allowed: table:FILE:COLUMN, of networks of the space")
+
+
 Latency = Annotated[float, Meta(gt=0)]
 Networks = Annotated[int, Meta(ge=0, le=1_000_000)]
 
@@ -133,6 +138,14 @@ class Training:
         "With a path and arguments, such as cifar10:PATH,limit=5000; table:FILE:COLUMN; or FILE.py:NAME, of your own.",
         "digits", unit="task", table=True, names=lambda: registry.names("task"), check=_check_task,
     )  # fmt: skip
+    accuracy: str | None = option(
+        "In place of training: table:FILE:COLUMN, from which accuracies are learnt, to be predicted.", None,
+        unit="column", otherwise="networks are trained", table=True, lacks="takes no predicted accuracies",
+        check=_check_accuracy,
+    )  # fmt: skip
+    accuracy_rows: Count | None = option(
+        "Rows of that table to learn accuracy from.", None, unit="rows", otherwise="900, or all there are", table=True
+    )
     recipe: str = option(
         "How what was found is trained; or a file of yours that ends in .toml.", "small", unit="recipe",
         names=lambda: RECIPES, check=recipe, scratch=True,
@@ -226,13 +239,17 @@ class SearchRequest:
         """Refuse what contradicts itself, as far as that needs no heavy import.
 
         Raises:
-            UsageError: one of task and latency is no table, or finalists without a target.
+            UsageError: one of task and latency is no table, rows of no table, or finalists without a target.
         """
         task, latency = self.training.task, self.table.latency
         if self.on_table and not (_is_table(task) and _is_table(latency)):
             raise UsageError(
                 f"--task {task}, --latency {latency or 'not given'}; a table needs the other: write both as "
                 "table:FILE:COLUMN, or neither, with --predictor for a device"
+            )
+        if self.training.accuracy is None and self.training.accuracy_rows is not None:
+            raise UsageError(
+                f"--accuracy-rows {self.training.accuracy_rows}; allowed: with --accuracy table:FILE:COLUMN"
             )
         if self.training.finalists > 1 and not self.target.target_ms:
             raise UsageError(
@@ -247,6 +264,8 @@ class SearchRequest:
             if one.option.told:
                 values[one.name] = list(value) if isinstance(value, tuple) else value
         device, task = self.timing.device, self.training.task
+        if self.training.accuracy is not None and not self.on_table:
+            task = self.training.accuracy
         return values | {
             "space": space_of(self.what.space).spec,
             "task": task if isinstance(task, str) else getattr(task, "name", type(task).__name__),

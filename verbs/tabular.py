@@ -23,6 +23,7 @@ from ..search.price import Price
 from ..search.tabular import search_table
 from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask, table_column
+from .accuracy import predicted_accuracy
 from .fit import blocks_of, encodings_of
 from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
 from .request import SearchRequest
@@ -72,11 +73,15 @@ class SearchOnTable:
             )
         self.progress("fitting", 0, 1)
         learnt = learn_latency(space, table, rows, seed=asked.seed)
+        spec, asked_rows = request.training.accuracy, request.training.accuracy_rows
+        accuracy = None if spec is None else predicted_accuracy(
+            spec, space, rows=asked_rows, where=request.table.where, seed=asked.seed
+        )  # fmt: skip
         self.progress("fitting", 1, 1)
         result = search_table(
             space, self.method, TableTask(task, known), latencies_ms,
             price_of(learnt, space, upper_bound=upper_bound), target_ms=request.target_ms or 0.0,
-            queries=asked.queries or QUERIES, seed=asked.seed, progress=self._told,
+            queries=asked.queries or QUERIES, seed=asked.seed, progress=self._told, accuracy=accuracy,
         )  # fmt: skip
         predicted_ms = price_of(learnt, space).predict([result.found.architecture])
         low, high = learnt.conformal.interval(predicted_ms, COVERAGE)
@@ -86,6 +91,7 @@ class SearchOnTable:
             "predicted_interval_ms": (float(low[0]), float(high[0])), "networks": len(known),
             "without_latency": len(accuracies) - len(known), "asked": request.asked(self.cost),
             "command": self.command, "remarks": list(dict.fromkeys([*table.remarks, *read.remarks])),
+            "training": {} if accuracy is None else {"trained": False, **accuracy.told},
         }  # fmt: skip
         result.save(asked.out, provenance)
         document = plain(json.loads((asked.out / RESULT).read_text()))
@@ -116,14 +122,14 @@ def met_by(share: float | None) -> str:
 
 def _text(d: Mapping[str, Any]) -> str:
     """Return a result for people."""
-    table, found, queries = d["feasibility"], d["found"], d["queries"]
+    table, found = d["feasibility"], d["found"]
     lines = [
         *d["remarks"],
         f"predicted from {d['predictor']['rows']} rows: smallest {table['smallest_ms']:.4g} ms, median "
         f"{table['median_ms']:.4g}, largest {table['largest_ms']:.4g}{met_by(table['share_within_target'])}",
         f"{d['verdict'].upper()}: {found['measured']['latency_ms']:.4g} ms in the table against a target of "
         f"{d['target_ms']:.4g} ms, predicted {found['predicted_ms']:.4g} ms; {d['latencies_looked_up']} looked up",
-        f"accuracy {found['accuracy']:.2%} after {queries['used']} of {queries['budget']} queries",
+        f"accuracy {found['accuracy']:.2%} {_how(d)}",
     ]
     if d["optimum"] is None:
         lines.append("no network of the table is within the target")
@@ -131,6 +137,14 @@ def _text(d: Mapping[str, Any]) -> str:
         lost = "" if d["regret_points"] is None else f": {d['regret_points']:.2f} points lost"
         lines.append(f"the best within the target has {d['optimum']['accuracy']:.2%}{lost}")
     return "\n".join([*lines, found["text"], d["rebuild"]])
+
+
+def _how(d: Mapping[str, Any]) -> str:
+    told, queries = d["training"], d["queries"]
+    if told:
+        rho = told["scores"]["spearman"]
+        return f"in the table; predictions were followed, learnt from {told['rows']} rows (Spearman {rho:.3f})"
+    return f"after {queries['used']} of {queries['budget']} queries"
 
 
 def price_of(learnt: Learnt, space: SearchSpace, *, upper_bound: bool = False) -> Price:

@@ -58,7 +58,7 @@ class EvolutionSearcher:
     tournament: int = 2
     rate: float | None = 0.1
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"queries"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "queries"})
     needs = ANY
 
     def __post_init__(self) -> None:

@@ -7,8 +7,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from time import perf_counter
 from typing import ClassVar, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from ...errors import UsageError
 from ...spaces.network import inherit
 from ...spaces.space import SearchSpace
+from ...tasks.predicted import PredictedTask
 from ..cost import CostModel, PredictorCost
 from ..deriver import Deriver, as_scores, derive
 from ..evaluator import Inherited
@@ -28,6 +30,7 @@ from ..objective import CostTerm, Objective
 from ..regularisers import Distillation, Regulariser
 from ..steps import seeded
 from .alternation import Alternation, Schedule
+from .predicted import Surrogate, answers
 
 
 class LawFactory(Protocol):
@@ -62,7 +65,7 @@ class GradientSearcher:
     warm_up: LawFactory | None = None
     deriver: Deriver = derive
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "epochs", "finalists", "proxy"})
 
     @property
     def needs(self) -> Need:
@@ -71,12 +74,12 @@ class GradientSearcher:
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""
+        law = self.law(problem.space, torch.Generator().manual_seed(problem.seed))
+        if problem.accuracy is not None:
+            return self._predicted(problem, problem.accuracy, law)
         with seeded(problem.seed):
             supernet = problem.proxy.supernet()
-        law, task = (
-            self.law(problem.space, torch.Generator().manual_seed(problem.seed)),
-            problem.task.fitted(problem.proxy),
-        )
+        task = problem.task.fitted(problem.proxy)
         objective = Objective(
             CostTerm(problem.price.as_cost(self.cost), self.form(problem)),
             tuple(regulariser(problem.space) for regulariser in self.regularisers),
@@ -109,6 +112,28 @@ class GradientSearcher:
             inherited=inherited,
             begin=partial(inherit, supernet=supernet),
         )
+
+    def _predicted(self, problem: Problem, task: PredictedTask, law: Law) -> Found:
+        """Search by predicted accuracy, with no supernet: only the law moves."""
+        start = perf_counter()
+        run = Alternation(
+            law,
+            Surrogate(task, problem.seed),
+            task,
+            Objective(
+                CostTerm(problem.price.as_cost(self.cost), self.form(problem)),
+                tuple(regulariser(problem.space) for regulariser in self.regularisers),
+            ),
+            problem.space,
+            replace(self.schedule, warm_up=0.0, law_only=True, law_every=1, second_order=False, drop_skips=0.0),
+            seed=problem.seed,
+            deriver=self.deriver,
+        )
+        trace = run.run(problem.checkpoint, problem.progress)
+        scores = as_scores(law.scores())
+        candidates = answers(problem, task, scores, run.derived())
+        feed = getattr(run.term.model, "feed", None)
+        return Found(candidates[0], scores, trace, 0, perf_counter() - start, feed=feed, candidates=candidates)
 
     def form(self, problem: Problem) -> Form:
         """Return how the cost enters the loss of a problem.

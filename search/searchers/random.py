@@ -104,7 +104,7 @@ class RandomSearcher:
 
     networks: int = 8
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"queries"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "queries"})
     needs = ANY
 
     def __call__(self, problem: Problem) -> Found:

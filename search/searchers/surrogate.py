@@ -53,7 +53,7 @@ class SurrogateSearcher:
     first: float = 0.2
     rounds: int = 8
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"queries"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "queries"})
     needs = ANY
 
     def __post_init__(self) -> None:

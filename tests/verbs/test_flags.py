@@ -15,7 +15,7 @@ METHODS = registry.names("method")
 SOME = ("epochs", "proxy", "queries", "supernet")
 ON_TABLE = {
     "space", "out", "method", "queries", "seed", "overwrite", "target_ms", "upper_bound", "task", "latency",
-    "latency_rows", "where",
+    "latency_rows", "where", "accuracy", "accuracy_rows",
 }  # fmt: skip
 
 
