@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from tempograd import registry
-from tempograd.errors import UsageError
 from tempograd.spaces.compiled import cells_of
 from tempograd.spaces.graph import constants
 from tempograd.spaces.layers import Identity
@@ -93,16 +92,6 @@ def test_canonical_forms_tell_networks_apart(space, cell):
         forms.setdefault(cell.canonical(choices), set()).add((len(kinds), frozenset(convs)))
     assert len(forms) > 250
     assert all(len({c for _, c in seen}) == 1 for seen in forms.values())
-
-
-def test_graph_encodings_begin_with_the_one_hots_and_cannot_be_relaxed(space):
-    architectures = space.sample(20, np.random.default_rng(0))
-    compiled, full = (space.encode(architectures, name) for name in ("compiled", "full"))
-    np.testing.assert_array_equal(compiled[:, :30], space.encode(architectures, "pruned"))
-    np.testing.assert_array_equal(full[:, :30], space.encode(architectures, "raw"))
-    np.testing.assert_array_equal(full[:, 30:], compiled)
-    with pytest.raises(UsageError, match="'compiled' has no slope"):
-        space.relax(space.gates(architectures), "compiled")
 
 
 @pytest.mark.parametrize("spec", ["nasbench201", "darts:layers=5,width=8"])

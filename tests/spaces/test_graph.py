@@ -1,10 +1,8 @@
-from copy import deepcopy
-
 import pytest
 import torch
 
 from tempograd.spaces.graph import INPUT, Graph, GraphBuilder, resolve, simplify
-from tempograd.spaces.layers import Add, BatchNorm, Conv, Identity, Mask, Relu, Subsample, Width, Zero, expanded
+from tempograd.spaces.layers import Add, BatchNorm, Conv, Identity, Mask, Relu, Width, Zero, expanded
 from tempograd.spaces.network import Network
 
 
@@ -112,19 +110,6 @@ def test_an_output_that_depends_on_nothing_decided_is_refused():
         resolve(deep(), {"a": 0, "b": -1, "depth": 1})
 
 
-def test_a_mix_runs_only_what_its_gates_take():
-    network, calls = Network(deep()), []
-    for name, layer in network.layers.items():
-        layer.register_forward_hook(lambda *_, name=name: calls.append(name))
-    half = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.5, 0.5]), "depth": torch.tensor([1.0, 0.0])}
-    x = torch.randn(1, 2, 4, 4)
-    shallow = network(x, half)
-    assert calls == ["a/conv/c"]
-    both = network(x, half | {"depth": torch.tensor([0.25, 0.75])})
-    deeper = network(x, half | {"depth": torch.tensor([0.0, 1.0])})
-    assert torch.allclose(both, 0.25 * shallow + 0.75 * deeper, atol=1e-6)
-
-
 def test_chosen_widths_are_full_in_the_supernet_and_narrow_in_the_network():
     builder = GraphBuilder((2, 4, 4))
     width = Width.of("w", (3, 6))
@@ -137,19 +122,8 @@ def test_chosen_widths_are_full_in_the_supernet_and_narrow_in_the_network():
     assert names(simplify(plain)) == ["c", "d"]
 
 
-def test_a_width_can_be_copied():
-    width = expanded(Width.of("w", (3, 6)), "e", (0.5, 2.0))
-    again = deepcopy(width)
-    assert (again, again.sites, again.sizes) == (12, ("w", "e"), {(0, 0): 2, (0, 1): 6, (1, 0): 3, (1, 1): 12})
-
-
 def test_options_that_are_equal_at_full_width_only_must_not_be_mixed():
     builder = GraphBuilder((2, 4, 4))
     options = {"a": lambda b, x: b.add("c", Conv(Width.of("w", (1, 3))), x), "b": lambda b, x: b.add("c", Conv(3), x)}
     with pytest.raises(ValueError, match="differ in shape"):
         builder.choice("e", "e", options, INPUT)
-
-
-def test_a_grid_takes_rows_evenly():
-    assert Subsample(4).rows(8) == [1, 3, 5, 7]
-    assert Subsample(8).rows(8) == list(range(8))

@@ -1,5 +1,4 @@
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ import torch
 from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.spaces.circuit import SKELETON
-from tempograd.spaces.network import Network
 from tempograd.spaces.zoo.routed import MOBILENET
 
 SPACE = registry.create("space", "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=1,head=8,size=8,classes=5")
@@ -94,27 +92,6 @@ def test_gates_of_blocks_that_are_not_visited_change_nothing():
             assert torch.equal(supernet(x, gates), supernet(x, full))
         table = dict.fromkeys(space.circuit.keys, 1.0) | {SKELETON: 0.0}
         assert space.circuit.cost(table, gates) == space.circuit.cost(table, full)
-
-
-def test_options_are_parts_of_one_layer_and_learn_from_each_other():
-    space, x = replace(SPACE, base="mbv2"), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    supernet = space.supernet()
-    name = "layers.b0/layer0/{}/depthwise/conv.weight".format
-    small, large = (supernet.weights()[name(option)].clone() for option in ("k3_e3", "k7_e6"))
-    assert torch.equal(small, large[: len(small), :, 2:5, 2:5])
-    assert torch.equal(supernet.weights()[name("k5_e6")], large[:, :, 1:6, 1:6])
-    gates = {
-        s.name: torch.eye(len(s.options))[s.options.index("k7_e6") if "k7_e6" in s.options else 0] for s in space.sites
-    }
-    optimizer = torch.optim.SGD(supernet.parameters(), 0.1)
-    for _ in range(2):  # the branch begins at scale 0
-        optimizer.zero_grad()
-        supernet(x, gates).square().sum().backward()
-        optimizer.step()
-    assert not torch.equal(supernet.weights()[name("k3_e3")], small)
-    plain = Network(space.graph)
-    assert not plain.shared
-    assert name("k3_e3") in plain.state_dict()
 
 
 @pytest.mark.parametrize("spec", ["base=vgg", "blocks=4-x", "blocks=4//8", "reach=0"])
