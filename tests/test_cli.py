@@ -3,7 +3,6 @@
 import fcntl
 import importlib
 import importlib.util
-import io
 import json
 import os
 import select
@@ -22,8 +21,6 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import rich.progress
-from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -32,9 +29,7 @@ from tempograd.cli import app, main
 from tempograd.data.store import Store
 from tempograd.measurement import quantities
 from tempograd.profiler import plan
-from tempograd.terminal import Bars, Lines, progress_of
 from tempograd.verbs import choices
-from tempograd.verbs.outcome import OPEN, REMARK
 
 from .verbs.test_verdicts import bare
 
@@ -495,20 +490,6 @@ def test_the_first_interrupt_finishes_the_item_and_the_same_command_goes_on(tmp_
     assert json.loads(finished.stdout)["found"] == json.loads(output)["measured"]
 
 
-@pytest.mark.fault(27)
-def test_the_second_interrupt_stops_at_once():
-    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
-    try:
-        with progress_of() as (_, stop):
-            os.kill(os.getpid(), signal.SIGINT)
-            assert stop.wait(1)
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, found)
-
-
 ENDING = {
     "collect": ["--space", SPACE, "--store", "run.db"],
     "audit": ["--store", "run.db"],
@@ -547,16 +528,6 @@ def test_every_verb_ends_at_the_first_signal(verb, number, monkeypatch, capsys):
             signal.signal(each, handler)
     assert ended.value.code == 130
     assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 130
-
-
-def test_a_hang_up_that_is_ignored_stays_so():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
-    try:
-        with progress_of() as (_, stop):
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop.is_set()
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.fault(27)
@@ -607,51 +578,6 @@ def test_the_verbs_are_those_of_the_documentation():
     assert sorted(get_command(app).commands.keys() - {"farm", "kernels"}) == sorted(VERBS)
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert all(f"tempograd {verb}" in readme for verb in ("collect", "fit", "search", "report", "doctor", "evaluate"))
-
-
-def test_off_a_terminal_a_stage_is_told_when_it_begins_every_half_minute_and_when_it_is_over():
-    now_s, said = [0.0], []
-    lines = Lines(said.append, lambda: now_s[0])
-    lines.update("a remark that is no stage", 0, REMARK)
-    lines.update("search", 0, 4)
-    lines.update("search", 1, 4)
-    assert said == ["a remark that is no stage", "search ..."]
-    now_s[0] = 60.0
-    lines.beat()
-    lines.beat()
-    assert said[2:] == ["search: 1 of 4, 1.0 min, some 3.0 left"]
-    lines.update("repair", 3, OPEN)
-    assert said[3:] == ["search: over after 1.0 min", "repair ..."]
-    now_s[0] = 91.0
-    lines.update("repair", 4, OPEN)
-    lines.close()
-    lines.close()
-    assert said[5:] == ["repair: 4 so far, 0.5 min", "repair: over after 0.5 min"]
-
-
-def test_bars_are_one_a_stage_and_those_that_are_over_stand_still():
-    console = Console(file=io.StringIO(), force_terminal=True)
-    with rich.progress.Progress(console=console, auto_refresh=False) as bars:
-        told = Bars(bars)
-        told.update("a remark that is no stage", 0, REMARK)
-        for stage, done, total in (("search", 1, 2), ("search", 2, 2), ("repair", 9, OPEN), ("fit", 0, 1)):
-            told.update(stage, done, total)
-        told.close()
-        assert [(t.description, t.completed, t.total) for t in bars.tasks] == [
-            ("search", 2, 2), ("repair", 9, 9), ("fit", 0, 1),
-        ]  # fmt: skip
-        assert all(task.stop_time is not None for task in bars.tasks)
-    assert "a remark that is no stage" in console.file.getvalue()
-
-
-def test_no_word_waits_for_slow_imports():
-    script = (
-        "import sys, tempograd.cli; from tempograd.terminal import progress_of\n"
-        "with progress_of('search'): print(sorted({'torch', 'sklearn', 'numpy', 'onnx'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == "[]"
-    assert done.stderr.startswith("stages: search")
 
 
 def help_of(module, verb):

@@ -2,6 +2,8 @@ import pytest
 
 from tempograd.testing.models import Table, make_table
 
+from .keeping import folder, ridge  # noqa: F401
+
 
 @pytest.fixture(scope="session")
 def additive() -> Table:

@@ -3,12 +3,9 @@
 import pytest
 
 from tempograd.errors import UsageError
-from tempograd.measurement.label import Reference
 from tempograd.measurement.reference import SentinelHistory
-from tempograd.measurement.rounds import Round
 from tempograd.profiler.engine import Engine, engine_of
 from tempograd.profiler.plan import QUICK
-from tempograd.profiler.timer import Tally
 
 from .conftest import ScriptedDevice, items
 
@@ -58,18 +55,3 @@ def test_a_place_that_does_neither_is_refused():
 
     with pytest.raises(UsageError, match="Nowhere neither opens a measuring process nor brings an engine"):
         asked(Nowhere())
-
-
-def test_rounds_are_counted_as_they_stand_under_the_reference():
-    def taken(sentinel_ms, after_ms=None, events=()):
-        after = sentinel_ms if after_ms is None else after_ms
-        return Round("a", 5.0, (sentinel_ms,), (after,), (2.0,) * 3, (2.0,) * 3, events=events, block=2)
-
-    rounds = [taken(1.0), taken(1.5), taken(1.0, after_ms=2.0), taken(1.0, events=("thermal",))]
-    tally = Tally()
-    tally.time(rounds)
-    tally.count(rounds, Reference(1.0, 1.1), "cpu")
-    assert (tally.rounds, tally.gated) == (4, 1)
-    assert tally.rejected == {"sentinel_bracket": 1, "thermal": 1}
-    assert tally.burst_ms == 4 * 3 * 2.0 * 2
-    assert len(tally.readings) == 4

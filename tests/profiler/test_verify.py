@@ -11,7 +11,6 @@ from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
 from tempograd.profiler.plan import QUICK, Items
-from tempograd.profiler.timer import clock_of
 from tempograd.profiler.verify import TRIES, confirm, measure
 
 from .conftest import ScriptedDevice, items
@@ -73,20 +72,6 @@ def test_single_operations_can_be_timed(space, tmp_path):
     keys = [key for key in operations if "conv" in key][:4]
     chosen = Items(f"{space.spec}#operations", tuple(keys), build)
     assert all(m.latency_ms > 0 for m in measure(device, chosen, QUICK))
-
-
-@pytest.mark.parametrize(
-    ("options", "clock"),
-    [
-        ({}, "cpu"),
-        ({"threads": 1, "provider": "cpu"}, "cpu"),
-        ({"threads": 2, "provider": "cpu"}, "wall"),
-        ({"threads": 1, "provider": "cuda"}, "wall"),
-    ],
-)
-def test_the_clock_is_that_of_what_computes(options, clock):
-    device = ScriptedDevice()
-    assert clock_of(type(device.fingerprint)("x", options=options)) == clock
 
 
 class ByProcess(ScriptedDevice):

@@ -3,22 +3,18 @@
 import json
 import subprocess
 import sys
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from inspect import signature
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 import tempograd as tg
-from tempograd.arguments import Count
 from tempograd.cli import app
 from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
 from tempograd.search.training import Training
-from tempograd.terminal import Grouped, takes
-from tempograd.verbs.option import fields_of, groups_of, option
 from tempograd.verbs.request import SEARCH, SearchRequest
 from tempograd.verbs.search import search
 
@@ -85,39 +81,6 @@ def test_what_is_not_said_is_not_given_and_has_its_default():
     assert request.asked("table")["target_ms"] == 2.0
     assert "out" not in request.asked("table")
     assert request.asked("table")["space"].startswith("darts:layers=")
-
-
-@dataclass(frozen=True)
-class Baking:
-    """One group of a request that somebody else writes."""
-
-    title: ClassVar[str] = "Baking"
-
-    minutes: Count = option("How long it bakes.", 30, unit="minutes")
-    fillings: tuple[str, ...] = option("What is in it.", (), unit="name")
-
-
-@dataclass(frozen=True)
-class Bread:
-    """A request of one group."""
-
-    baking: Baking
-
-
-def test_one_new_field_is_all_of_a_new_option():
-    seen = []
-
-    @takes(Bread)
-    def bake(given: dict, loud: bool = False) -> None:
-        seen.append((groups_of(Bread, given)["baking"], loud))
-
-    own = typer.Typer(rich_markup_mode=None)
-    own.command(cls=Grouped)(bake)
-    assert CliRunner().invoke(own, ["--minutes", "12", "--fillings", "a", "--fillings", "3", "--loud"]).exit_code == 0
-    assert CliRunner().invoke(own, []).exit_code == 0
-    assert seen == [(Baking(12, ("a", "3")), True), (Baking(30, ()), False)]
-    assert "How long it bakes. [from 1; default: 30]" in CliRunner().invoke(own, ["--help"]).output
-    assert [one.flag for one in fields_of(Bread)] == ["--minutes", "--fillings"]
 
 
 SEARCH_FOR = ["search", "--space", "darts", "--out", "r"]

@@ -47,7 +47,7 @@ def one_shot(task):
 
 
 def alternation(task):
-    from ..searchers.test_gradient import search_of
+    from ..searchers.test_alternation import search_of
 
     return search_of(NB201)
 
