@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import TargetError, UsageError
-from ..spaces.architecture import Architecture
+from ..spaces.architecture import Architecture, KeepInputs
 from ..spaces.space import SearchSpace
 from .law import Law
 from .laws.combination import Combination
@@ -84,16 +84,47 @@ def network_scores(scores: Scores, space: SearchSpace, architectures: Sequence[A
 
 
 def viterbi(scores: Scores, space: SearchSpace) -> Architecture:
-    """Return the architecture of the highest score where sites depend on others and no rule ties them.
+    """Return the architecture of the highest score where sites depend on others.
 
-    From the last site back, the score of an option is its own and the best of all that it decides about.
+    From the last site back, the score of an option is its own and the best of all that it decides about; the sites
+    under a rule are settled together.
     """
     index = {site.name: i for i, site in enumerate(space.sites)}
-    total = scores.copy()
-    for i, site in reversed(list(enumerate(space.sites))):
-        for name, option in site.when:
-            total[index[name], option] += total[i, : len(site.options)].max()
-    return space.architecture(int(row[:width].argmax()) for row, width in zip(total, space.widths, strict=True))
+    total, best = scores.copy(), dict[int, int]()
+    for rule, sites in reversed(_together(space)):
+        choices, value = _settled(total, space, rule, sites)
+        best |= choices
+        for name, option in space.sites[sites[0]].when:
+            total[index[name], option] += value
+    return space.architecture(best[i] for i in range(len(space.sites)))
+
+
+def _together(space: SearchSpace) -> list[tuple[KeepInputs | None, tuple[int, ...]]]:
+    """Return the sites, by index, each alone or all under one rule, where the first of them stands."""
+    index = {site.name: i for i, site in enumerate(space.sites)}
+    ruled = {name: rule for rule in space.rules for name in rule.sites}
+    found: list[tuple[KeepInputs | None, tuple[int, ...]]] = []
+    for i, site in enumerate(space.sites):
+        rule = ruled.get(site.name)
+        if rule is None:
+            found.append((None, (i,)))
+        elif site.name == rule.sites[0]:
+            found.append((rule, tuple(index[name] for name in rule.sites)))
+    return found
+
+
+def _settled(
+    scores: Scores, space: SearchSpace, rule: KeepInputs | None, sites: Sequence[int]
+) -> tuple[dict[int, int], float]:
+    """Return the best options of sites that stand together, by site, and their score."""
+    if rule is None:
+        row = scores[sites[0], : space.widths[sites[0]]]
+        return {sites[0]: int(row.argmax())}, float(row.max())
+    none = space.sites[sites[0]].options.index(rule.none)
+    live = {i: np.where(np.arange(scores.shape[1]) == none, -np.inf, scores[i]) for i in sites}
+    kept = sorted(live, key=lambda site: -live[site].max())[: rule.keep]
+    value = float(sum(live[i].max() for i in kept))
+    return {i: int(row.argmax()) if i in kept else none for i, row in live.items()}, value
 
 
 def draws(scores: Scores, space: SearchSpace, rng: np.random.Generator) -> Iterator[Architecture]:
@@ -105,11 +136,19 @@ def draws(scores: Scores, space: SearchSpace, rng: np.random.Generator) -> Itera
     routes, barren = any(site.when for site in space.sites), 0
     while barren < _BARREN:
         noisy = scores + rng.gumbel(size=scores.shape)
-        drawn = space.architecture(noisy.argmax(axis=1).tolist()) if routes else next(ranked(noisy, space))
+        drawn = _apart(noisy, space) if routes else next(ranked(noisy, space))
         connected = space.is_connected(drawn)
         barren = 0 if connected else barren + 1
         if connected:
             yield drawn
+
+
+def _apart(scores: Scores, space: SearchSpace) -> Architecture:
+    """Return the architecture of the best options at every site by itself, or at the sites under one rule."""
+    best: dict[int, int] = {}
+    for rule, sites in _together(space):
+        best |= _settled(scores, space, rule, sites)[0]
+    return space.architecture(best[i] for i in range(len(space.sites)))
 
 
 def ranked(scores: Scores, space: SearchSpace) -> Iterator[Architecture]:
@@ -120,17 +159,11 @@ def ranked(scores: Scores, space: SearchSpace) -> Iterator[Architecture]:
     if any(site.when for site in space.sites):
         yield viterbi(scores, space)
         return
-    best = [int(row.argmax()) for row in scores]
-    ruled = {name for rule in space.rules for name in rule.sites}
-    index = {site.name: i for i, site in enumerate(space.sites)}
-    for rule in space.rules:
-        none = space.sites[index[rule.sites[0]]].options.index(rule.none)
-        live = {index[name]: np.where(np.arange(scores.shape[1]) == none, -np.inf, scores[index[name]])
-                for name in rule.sites}  # fmt: skip
-        kept = sorted(live, key=lambda site: -live[site].max())[: rule.keep]
-        for site, row in live.items():
-            best[site] = int(row.argmax()) if site in kept else none
-    free = [i for i, site in enumerate(space.sites) if site.name not in ruled]
+    best, together = [0] * len(space.sites), _together(space)
+    for rule, sites in together:
+        for i, option in _settled(scores, space, rule, sites)[0].items():
+            best[i] = option
+    free = [sites[0] for rule, sites in together if rule is None]
     orders = [np.argsort(-scores[i, : space.widths[i]], kind="stable") for i in free]
     for places in _best_first([scores[i, order] for i, order in zip(free, orders, strict=True)]):
         for i, order, place in zip(free, orders, places, strict=True):

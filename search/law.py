@@ -87,7 +87,8 @@ class Law(nn.Module, ABC):
 
         The deriver maximises the sum over the sites that decide something, under the space's rules. It is the
         log-probability of the option; at a site that depends on others and decides about none, relative to its best,
-        so that an architecture of more choices is not thought the less likely for that; 0 for ``none`` at a site under
+        so that an architecture of more choices is not thought the less likely for that (under a rule, relative to what
+        its best edges have on average); 0 for ``none`` at a site under
         a rule (how many are kept is not the law's to say) and -inf where there is no such option.
         """
 

@@ -204,12 +204,14 @@ def _structure(space: SearchSpace, columns: Mapping[tuple[str, int], int]) -> li
         row[[columns[option] for option in site.when]] = -1.0
         rows.append(row)
         right.append(0.0 if site.when else 1.0)
-    options = {site.name: site.options for site in space.sites}
+    options, whens = ({site.name: getattr(site, what) for site in space.sites} for what in ("options", "when"))
     for rule in space.rules:
         row = np.zeros(len(columns))
         row[[columns[name, options[name].index(rule.none)] for name in rule.sites]] = 1.0
+        left, when = float(len(rule.sites) - rule.keep), whens[rule.sites[0]]
+        row[[columns[option] for option in when]] = -left
         rows.append(row)
-        right.append(float(len(rule.sites) - rule.keep))
+        right.append(0.0 if when else left)
     bounds: Any = np.array(right)  # the stub knows single bounds only
     return [LinearConstraint(np.array(rows), bounds, bounds)]
 

@@ -3,12 +3,11 @@
 References:
     Huang et al., *TopoNAS*, arXiv:2011.09300 (passive-aggressive validity; its formula here is tempograd's own, with
     the step of Crammer et al., *Online passive-aggressive algorithms*, JMLR 2006); Liu et al., *H-DAS*,
-    arXiv:2101.04028 (depth); Tan et al., *MSG-DAS*, arXiv:2107.04324 (distillation from the mixture).
+    arXiv:2101.04028 (depth, number of cells); Tan et al., *MSG-DAS*, arXiv:2107.04324 (distillation from the mixture).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import UsageError
-from ..spaces.space import SearchSpace
+from ..spaces.circuit import Circuit, Sum, activity
+from ..spaces.space import SearchSpace, Wiring
 from .forms import from_zero, positive
 from .law import Law
 from .laws.combination import Combination
@@ -57,7 +57,7 @@ class Depth(Regulariser):
     """
 
     def __init__(self, weight: float, space: SearchSpace) -> None:
-        self.weight, self.cells = weight, list(cells(space))
+        self.weight, self.cells = weight, cells(space)
         self._none = {site.name: site.options.index("none") for site in space.sites if "none" in site.options}
 
     def penalty(self, law: Law) -> Tensor:
@@ -69,11 +69,38 @@ class Depth(Regulariser):
         for cell in self.cells:
             states = [torch.zeros(())] * len(cell[0])
             for node in cell:
-                kept = torch.stack([1 - marginals[edge][self._none[edge]] for edge in node])
+                kept = torch.stack([1 - marginals[edge][self._none[edge]] for edge, _ in node])
                 share = kept / kept.sum().clamp_min(torch.finfo(kept.dtype).tiny)
-                states.append((share * (torch.stack(states) + 1)).sum())
+                states.append((share * (torch.stack([states[source] for _, source in node]) + 1)).sum())
             found += states[len(cell[0]) :]
         return torch.stack(found).mean()
+
+
+class Length(Regulariser):
+    """``weight * cells``: few cells, where a space chooses how many there are.
+
+    Cells are the nodes of a graph of which some are there for certain options only, as in `staged`; their number is the
+    sum of the probabilities that each is there.
+
+    Raises:
+        UsageError: every network of the space has as many cells as any other.
+    """
+
+    def __init__(self, weight: float, space: SearchSpace) -> None:
+        reached = activity(space.sites)
+        graphs = [[reached[node[0][0]] for node in graph] for graph in space.wiring]
+        chosen = [terms for terms in graphs if any(term is not None for term in terms)]
+        if not chosen:
+            raise UsageError(f"{space.name} has as many cells whatever is chosen; leave the weight of their number out")
+        self.weight, self.always = weight, sum(term is None for terms in chosen for term in terms)
+        self._sum = Circuit(Sum(tuple(term for terms in chosen for term in terms if term is not None)))
+
+    def penalty(self, law: Law) -> Tensor:
+        return self.weight * self.cells(law)
+
+    def cells(self, law: Law) -> Tensor:
+        """Return the expected number of cells, a scalar."""
+        return self.always + self._sum.cost({}, law.marginals())
 
 
 class PassiveAggressive(Regulariser):
@@ -95,7 +122,7 @@ class PassiveAggressive(Regulariser):
     def __init__(self, space: SearchSpace, most: float = 0.05, cap: float = 10.0) -> None:
         if space.rules:
             raise UsageError(f"every topology of {space.name} is valid; leave passive-aggressive regularisation out")
-        self.cells, self.most, self.cap = list(cells(space)), from_zero("most", most), positive("cap", cap)
+        self.cells, self.most, self.cap = cells(space), from_zero("most", most), positive("cap", cap)
 
     def stepped(self, law: Law) -> None:
         if not isinstance(law, Combination):
@@ -114,7 +141,7 @@ class PassiveAggressive(Regulariser):
         for cell in self.cells:
             inputs = len(cell[0])
             for n in range(len(cell)):
-                unread = [1 - kept[later[inputs + n]] for later in cell[n + 1 :]]
+                unread = [1 - kept[edge] for later in cell[n + 1 :] for edge, source in later if source == inputs + n]
                 silent = torch.stack(unread).prod() if unread else torch.zeros(())
                 found = found + empty[first + n] * (1 - silent) + (1 - empty[first + n]) * silent
             first += len(cell)
@@ -142,18 +169,12 @@ class Distillation:
         return self.weight * self.tau**2 * F.kl_div(soft, wanted, log_target=True, reduction="batchmean")
 
 
-def cells(space: SearchSpace) -> Iterator[Sequence[tuple[str, ...]]]:
-    """Yield the nodes of every cell, each as its in-edges from the cell's inputs and the nodes before it.
+def cells(space: SearchSpace) -> Wiring:
+    """Return the cells of a space with their nodes and in-edges, see `SearchSpace.wiring`.
 
     Raises:
         UsageError: the space is not one of cells.
     """
-    if not space.nodes:
+    if not space.wiring:
         raise UsageError(f"{space.name} has no cells, whose depth or topology could be regularised")
-    cell: list[tuple[str, ...]] = []
-    for node in space.nodes:
-        if cell and len(node) <= len(cell[-1]):  # later nodes see more: a cell begins anew
-            yield cell
-            cell = []
-        cell.append(node)
-    yield cell
+    return space.wiring

@@ -23,7 +23,10 @@ class Site:
 
 @dataclass(frozen=True)
 class KeepInputs:
-    """The rule of DARTS cells: of these sites (the in-edges of one node) exactly ``keep`` are not ``none``."""
+    """The rule of DARTS cells: of these sites (the in-edges of one node) exactly ``keep`` are not ``none``.
+
+    Where the sites depend on others, all of one rule do so alike: the rule holds where they decide something.
+    """
 
     sites: tuple[str, ...]
     keep: int = 2

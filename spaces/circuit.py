@@ -357,7 +357,8 @@ def _terms(graph: Graph, widths: Mapping[str, int], reached: Mapping[str, Term |
         if choice.nested:
             for option, inner in enumerate(choice.graphs):
                 cost = Sum(tuple(_terms(inner, widths, reached, top=False)))
-                terms.append(Product((Gate(choice.site, option), cost)))
+                there = Gate(choice.site, option) if choice.site else _any(choice.when, reached)
+                terms.append(cost if there is None else Product((there, cost)))
             continue
         for at in dict.fromkeys(map(width_sites, choice.graphs)):
             size = prod(widths[site] for site in at)

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import Field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from functools import cached_property, lru_cache
 from math import comb, log10, prod
 from pathlib import Path
@@ -51,6 +51,24 @@ logits of what comes next ``(count, length)``."""
 
 LATER = {"later": True}
 """Metadata of an argument that a space got after a release: at its default no spec says it, so that old ones hold."""
+
+Wiring = tuple[tuple[tuple[tuple[str, int], ...], ...], ...]
+"""Cells, their nodes, the in-edges of these: a site, and the number of the state it comes from."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Some of a space's sites, which a hierarchical search decides together while all others are given.
+
+    Attributes:
+        name: such as ``cells``.
+        before: options at the sites that only later levels decide, while this one is searched.
+        space: makes the space of this level's sites alone, given the options at all others, by site.
+    """
+
+    name: str
+    before: Mapping[str, int]
+    space: Callable[[Mapping[str, int]], SearchSpace]
 
 
 def _is_later(argument: Field[Any]) -> bool:
@@ -217,6 +235,25 @@ class SearchSpace(ABC):
         return tuple(rule.sites for rule in self.rules)
 
     @property
+    def wiring(self) -> Wiring:
+        """Return for every cell its nodes, and for every node its in-edges: the site and the state each comes from.
+
+        The states are the cell's inputs, then its nodes; its first node sees all inputs. By default a node sees every
+        state before it, and a cell begins where a node has no more in-edges than the one before.
+        """
+        cells: list[list[tuple[tuple[str, int], ...]]] = []
+        for node in self.nodes:
+            if not cells or len(node) <= len(cells[-1][-1]):
+                cells.append([])
+            cells[-1].append(tuple((site, source) for source, site in enumerate(node)))
+        return tuple(map(tuple, cells))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Return what a hierarchical search decides one after the other; none where nothing is above or below."""
+        return ()
+
+    @property
     def edges(self) -> tuple[tuple[int, int], ...]:
         """Return for every site the nodes that its edge joins, from and to; none where sites are no edges."""
         return ()
@@ -229,18 +266,21 @@ class SearchSpace(ABC):
     @property
     def size_log10(self) -> float:
         """Return log10 of the number of architectures."""
-        ruled = {name for rule in self.rules for name in rule.sites}
+        ruled = {name: rule for rule in self.rules for name in rule.sites}
         below: dict[tuple[str, int], int] = {}  # architectures of what an option decides about, from the last site back
         total = 0.0
         for site in reversed(self.sites):
-            n = sum(below.get((site.name, option), 1) for option in range(len(site.options)))
+            rule = ruled.get(site.name)
+            if rule is None:
+                n = sum(below.get((site.name, option), 1) for option in range(len(site.options)))
+            elif site.name == rule.sites[0]:  # for all of its rule
+                n = comb(len(rule.sites), rule.keep) * (len(site.options) - 1) ** rule.keep
+            else:
+                continue
             for condition in site.when:
                 below[condition] = below.get(condition, 1) * n
-            if not site.when and site.name not in ruled:
+            if not site.when:
                 total += log10(n)  # of whole numbers: they may be larger than any float
-        for rule in self.rules:
-            live = len(self.sites[self._site_index[rule.sites[0]]].options) - 1
-            total += log10(comb(len(rule.sites), rule.keep)) + rule.keep * log10(live)
         return total
 
     # -- architectures -------------------------------------------------------------------------------------------
@@ -263,6 +303,8 @@ class SearchSpace(ABC):
                     f"option {index} at site {site.name!r}; allowed: 0..{len(site.options) - 1}, {site.options}"
                 )
         for rule in self.rules:
+            if taken[self._site_index[rule.sites[0]]] < 0:
+                continue
             kept = [name for name in rule.sites if self._option(taken, name) != rule.none]
             if len(kept) != rule.keep:
                 raise InvalidArchitectureError(
@@ -272,11 +314,26 @@ class SearchSpace(ABC):
         return Architecture(self.spec, taken)
 
     def changed(self, architecture: Architecture, changes: Mapping[int, int]) -> Architecture:
-        """Return the architecture with other options at some sites, by index; a site that comes in takes its first."""
+        """Return the architecture with other options at some sites, by index.
+
+        A site that comes in takes its first option; of those under a rule, the last so many are kept, at the first
+        option that is not ``none``.
+        """
         choices = list(architecture.choices)
         for index, option in changes.items():
             choices[index] = option
-        return self.architecture(max(choice, 0) for choice in choices)
+        entering = zip(choices, self._entering, strict=True)
+        return self.architecture(first if choice < 0 else choice for choice, first in entering)
+
+    @cached_property
+    def _entering(self) -> tuple[int, ...]:
+        """Return the option that every site takes where it comes in with a change."""
+        found = [0] * len(self.sites)
+        for rule in self.rules:
+            none = self.sites[self._site_index[rule.sites[0]]].options.index(rule.none)
+            for name in rule.sites:
+                found[self._site_index[name]] = int(none == 0) if name in rule.sites[-rule.keep :] else none
+        return tuple(found)
 
     def live(self, choices: Sequence[int]) -> list[bool]:
         """Return for every site whether it decides something, given the option taken at each."""

@@ -40,8 +40,8 @@ class Combination(Softmax):
     """
 
     needs = CELLS & Need(
-        f"at most {_MOST} in-edges at a node, whose sets are listed",
-        lambda space: max(map(len, space.nodes), default=0) <= _MOST,
+        f"at most {_MOST} in-edges at a node, whose sets are listed, of nodes that are always there",
+        lambda space: max(map(len, space.nodes), default=0) <= _MOST and not any(site.when for site in space.sites),
     )
 
     def __init__(

@@ -11,7 +11,7 @@ import torch
 from ...arguments import NonNegative
 from ...spaces.space import SearchSpace
 from ..law import Product
-from ..need import ROUTES
+from ..need import FREE, ROUTES
 from .softmax import Softmax
 from .two_path import TwoPath
 
@@ -29,7 +29,7 @@ class MarkovRoute(Product):
         UsageError: no site of the space depends on another.
     """
 
-    needs = ROUTES
+    needs = ROUTES & FREE
 
     def __init__(
         self,

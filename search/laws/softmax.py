@@ -103,7 +103,12 @@ class Softmax(Law):
 
     def scores(self) -> Tensor:
         log_p = torch.log_softmax(self._masked().detach(), dim=-1)
-        log_p = torch.where(self._relative[:, None], log_p - log_p.amax(dim=-1, keepdim=True), log_p)
+        best, strength = log_p.amax(dim=-1), self._log_strength().detach()
+        for nodes in self._nodes:  # so that the best edges that a node may keep add nothing together
+            kept = strength[nodes.sites].masked_fill(~nodes.present, NEVER).topk(nodes.keep, dim=-1).values
+            level = kept.mean(dim=-1, keepdim=True).expand(nodes.sites.shape)
+            best = best.index_put((nodes.sites[nodes.present],), level[nodes.present])
+        log_p = torch.where(self._relative[:, None], log_p - best[:, None], log_p)
         return log_p.masked_fill(self._none, 0.0).masked_fill(self._absent, -torch.inf)
 
     def _masked(self) -> Tensor:

@@ -22,7 +22,7 @@ from ..encoding import RAW, Encoding, cell_encodings
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Concat, Conv, Crop, GlobalPool, Identity, Linear, Pool, Relu, Zero
 from ..notation import Notation, literal, mistake, spans
-from ..space import LATER, SearchSpace
+from ..space import LATER, Level, SearchSpace
 
 OPTIONS = (
     "none",
@@ -98,6 +98,10 @@ class Darts(SearchSpace):
     def kinds(self) -> tuple[str, ...]:
         """Return the names of its cells, each of which is searched, in the order in which the network has them."""
         return KINDS[self.stages]
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        return (Level("cells", {}, lambda given: self),) if self.stages > 1 else ()
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -217,11 +221,13 @@ def _expected(node: int) -> str:
 def _cell(
     builder: GraphBuilder, inputs: tuple[str, str], width: int, kind: str, *, reduces: bool, reduced: bool
 ) -> str:
-    first = _factorised(width) if reduced else relu_conv_bn(width)
+    first = factorised(width) if reduced else relu_conv_bn(width)
     states = [first(builder.at("pre0"), inputs[0]), relu_conv_bn(width)(builder.at("pre1"), inputs[1])]
     for target in range(2, 2 + NODES):
         edges = [
-            builder.choice(f"e{i}", f"{kind}/e{i}", _options(width, 2 if reduces and source < 2 else 1), states[source])
+            builder.choice(
+                f"e{i}", f"{kind}/e{i}", options_of(width, 2 if reduces and source < 2 else 1), states[source]
+            )
             for i, (source, end) in enumerate(EDGES)
             if end == target
         ]
@@ -229,12 +235,13 @@ def _cell(
     return builder.add("concat", Concat(), *states[2:])
 
 
-def _options(width: int, stride: int) -> dict[str, Block]:
+def options_of(width: int, stride: int) -> dict[str, Block]:
+    """Return the operations of an edge, by name."""
     return {
         "none": lambda b, x: b.add("zero", Zero(stride), x),
         "max_pool_3x3": _pool("max", stride),
         "avg_pool_3x3": _pool("avg", stride),
-        "skip_connect": (lambda b, x: b.add("identity", Identity(), x)) if stride == 1 else _factorised(width),
+        "skip_connect": (lambda b, x: b.add("identity", Identity(), x)) if stride == 1 else factorised(width),
         "sep_conv_3x3": _separable(width, 3, stride),
         "sep_conv_5x5": _separable(width, 5, stride),
         "dil_conv_3x3": _depthwise(width, 3, stride, 2),
@@ -242,7 +249,7 @@ def _options(width: int, stride: int) -> dict[str, Block]:
     }
 
 
-def _factorised(width: int) -> Block:
+def factorised(width: int) -> Block:
     """Halve the map by two strided 1x1 convolutions, the second on a grid shifted by one pixel."""
 
     def build(builder: GraphBuilder, x: str) -> str:

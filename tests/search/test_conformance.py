@@ -81,8 +81,10 @@ FORMS = {
 }
 ENUMERABLE = 5  # decimal digits of the number of networks
 # Where a rule ties edges together, the law without conditions and those of cells: others learn as on fewer edges.
+# Of the five edges of `staged` the worth of `none`, which a mixture takes in, is too large a part.
 # The cost of a graph of nodes multiplies gates of a node's edges: rounding by blocks misses the best 4 times of 10.
-PLANTED = [(space, law) for space, law in PAIRS if law not in STILL and (space, law) != ("nodedag", "simplex")
+PLANTED = [(space, law) for space, law in PAIRS if law not in STILL
+           and (space, law) not in {("nodedag", "simplex"), ("staged", "softmax")}
            and (not SPACES[space].rules or law in SETS or KINDS[law] is Softmax)]  # fmt: skip
 
 
@@ -155,7 +157,8 @@ def reason(space, law, deriver, form):
 @pytest.mark.parametrize("law", LAWS)
 def test_every_legal_combination_takes_a_step_and_derives_and_every_other_is_refused(space, law):
     target_ms, legal, place = target_of(SPACES[space]), 0, SPACES[space]
-    for deriver, form in itertools.product(DERIVERS, FORMS):
+    every = [*itertools.product(DERIVERS, FORMS)]
+    for deriver, form in every if fits(space, law) else every[:1]:  # a law is refused whatever goes with it
         why = reason(space, law, deriver, form)
         make = partial(run_of, place, law, FORMS[form](target_ms), deriver=DERIVERS[deriver])
         if why is not None:
@@ -215,7 +218,7 @@ def is_network(space, architecture):
 
 def best_by_hand(space, scores):
     """The highest score: of all architectures, or of every node of a cell where these are too many."""
-    if not space.rules:
+    if space.size_log10 <= ENUMERABLE:
         return max(score(scores, a) for a in space.enumerate() if is_network(space, a))
     index = {site.name: i for i, site in enumerate(space.sites)}
     total = 0.0
@@ -242,7 +245,7 @@ def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_searc
     On the tiny spaces that many are a third of all networks, so random search is compared on the others.
     """
     place, steps, found, better = SPACES[space], 80 if ROUTES.holds(SPACES[space]) else 48, 0, 0
-    large = place.rules or place.size_log10 > ENUMERABLE
+    large = place.size_log10 > ENUMERABLE
     pool = place.sample(4000, np.random.default_rng(0)) if large else list(place.enumerate())
     pool = [a for a in pool if is_network(place, a)]
     encoded, price = place.encode(pool, "raw"), costs(place, pool)

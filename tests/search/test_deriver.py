@@ -14,9 +14,11 @@ from tempograd.search.laws.markov_route import MarkovRoute
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.neighbourhood import descend, neighbours
 from tempograd.spaces.architecture import Architecture
+from tempograd.testing.small import small_specs
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8")
+STAGED = registry.create("space", small_specs("staged")[1])
 SPACES = pytest.mark.parametrize("space", [NB201, DARTS], ids=lambda space: space.name)
 
 
@@ -124,6 +126,27 @@ def test_draws_of_routes_are_as_long_as_those_of_the_law():
         np.array([[choice >= 0 for choice in a.choices] for a in drawn]).mean(axis=0) for drawn in (found, wanted)
     ]
     assert np.abs(decided[0] - decided[1]).max() < 4 * np.sqrt(0.5 / 4000)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_a_rule_holds_at_some_lengths_only_the_best_is_that_by_brute_force(seed):
+    """Longer stages have more edges; these weigh by what they have beyond their best."""
+    law = law_of(STAGED, seed)
+    scores, every = as_scores(law.scores()), list(STAGED.enumerate())
+    assert derive(law, STAGED) == max(every, key=lambda architecture: score(scores, architecture))
+    best = [max(score(scores, a) for a in every if a.choices[0] == length) for length in range(2)]
+    log_p = torch.log_softmax(law.logits[0, :2].detach(), dim=0)
+    assert best[1] - best[0] == pytest.approx(float(log_p[1] - log_p[0]), abs=1e-5)  # as likely as its length
+
+
+def test_draws_under_a_rule_hold_it_at_every_length():
+    found = [*itertools.islice(draws(np.zeros((6, 4)), STAGED, np.random.default_rng(0)), 400)]
+    assert all(STAGED.architecture(a.choices) == a for a in found)
+    longer = np.mean([a.choices[0] for a in found])
+    assert abs(longer - 0.5) < 4 * 0.5 / 400**0.5
+    ends = [*descend(STAGED, found[0], lambda many: -np.array([len(a.key) + a.choices[0] * 9 for a in many], float),
+                     np.zeros((6, 4)))]  # fmt: skip
+    assert ends[-1][0].choices[0] == 1
 
 
 def test_draws_end_where_nothing_is_connected():

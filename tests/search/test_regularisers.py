@@ -1,13 +1,15 @@
 """Regularisers against enumeration."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tempograd import registry
 from tempograd.errors import UsageError
-from tempograd.search.regularisers import Depth, Distillation, Entropy, PassiveAggressive, Regulariser, cells
+from tempograd.search.regularisers import Depth, Distillation, Entropy, Length, PassiveAggressive, Regulariser, cells
+from tempograd.testing.small import small_specs
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")
 DARTS = registry.create("space", "darts:layers=2,width=4,size=8")
@@ -47,6 +49,71 @@ def test_more_depth_is_learnt_where_it_is_asked_for():
         depth.penalty(law).backward()
         optimiser.step()
     assert float(depth.depth(law).detach()) > first + 0.3
+
+
+LENGTHS = (1, 2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def staged():
+    (light,) = (spec for spec in small_specs("staged") if "stages=1" in spec)
+    return registry.create("space", light.replace("most=2", "most=4"))
+
+
+def walks(node, probability, edges):
+    """Every walk from a value back to those that enter, with its length and probability."""
+    if node < 2:
+        yield 0, probability
+        return
+    for source, share in edges[node]:
+        yield from ((1 + length, p) for length, p in walks(source, probability * share, edges))
+
+
+def depth_by_walks(law, space):
+    """The mean length of all walks through a stage, each along the kept edges of the last three values."""
+    marginals, edges = law.marginals(), {}
+    for place in LENGTHS:
+        sources = range(max(0, place - 2), place + 1)
+        kept = [float(1 - marginals[f"s0/c{place}/e{source}"][0].detach()) for source in sources]
+        edges[place + 1] = [(source, share / sum(kept)) for source, share in zip(sources, kept, strict=True)]
+    return sum(length * p for place in LENGTHS for length, p in walks(place + 1, 1.0, edges)) / len(LENGTHS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_depth_on_windows_is_the_mean_length_of_all_walks(staged, seed):
+    law = law_of(staged, "softmax", seed=seed).double()
+    depth = Depth(0.5, staged)
+    assert float(depth.depth(law).detach()) == pytest.approx(depth_by_walks(law, staged), abs=1e-9)
+    (slope,) = torch.autograd.grad(depth.penalty(law), [law.logits])
+    for place in ((3, 1), (6, 0), (9, 2)):
+        ends = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                law.logits[place] += step
+            ends.append(-0.5 * depth_by_walks(law, staged))
+            with torch.no_grad():
+                law.logits[place] -= step
+        assert float(slope[place]) == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-7)
+
+
+def test_length_is_the_expected_number_of_cells(staged):
+    law, length = law_of(staged, "softmax").double(), Length(0.4, staged)
+    p = law.marginals()["s0/length"].tolist()
+    expected = sum(number * share for number, share in zip(LENGTHS, p, strict=True))
+    assert float(length.cells(law).detach()) == pytest.approx(expected, abs=1e-9)
+    assert float(length.penalty(law).detach()) == pytest.approx(0.4 * expected, abs=1e-9)
+    sample = law.sample(4000, torch.Generator().manual_seed(0))
+    drawn = sample["s0/length"] @ torch.arange(1.0, 5.0, dtype=torch.float64)
+    assert float(drawn.mean()) == pytest.approx(expected, abs=4 * float(drawn.std()) / 4000**0.5)
+
+
+def test_length_counts_cells_alone_and_is_refused_where_their_number_is_no_choice(staged):
+    whole = registry.create("space", "staged:most=3,least=1,width=4,size=8")
+    law = law_of(whole, "softmax", noise=0.0)
+    assert float(Length(1.0, whole).cells(law).detach()) == pytest.approx(3 * 2)
+    for space in (NB201, DARTS, replace(staged, least=4)):
+        with pytest.raises(UsageError, match=f"{space.name} has as many cells whatever is chosen"):
+            Length(1.0, space)
 
 
 def test_a_weight_on_entropy_makes_a_law_decide():
