@@ -265,7 +265,8 @@ def search(
 
     Args:
         space: the space or its spec.
-        predictor: what `fit` returned, or its folder; None with a cost that needs none, or a table.
+        predictor: what `fit` returned, or its folder, or one of `tempograd kernels fit`; None with a cost that needs
+            none, or a table.
         out: folder for the result.
         target_ms: latency that the network must not exceed, as measured; several give a list of results,
             without those that no network of the space meets.

@@ -48,7 +48,7 @@ def _one_length(columns: dict[str, list[Any]]) -> None:
 
 
 class Predictor(_Part):
-    """The predictor that the search followed, and its held-out scores."""
+    """The predictor that the search followed, and its held-out scores; what it says of kernels that were not timed."""
 
     path: str | None = None
     model: str | None = None
@@ -57,6 +57,7 @@ class Predictor(_Part):
     rows: int | None = None
     table: str | None = None
     scores: dict[str, Any] = {}
+    out_of_support: list[str] = []
 
 
 class Parity(_Part):

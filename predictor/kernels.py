@@ -186,6 +186,11 @@ class KernelPredictor:
         return cls(**told, lines=lines, source=None if source is None else cls._of(source))
 
 
+def holds_kernels(folder: Path | None) -> bool:
+    """Return whether a folder holds what was learnt of kernels, and not of whole networks."""
+    return folder is not None and (folder / FILE).is_file()
+
+
 def fit(
     samples: Mapping[str, Sample],
     bags: Sequence[Bag],

@@ -7,7 +7,7 @@ from ..errors import UnknownNameError, UsageError
 COUNTERS = {"flops": "macs", "parameters": "parameters"}
 """What counts a network, and the counter's name in the space's circuit."""
 
-COSTS = ("predictor", "table", *COUNTERS)
+COSTS = ("predictor", "kernels", "table", *COUNTERS)
 """What prices networks in a search."""
 
 SAMPLINGS = ("random", "d_optimal")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from torch import nn
 from .. import outputs
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
+from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.measurement import Measurement
 from ..predictor.interval import COVERAGE
+from ..predictor.kernels import KernelPredictor
 from ..predictor.predictor import DifferentiablePredictor
 from ..predictor.saved import SavedPredictor
 from ..profiler.plan import OPERATIONS
@@ -27,6 +29,7 @@ from ..spaces.architecture import Architecture
 from ..spaces.circuit import SKELETON, counts
 from ..spaces.space import SearchSpace
 from .choices import COUNTERS, shares_of
+from .kernel_price import Sums, by_kernels, sums
 
 LINE = 16  # measured networks that a line through a table's or a counter's costs asks for
 
@@ -36,9 +39,9 @@ Measure = Callable[[Sequence[Architecture]], list[Measurement]]
 def priced(
     spec: str,
     space: SearchSpace,
-    kept: SavedPredictor | None,
+    kept: SavedPredictor | KernelPredictor | None,
     store: Store,
-    device: str,
+    device: Place,
     measure: Measure,
     *,
     upper_bound: bool,
@@ -49,9 +52,9 @@ def priced(
     Args:
         spec: as for :func:`.choices.shares_of`.
         space: searched.
-        kept: the predictor, where there is one.
+        kept: the predictor, of whole networks or of kernels, where there is one.
         store: with the measured operations of the device.
-        device: its fingerprint's id.
+        device: that the price is of; it is asked for kernels only.
         measure: times networks, where the store holds fewer than ``LINE``.
         upper_bound: whether a predictor is followed at the upper end of its interval.
         inputs: file that keeps what a cost was made of: the store grows while a search runs, and a search that goes on
@@ -59,35 +62,56 @@ def priced(
 
     Raises:
         UsageError: no predictor, one without a slope, or no operations in the store.
+        InputRefusedError: of the space's networks no kernels can be known.
     """
+    id_ = device.fingerprint.id
     shares = shares_of(spec)
     if list(shares) == ["predictor"]:
         return _by_predictor(kept, space, upper_bound=upper_bound)
     costs: dict[str, tuple[float, CostModel]] = {}
-    encoding = None
-    known = _read(inputs, [spec, space.spec, device])
+    encoding: str | None = None
+    of_kernels: Price | None = None
+    known = _read(inputs, [spec, space.spec, id_])
     for name, share in shares.items():
         if name == "predictor":
             module, encoding = _module(kept, upper_bound=upper_bound)
             costs[name] = share, PredictorCost(module, space, encoding)
             continue
+        if name == "kernels":
+            of_kernels = _by_kernels(kept, space, device, known, upper_bound=upper_bound)
+            if len(shares) > 1:
+                costs[name] = share, of_kernels.as_cost(PredictorCost)
+            continue
         if name == "table":
-            table: Mapping[str, float] = known.get("table") or operations_ms(store, space, device)
+            table: Mapping[str, float] = known.get("table") or operations_ms(store, space, id_)
             known["table"] = table
         else:
             table = counts(space.graph, space.operations, COUNTERS[name])
         costs[name] = share, TableCost(space.circuit, table)
-    if "measured" not in known:
-        known["measured"] = _measured(space, store, device, measure)
+    if costs and "measured" not in known:
+        known["measured"] = _measured(space, store, id_, measure)
     if inputs is not None:
         outputs.write({inputs: json.dumps(known).encode()}, is_inputs)
+    if of_kernels is not None and not costs:
+        return of_kernels
     price = sum_in_ms(costs, space, {space.from_key(key): ms for key, ms in known["measured"].items()})
     return replace(price, told={"model": spec, "encoding": encoding} | price.told)
 
 
-def _by_predictor(kept: SavedPredictor | None, space: SearchSpace, *, upper_bound: bool) -> Price:
+def _by_kernels(
+    kept: SavedPredictor | KernelPredictor | None, space: SearchSpace, device: Place, known: dict[str, Any], *,
+    upper_bound: bool,
+) -> Price:  # fmt: skip
+    if not isinstance(kept, KernelPredictor):
+        raise UsageError("--cost kernels needs --predictor DIRECTORY, written by tempograd kernels fit")
+    told = Sums(**known["kernels"]) if "kernels" in known else sums(space, device, kept)
+    known["kernels"] = asdict(told)
+    return by_kernels(space, kept, told, upper_bound=upper_bound)
+
+
+def _by_predictor(kept: SavedPredictor | KernelPredictor | None, space: SearchSpace, *, upper_bound: bool) -> Price:
     module, encoding = _module(kept, upper_bound=upper_bound)
-    assert kept is not None
+    assert isinstance(kept, SavedPredictor)
 
     def interval(architectures: Sequence[Architecture]) -> tuple[NDArray[Any], NDArray[Any]]:
         _, low, high = kept.predict(space.encode(architectures, encoding), return_interval=True, coverage=COVERAGE)
@@ -120,9 +144,11 @@ def operations_ms(store: Store, space: SearchSpace, device: str) -> dict[str, fl
     return table
 
 
-def _module(kept: SavedPredictor | None, *, upper_bound: bool) -> tuple[nn.Module, str | None]:
+def _module(kept: SavedPredictor | KernelPredictor | None, *, upper_bound: bool) -> tuple[nn.Module, str | None]:
     if kept is None:
         raise UsageError("--cost predictor needs --predictor DIRECTORY, written by tempograd fit")
+    if isinstance(kept, KernelPredictor):
+        raise UsageError("--predictor holds what was learnt of kernels; say --cost kernels")
     if not isinstance(kept.predictor, DifferentiablePredictor):
         raise UsageError(f"the model {kept.model} has no gradient; fit gp, mlp or ridge to search")
     return kept.upper_bound(COVERAGE) if upper_bound else kept.predictor.module, kept.binding.encoding

@@ -73,7 +73,7 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
             )
         if not on_table and "accuracy" in given and name in OF_TRAINING:
             raise UsageError(f"{shown}: with --accuracy nothing is trained, accuracies are predicted; leave it out")
-        if not on_table and about.predicted and "predictor" not in costs:
+        if not on_table and about.predicted and not {"predictor", "kernels"} & set(costs):
             raise UsageError(
                 f"{shown}: no predictor prices networks here, but {' and '.join(costs)}; leave it out"
                 + ("" if method.table_only else ", or say --cost predictor")

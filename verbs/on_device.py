@@ -24,6 +24,7 @@ from ..devices.device import Place
 from ..errors import MismatchError
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import spread
+from ..predictor.kernels import KernelPredictor, holds_kernels
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
 from ..profiler.verify import confirm
@@ -81,16 +82,16 @@ class SearchOnDevice:
         outputs.check([inputs], is_inputs)
         check_compute(processes.own_compute(request.training.compute))
         place = device_of(request.timing.device)
-        kept = None if pricing.predictor is None else load(pricing.predictor)
-        space, task = _space_and_task(request, None if kept is None else kept.binding.space)
-        if kept is not None:
+        kept = _learnt(pricing.predictor)
+        space, task = _space_and_task(request, kept.binding.space if isinstance(kept, SavedPredictor) else None)
+        if isinstance(kept, SavedPredictor):
             kept.check_binding(space=space.spec, fingerprint=place.fingerprint, unit="ms")
         self.method.check(space, target_ms=target_ms, lam=request.target.lam)
         progress = self.progress if processes.first() else silent
         tell(task, progress)
         torch.set_num_threads(request.training.train_threads)
         out.mkdir(parents=True, exist_ok=True)
-        with self._benches(request, space, place, {} if kept is None else kept.card) as bench:
+        with self._benches(request, space, place, _card(kept)) as bench:
             price = self._price(request, space, kept, bench)
             result = run(
                 space, self.method, price, task, measure=bench.networks, target_ms=target_ms, lam=request.target.lam,
@@ -101,16 +102,21 @@ class SearchOnDevice:
             provenance = self._provenance(request, place, price)
             return processes.by_first(lambda: self._confirmed(request, result, bench, provenance))
 
-    def _price(self, request: SearchRequest, space: SearchSpace, kept: SavedPredictor | None, bench: _Bench) -> Price:
+    def _price(
+        self, request: SearchRequest, space: SearchSpace, kept: SavedPredictor | KernelPredictor | None, bench: _Bench
+    ) -> Price:
         """Return what prices networks; what is measured for it, one of several processes measures."""
 
         def price() -> Price:
             return priced(
-                self.cost, space, kept, bench.store, bench.device.fingerprint.id, bench.networks,
+                self.cost, space, kept, bench.store, bench.device, bench.networks,
                 upper_bound=request.pricing.upper_bound, inputs=request.what.out / INPUTS,
             )  # fmt: skip
 
-        return price() if list(shares_of(self.cost)) == ["predictor"] else processes.by_first(price)
+        found = price() if list(shares_of(self.cost)) == ["predictor"] else processes.by_first(price)
+        if outside := found.told.get("out_of_support"):
+            self.progress(f"kernels unlike all that were timed: {', '.join(outside)}", 0, REMARK)
+        return found
 
     def _confirmed(
         self, request: SearchRequest, result: SearchResult, bench: _Bench, provenance: Mapping[str, Any]
@@ -149,7 +155,7 @@ class SearchOnDevice:
             )
         network = load_network(out)
         space, architecture = load_architecture(out)
-        card = {} if request.pricing.predictor is None else load(request.pricing.predictor).card
+        card = _card(_learnt(request.pricing.predictor))
         with Store(request.timing.store or _store_of(card, out), write=True) as opened:
             bench = self._bench(request, space, place, opened)
             measured = bench.confirmed(_trained_network(space, architecture, network.arrays(), place.batch))
@@ -302,6 +308,8 @@ def _text(result: Result) -> str:
         found.text,
         result.rebuild or "",
     ]
+    if result.predictor.out_of_support:
+        lines.append(f"kernels unlike all that were timed: {', '.join(result.predictor.out_of_support)}")
     if result.finalists:
         lines.append(f"the best on held-out images of {len(result.finalists)} networks trained that use the target")
     if result.random:
@@ -353,6 +361,17 @@ def _trained_network(
         return path, digest
 
     return Items(space.spec, (architecture.key,), build)
+
+
+def _learnt(folder: Path | None) -> SavedPredictor | KernelPredictor | None:
+    """Return what a folder holds that was learnt, of whole networks or of kernels."""
+    if folder is None:
+        return None
+    return KernelPredictor.load(folder) if holds_kernels(folder) else load(folder)
+
+
+def _card(kept: SavedPredictor | KernelPredictor | None) -> Mapping[str, Any]:
+    return kept.card if isinstance(kept, SavedPredictor) else {}
 
 
 def _store_of(card: Mapping[str, Any], out: Path) -> Path:

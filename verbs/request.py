@@ -102,11 +102,15 @@ class Pricing:
     title: ClassVar[str] = "What prices networks"
 
     predictor: Path | None = option(
-        "Directory written by fit; not needed with --cost or a table.", None, unit="folder", predicted=True, told=False
+        "Directory written by fit or kernels fit; other costs need none.",
+        None,
+        unit="folder",
+        predicted=True,
+        told=False,
     )
     cost: str | None = option(
         "What prices networks, in ms; or shares of several: 0.7*predictor+0.3*flops.", None, unit="cost",
-        otherwise="predictor where there is one, else table", names=lambda: choices.COSTS,
+        otherwise="what --predictor holds, else table", names=lambda: choices.COSTS,
         check=choices.shares_of,
     )  # fmt: skip
     upper_bound: bool = option("Follow the upper end of the predictor's interval.", False, table=True, predicted=True)

@@ -98,7 +98,7 @@ def _kind(
     check_kind(request.given, on_table=request.on_table)
     predictor, spec = request.pricing.predictor, request.what.method
     method: Method = registry.create("method", spec)
-    cost = request.pricing.cost or ("table" if predictor is None or method.table_only else "predictor")
+    cost = request.pricing.cost or ("table" if predictor is None or method.table_only else _learnt(predictor))
     check(request.given, method, on_table=request.on_table, costs=() if request.on_table else shares_of(cost))
     if request.on_table:
         from .tabular import SearchOnTable
@@ -109,6 +109,13 @@ def _kind(
     if request.what.epochs is not None:
         method = registry.create("method", spec, epochs=request.what.epochs)
     return SearchOnDevice(method, cost, request.what.supernet or request.what.out / SUPERNET, command, progress, stop)
+
+
+def _learnt(folder: Path) -> str:
+    """Return the cost that a predictor's folder holds."""
+    from ..predictor.kernels import holds_kernels
+
+    return "kernels" if holds_kernels(folder) else "predictor"
 
 
 def _once(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outcome:

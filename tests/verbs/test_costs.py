@@ -49,7 +49,7 @@ def price_of(spec, name, path, **more):
             calls.append(len(architectures))
             return verify(device, Items.of(space, architectures), named("quick"), opened)
 
-        found = priced(spec, space, None, opened, device.fingerprint.id, measure, upper_bound=False, **more)
+        found = priced(spec, space, None, opened, device, measure, upper_bound=False, **more)
         networks = space.sample(min(40, round(10**space.size_log10)), np.random.default_rng(7))
         measured = np.array([m.latency_ms for m in measure(networks)])
     return found, found.predict(networks), measured, calls
