@@ -1,0 +1,47 @@
+"""FBNetV2, by its recipe: soft Gumbel draws of masks, sharper with every epoch, priced by effective shapes."""
+
+import numpy as np
+import pytest
+import torch
+
+from tempograd.search.forms import LearnedMultiplier, MulLog
+
+from ..wiring import MASKED, record, space_of
+
+SPACE = space_of(MASKED)
+
+
+def test_both_kinds_of_steps_run_soft_draws_that_differ(monkeypatch):
+    noted = record(monkeypatch, "fbnetv2:epochs=2,warm_up=0,batch=4", MASKED, lam=0.5)
+    for step in ("law", "weights"):
+        gates = [each.gates["s1/width"] for each in noted.of(step)]
+        assert all((gate > 0).all() for gate in gates)
+        assert len({tuple(gate.tolist()) for gate in gates}) == len(gates)
+
+
+def test_draws_are_sharper_with_every_epoch(monkeypatch):
+    noted = record(monkeypatch, "fbnetv2:epochs=3,warm_up=0,batch=4", MASKED, lam=0.5, steps=2)
+    assert noted.found.trace.columns()["tau"] == pytest.approx([5.0, 0.5**0.5, 0.1])
+    sharp = [np.mean([float(gate.max()) for each in noted.passes[at : at + 4] for gate in each.gates.values()])
+             for at in (0, 4, 8)]  # fmt: skip
+    assert sharp[0] < 0.8 * sharp[1] < 0.8 * sharp[2]
+
+
+def test_the_loss_is_multiplied_by_latency_or_its_weight_is_learnt(monkeypatch):
+    weighed = record(monkeypatch, "fbnetv2:epochs=1,batch=4", MASKED, lam=0.5, steps=2).run.term.form
+    assert isinstance(weighed, MulLog)
+    assert weighed.lam == 0.5
+    noted = record(monkeypatch, "fbnetv2:epochs=2,batch=4,warm_up=0", MASKED, target_ms=0.001, steps=4)
+    assert isinstance(noted.run.term.form, LearnedMultiplier)
+    assert noted.found.trace.columns()["lam"][-1] > 0.1
+
+
+def test_the_cost_is_that_of_the_expected_shapes_and_not_of_expected_widths(monkeypatch):
+    """By samples, where widths of neighbours multiply; a mean width in and out would tell another number."""
+    noted = record(monkeypatch, "fbnetv2:epochs=1,batch=4", MASKED, lam=0.5, steps=1)
+    law, model = noted.run.law, noted.run.term.model
+    with torch.no_grad():
+        law.logits.normal_(generator=torch.Generator().manual_seed(2))
+        sampled = model(law.sample(8000, torch.Generator().manual_seed(0)))
+        expected = float(model.expected(law, torch.Generator(), law.marginals()))
+    assert abs(float(sampled.mean()) - expected) < 4 * float(sampled.std()) / 8000**0.5
