@@ -1,0 +1,350 @@
+"""Is every mechanism of a paper tested? Each is taken out or made wrong, one at a time, and a test must fail.
+
+    python benchmarks/mutants.py [--only msgdas] [--jobs 2] [--list]
+
+A mutant is one replacement in a copy of the tree; the tests that ought to notice run there. One that they do not notice
+survives: a test is missing. Prints JSON, and exits with 1 where there are survivors.
+"""
+
+# ruff: noqa: E501 - a row of the table is a line
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SKIPPED = shutil.ignore_patterns(".git", ".venv", ".links", "__pycache__", ".*_cache", "*.db", "site", "build")
+LIMIT_S = 600
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One replacement.
+
+    Attributes:
+        method: recipe whose mechanism it breaks.
+        mechanism: what is broken.
+        file: relative to the root.
+        old: occurs once in the file.
+        new: stands in its place.
+        tests: that ought to fail, relative to ``tests``.
+    """
+
+    method: str
+    mechanism: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _of(method: str, tests: str, *rows: tuple[str, str, str, str]) -> list[Mutant]:
+    files = tuple(test if "spaces/" in test else f"search/{test}" for test in tests.split())
+    return [Mutant(method, what, file, old, new, files) for what, file, old, new in rows]
+
+
+ALTERNATION, NETWORK = "search/searchers/alternation.py", "spaces/network.py"
+ONE_SHOT, SHRINK, META = "search/searchers/one_shot.py", "search/searchers/shrink.py", "search/searchers/meta_graph.py"
+MULTIPLIER = "partial(LearnedMultiplier, eta=eta, two_sided=True)"
+DEAF = "lambda target_ms: LearnedMultiplier(target_ms, eta=1e-9, damping=0.0)"
+
+
+def recipe(name: str) -> str:
+    return f"search/methods/{name}.py"
+
+
+MUTANTS = [
+    *_of(
+        "all", "methods/test_recipes.py",
+        ("the law learns on its own part of the images", ALTERNATION, 'self.stream("law", self.task.law,', 'self.stream("law", self.task.weights,'),
+        ("weights learn on theirs", ALTERNATION, "self.steps(self.task.weights, schedule.batch):", "self.steps(self.task.law, schedule.batch):"),
+        ("latency is heard", "search/objective.py", "return self.term.form.gradients(loss, cost_ms, tuple(law.parameters()))", "return self.term.form.gradients(loss, 0 * cost_ms + 1, tuple(law.parameters()))"),
+        ("its weight is the one given", "search/searchers/gradient.py", "self.weighted(problem.lam or 0.0, problem.reference_ms)", "self.weighted(0.0, problem.reference_ms)"),
+    ),
+    *_of(
+        "all", "searchers/test_gradient.py",
+        ("statistics rest in law steps", ALTERNATION, "with frozen_statistics(self.supernet):\n            loss = self._law_loss", "with torch.enable_grad():\n            loss = self._law_loss"),
+        ("a law is told of its steps", ALTERNATION, "        self.law.stepped()\n", ""),
+        ("a multiplier is damped", "search/forms.py", "self.summed + self.damping * violation", "self.summed"),
+    ),
+    *_of(
+        "all", "methods/test_ofa.py",
+        ("inherited scores are of the law's part", "search/evaluator.py", 'self._task.score(self._network(architecture), "law", self._compute)', 'self._task.score(self._network(architecture), "test", self._compute)'),
+        ("statistics are taken anew", "search/evaluator.py", "        recalibrate(network, self._images)\n", ""),
+    ),
+    *_of(
+        "la_darts", "methods/test_la_darts.py",
+        ("the predictor is asked about samples", "search/cost.py", "return self.sampled(law, generator, self.draws)", "return self(law.marginals())"),
+        ("by default", recipe("la_darts"), 'feed: Feed = "sampled"', 'feed: Feed = "direct"'),
+        ("as many draws as asked for", recipe("la_darts"), "feed=feed, draws=draws", "feed=feed"),
+        ("the mixture runs", recipe("la_darts"), "law=Gumbel if one_path else Softmax", "law=Gumbel"),
+        ("one path where asked for", recipe("la_darts"), "law=Gumbel if one_path else Softmax", "law=Softmax"),
+        ("second order", recipe("la_darts"), "second_order=second_order", "second_order=False"),
+        ("the law rests in warm-up", ALTERNATION, "searching, tau = number >= schedule.epochs - schedule.law_epochs,", "searching, tau = True,"),
+    ),
+    *_of(
+        "la_darts", "methods/test_recipes.py",
+        ("a weight of latency", recipe("la_darts"), "weighted=Linear,", "weighted=lambda lam, reference_ms: Linear(0.0, reference_ms),"),
+        ("a target's weight is learnt", recipe("la_darts"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "la_darts", "searchers/test_unrolled.py",
+        ("the second derivatives", "search/searchers/unrolled.py", "slope - factor * (up - down)", "slope"),
+        ("their sign", "search/searchers/unrolled.py", "slope - factor * (up - down)", "slope + factor * (up - down)"),
+    ),
+    *_of(
+        "densenas", "methods/test_densenas.py",
+        ("the pair keeps its probability, through the product", "search/law.py", "        for law in self._all():\n            law.stepped()", "        return"),
+        ("the pair keeps its probability", "search/laws/two_path.py", "self.logits.scatter_(-1, pair, two + shift)", "self.logits.scatter_(-1, pair, two)"),
+        ("two operations at a time", "search/laws/markov_route.py", "operations = TwoPath(space, generator, noise=noise, sites=others, hard=hard)", "operations = Softmax(space, generator, noise=noise, sites=others)"),
+        ("both mixed", "search/laws/markov_route.py", "hard: bool = False", "hard: bool = True"),
+        ("weights on one path", recipe("densenas"), '"routes" if mix else "sample"', '"draw"'),
+        ("weights on all routes where asked for", recipe("densenas"), '"routes" if mix else "sample"', '"sample"'),
+        ("the best of all routes", "search/deriver.py", "            total[index[name], option] += total[i, : len(site.options)].max()", "            total[index[name], option] += 0.0"),
+    ),
+    *_of(
+        "densenas", "methods/test_recipes.py",
+        ("a weight of latency", recipe("densenas"), "weighted=LogTarget,", "weighted=lambda lam, reference_ms: LogTarget(0.0, reference_ms),"),
+        ("a target's weight is learnt", recipe("densenas"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "densenas", "test_forms.py",
+        ("the logarithm of the target", "search/forms.py", "_log(cost_ms, self.unit_ms) / self._log_target", "_log(cost_ms, self.unit_ms)"),
+    ),
+    *_of(
+        "fbnetv2", "methods/test_fbnetv2.py",
+        ("soft draws", recipe("fbnetv2"), "law=partial(Gumbel, hard=False)", "law=Gumbel"),
+        ("draws with noise", "search/laws/gumbel.py", "noisy = log_p + gumbel(tuple(log_p.shape), generator, log_p.dtype)", "noisy = log_p"),
+        ("the temperature falls", recipe("fbnetv2"), "tau_first=5.0, tau_last=0.1", "tau_first=5.0, tau_last=5.0"),
+        ("it is heard", "search/laws/gumbel.py", "torch.softmax(noisy / tau, dim=-1)", "torch.softmax(noisy, dim=-1)"),
+        ("the loss is multiplied", recipe("fbnetv2"), "from ..forms import LearnedMultiplier, MulLog", "from ..forms import LearnedMultiplier\nfrom ..forms import LogTarget as MulLog"),
+    ),
+    *_of(
+        "fbnetv2", "methods/test_recipes.py",
+        ("a weight of latency", recipe("fbnetv2"), "weighted=MulLog,", "weighted=lambda lam, reference_ms: MulLog(0.0, reference_ms),"),
+        ("a target's weight is learnt", recipe("fbnetv2"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "fbnetv2", "spaces/test_mbconv.py spaces/test_blocks.py",
+        ("masks after the activation", "spaces/blocks.py", '        x = builder.add("bn", BatchNorm(residual), builder.add("conv", conv, x))\n        x = x if activation', '        x = builder.add("conv", conv, x)\n        x = builder.add("early", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x\n        mask, x = False, builder.add("bn", BatchNorm(residual), x)\n        x = x if activation'),
+        ("masks before the squeeze", "spaces/blocks.py", "y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation)(", "y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation, mask=not squeeze)("),
+    ),
+    *_of(
+        "toponas", "methods/test_toponas.py",
+        ("passive-aggressive steps", recipe("toponas"), "regularisers=(valid,),", ""),
+        ("regularisers are told of steps", ALTERNATION, "            regulariser.stepped(self.law)\n", "            pass\n"),
+        ("passive below the bound", "search/regularisers.py", "        if float(excess.detach()) <= 0:\n            return\n", ""),
+        ("the bound", recipe("toponas"), "PassiveAggressive(space, most_invalid)", "PassiveAggressive(space, 0.2)"),
+        ("the most probable set", recipe("toponas"), "        deriver=argmax_combination,\n", ""),
+        ("the most probable set", "search/deriver.py", "    return best if space.is_connected(best) else derive(law, space)", "    return derive(law, space)"),
+        ("topology is annealed", recipe("toponas"), "tau_first=10.0, tau_last=0.02, tau_from=2 / 3", "tau_first=1.0, tau_last=1.0"),
+        ("late", recipe("toponas"), "tau_from=2 / 3", "tau_from=0.0"),
+        ("the temperature is heard by sets", "search/laws/combination.py", "torch.softmax(self._all_sets() / tau, dim=-1)", "torch.softmax(self._all_sets(), dim=-1)"),
+    ),
+    *_of(
+        "toponas", "test_regularisers.py",
+        ("readers of invalid nodes", "search/regularisers.py", "empty[first + n] * (1 - silent) + (1 - empty[first + n]) * silent", "(1 - empty[first + n]) * silent"),
+        ("the length of a step", "search/regularisers.py", "float(excess.detach() / gradient.square().sum())", "float(excess.detach())"),
+    ),
+    *_of(
+        "toponas", "methods/test_recipes.py",
+        ("a weight of latency", recipe("toponas"), "weighted=Linear,", "weighted=lambda lam, reference_ms: Linear(0.0, reference_ms),"),
+        ("a target's weight is learnt", recipe("toponas"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "msgdas", "methods/test_msgdas.py",
+        ("distillation", recipe("msgdas"), "distillation=Distillation(distillation, teacher=teacher),", ""),
+        ("its weight", recipe("msgdas"), "Distillation(distillation, teacher=teacher)", "Distillation(teacher=teacher)"),
+        ("the supernet teaches", recipe("msgdas"), 'teacher: Teaching = "mixture"', 'teacher: Teaching = "mean"'),
+        ("the argument is heard", recipe("msgdas"), "Distillation(distillation, teacher=teacher)", "Distillation(distillation)"),
+        ("it reaches the loss", ALTERNATION, "loss = loss + self.objective.distillation(logits, teacher)", "loss = loss + 0 * self.objective.distillation(logits, teacher)"),
+        ("in weight steps", ALTERNATION, "        teacher = self._teacher(images, drawn)\n        self.weights_optimizer", "        teacher = None\n        self.weights_optimizer"),
+        ("in law steps", ALTERNATION, "        teacher = self._teacher(images, drawn)\n        value, slopes", "        teacher = None\n        value, slopes"),
+        ("skips are dropped", recipe("msgdas"), "drop_skips=drop_skips", "drop_skips=0.0"),
+        ("a search sets it", ALTERNATION, "self.supernet.on_skip = drop if rate > 0 else None", "self.supernet.on_skip = None"),
+        ("less with every epoch", ALTERNATION, "schedule.drop_skips * (1 - number / schedule.epochs)", "schedule.drop_skips"),
+        ("several paths", recipe("msgdas"), "partial(ExclusiveTopK, paths=paths)", "partial(ExclusiveTopK, paths=1)"),
+        ("paths share nothing", "search/laws/exclusive_top_k.py", "left = left.masked_fill(hard.bool(), NEVER)", "left = left + gumbel(tuple(left.shape), generator, left.dtype)"),
+        ("one path at a time", "search/laws/exclusive_top_k.py", "self._gates(straight_through(hard, soft))", "self._gates(soft)"),
+        ("the temperature falls", recipe("msgdas"), "tau_first=5.0, tau_last=0.1, ", ""),
+    ),
+    *_of(
+        "msgdas", "test_regularisers.py",
+        ("no gradient to the teacher", "search/regularisers.py", "F.log_softmax(teacher.detach() / self.tau, dim=1)", "F.log_softmax(teacher / self.tau, dim=1)"),
+        ("softened by the temperature", "search/regularisers.py", "self.weight * self.tau**2 * F.kl_div", "self.weight * F.kl_div"),
+    ),
+    *_of(
+        "msgdas", "test_drop_block.py",
+        ("the mean is kept", "search/drop_block.py", "kept * (kept.numel() / kept.sum().clamp_min(1))", "kept"),
+        ("blocks and not pixels", "search/drop_block.py", "BLOCK = 3", "BLOCK = 1"),
+        ("in training only", NETWORK, "self.on_skip is not None and self.training and", "self.on_skip is not None and"),
+    ),
+    *_of(
+        "msgdas", "methods/test_recipes.py",
+        ("a weight of latency", recipe("msgdas"), "weighted=Linear,", "weighted=lambda lam, reference_ms: Linear(0.0, reference_ms),"),
+        ("a target's weight is learnt", recipe("msgdas"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "proxylessnas", "methods/test_proxylessnas.py",
+        ("both paths run", ALTERNATION, "drawn, ahead, self.law.beside())", "drawn, ahead)"),
+        ("both paths run", NETWORK, " or option in self.beside.get(site, ())", ""),
+        ("one of the two is on", recipe("proxylessnas"), "partial(TwoPath, hard=True)", "TwoPath"),
+        ("two of all options", recipe("proxylessnas"), "from ..laws.two_path import TwoPath", "from ..laws.gumbel import Gumbel as TwoPath"),
+        ("drawn by the two's probabilities", "search/laws/two_path.py", "soft = straight_through(one_hot(on, soft), soft)", "soft = one_hot(on, soft) + 0 * soft"),
+        ("weights on one path", recipe("proxylessnas"), 'paths="sample"', 'paths="draw"'),
+        ("what was not drawn rests: momentum", recipe("proxylessnas"), "law_betas=(0.0, 0.999)", "law_betas=(0.5, 0.999)"),
+        ("what was not drawn rests: decay", recipe("proxylessnas"), "law_decay=0.0", "law_decay=1e-3"),
+        ("what was not drawn rests: the two's shift", "search/laws/two_path.py", "self.logits.scatter_(-1, pair, two + shift)", "self.logits.scatter_(-1, pair, two)"),
+        ("weight steps for each law step", recipe("proxylessnas"), "law_every=law_every", "law_every=1"),
+    ),
+    *_of(
+        "proxylessnas", "methods/test_recipes.py",
+        ("a weight of latency", recipe("proxylessnas"), "weighted=Ratio,", "weighted=lambda lam, reference_ms: Ratio(0.0, reference_ms),"),
+        ("a target", recipe("proxylessnas"), "targeted=partial(Ratio, lam)", "targeted=partial(Ratio, 0.0)"),
+    ),
+    *_of(
+        "lightnas", "methods/test_lightnas.py",
+        ("one path", recipe("lightnas"), "law=Gumbel,", "law=partial(Gumbel, hard=False),"),
+        ("pairs in warm-up", recipe("lightnas"), "warm_up=partial(ExclusiveTopK, noise=0.0),", ""),
+        ("warm-up is uniform", ALTERNATION, "if warm and self.warm_up is not self.law:", "if self.warm_up is not self.law:"),
+        ("priced by the path that runs", recipe("lightnas"), 'feed: Feed = "draw"', 'feed: Feed = "sampled"'),
+        ("a multiplier that is learnt", recipe("lightnas"), MULTIPLIER, DEAF),
+        ("both ways", recipe("lightnas"), "two_sided=True", "two_sided=False"),
+    ),
+    *_of(
+        "lightnas", "methods/test_recipes.py",
+        ("a weight of latency", recipe("lightnas"), "weighted=Linear,", "weighted=lambda lam, reference_ms: Linear(0.0, reference_ms),"),
+    ),
+    *_of(
+        "hardcorenas", "methods/test_hardcorenas.py",
+        ("weights on uniform paths", recipe("hardcorenas"), 'paths="uniform"', 'paths="sample"'),
+        ("weights rest while the law moves", recipe("hardcorenas"), "law_only=True", "law_only=False"),
+        ("within the budget", "search/searchers/frank_wolfe.py", "self.budget = law, Budget(space, cost, budget_ms)", "self.budget = law, Budget(space, cost, 1.5 * budget_ms)"),
+        ("projected onto the budget", recipe("hardcorenas"), "deriver=within_target,", ""),
+        ("steps grow short", "search/searchers/frank_wolfe.py", "2 * count / (number + 2 * count)", "0.0"),
+    ),
+    *_of(
+        "ofa", "methods/test_ofa.py",
+        ("the largest first", ONE_SHOT, "alone = self.schedule, self.done < self.schedule.largest", "alone = self.schedule, False"),
+        ("then all sizes", ONE_SHOT, "        if not alone:", "        if alone is None:"),
+        ("the smallest among them", ONE_SHOT, "for gates in (self.smallest, *drawn):", "for gates in drawn:"),
+        ("random ones among them", ONE_SHOT, "for gates in (self.smallest, *drawn):", "for gates in (self.smallest,):"),
+        ("the draws asked for", recipe("ofa"), "draws=draws", "draws=1"),
+        ("nothing above the target is asked about", "search/queries.py", "return inf if self.problem.target_ms is None else self.problem.target_ms", "return inf"),
+    ),
+    *_of(
+        "ofa", "searchers/test_one_shot.py",
+        ("parts learn from the largest", ONE_SHOT, "learnt = self.task.distillation(self._forward(images, gates), told)", "learnt = self.task.loss(self._forward(images, gates), labels)"),
+    ),
+    *_of(
+        "ofa", "test_run.py",
+        ("weights are deployed without training", "search/run.py", 'found.deployed if method.deploys == "inherited" else None', "None"),
+        ("where that is asked for", recipe("ofa"), "deploys=deploy,", ""),
+    ),
+    *_of(
+        "autoshrink", "searchers/test_shrink.py",
+        ("the best removal goes", SHRINK, "reverse=True)[: self.drop]", "reverse=False)[: self.drop]"),
+        ("k of the edges are tried", SHRINK, "order[: self.k]", "order"),
+        ("in random order", SHRINK, "order = torch.randperm(len(on), generator=self.generator).tolist()", "order = list(range(len(on)))"),
+        ("it ends at the target", SHRINK, "few or not self.queries.left or (within and bool(self.queries.known))", "few or not self.queries.left"),
+        ("latency in the score", "search/searchers/asking.py", "self.form.value(self.merit(query), query.predicted_ms)", "self.merit(query)"),
+        ("the paper's k", recipe("autoshrink"), "k: Count = 10", "k: Count = 5"),
+        ("the keep fraction", SHRINK, "few = len(self.on) <= self.keep * len(self.space.sites)", "few = not self.on"),
+    ),
+    *_of(
+        "gram", "searchers/test_meta_graph.py",
+        ("answers teach", META, "self.law.learn(drawn, self.advantage(score))", "self.law.learn(drawn, 0.0)"),
+        ("against a baseline", META, "apart = score - self.mean", "apart = score"),
+        ("pruned to the target", META, "limit_ms = _BELOW * float(predict([member])[0])", "return"),
+        ("edges go by rising probability", META, "strict=True))\n        member = complete", "strict=True))\n        weights = {name: -weight for name, weight in weights.items()}\n        member = complete"),
+        ("it ends when the graph is still", META, "self.unchanged + 1 if self.law.best() == before else 0", "0"),
+        ("the share passed on", recipe("gram"), "spread=spread", "spread=0.0"),
+    ),
+    *_of(
+        "gram", "laws/test_bernoulli.py",
+        ("what is passed on", "search/laws/bernoulli.py", "self.spread *", "0.0 *"),
+    ),
+]  # fmt: skip
+
+
+def mutated(text: str, mutant: Mutant) -> str:
+    """Return a file's text with the mutant in it."""
+    if text.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.file}: {text.count(mutant.old)} times, expected once: {mutant.old}")
+    return text.replace(mutant.old, mutant.new)
+
+
+def killed(mutant: Mutant, scratch: Path) -> bool:
+    """Return whether a test fails with the mutant in a copy of the tree, which is as it was afterwards."""
+    path = scratch / "tempograd" / mutant.file
+    text = path.read_text()
+    path.write_text(mutated(text, mutant))
+    try:
+        return not passes(scratch, mutant.tests)
+    finally:
+        path.write_text(text)
+
+
+def passes(scratch: Path, tests: Sequence[str]) -> bool:
+    """Return whether tests pass in a copy of the tree; it must be the copy that they import."""
+    copy = scratch / "tempograd"
+    environment = os.environ | {"PYTHONPATH": str(scratch), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", "import tempograd; print(tempograd.__file__)"],
+        cwd=scratch, env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    if not found.startswith(str(copy)):
+        raise SystemExit(f"tests would import {found.strip()}, not the copy in {copy}")
+    files = [str(Path("tests") / test) for test in tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "--reruns=0", "-p", "no:cacheprovider", *files]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 0
+
+
+def survivors(mutants: Sequence[Mutant], jobs: int) -> list[Mutant]:
+    """Return the mutants that no test notices."""
+
+    def work(own: Sequence[Mutant]) -> list[Mutant]:
+        with tempfile.TemporaryDirectory() as name:
+            scratch, left = Path(name), list[Mutant]()
+            shutil.copytree(ROOT, scratch / "tempograd", ignore=SKIPPED, symlinks=True)
+            for mutant in own:
+                dead = killed(mutant, scratch)
+                left += [] if dead else [mutant]
+                word = "killed" if dead else "SURVIVES"
+                print(f"{word}: {mutant.method}: {mutant.mechanism}", file=sys.stderr, flush=True)
+            return left
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return [mutant for left in pool.map(work, (mutants[i::jobs] for i in range(jobs))) for mutant in left]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="mutants of one method, or whose mechanism holds these words")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--list", action="store_true")
+    asked = parser.parse_args()
+    chosen = [m for m in MUTANTS if asked.only is None or asked.only == m.method or asked.only in m.mechanism]
+    if asked.list:
+        print(json.dumps([asdict(mutant) for mutant in chosen], indent=1))
+        return 0
+    left = survivors(chosen, asked.jobs)
+    print(json.dumps({"mutants": len(chosen), "survivors": [asdict(mutant) for mutant in left]}, indent=1))
+    return bool(left)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
