@@ -123,7 +123,9 @@ MUTANTS = [
     ),
     *_of(
         "fbnetv2", "methods/test_fbnetv2.py",
-        ("soft draws", recipe("fbnetv2"), "law=partial(Gumbel, hard=False)", "law=Gumbel"),
+        ("soft draws", recipe("fbnetv2"), "law=partial(Gumbel, hard=False, one_copy=True)", "law=Gumbel"),
+        ("one resolution a pass", recipe("fbnetv2"), "hard=False, one_copy=True", "hard=False"),
+        ("drawn with the soft draw's gradient", "search/laws/gumbel.py", "one = straight_through(one_hot(noisy.argmax(dim=-1), soft), soft)", "one = one_hot(noisy.argmax(dim=-1), soft)"),
         ("draws with noise", "search/laws/gumbel.py", "noisy = log_p + gumbel(tuple(log_p.shape), generator, log_p.dtype)", "noisy = log_p"),
         ("the temperature falls", recipe("fbnetv2"), "tau_first=5.0, tau_last=0.1", "tau_first=5.0, tau_last=5.0"),
         ("it is heard", "search/laws/gumbel.py", "torch.softmax(noisy / tau, dim=-1)", "torch.softmax(noisy, dim=-1)"),

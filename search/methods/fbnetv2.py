@@ -22,7 +22,9 @@ def fbnetv2(
 ) -> Method:
     """FBNetV2, DMaskingNAS (Wan et al., arXiv:2004.05565); its loss and temperatures are FBNet's (1812.03443).
 
-    That loss has a weight and no target: under one the weight is learnt as LightNAS does (2208.14446).
+    That loss has a weight and no target: under one the weight is learnt as LightNAS does (2208.14446). Widths and
+    expansions are mixed by masks. Of resolutions a pass runs one, drawn as the law has it, with the soft draw's
+    gradient, so that it costs no more for many; published are grids within the network, scattered back and mixed.
 
     Args:
         eta: step of the multiplier under a target.
@@ -31,7 +33,7 @@ def fbnetv2(
         batch: images a step.
     """
     searcher = GradientSearcher(
-        law=partial(Gumbel, hard=False),
+        law=partial(Gumbel, hard=False, one_copy=True),
         weighted=MulLog,
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),
         schedule=Schedule(epochs=epochs, warm_up=warm_up, batch=batch, weights_rate=0.1, tau_first=5.0, tau_last=0.1),
@@ -43,7 +45,7 @@ def fbnetv2(
         home="mbconv",
         needs_too=LAYERS,
         pieces={
-            "law": "gumbel, soft",
+            "law": "gumbel, soft; one resolution a pass",
             "objective": "mul_log, or learned multiplier under a target",
             "deriver": "best score",
         },

@@ -122,8 +122,7 @@ def test_softmax_draws_the_mixture_and_lower_temperature_sharpens_it(space):
 
 
 def test_hard_gumbel_gates_are_exactly_one_hot_with_the_soft_gradient(space):
-    hard, soft = law_over("gumbel", space), law_over("gumbel", space)
-    soft.hard = False
+    hard, soft = law_over("gumbel", space), law_over("gumbel", space, hard=False)
     a, b = hard.draw(generator(), tau=0.7), soft.draw(generator(), tau=0.7)
     name = hard.names[0]
     assert sorted(a[name].tolist()) == [0.0] * (len(a[name]) - 1) + [1.0]

@@ -19,6 +19,34 @@ def test_both_kinds_of_steps_run_soft_draws_that_differ(monkeypatch):
         assert len({tuple(gate.tolist()) for gate in gates}) == len(gates)
 
 
+def macs(supernet, log):
+    """Note the multiply-accumulates of every convolution that runs."""
+    for layer in supernet.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(
+                lambda own, _, out: log.append(out.shape[2] * out.shape[3] * own.weight.numel())
+            )
+
+
+def test_a_pass_costs_no_more_for_many_resolutions_and_every_one_of_them_is_learnt(monkeypatch):
+    """The whole network would run again for each of them, were they mixed: four times the work at six."""
+    cost, seen = {}, set()
+    for options in (1, 6):
+        spec = f"mbconv:family=fbnetv2,size=12,channels=1,width=0.25,stages=1,layers=1,resolution_options={options}"
+        supernet, log = space_of(spec).supernet(), []
+        macs(supernet, log)
+        noted = record(monkeypatch, "fbnetv2:epochs=2,warm_up=0,batch=4", spec, supernet=supernet, lam=0.1, steps=8)
+        cost[options] = sum(log) / len(noted.passes)
+        for each in noted.passes if options > 1 else ():
+            assert len(each.on("resolution")) == 1
+            seen |= each.on("resolution")
+            assert all((gate > 0).all() for site, gate in each.gates.items() if site != "resolution")
+    assert cost[6] < 1.1 * cost[1]
+    assert len(seen) >= 5
+    logits = noted.run.law.logits[noted.run.law.names.index("resolution")]
+    assert logits.detach().std() > 0.02
+
+
 def test_draws_are_sharper_with_every_epoch(monkeypatch):
     noted = record(monkeypatch, "fbnetv2:epochs=3,warm_up=0,batch=4", MASKED, lam=0.5, steps=2)
     assert noted.found.trace.columns()["tau"] == pytest.approx([5.0, 0.5**0.5, 0.1])
