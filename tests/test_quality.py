@@ -17,6 +17,7 @@ GATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gate", GATES)
 def test_gate(gate):
     tool, *arguments = GATES[gate]

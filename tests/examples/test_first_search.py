@@ -11,6 +11,7 @@ import tempograd
 NOTEBOOK = Path(tempograd.__file__).parent / "examples/first_search.ipynb"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_it_does_the_three_things_in_fifteen_lines(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -13,6 +13,7 @@ def short(monkeypatch):
         monkeypatch.setattr(quickly, name, value)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(17)
 @pytest.mark.parametrize("device", NOISY)
 def test_a_noisy_machine_ends_in_a_verdict(device, tmp_path):
