@@ -258,6 +258,11 @@ class SearchSpace(ABC):
         """Return for every site the nodes that its edge joins, from and to; none where sites are no edges."""
         return ()
 
+    @property
+    def slots(self) -> Mapping[str, tuple[str, ...]]:
+        """Return for every block that networks are made of its sites; its name is an option at sites outside."""
+        return {}
+
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Return the number of options of every site; their sum is the width ``d`` of the encoding."""
