@@ -229,7 +229,7 @@ def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
         norm.momentum = None  # torch's word for a plain mean
     network.train()
     with torch.no_grad():
-        for inputs in batches:
+        for inputs in batches if norms else ():
             network(inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -136,7 +136,7 @@ class _Numbering:
                 found[node.name] = self._choice(node.operation, inputs[0], rows)
             elif isinstance(node.operation, Mix):
                 live = np.stack([self._taken((term,), rows) for term in node.operation.terms]) & (inputs != _ABSENT)
-                mixed = self._operation(Add(), np.where(live, inputs, _NOTHING), rows)
+                mixed = self._operation(node.operation.joined, np.where(live, inputs, _NOTHING), rows)
                 found[node.name] = np.where(live.any(axis=0), mixed, _ABSENT)
             else:
                 made = self._operation(node.operation, inputs, rows)

@@ -38,6 +38,7 @@ from .layers import (
     HardSwish,
     Identity,
     Linear,
+    Mean,
     Operation,
     Pool,
     Relu,
@@ -169,8 +170,11 @@ class _Emitter:
     def parts(self, node: Node, weight: str, number: int) -> list[str]:
         """Append equal parts of a layer's weight, and return their names."""
         names = [f"{node.name}.{weight}.{i}" for i in range(number)]
-        whole = self.weight(f"{node.name}.{weight}")
-        self.nodes.append(helper.make_node("Split", [whole], names, name=names[0], axis=0))
+        return self.split(self.weight(f"{node.name}.{weight}"), names, axis=0)
+
+    def split(self, value: str, names: list[str], *, axis: int) -> list[str]:
+        """Append a split of a value into equal parts of these names."""
+        self.nodes.append(helper.make_node("Split", [value], names, name=names[0], axis=axis))
         return names
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
@@ -365,6 +369,7 @@ _EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
     HardSwish: lambda emitter, op, node: emitter.add("HardSwish", node, *node.inputs),
     Identity: lambda emitter, op, node: emitter.add("Identity", node, *node.inputs),
     Linear: _emit_linear,
+    Mean: lambda emitter, op, node: emitter.add("Mean", node, *node.inputs),
     Pool: _emit_pool,
     Relu: lambda emitter, op, node: emitter.add("Relu", node, *node.inputs),
     Scale: lambda emitter, op, node: emitter.add("Mul", node, *node.inputs),

@@ -16,7 +16,7 @@ from typing import Final
 
 from .common.reshaping import Input
 from .common.sequence import Embedding
-from .layers import Add, Identity, Operation, Relu, Shape, Zero, chosen, sites_of
+from .layers import Add, Identity, Mean, Operation, Relu, Shape, Zero, chosen, sites_of
 
 INPUT: Final = "input"
 FIXED: Final = ""  # the site of a choice of one: a block that is there, priced by the table like any other
@@ -77,9 +77,16 @@ class Mix(Operation):
 
     Attributes:
         terms: for every input the option that takes it, ``(site, option)``; ``(FIXED, 0)`` always does.
+        mean: it is the weighted mean of them instead; a leaf weighs what the edges out of it leave.
     """
 
     terms: Condition
+    mean: bool = False
+
+    @property
+    def joined(self) -> Add:
+        """Return what stands in its place where everything is decided."""
+        return Mean() if self.mean else Add()
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,12 @@ class Graph:
     def shape(self) -> Shape:
         """Return the output's shape."""
         return self.shapes[self.output]
+
+    @cached_property
+    def leaves(self) -> dict[str, Condition]:
+        """Return the blocks that are there unless an option is taken, by name, with these options."""
+        blocks = ((node.name, node.operation) for node in self.nodes)
+        return {name: block.unless for name, block in blocks if isinstance(block, Choice) and block.unless}
 
     @cached_property
     def mixes(self) -> bool:
@@ -209,10 +222,22 @@ class GraphBuilder:
         graphs = (block_graph(self.shape(x), block),)
         return self.add(name, Choice(FIXED, (label,), graphs, when=when, among=among, unless=unless), x)
 
-    def mix(self, name: str, terms: Mapping[str, tuple[str, int]] | Sequence[tuple[str, tuple[str, int]]]) -> str:
-        """Append a mix of values, each taken by the option ``(site, option)`` named; by several, if it stands twice."""
+    def mix(
+        self,
+        name: str,
+        terms: Mapping[str, tuple[str, int]] | Sequence[tuple[str, tuple[str, int]]],
+        *,
+        mean: bool = False,
+    ) -> str:
+        """Append a mix of values, each taken by the option ``(site, option)`` named; by several, if it stands twice.
+
+        Args:
+            name: of the node.
+            terms: values and what takes them.
+            mean: it is their mean, not their sum.
+        """
         pairs = list(terms.items()) if isinstance(terms, Mapping) else terms
-        return self.add(name, Mix(tuple(term for _, term in pairs)), *(value for value, _ in pairs))
+        return self.add(name, Mix(tuple(term for _, term in pairs), mean), *(value for value, _ in pairs))
 
     def graph(self, output: str) -> Graph:
         """Return what was built."""
@@ -261,7 +286,7 @@ def _place(
             if len(live) == 1:
                 alias[node.name] = live[0]
                 continue
-            operation, inputs = Add(), tuple(live)
+            operation, inputs = operation.joined, tuple(live)
         else:
             inputs = tuple(alias[i] for i in node.inputs if i in alias)
             if len(inputs) < len(node.inputs):
@@ -331,11 +356,13 @@ def simplify(graph: Graph) -> Graph:
         inputs = tuple(alias[i] for i in node.inputs)
         live = tuple(i for i in inputs if i not in zeros)
         operation = node.operation
+        if isinstance(operation, Mean):
+            live = inputs  # zeros count among those of which it is the mean
         rectified = isinstance(operation, Relu) and any(i in kept and isinstance(kept[i].operation, Relu) for i in live)
         if isinstance(operation, Identity) or rectified or (isinstance(operation, Add) and len(live) == 1):
             alias[node.name] = (live or inputs)[0]
             continue
-        if isinstance(operation, Zero) or (inputs and not live and operation.keeps_zeros):
+        if isinstance(operation, Zero) or (inputs and zeros.issuperset(inputs) and operation.keeps_zeros):
             zeros.add(node.name)
             operation, inputs = Zero(), ()
         elif isinstance(operation, Add):

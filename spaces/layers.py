@@ -282,6 +282,11 @@ class Add(Operation):
 
 
 @dataclass(frozen=True)
+class Mean(Add):
+    """Mean of inputs of one shape."""
+
+
+@dataclass(frozen=True)
 class Concat(Operation):
     """Concatenation along channels."""
 

@@ -44,6 +44,7 @@ from .layers import (
     Identity,
     Linear,
     Mask,
+    Mean,
     Operation,
     Pool,
     Relu,
@@ -150,11 +151,17 @@ class Network(nn.Module):
                 values[node.name] = drawn.more[node.name]
             elif isinstance(operation, Mix):
                 terms = zip(node.inputs, operation.terms, strict=True)
-                live = [(values[i], *term) for i, term in terms if i in values and drawn.takes(*term)]
+                live = [(i, term) for i, term in terms if i in values and drawn.takes(*term)]
+                if operation.mean and not any(drawn.weighs(*term) for _, term in live):
+                    continue  # of what is only run beside there is no mean
                 if live:
-                    values[node.name] = _sum([drawn.weigh(*value) for value in live])
+                    found = _sum([drawn.weigh(values[i], *term) for i, term in live])
+                    if operation.mean and found is not None:
+                        found = found / sum(drawn.weight(graph.leaves.get(i, ()), *term) for i, term in live)
+                    values[node.name] = found
             elif isinstance(operation, Add):
-                values[node.name] = _sum(inputs)
+                found = _sum(inputs)
+                values[node.name] = found / len(inputs) if isinstance(operation, Mean) and found is not None else found
             else:
                 shapes = graph.shapes if any(value is None for value in inputs) else {}
                 dense = [_zeros(x, shapes[i]) if v is None else v for i, v in zip(node.inputs, inputs, strict=True)]
@@ -237,16 +244,27 @@ class _Drawn:
         return self.done[key][1]
 
     def takes(self, site: str, option: int) -> bool:
+        """Return whether an option is run."""
+        return self.weighs(site, option) or option in self.beside.get(site, ())
+
+    def weighs(self, site: str, option: int) -> bool:
         """Return whether an option is on."""
         if site == FIXED or self.weights is None:
             return True
         if site not in self.weights:
             raise ValueError(f"no gate for site {site!r}; given: {', '.join(self.gates) or 'none'}")
-        return self.weights[site][option] != 0.0 or option in self.beside.get(site, ())
+        return self.weights[site][option] != 0.0
 
     def weigh(self, value: Tensor | None, site: str, option: int) -> Tensor | None:
         """Return a value times an option's gate."""
         return value if value is None or site == FIXED else self.gates[site][option] * value
+
+    def weight(self, unless: Condition, site: str, option: int) -> Tensor | float:
+        """Return what a term of a mix weighs: an option's gate, or what these options leave to a leaf."""
+        if site != FIXED:
+            return self.gates[site][option]
+        left = self.left(unless)
+        return 0.0 if left is None else left
 
     def left(self, unless: Condition) -> Tensor | float | None:
         """Return the weight that these options leave to what is there unless one is taken; None for nothing."""

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ...arguments import Count, Seed
-from ...errors import InputRefusedError
+from ...errors import InputRefusedError, UsageError
 from ...metric import Metric
-from ..task import Input, Meter, Output, Task, metered
+from ...spaces.space import SearchSpace
+from ..task import Input, Meter, Output, Task, check_outputs, metered
 
 _SHARES = (0.7, 0.15)  # of the text, from its beginning: weights and law
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -93,6 +94,17 @@ class Language(Task):
     def output(self) -> Output:
         return Output("sequence", len(self.class_names))
 
+    def fitted(self, space: SearchSpace) -> Task:
+        """Return the task: a space takes its windows whole, or one symbol a step and is run along them."""
+        check_outputs(self, space)
+        takes = tuple(space.graph.input_shape)
+        if takes not in {(1,), self.inputs[0].shape}:
+            raise UsageError(
+                f"{self.name} gives {self.weights.length} tokens at once, {space.spec} takes {takes}; allowed: 1, or "
+                f"all of them: set length={takes[0]} in the task"
+            )
+        return self
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
 
@@ -132,7 +144,8 @@ def text(
     """Read a text file, in UTF-8; without one, the text of Python's own documentation that comes with Python.
 
     The first 70 % train networks, the next 15 % validate, the rest is the test. Perplexity counts, less is better; bits
-    per character, or per word, stand beside it.
+    per character, or per word, stand beside it. A recurrent network is run along each window from an empty state, in
+    training and in the score alike: back-propagation is truncated at ``length``.
 
     Args:
         path: the file.

@@ -34,7 +34,9 @@ class Maps(Classification):
         return Output("map", 3)
 
 
-@pytest.mark.parametrize("name", registry.names("space"))
+@pytest.mark.parametrize(
+    "name", [name for name in registry.names("space") if "classes" in registry.load("space", name).outputs]
+)
 def test_every_space_takes_classes_channels_and_size_from_the_task(digits, name):
     space = fit_space(name, digits)
     assert space.graph.shape == (10,)
