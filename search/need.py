@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .. import registry
 from ..errors import UsageError
+from ..spaces.architecture import Site
 from ..spaces.space import SearchSpace
 
 
@@ -60,6 +61,11 @@ class Need:
         return having
 
 
+def is_part(site: Site) -> bool:
+    """Return whether a site decides whether something is taken or left out: one option beside ``none``."""
+    return len(site.options) == 2 and site.options[0] == "none"
+
+
 ANY = Need("any space", lambda space: True)
 CELLS = Need("cells: nodes with in-edges to choose", lambda space: bool(space.nodes))
 LAYERS = Need("layers one after the other", lambda space: not space.nodes)
@@ -67,6 +73,7 @@ EDGES = Need(
     "edges to choose, each of them or none: a graph of nodes",
     lambda space: bool(space.edges) and all(len(site.options) == 2 and "none" in site.options for site in space.sites),
 )
+PARTS = Need("parts to take or leave", lambda space: any(map(is_part, space.sites)))
 FREE = Need("sites that no rule ties together", lambda space: not space.rules)
 ROUTES = Need(
     "routes or depths: choices that decide which others there are",

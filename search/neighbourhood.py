@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,16 +128,39 @@ def mutated(
     return _mixed(space, parent, fresh, rate, rng)
 
 
-def crossed(space: SearchSpace, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
-    """Return a child that takes each site from either parent; sites under one rule come from the same."""
-    return _mixed(space, one, other, 0.5, rng)
+def crossed(
+    space: SearchSpace,
+    one: Architecture,
+    other: Architecture,
+    rng: np.random.Generator,
+    *,
+    share: float = 0.5,
+    modules: bool = False,
+) -> Architecture:
+    """Return a child that takes each site from either parent; sites under one rule come from the same.
+
+    Args:
+        space: of both parents.
+        one: parent, of whom the child has what is not from the other.
+        other: parent.
+        rng: decides.
+        share: of sites from the other parent, or of modules.
+        modules: whether all sites whose names begin alike, up to the first ``/``, come from the same.
+    """
+    together = {site.name: site.name.partition("/")[0] for site in space.sites} if modules else {}
+    return _mixed(space, one, other, share, rng, together)
 
 
 def _mixed(
-    space: SearchSpace, one: Architecture, other: Architecture, share: float, rng: np.random.Generator
+    space: SearchSpace,
+    one: Architecture,
+    other: Architecture,
+    share: float,
+    rng: np.random.Generator,
+    together: Mapping[str, str] = MappingProxyType({}),
 ) -> Architecture:
-    """Return an architecture with a share of its sites, by groups under a rule, from the other."""
-    group = {name: rule.sites[0] for rule in space.rules for name in rule.sites}
+    """Return an architecture with a share of its sites, by groups under a rule or given, from the other."""
+    group = together or {name: rule.sites[0] for rule in space.rules for name in rule.sites}
     taken = {name: rng.random() < share for name in dict.fromkeys(group.get(s.name, s.name) for s in space.sites)}
     pairs = zip(space.sites, one.choices, other.choices, strict=True)
     mixed = ((b if (taken[group.get(site.name, site.name)] and b >= 0) or a < 0 else a) for site, a, b in pairs)

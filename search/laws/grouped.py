@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,9 +15,40 @@ from torch import Tensor
 from ...errors import UnknownNameError, UsageError
 from ...spaces.space import SearchSpace
 from ..law import Gates, Law, one_hot
-from ..need import FREE
+from ..need import FREE, is_part
 
 Group = Mapping[str, Sequence[float]]  # probabilities by site; sites left out are uniform
+
+_SHARES = (0.2, 0.5, 0.8)  # of parts that a group takes
+_FEWEST = 0.1  # of those of the smallest group; the largest takes all
+_WINDOW = 2  # depths that a group draws from
+
+
+def by_size(space: SearchSpace) -> tuple[Group, ...]:
+    """Return the groups of ScaleNAS: two neighbouring depths by a share of parts taken, the smallest and the largest.
+
+    Depths are sites whose options are ``d1``, ``d2``, ...; parts are sites of one option beside ``none``. With four
+    depths these are 3 times 3 and 2 groups, by rising size.
+
+    >>> from tempograd import registry
+    >>> len(by_size(registry.create("space", "multibranch:least=2,depth=5")))
+    11
+    """
+    depths = {s.name: len(s.options) for s in space.sites if all(re.fullmatch(r"d\d+", o) for o in s.options)}
+    parts = [site.name for site in space.sites if is_part(site)]
+
+    def group(first: float, last: float, share: float) -> Group:
+        """Return depths between two shares of all that there are, and the share of parts."""
+        rows: dict[str, Sequence[float]] = dict.fromkeys(parts, (1 - share, share))
+        for name, count in depths.items():
+            ends = range(round(first * (count - 1)), round(last * (count - 1)) + 1)
+            rows[name] = [float(i in ends) / len(ends) for i in range(count)]
+        return rows
+
+    most = max(depths.values(), default=1) - 1
+    windows = [(i / most, (i + _WINDOW - 1) / most) for i in range(most - _WINDOW + 2)] if most else [(0.0, 0.0)]
+    between = [group(*window, share) for share in _SHARES for window in windows]
+    return (group(0, 0, _FEWEST), *between, group(1, 1, 1.0))
 
 
 class Grouped(Law):

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -43,7 +43,6 @@ from ..queries import Queries
 from ..steps import check_finite, cosine, move, seeded, set_rate
 from ..trace import Query
 from .checkpoint import Resumable
-from .evolution import EvolutionSearcher
 
 _EXACT = 1e-3  # of accuracy: differences below it are none
 
@@ -186,6 +185,21 @@ class OneShot(Resumable):
         }  # fmt: skip
 
 
+class Asker(Protocol):
+    """What searches by asking for scores, such as an evolution.
+
+    Attributes:
+        queries: networks that it asks about, where the problem does not say how many.
+    """
+
+    @property
+    def queries(self) -> int: ...
+
+    def ask(self, queries: Queries) -> None:
+        """Use up the queries, or end where no network is left to ask about."""
+        ...
+
+
 @dataclass(frozen=True)
 class OneShotSearcher:
     """Puts the pieces together for one problem.
@@ -193,10 +207,12 @@ class OneShotSearcher:
     Attributes:
         schedule: of the supernet.
         evolution: over its networks; its queries are accuracies with inherited weights.
+        trains: how a supernet is trained.
     """
 
     schedule: OneShotSchedule
-    evolution: EvolutionSearcher
+    evolution: Asker
+    trains: type[OneShot] = OneShot
 
     accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
     needs = ANY
@@ -206,7 +222,7 @@ class OneShotSearcher:
         start = perf_counter()
         proxy = problem.proxy
         task = problem.task.fitted(proxy)
-        shot = OneShot(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
+        shot = self.trains(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
         supernet = shot.run(problem.supernet or problem.checkpoint, problem.progress)
 
         ask = Inherited(proxy, supernet, task, seed=problem.seed, compute=problem.compute)
