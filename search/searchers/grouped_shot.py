@@ -13,7 +13,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -98,5 +97,5 @@ class GroupedShot(OneShot):
         move(self.optimizer, self.schedule.clip)
         return sum(means) / len(means)
 
-    def moving(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
+    def moving(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {**super().moving(), "groups": self.groups, "teacher": self.teacher}
