@@ -22,7 +22,7 @@ from .operators import family_of, macs_of
 
 _SUFFIXES = ("_nchwc", "_nhwc", "_quant", "_fused")
 _HIDDEN = ("doc_string",)
-_FAST = 0.1  # quantile of a kernel's times: pre-emptions only ever add
+FAST = 0.1  # quantile of a kernel's times: pre-emptions only ever add
 _SMALL = 64  # numbers of a constant that says what is to be done
 _CONSTANTS = ("Constant", "ConstantOfShape")
 
@@ -161,7 +161,7 @@ def profiled(optimised: ModelProto, events: Iterable[Mapping[str, Any]], given: 
                 _completed(node, _arrays(args.get("input_type_shape", [])), held),
                 _arrays(args.get("output_type_shape", [])),
                 provider=str(args.get("provider", "")),
-                ms=float(np.quantile(times[key], _FAST)),
+                ms=float(np.quantile(times[key], FAST)),
                 origin=origins.of(node),
                 held=held,
             )

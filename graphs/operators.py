@@ -21,6 +21,9 @@ _PRODUCTS = {
 }  # fmt: skip
 """Operator -> which input is the second factor: the weights."""
 
+FACTORED = frozenset({*_CONVOLUTIONS, *_PRODUCTS})
+"""Operators that multiply by weights or by another value, into which others are fused."""
+
 _BY_FAMILY = {
     "attention": "Attention MultiHeadAttention GroupQueryAttention QAttention Softmax LogSoftmax QLinearSoftmax",
     "normalisation": (

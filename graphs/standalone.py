@@ -9,19 +9,23 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from .kernels import Kernel
 
+_UNARY = frozenset({"Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Softplus", "Clip"})
 _DOMAINS = {"com.microsoft": 1, "com.microsoft.nchwc": 1}
+_ENDS = {"Clip": ("low", "high")}
 _OPSET = 17
 
 
 def alone(kernel: Kernel) -> ModelProto | None:
     """Return a network of this one node, weights drawn from a seed; None where not everything is known of it.
 
-    What is a constant in its network is one here; its other inputs are the network's inputs.
+    What is a constant in its network is one here; its other inputs are the network's inputs. Activations that were
+    fused into it follow it.
     """
     known = kernel.inputs and kernel.outputs and len(kernel.slots) == len(kernel.inputs)
     if not known or any(prod(array.shape) == 0 for array in kernel.inputs):
         return None
-    if kernel.domain not in ("", "ai.onnx", *_DOMAINS):
+    fused: list[str] = list(kernel.attributes.get("fused") or ())
+    if kernel.domain not in ("", "ai.onnx", *_DOMAINS) or not set(fused) <= _UNARY:
         return None
     rng = np.random.default_rng(0)
     names = [""] * (max(kernel.slots) + 1)
@@ -44,11 +48,14 @@ def alone(kernel: Kernel) -> ModelProto | None:
     if not inputs:
         return None
     outputs = [helper.make_tensor_value_info(f"y{n}", _kind(a.dtype), a.shape) for n, a in enumerate(kernel.outputs)]
-    given = {name: value for name, value in kernel.attributes.items() if value != []}
-    node = helper.make_node(
-        kernel.op.rpartition(".")[2], names, [one.name for one in outputs], "kernel", domain=kernel.domain, **given
-    )
-    graph = helper.make_graph([node], "kernel", inputs, outputs, initializer=held)
+    given = {name: value for name, value in kernel.attributes.items() if value != [] and name != "fused"}
+    values = [f"v{n}" for n in range(len(fused))] + ["y0"]
+    wrote = [values[0], *(one.name for one in outputs[1:])]
+    nodes = [helper.make_node(kernel.op.rpartition(".")[2], names, wrote, "kernel", domain=kernel.domain, **given)]
+    nodes += [helper.make_node(op, [values[n], *_ENDS.get(op, ())], [values[n + 1]]) for n, op in enumerate(fused)]
+    if "Clip" in fused:
+        held += [numpy_helper.from_array(np.array(end, np.float32), name) for name, end in (("low", 0), ("high", 6))]
+    graph = helper.make_graph(nodes, "kernel", inputs, outputs, initializer=held)
     opsets = [helper.make_opsetid("", _OPSET)]
     if kernel.domain in _DOMAINS:
         opsets.append(helper.make_opsetid(kernel.domain, _DOMAINS[kernel.domain]))

@@ -64,7 +64,7 @@ def see(device: Place, networks: Sequence[Network]) -> Seen:
         DeviceError: the device cannot be reached, or a network ended its process.
     """
     if not isinstance(device, TellsKernels):
-        raise UsageError("this device tells no kernels; allowed: local, with runtime=onnxruntime on a CPU")
+        raise UsageError("this device tells no kernels; allowed: local, with runtime=onnxruntime or openvino on a CPU")
     found: list[tuple[Network, tuple[Kernel, ...]]] = []
     models: dict[str, tuple[Kernel, ModelProto]] = {}
     refused: dict[str, TempogradError] = {}

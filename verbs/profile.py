@@ -57,7 +57,9 @@ def profile(
     check_arguments(profile, locals())
     place, timing = placed(device, precision), named(plan)
     if not isinstance(place, TellsKernels):
-        raise UsageError(f"device {device} tells no kernels; allowed: local, with runtime=onnxruntime. measure works")
+        raise UsageError(
+            f"device {device} tells no kernels; allowed: local, runtime=onnxruntime or openvino. measure works"
+        )
     if out is not None:
         from ..report.profile import check_place
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import cycle
 from pathlib import Path
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,9 @@ from ...errors import InputRefusedError, UnknownNameError, UsageError
 
 INPUTS = 3
 """Different inputs, taken in turn, so that nothing can be remembered from one run to the next."""
+
+LEAST_RUNS, MOST_RUNS = 3, 200
+"""Of a network while its kernels are watched."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -183,6 +186,36 @@ def at_least_one_thread(threads: int) -> None:
     """
     if threads < 1:
         raise UsageError(f"threads={threads}; at least 1 is needed")
+
+
+def seen_through(model: ModelProto) -> None:
+    """Refuse a network with graphs within nodes, whose kernels nobody is told of.
+
+    Raises:
+        InputRefusedError: with the node.
+    """
+    inner = next((n for n in model.graph.node for a in n.attribute if a.HasField("g") or a.graphs), None)
+    if inner is not None:
+        raise InputRefusedError(
+            f"{inner.op_type} (node {inner.name!r}) holds graphs of its own, which nobody can see through: "
+            "measure the whole"
+        )
+
+
+def watched(run: Callable[[], object], seconds: float, after: Callable[[], None] = lambda: None) -> list[float]:
+    """Run a network that is watched for so many seconds, at the least three times; return the ms of each run.
+
+    ``after`` is called after each of them, and not timed.
+    """
+    runs_ms: list[float] = []
+    run()
+    began = perf_counter()
+    while len(runs_ms) < LEAST_RUNS or (perf_counter() - began < seconds and len(runs_ms) < MOST_RUNS):
+        start = perf_counter()
+        run()
+        runs_ms.append((perf_counter() - start) * 1e3)
+        after()
+    return runs_ms
 
 
 def line(error: Exception) -> str:

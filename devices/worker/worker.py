@@ -122,7 +122,8 @@ class Worker:
     def profile(self, path: str, digest: str, seconds: float) -> dict[str, Any]:
         """Run a network that is not kept while the engine watches its kernels."""
         if not isinstance(self._runtime, TellsKernels):
-            return {"refused": f"{self._runtime.package.title} does not tell its kernels; runtime=onnxruntime does"}
+            title = self._runtime.package.title
+            return {"refused": f"{title} does not tell its kernels; runtime=onnxruntime and openvino do"}
         self._board.note(0, "run")
         try:
             content = foreign.read(Path(path), digest)

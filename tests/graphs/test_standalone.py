@@ -1,5 +1,6 @@
 """Kernels as networks of their own, opened by ONNX Runtime."""
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -36,3 +37,13 @@ def test_what_is_not_known_in_full_cannot_be_had_alone():
         Kernel("a", "Relu", "elementwise", (array,), (array,), slots=(0,), constants=(0,)),
     ]
     assert [alone(one) for one in unknown] == [None] * 4
+
+
+def test_activations_that_were_fused_follow_the_node():
+    array = Array("float32", (1, 4))
+    known = Kernel("a", "Softmax", "attention", (array,), (array,), {"fused": ["Relu", "Clip"]}, slots=(0,))
+    model = alone(known)
+    assert [node.op_type for node in model.graph.node] == ["Softmax", "Relu", "Clip"]
+    onnx.checker.check_model(model, full_check=True)
+    assert onnxruntime.InferenceSession(model.SerializeToString()).get_outputs()[0].shape == [1, 4]
+    assert alone(replace(known, attributes={"fused": ["Add"]})) is None, "its other value is not known"

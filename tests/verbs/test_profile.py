@@ -14,6 +14,7 @@ import tempograd as tg
 from tempograd.cli import app
 from tempograd.devices.device import Model
 from tempograd.errors import InputRefusedError, UsageError
+from tempograd.graphs.standalone import alone
 from tempograd.verbs.profile import profile
 
 from ..graphs.models import convolution, make
@@ -83,10 +84,23 @@ def test_control_flow_cannot_be_seen_through():
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("device", ["local:runtime=openvino"])
-def test_a_runtime_that_tells_no_kernels_says_so(model, device):
-    with pytest.raises(InputRefusedError, match="OpenVINO does not tell its kernels"):
-        profile(model, device=device)
+def test_a_runtime_that_tells_no_kernels_says_so(model, tmp_path):
+    with pytest.raises(InputRefusedError, match="LiteRT does not tell its kernels"):
+        profile(model, device="local:runtime=litert", store=tmp_path / "run.db")
+    assert not (tmp_path / "run.db").exists()
+
+
+@pytest.mark.real
+def test_openvino_tells_its_kernels_and_the_nodes_that_each_of_them_computes():
+    name = "shufflenet"
+    path = Path(onnx.__path__[0], f"backend/test/data/light/light_{name}.onnx")
+    watched = Model(name, path, sha256(path.read_bytes()).hexdigest(), own_batch=True)
+    found = tg.device("local:runtime=openvino").profile(watched, seconds=0.1)
+    assert sum(one.macs for one in found.kernels) == pytest.approx(124e6, rel=0.05)
+    assert all(one.origin for one in found.kernels if one.op == "Conv")
+    assert sum(alone(one) is not None for one in found.kernels) > 0.7 * len(found.kernels)
+    with pytest.raises(InputRefusedError, match=r"If \(node ''\) holds graphs of its own"):
+        profile(branched(), device="local:runtime=openvino")
 
 
 def test_what_is_asked_wrongly_is_refused_first(model, tmp_path):

@@ -13,7 +13,6 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -27,7 +26,19 @@ from ....graphs.kernels import Profile, profiled
 from .. import cuda
 from ..int8 import is_integer, kernels_of, quantised
 from ..packages import Package, UnusableError
-from ..program import INPUTS, PreparedProgram, at_least_one_thread, halved, line, one_of, only_shape, seeded, whole
+from ..program import (
+    INPUTS,
+    PreparedProgram,
+    at_least_one_thread,
+    halved,
+    line,
+    one_of,
+    only_shape,
+    seeded,
+    seen_through,
+    watched,
+    whole,
+)
 from ..runtime import GPU_PROVIDERS, FallbackError, Needs
 
 LEVELS = {
@@ -49,7 +60,6 @@ BUILDS = dict.fromkeys(
     "on a machine with an NVIDIA GPU: pip uninstall onnxruntime; pip install onnxruntime-gpu 'tempograd[gpu]'",
 )
 LIBRARIES = " If it is every node, CUDA's libraries may be missing: pip install 'onnxruntime-gpu[cuda,cudnn]'"
-_LEAST_RUNS, _MOST_RUNS = 3, 200  # of a network that is watched
 INT8 = ("int8-dynamic", "int8-static")
 PRECISIONS = ("fp32", "fp16", *INT8)
 FUSING = ("extended", "all")  # levels that turn a graph quantised by QuantizeLinear and DequantizeLinear into integers
@@ -207,25 +217,14 @@ class OnnxRuntime:
                 "kernels on a GPU overlap, and ONNX Runtime tells no times of each: measure the whole"
             )
         given = ModelProto.FromString(model)
-        inner = next((n for n in given.graph.node for a in n.attribute if a.HasField("g") or a.graphs), None)
-        if inner is not None:
-            raise InputRefusedError(
-                f"{inner.op_type} (node {inner.name!r}) holds graphs of its own, which nobody can see through: "
-                "measure the whole"
-            )
+        seen_through(given)
         with TemporaryDirectory() as scratch:
             ran = Path(scratch, "optimised.onnx")
             if self._precision in INT8:
                 model = quantised(whole(model, folder), Path(scratch), self._precision, self._session, _drawn)
             session = self._session(model, folder, ran, watched=Path(scratch, "profile"))
             program = self._prepared(session)
-            runs_ms: list[float] = []
-            program.run()
-            began = perf_counter()
-            while len(runs_ms) < _LEAST_RUNS or (perf_counter() - began < seconds and len(runs_ms) < _MOST_RUNS):
-                start = perf_counter()
-                program.run()
-                runs_ms.append((perf_counter() - start) * 1e3)
+            runs_ms = watched(program.run, seconds)
             events = msgspec.json.decode(Path(session.end_profiling()).read_bytes())
             return Profile(tuple(profiled(load(ran, load_external_data=False), events, given)), tuple(runs_ms))
 

@@ -9,8 +9,8 @@ end the process, and float32 has no use for it.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -22,8 +22,20 @@ from numpy.typing import NDArray
 
 from ....arguments import Threads
 from ....errors import DeviceError, InputRefusedError
+from ....graphs.fused import Ran, kernels_of
+from ....graphs.kernels import FAST, Array, Profile
 from ..packages import Package, UnusableError
-from ..program import PreparedProgram, at_least_one_thread, inputs_of, line, one_of, only_shape, whole
+from ..program import (
+    PreparedProgram,
+    at_least_one_thread,
+    inputs_of,
+    line,
+    one_of,
+    only_shape,
+    seen_through,
+    watched,
+    whole,
+)
 from ..runtime import FallbackError, Needs
 
 PACKAGE = Package.extra("OpenVINO", "openvino", extra="openvino")
@@ -127,6 +139,36 @@ class OpenVino:
             kernels=dict(sorted(kernels.items())),
         )
 
+    def profile(self, model: bytes, folder: Path, *, seconds: float) -> Profile:
+        """Run a network while OpenVINO counts the time of its kernels.
+
+        Raises:
+            InputRefusedError: OpenVINO refuses the network, or it has control flow.
+            FallbackError: it would compute otherwise than asked for.
+        """
+        network = whole(model, folder)
+        seen_through(network)
+        inputs = inputs_of(network)
+        try:
+            compiled = self._core.compile_model(
+                self._core.read_model(network.SerializeToString()), PROVIDER, self._asked | {"PERF_COUNT": True}
+            )
+            request = _request(compiled, inputs[0])
+        except RuntimeError as error:
+            raise InputRefusedError(f"OpenVINO refuses this network: {line(error)}") from error
+        self._kernels(compiled)
+        times: defaultdict[str, list[float]] = defaultdict(list)
+
+        def after() -> None:
+            for told in request.profiling_info:
+                if str(told.status).endswith(".EXECUTED"):
+                    times[told.node_name].append(told.real_time.total_seconds() * 1e3)
+
+        runs_ms = watched(request.infer, seconds, after)
+        nodes = ((node.get_friendly_name(), node) for node in _nodes(compiled))
+        ran = [_ran(node, times[name]) for name, node in nodes if name in times]
+        return Profile(kernels_of(ran, network, "openvino"), tuple(runs_ms))
+
     @property
     def _asked(self) -> dict[str, Any]:
         return {
@@ -156,6 +198,35 @@ class OpenVino:
 
 def _nodes(compiled: Any) -> list[Any]:
     return list(compiled.get_runtime_model().get_ordered_ops())
+
+
+def _ran(node: Any, ms: Sequence[float]) -> Ran:
+    """Return what OpenVINO tells of a kernel that it executed."""
+    told = {key: value.get() for key, value in node.get_rt_info().items()}
+    origins = (name.partition("/WithoutBiases")[0] for name in str(told["originalLayersNames"]).split(","))
+    sources = [port.get_source_output().get_node() for port in node.inputs()]
+    return Ran(
+        name=node.get_friendly_name(),
+        kind=str(told["layerType"]),
+        origins=tuple(dict.fromkeys(filter(None, origins))),
+        inputs=tuple(map(_array, node.inputs())),
+        outputs=tuple(map(_array, node.outputs())),
+        constants=tuple(n for n, source in enumerate(sources) if _is_constant(source)),
+        primitive=str(told["primitiveType"]),
+        ms=float(np.quantile(ms, FAST)),
+    )
+
+
+def _array(port: Any) -> Array:
+    dtype = str(port.get_element_type().to_dtype().name)
+    return Array(dtype, tuple(size.get_length() if size.is_static else 1 for size in port.get_partial_shape()))
+
+
+def _is_constant(node: Any) -> bool:
+    """Return whether a value is known before a network runs: constants, and shapes made of them."""
+    kind = str(node.get_rt_info()["layerType"].get())
+    inputs = [port.get_source_output().get_node() for port in node.inputs()]
+    return kind == "Const" or (kind in ("Reshape", "Reorder") and all(map(_is_constant, inputs)))
 
 
 def _request(compiled: Any, inputs: Mapping[str, NDArray[Any]]) -> Any:
