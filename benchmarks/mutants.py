@@ -110,7 +110,7 @@ MUTANTS = [
         ("both mixed", "search/laws/markov_route.py", "hard: bool = False", "hard: bool = True"),
         ("weights on one path", recipe("densenas"), '"routes" if mix else "sample"', '"draw"'),
         ("weights on all routes where asked for", recipe("densenas"), '"routes" if mix else "sample"', '"sample"'),
-        ("the best of all routes", "search/deriver.py", "            total[index[name], option] += total[i, : len(site.options)].max()", "            total[index[name], option] += 0.0"),
+        ("the best of all routes", "search/deriver.py", "            total[index[name], option] += value\n", "            total[index[name], option] += 0.0\n"),
     ),
     *_of(
         "densenas", "methods/test_recipes.py",

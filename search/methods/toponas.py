@@ -25,6 +25,9 @@ def toponas(
 ) -> Method:
     """TopoNAS (Huang et al., arXiv:2011.09300); temperatures after its sister DOTS (2010.00969).
 
+    How many edges a node keeps is learnt where the space leaves it free: ``darts:in_edges=any``, ``nasbench201``. There
+    passive-aggressive steps push out topologies with nodes that lead nowhere or come from nowhere.
+
     Args:
         eta: step of the multiplier under a target.
         most_invalid: expected invalid nodes that are let alone, where a node may keep any number of edges.

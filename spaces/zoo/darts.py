@@ -1,12 +1,14 @@
 """The DARTS cell space, as LA-DARTS searches it: a normal and a reduction cell, 14 edges each, 8 operations.
 
 A cell sees the outputs of the two cells before it; each of its 4 nodes keeps exactly two in-edges; its output is the
-concatenation of the nodes. Pooling is followed by BatchNorm, in the supernet and in the built network alike, so that
-both compute the same.
+concatenation of the nodes. With ``in_edges=any`` a node keeps any number of edges, none too, and the output is the last
+node: so a node may have no readers, and the number of edges is chosen. Pooling is followed by BatchNorm, in the
+supernet and in the built network alike, so that both compute the same.
 
 References:
     Liu et al., *DARTS*, arXiv:1806.09055; Xu et al., *Latency-Aware Differentiable NAS*, arXiv:2001.06392; Liu et al.,
-    *H-DAS*, arXiv:2101.04028 (cells of each stage).
+    *H-DAS*, arXiv:2101.04028 (cells of each stage); Huang et al., *TopoNAS*, arXiv:2011.09300 (any number of edges;
+    that the output is the last node is ours).
 """
 
 from __future__ import annotations
@@ -40,14 +42,15 @@ EDGES = tuple((source, 2 + node) for node in range(NODES) for source in range(2 
 STEM_MULTIPLIER = 3
 _SITES = {stages: tuple(Site(f"{kind}/e{i}", OPTIONS) for kind in kinds for i in range(len(EDGES)))
           for stages, kinds in KINDS.items()}  # fmt: skip
-_RULES = {
+_NODES = {
     stages: tuple(
-        KeepInputs(tuple(f"{kind}/e{i}" for i, (_, target) in enumerate(EDGES) if target == 2 + node))
+        tuple(f"{kind}/e{i}" for i, (_, target) in enumerate(EDGES) if target == 2 + node)
         for kind in kinds
         for node in range(NODES)
     )
     for stages, kinds in KINDS.items()
 }
+_RULES = {stages: tuple(map(KeepInputs, nodes)) for stages, nodes in _NODES.items()}
 _LAYERS_OF_STAGES = 5  # fewest cells of which each stage, and each reduction between two, has one
 
 
@@ -67,6 +70,8 @@ class Darts(SearchSpace):
         stages: 1: one normal and one reduction cell for the whole network; 3: each of its three stages has a normal
             cell of its own and each reduction is its own, the cells of H-DAS: ``normal0``, ``reduce0``, ``normal1``,
             ``reduce1``, ``normal2``.
+        in_edges: of a node: ``two``, whose cell gives all nodes side by side, or ``any`` number of them, whose cell
+            gives its last node.
     """
 
     layers: Few = 8
@@ -76,9 +81,10 @@ class Darts(SearchSpace):
     channels: Size = 3
     stem: Literal["cifar", "imagenet"] = field(default="cifar", metadata=LATER)
     stages: Literal[1, 3] = field(default=1, metadata=LATER)
+    in_edges: Literal["two", "any"] = field(default="two", metadata=LATER)
 
     name: ClassVar[str] = "darts"
-    small: ClassVar[tuple[str, ...]] = ("layers=3,width=4,size=8",)
+    small: ClassVar[tuple[str, ...]] = ("layers=3,width=4,size=8", "layers=3,width=4,size=8,in_edges=any")
     encodings: ClassVar[tuple[Encoding, ...]] = cell_encodings(RAW)
     affine: ClassVar[bool] = False
     elastic: ClassVar[bool] = False
@@ -109,7 +115,11 @@ class Darts(SearchSpace):
 
     @property
     def rules(self) -> tuple[KeepInputs, ...]:
-        return _RULES[self.stages]
+        return _RULES[self.stages] if self.in_edges == "two" else ()
+
+    @property
+    def nodes(self) -> tuple[tuple[str, ...], ...]:
+        return _NODES[self.stages]
 
     def build(self) -> Graph:
         builder = GraphBuilder((self.channels, self.size, self.size))
@@ -119,7 +129,8 @@ class Darts(SearchSpace):
             reduces = layer in {self.layers // 3, 2 * self.layers // 3}
             width *= 2 if reduces else 1
             kind = self.kinds[reduces if self.stages == 1 else 2 * stage + reduces]
-            cell = _cell(builder.at(f"cells/{layer}"), (before, last), width, kind, reduces=reduces, reduced=reduced)
+            nodes = _cell(builder.at(f"cells/{layer}"), (before, last), width, kind, reduces=reduces, reduced=reduced)
+            cell = nodes[-1] if self.in_edges == "any" else builder.add(f"cells/{layer}/concat", Concat(), *nodes)
             stage += reduces
             before, last, reduced = last, cell, reduces
         x = builder.add("head/pool", GlobalPool(), last)
@@ -139,11 +150,10 @@ class Darts(SearchSpace):
 
     @property
     def notations(self) -> tuple[Notation, ...]:
-        return (
-            Notation("cells", r"\s*\w+\s*:", self._read_cells, self._write_cells),
-            Notation("genotype of DARTS", r"\s*(\w+\s*=\s*)?Genotype\b", self._read_genotype, self._write_genotype),
-            *super().notations,
-        )
+        cells = Notation("cells", r"\s*\w+\s*:", self._read_cells, self._write_cells)
+        begins = r"\s*(\w+\s*=\s*)?Genotype\b"
+        genotype = Notation("genotype of DARTS", begins, self._read_genotype, self._write_genotype)
+        return (cells, *((genotype,) if self.rules else ()), *super().notations)
 
     def _write_cells(self, architecture: Architecture) -> str:
         cells: list[str] = []
@@ -220,7 +230,8 @@ def _expected(node: int) -> str:
 
 def _cell(
     builder: GraphBuilder, inputs: tuple[str, str], width: int, kind: str, *, reduces: bool, reduced: bool
-) -> str:
+) -> list[str]:
+    """Return the nodes of a cell."""
     first = factorised(width) if reduced else relu_conv_bn(width)
     states = [first(builder.at("pre0"), inputs[0]), relu_conv_bn(width)(builder.at("pre1"), inputs[1])]
     for target in range(2, 2 + NODES):
@@ -232,7 +243,7 @@ def _cell(
             if end == target
         ]
         states.append(builder.add(f"node{target - 2}", Add(), *edges))
-    return builder.add("concat", Concat(), *states[2:])
+    return states[2:]
 
 
 def options_of(width: int, stride: int) -> dict[str, Block]:

@@ -179,3 +179,27 @@ def test_the_supernet_and_the_circuit_of_cells_of_stages_are_the_built_network()
     contract.test_supernet_at_one_hot_gates_equals_the_built_network(space, sample)
     contract.test_circuit_at_one_hot_gates_equals_the_counter_of_the_network(space, sample, "macs")
     contract.test_onnx_runtime_equals_torch_on_random_weights(space, sample, folded=True)
+
+
+def test_with_any_number_of_edges_a_cell_gives_its_last_node_and_its_edges_are_free():
+    free = registry.create("space", "darts:layers=3,width=4,size=8,in_edges=any")
+    assert not free.rules
+    assert [len(node) for node in free.nodes] == [2, 3, 4, 5] * 2
+    assert free.size_log10 == pytest.approx(28 * np.log10(8))
+    nothing = [0] * 28
+    assert not free.is_connected(free.architecture(nothing))
+    for edges in ((9,), (0, 11), (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)):  # of the normal cell: to its last node
+        choices = list(nothing)
+        for edge in (*edges, 14 + 9):
+            choices[edge] = 4
+        architecture = free.architecture(choices)
+        assert free.is_connected(architecture)
+        assert free.parse(free.format(architecture)) == architecture
+    dead = list(nothing)
+    for edge in (0, 9, 14 + 9):  # edge 0 goes to a node that nothing reads
+        dead[edge] = 4
+    alive = [0 if place == 0 else choice for place, choice in enumerate(dead)]
+    assert free.network_graph(free.architecture(dead)).macs() == free.network_graph(free.architecture(alive)).macs()
+    assert free.raw_graph(free.architecture(dead)).macs() > free.raw_graph(free.architecture(alive)).macs()
+    with pytest.raises(InvalidArchitectureError, match="no notation"):
+        free.parse("Genotype(normal=[], normal_concat=[], reduce=[], reduce_concat=[])")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tempograd.errors import UsageError
 from tempograd.search.regularisers import PassiveAggressive
 
 from ..wiring import CELL, DARTS, Planted, record, space_of
@@ -71,3 +72,38 @@ def test_a_node_keeps_two_edges_in_sum_and_its_topology_waits_for_its_operations
     soft, sharp = (noted.run.law.draw(torch.Generator(), tau=tau) for tau in (10.0, 0.02))
     assert all(0.1 < 1 - float(soft[edge][0].detach()) < 0.9 for edge in space.rules[3].sites)
     assert sorted(round(1 - float(sharp[edge][0].detach())) for edge in space.rules[3].sites) == [0, 0, 0, 1, 1]
+
+
+FREE = "darts:layers=3,width=4,size=8,channels=1,in_edges=any"
+
+
+def test_on_cells_of_darts_with_any_number_of_edges_invalid_nodes_are_pushed_out(monkeypatch):
+    """The paper's space; with two edges a node every topology is valid, and there is nothing to push."""
+    free = PassiveAggressive(space_of(FREE))
+
+    def run(**more):
+        method = "toponas:epochs=2,warm_up=0,batch=4,most_invalid=0.1"
+        return record(monkeypatch, method, FREE, supernet=_Idle(), lam=0.0, steps=50, **more)
+
+    noted = run(after=lambda run: float(free.invalid(run.law).detach()))
+    assert noted.ends[0] > 0.4
+    assert noted.ends[-1] <= 0.12
+    with pytest.raises(UsageError, match="every topology"):
+        PassiveAggressive(space_of(DARTS))
+
+
+def test_the_number_of_edges_is_learnt_where_it_is_free(monkeypatch):
+    """Edges that are worth something are kept, however many; those that cost something are not."""
+    space = space_of(FREE)
+    kept = {}
+    for sign in (1, -1):
+        none = np.concatenate([[1.0] + [0.0] * 7 for _ in space.sites])
+        noted = record(
+            monkeypatch, "toponas:epochs=4,warm_up=0,batch=4", FREE, supernet=Planted(space, -sign * none), lam=0.0,
+            steps=40,
+        )  # fmt: skip
+        choices = noted.found.architecture.choices
+        kept[sign] = sum(space.sites[i].options[choice] != "none" for i, choice in enumerate(choices))
+        assert space.is_connected(noted.found.architecture)
+    assert kept[1] == len(space.sites)
+    assert kept[-1] < 0.5 * len(space.sites)
