@@ -25,6 +25,7 @@ from . import registry
 from .answers import Collected, Evaluation, Found, LatencyPredictor, Predictions, dataset_of
 from .api_network import compare as compare
 from .api_network import measure as measure
+from .api_network import pick as pick
 from .api_network import profile as profile
 from .errors import InputRefusedError
 from .verbs.option import takes_keywords

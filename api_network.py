@@ -283,3 +283,65 @@ def compare(
         store=None if store is None else Path(store), seed=seed, progress=progress or silent,
     )  # fmt: skip
     return Comparison(done.document, done.text)
+
+
+@dataclass(frozen=True, repr=False)
+class Picked(Shown):
+    """The pretrained network that was picked.
+
+    Attributes:
+        document: as ``pick --json`` prints it.
+        text: the same for people.
+    """
+
+    document: Mapping[str, Any]
+    text: str
+
+    @property
+    def name(self) -> str | None:
+        """Return the network's name; None where none of those measured is within the target."""
+        return self.document["found"] and str(self.document["found"]["name"])
+
+    @property
+    def verdict(self) -> str:
+        """Return ``pass``, ``fail``, ``unreliable``, or ``predicted`` where nothing was measured."""
+        return str(self.document["verdict"])
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.document["measured"]]
+
+
+def pick(
+    table: Path | str,
+    *,
+    accuracy: str,
+    latency: str,
+    target_ms: float,
+    models: Path | str | None = None,
+    device: str | Place = "local",
+    progress: Progress | None = None,
+    **options: Any,
+) -> Picked:
+    """Pick the most accurate pretrained network of a table within a latency target: predicted, then measured.
+
+    Args:
+        table: one row a network, Parquet or CSV.
+        accuracy: its column of accuracies.
+        latency: its column of latencies of some device, to learn from; it may have gaps.
+        target_ms: latency that the network must not exceed.
+        models: folder with ``NAME.onnx``, which are measured; without it the answer is only predicted.
+        device: the device or its spec.
+        progress: called with what is done, how much of it, and of how much.
+        options: more of what ``tempograd.verbs.pick.pick`` takes: ``lookup``, ``most``, ``store`` and so on.
+
+    Raises:
+        UsageError: an argument that is not allowed, too few latencies, or no such column.
+        InputRefusedError: the table cannot be read.
+    """
+    from .verbs.pick import pick as verb
+
+    done = verb(
+        Path(table), accuracy=accuracy, latency=latency, target_ms=target_ms, device=device,
+        models=None if models is None else Path(models), progress=progress or silent, **options,
+    )  # fmt: skip
+    return Picked(done.document, done.text)

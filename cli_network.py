@@ -107,6 +107,39 @@ def compare(
     show(as_json, result.document, result.text, None, result.exit_code)
 
 
+@app.command(epilog="Example: tempograd pick timm.csv --accuracy top1 --latency i7_ms --target-ms 20 --models onnx/")
+def pick(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Parquet or CSV, one row a pretrained network.")],
+    accuracy: Annotated[str, typer.Option(help="Column of accuracies.")],
+    latency: Annotated[str, typer.Option(help="Column of latencies of some device, to learn from; may have gaps.")],
+    target_ms: Annotated[float, typer.Option(help="Latency in ms that the network must not exceed.")],
+    name: Annotated[str | None, typer.Option(help="Column of names. [default: model, name, network or arch]")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder with NAME.onnx, which are measured.")] = None,
+    device: Device = "local",
+    shape: Shape = None,
+    store: Kept = None,
+    plan: Plan = "quick",
+    lookup: Annotated[
+        str | None, typer.Option(help="Instead of measuring: column of what would be measured, to judge by.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Networks measured at most.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the model that predicts.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Pick the most accurate pretrained network within a latency target: predicted from a table, then measured.
+
+    Ends with 8 if none of those measured is within the target, with 3 if the number that decides is not to be trusted.
+    """
+    with progress_of("fitting", "measuring") as (progress, stop):
+        from .verbs import pick as verb
+
+        result = verb.pick(
+            table, accuracy=accuracy, latency=latency, target_ms=target_ms, name=name, models=models, device=device,
+            shape=shape, store=store, plan=plan, lookup=lookup, most=most, seed=seed, progress=progress, stop=stop,
+        )  # fmt: skip
+    show(as_json, result.document, result.text, None, result.exit_code)
+
+
 kernels = typer.Typer(
     help="Learn the times of kernels, and predict any network from its own.", no_args_is_help=True,
     rich_markup_mode=None,

@@ -1,0 +1,308 @@
+"""``pick``: the most accurate network that is trained already within a latency target: predicted, measured, proven."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from ..arguments import Count, Seed
+from ..arguments import check as check_arguments
+from ..data.meaning import MS, meaning_of
+from ..data.table_file import TableFile, open_table
+from ..errors import InputRefusedError, UnknownNameError, UsageError
+from ..search.pretrained import Pick, held_out_ms
+from .measure import measure
+from .networks import Shape
+from .outcome import MISSED, UNRELIABLE, Outcome, Progress, go_on, plain, silent, table
+
+if TYPE_CHECKING:
+    from ..devices.device import Place
+
+Latency = Annotated[float, Meta(gt=0)]
+NAMES = ("model", "name", "network", "arch")
+LEAST = 20  # networks with a latency, below which nothing is learnt
+OFTEN = 3  # times that a word must stand in a column to be one of its kinds
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Networks of a table.
+
+    Attributes:
+        names: ``(n,)``.
+        accuracy: ``(n,)``, NaN where there is none.
+        given_ms: ``(n,)`` latencies of some device, NaN where there is none.
+        features: ``(n, d)``: logarithms of numbers, and kinds as one-hots.
+        used: columns that the features are of.
+    """
+
+    names: list[str]
+    accuracy: NDArray[np.float64]
+    given_ms: NDArray[np.float64]
+    features: NDArray[np.float64]
+    used: tuple[str, ...]
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Return ``(n,)`` numbers, equal for rows of one name: such as one network at several sizes."""
+        return np.unique(self.names, return_inverse=True)[1]
+
+
+def pick(
+    path: Path,
+    *,
+    accuracy: str,
+    latency: str,
+    target_ms: Latency,
+    name: str | None = None,
+    models: Path | None = None,
+    device: str | Place = "local",
+    shape: Shape = None,
+    store: Path | None = None,
+    plan: str = "quick",
+    lookup: str | None = None,
+    most: Count = 8,
+    seed: Seed = 0,
+    progress: Progress = silent,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Find the most accurate network of a table within a target; the first measured within it is the answer.
+
+    Latencies are learnt from the table's numbers and kinds, such as multiply-accumulates, size and family. A network
+    whose own latency the table has, of another device, is predicted by that.
+
+    Args:
+        path: of the table: one row a network, Parquet, CSV or TSV.
+        accuracy: its column of accuracies.
+        latency: its column of latencies of some device, for networks to learn from; others may be empty.
+        target_ms: latency that the network must not exceed.
+        name: the column of names; by default ``model``, ``name``, ``network`` or ``arch``, whichever is there.
+        models: folder with ``NAME.onnx``, which are measured; a network without a file is no answer.
+        device: where they are measured.
+        shape: of inputs that are open.
+        store: keeps what was measured.
+        plan: how long each is measured.
+        lookup: in place of a device: the column that says what would have been measured, to judge by. What the same
+            column taught of a network is not used for that network.
+        most: networks measured at most.
+        seed: of the model.
+        progress: told what is done.
+        stop: set to end after the network in flight.
+
+    Raises:
+        UsageError: models beside a column to look up, too few latencies, or an argument that is not allowed.
+        UnknownNameError: no such column.
+        InputRefusedError: the table cannot be read, or a column holds something else.
+    """
+    check_arguments(pick, locals())
+    if models is not None and lookup is not None:
+        raise UsageError(f"--models {models} and --lookup {lookup}; give one: latencies are measured or looked up")
+    read = read_pretrained(path, accuracy=accuracy, latency=latency, name=name, leave_out=lookup)
+    known = np.isfinite(read.given_ms)
+    if known.sum() < LEAST:
+        raise UsageError(
+            f"{int(known.sum())} networks with a latency in {latency}; allowed: from {LEAST}, to learn from"
+        )
+    progress("fitting", 0, 1)
+    predicted_ms, residuals = held_out_ms(read.features, read.given_ms, read.groups, seed=seed)
+    progress("fitting", 1, 1)
+    elsewhere = lookup != latency
+    if elsewhere:
+        predicted_ms = np.where(known, read.given_ms, predicted_ms)
+    truth_ms = _milliseconds(open_table(path), lookup) if lookup is not None else np.full(len(read.names), nan)
+    rows, remarks = _candidates(read, models, truth_ms if lookup is not None else None)
+    state = Pick(read.accuracy[rows], predicted_ms[rows], residuals, target_ms, elsewhere=elsewhere)
+    bench = _Bench(
+        [read.names[i] for i in rows], truth_ms[rows], models, device, shape, store, plan, seed, progress, stop
+    )
+    asked = bool(models) or lookup is not None
+    found = state.run(bench, most) if asked else state.next()
+    best = _best(state.accuracy, truth_ms[rows], target_ms)
+    verdict = _verdict(bench, found, asked=asked)
+    document = plain({
+        "table": str(path), "target_ms": target_ms, "networks": len(rows), "learnt_from": int(known.sum()),
+        "features": list(read.used), "verdict": verdict, "remarks": remarks,
+        "spread_pct": 100 * float(np.std(residuals)),
+        "found": None if found is None else _told(state, bench, found),
+        "measured": [_told(state, bench, row) for row in state.measured_ms],
+        "regret": float(best - state.accuracy[found]) if found is not None and best is not None else None,
+    })  # fmt: skip
+    code = {"pass": 0, "predicted": 0, "fail": MISSED, "unreliable": UNRELIABLE}[verdict]
+    return Outcome(document, _text(document, judged=lookup is not None), code)
+
+
+def read_pretrained(
+    path: Path, *, accuracy: str, latency: str, name: str | None = None, leave_out: str | None = None
+) -> Pretrained:
+    """Return the networks of a table; columns of times and accuracies are no features.
+
+    Raises:
+        UsageError: there is no column of names, or none of features.
+        UnknownNameError: no such column.
+        InputRefusedError: the table cannot be read, or a column holds something else.
+    """
+    file = open_table(path)
+    called = name or next((each for each in NAMES if each in file.names), None)
+    if called is None:
+        raise UsageError(f"{path} has no column {' or '.join(NAMES)}; say which holds the names: --name COLUMN")
+    names = [str(cell) for cell in file.cells(called)]
+    percent = file.numbers(accuracy).values
+    if meaning_of(accuracy).kind in ("error", "time", "throughput"):
+        raise InputRefusedError(
+            f"{path}: column {accuracy!r} holds {meaning_of(accuracy).kind} by its name; name accuracies"
+        )
+    columns: dict[str, NDArray[np.float64]] = {}
+    for each in file.names:
+        if each in (called, accuracy, latency, leave_out) or meaning_of(each).kind in ("time", "accuracy", "error"):
+            continue
+        columns |= _features(file, each)
+    if not columns:
+        raise UsageError(f"{path} says nothing of its networks but their names; add columns, such as gmacs and family")
+    used = tuple(dict.fromkeys(key.partition("=")[0] for key in columns))
+    return Pretrained(names, percent, _milliseconds(file, latency), np.stack([*columns.values()], axis=1), used)
+
+
+def _features(file: TableFile, name: str) -> dict[str, NDArray[np.float64]]:
+    """Return a column of numbers as logarithms, one of words as a one-hot for each that stands there often."""
+    cells = file.cells(name)
+    words = Counter(cell for cell in cells if isinstance(cell, str))
+    try:
+        values = file.numbers(name).values
+    except InputRefusedError:
+        often = [word for word, count in words.items() if count >= OFTEN]
+        return {f"{name}={word}": np.array([float(cell == word) for cell in cells]) for word in often}
+    finite = values[np.isfinite(values)]
+    if not len(finite) or np.ptp(finite) == 0:
+        return {}
+    if finite.min() >= 0:
+        values = np.log(values + 1e-3 * (float(np.median(finite)) or 1.0))
+    return {name: np.where(np.isfinite(values), values, np.nanmedian(values))}
+
+
+def _milliseconds(file: TableFile, name: str) -> NDArray[np.float64]:
+    """Return a column of latencies ``(n,)`` in ms; NaN where there is none.
+
+    Raises:
+        UnknownNameError: no such column.
+        InputRefusedError: by its name it holds something else.
+    """
+    if name not in file.names:
+        raise UnknownNameError(f"column of {file.path.name}", name, file.names)
+    meaning = meaning_of(name)
+    if meaning.kind not in ("", "time"):
+        raise InputRefusedError(f"{file.path}: column {name!r} holds {meaning.kind} by its name, and no latency")
+    values = file.numbers(name).values * MS[meaning.unit or "ms"]
+    return np.where(np.isfinite(values) & (values > 0), values, nan)
+
+
+def _candidates(
+    read: Pretrained, models: Path | None, truth_ms: NDArray[np.float64] | None
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the rows that may be the answer, and what to tell of the others.
+
+    Raises:
+        UsageError: there is none.
+    """
+    allowed, remarks = np.isfinite(read.accuracy), list[str]()
+    if models is not None:
+        there = np.array([(models / f"{name}.onnx").is_file() for name in read.names])
+        if not (allowed & there).all():
+            remarks.append(f"{int((allowed & ~there).sum())} networks without NAME.onnx in {models} are left out")
+        allowed &= there
+    if truth_ms is not None:
+        allowed &= np.isfinite(truth_ms)
+    rows = np.flatnonzero(allowed)
+    if not len(rows):
+        where = f" and a file NAME.onnx in {models}" if models is not None else ""
+        raise UsageError(f"no network of the table has an accuracy{where}; look at its columns")
+    return rows, remarks
+
+
+@dataclass
+class _Bench:
+    """Measures networks by their place among the candidates, or looks them up."""
+
+    names: Sequence[str]
+    truth_ms: NDArray[np.float64]
+    models: Path | None
+    device: str | Place
+    shape: Shape
+    store: Path | None
+    plan: str
+    seed: int
+    progress: Progress
+    stop: threading.Event | None
+    verdict: str = "ok"  # of the last one
+
+    def __call__(self, row: int) -> float:
+        if self.models is None:
+            return float(self.truth_ms[row])
+        done = measure(
+            [self.models / f"{self.names[row]}.onnx"], device=self.device, shape=self.shape, store=self.store,
+            plan=self.plan, seed=self.seed, progress=self.progress, stop=self.stop,
+        ).document["networks"][0]  # fmt: skip
+        go_on(self.stop)
+        self.verdict = done["verdict"]
+        return nan if done["latency_ms"] is None else float(done["latency_ms"])
+
+
+def _verdict(bench: _Bench, found: int | None, *, asked: bool) -> str:
+    if not asked:
+        return "predicted"
+    return "fail" if found is None else "pass" if bench.verdict == "ok" else "unreliable"
+
+
+def _best(accuracy: NDArray[np.float64], truth_ms: NDArray[np.float64], target_ms: float) -> float | None:
+    """Return the highest accuracy of a network whose true latency is within the target, if that is known."""
+    within = accuracy[truth_ms <= target_ms]
+    return float(within.max()) if len(within) else None
+
+
+def _told(state: Pick, bench: _Bench, row: int) -> dict[str, Any]:
+    measured_ms = state.measured_ms.get(row, nan)
+    return {
+        "name": bench.names[row], "accuracy": float(state.accuracy[row]),
+        "predicted_ms": float(state.predicted_ms[row]), "measured_ms": measured_ms if isfinite(measured_ms) else None,
+    }  # fmt: skip
+
+
+def _text(d: dict[str, Any], *, judged: bool) -> str:
+    found, target = d["found"], f"a target of {d['target_ms']:.4g} ms"
+    lines = [
+        f"{d['networks']} networks, latency learnt from {d['learnt_from']} by {', '.join(d['features'])}: held out, a "
+        f"prediction is off by {d['spread_pct']:.0f} % (standard deviation)",
+        *d["remarks"],
+    ]
+    if d["measured"]:
+        rows = [
+            (m["name"], f"{m['accuracy']:.4g}", _ms(m["predicted_ms"]), _ms(m["measured_ms"])) for m in d["measured"]
+        ]
+        lines.append(table(("network", "accuracy", "predicted", "measured"), rows))
+    if found is None:
+        lines.append(f"FAIL: none of {len(d['measured'])} networks measured is within {target}; allow more with --most")
+    elif d["verdict"] == "predicted":
+        lines.append(
+            f"PREDICTED: {found['name']}, accuracy {found['accuracy']:.4g}, {_ms(found['predicted_ms'])} against "
+            f"{target}; nothing was measured: give --models FOLDER"
+        )
+    else:
+        lines.append(
+            f"{d['verdict'].upper()}: {found['name']}, accuracy {found['accuracy']:.4g}, measured "
+            f"{_ms(found['measured_ms'])} against {target}, after {len(d['measured'])} measurements"
+        )
+    if judged and d["regret"] is not None:
+        lines.append(f"regret against the best of the table within the target: {d['regret']:.3g}")
+    return "\n".join(lines)
+
+
+def _ms(ms: float | None) -> str:
+    return "-" if ms is None else f"{ms:.4g} ms"
