@@ -7,7 +7,7 @@ from ..method import Method
 from ..need import FREE, PARTS
 from ..searchers.grouped_shot import GroupedSchedule, GroupedShot
 from ..searchers.module_evolution import ModuleEvolution
-from ..searchers.one_shot import OneShotSearcher
+from ..searchers.one_shot import InheritedSearcher
 
 
 def scalenas(
@@ -28,8 +28,8 @@ def scalenas(
     smallest and the largest, in turn; half the squared distance from the largest network's outputs in the loss;
     statistics taken anew before scoring; fronts that are peeled, whole modules that are crossed at 0.25, fusions that
     flip; nothing is trained after the supernet. Ours: latency in place of multiply-accumulates and children above the
-    target never asked about, repair to the measured target, a teacher that is the supernet's own first stage, and the
-    sizes of all that.
+    target never asked about, repair where the best dozen are measured above the target, a teacher that is the supernet's
+    own first stage, AdamW, and the sizes of all that.
 
     Args:
         epochs: of networks of all sizes.
@@ -45,7 +45,7 @@ def scalenas(
     schedule = GroupedSchedule(largest=largest, epochs=epochs, draws=draws, batch=batch, distillation=distillation)
     return Method(
         "scalenas",
-        OneShotSearcher(schedule, ModuleEvolution(queries, population, share, rate), GroupedShot),
+        InheritedSearcher(schedule, ModuleEvolution(queries, population, share, rate), GroupedShot),
         paper="Cheng et al., arXiv:2011.14584",
         needs_too=FREE & PARTS,
         home="multibranch",
@@ -54,7 +54,7 @@ def scalenas(
             "objective": "task loss and distance from the largest; reject",
             "deriver": "best inherited score within the target",
             "read": "groups, distillation, recalibration, peeled fronts, module crossover, no training afterwards",
-            "ours": "latency as the cost, repair to the measured target, the teacher is the supernet's first stage",
+            "ours": "latency as the cost, repair to the measured target, AdamW, a teacher of the supernet's first stage",
         },
         deploys="inherited",
     )

@@ -216,6 +216,7 @@ class OneShotSearcher:
 
     accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
     needs = ANY
+    keeps_asked: ClassVar[bool] = False  # whether what was asked about is measured in turn before repair changes any
 
     def __call__(self, problem: Problem) -> Found:
         """Train the supernet, or take it from its file, and search its networks for this target."""
@@ -233,11 +234,21 @@ class OneShotSearcher:
         return replace(
             found,
             scores=effects(problem.space, found.queries, task.metric),
-            candidates=(),
+            candidates=found.candidates if self.keeps_asked else (),
             inherited=ask,
             begin=partial(inherit, supernet=supernet),
             deployed=ask.deployed,
         )
+
+
+class InheritedSearcher(OneShotSearcher):
+    """The same for networks that are deployed as they were asked about: the best score that fits as measured is kept.
+
+    Only where the first dozen are measured above the target, another is made of the best by repair.
+    """
+
+    accepts: ClassVar[frozenset[str]] = OneShotSearcher.accepts - {"finalists"}
+    keeps_asked: ClassVar[bool] = True
 
 
 def effects(space: SearchSpace, queries: Sequence[Query], metric: Metric = ACCURACY) -> Scores:

@@ -21,6 +21,7 @@ from tempograd.spaces.network import inherit
 from tempograd.tasks.fit import fit_space
 from tempograd.tasks.load import load_task
 from tempograd.testing.methods import device, priced
+from tempograd.verbs.flags import check
 
 DIGITS = "digits,limit=300"
 BRANCHES = "multibranch:modules=1-1,width=4,depth=2"
@@ -126,6 +127,19 @@ def test_it_runs_under_a_target_and_the_network_kept_is_the_inherited_one(spec, 
         "digits"
     )  # others name no class of an image
     assert json.loads((tmp_path / "result" / "result.json").read_text())["verdict"] == "pass"
+
+
+def test_what_is_kept_is_the_best_score_that_was_asked_about_and_fits(space, task):
+    """The device is as predicted, so that repair has nothing to do."""
+    price = Price(priced(space, factor=1.0), space)
+    target_ms = float(np.median(price.predict(space.sample(200, np.random.default_rng(0)))))
+    options = Options(random_networks=0)
+    result = search(space, recipe(), price, task, measure=device(space)[1], target_ms=target_ms, options=options)
+    best = max(query.score for query in result.queries)
+    assert result.architecture in {query.architecture for query in result.queries if query.score == best}
+    assert result.trained.validation_score == best
+    with pytest.raises(UsageError, match="finalists"):
+        check({"finalists": 2}, recipe(), on_table=False, costs=())
 
 
 @pytest.mark.parametrize("spec", ["shapes_segmentation,images=60", "figures_keypoints,images=60"])
