@@ -28,8 +28,8 @@ def scalenas(
     smallest and the largest, in turn; half the squared distance from the largest network's outputs in the loss;
     statistics taken anew before scoring; fronts that are peeled, whole modules that are crossed at 0.25, fusions that
     flip; nothing is trained after the supernet. Ours: latency in place of multiply-accumulates and children above the
-    target never asked about, repair where the best dozen are measured above the target, a teacher that is the supernet's
-    own first stage, AdamW, and the sizes of all that.
+    target never asked about, repair where the best dozen are measured above the target, a teacher that is
+    the supernet's own first stage, AdamW, and the sizes of all that.
 
     Args:
         epochs: of networks of all sizes.
@@ -54,7 +54,7 @@ def scalenas(
             "objective": "task loss and distance from the largest; reject",
             "deriver": "best inherited score within the target",
             "read": "groups, distillation, recalibration, peeled fronts, module crossover, no training afterwards",
-            "ours": "latency as the cost, repair to the measured target, AdamW, a teacher of the supernet's first stage",
+            "ours": "latency as the cost, repair as measured, AdamW, a teacher of the supernet's first stage",
         },
         deploys="inherited",
     )
