@@ -103,7 +103,7 @@ def collect(
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks to measure.")] = 300,
     task: Annotated[
-        str | None, typer.Option(help="Fit the space to a task: classes, size, channels that --space leaves open.")
+        str | None, typer.Option(help="Fit the space to a task: what --space leaves open of output and sizes.")
     ] = None,
     plan: Annotated[str, typer.Option(help=f"{one_of(WITHIN)}; the last on a quiet machine.")] = "quick",
     seed: Seed = 0,

@@ -64,7 +64,7 @@ def collect(
 
     With ``design``, they are those that tell a linear model the most: for a few, on a device that is new.
     With ``operations``, every single operation of the space is measured instead: what a ``lookup`` predictor adds up.
-    With ``task``, what ``space`` leaves open of classes, image size and channels is what the task needs.
+    With ``task``, what ``space`` leaves open of output, sizes and channels is what the task needs.
     With ``every``, each different network of the space, once. ``plot`` is where the drift of the device is drawn.
     """
     check_arguments(collect, locals())

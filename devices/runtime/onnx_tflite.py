@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
 from ...errors import InputRefusedError
+from .resizing import resizing
 
 _FUSIBLE = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _LOWEST = np.float32(np.finfo(np.float32).min)
@@ -320,6 +321,18 @@ def _transpose(to: _Writer, node: NodeProto, attributes: _Attributes) -> None:
     to.add("TRANSPOSE", [to.tensor(node.input[0]), perm], node.output[0], "TransposeOptions")
 
 
+def _resize(to: _Writer, node: NodeProto, attributes: _Attributes) -> None:
+    form = resizing(node, attributes)
+    inputs = [to.tensor(node.input[0]), to.constant(np.array(to.numbers(node.input[3])[2:], np.int32))]
+    if form == "nearest":
+        to.add("RESIZE_NEAREST_NEIGHBOR", inputs, node.output[0], "ResizeNearestNeighborOptions")
+        return
+    to.add(
+        "RESIZE_BILINEAR", inputs, node.output[0], "ResizeBilinearOptions",
+        alignCorners=form == "align_corners", halfPixelCenters=form == "half_pixel",
+    )  # fmt: skip
+
+
 def _global_pool(to: _Writer, node: NodeProto, attributes: _Attributes) -> None:
     axes = to.constant(np.array([1, 2], np.int32))
     to.add("MEAN", [to.tensor(node.input[0]), axes], node.output[0], "ReducerOptions", keepDims=True)
@@ -364,6 +377,7 @@ _OPERATORS: dict[str, Callable[[_Writer, NodeProto, _Attributes], None]] = {
     "MaxPool": _pool,
     "Mul": _simple("MUL", "MulOptions"),
     "Relu": _relu,
+    "Resize": _resize,
     "Reshape": _reshape,
     "Sigmoid": _simple("LOGISTIC"),
     "Slice": _slice,

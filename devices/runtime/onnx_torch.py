@@ -18,6 +18,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from ...errors import InputRefusedError
+from .resizing import resizing
 
 
 def to_module(model: ModelProto) -> fx.GraphModule:
@@ -141,6 +142,14 @@ def _hard_sigmoid(to: _Translator, node: NodeProto, attributes: _Attributes) -> 
     return to.call(functional.hardsigmoid, to.value(node.input[0]))
 
 
+def _resize(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    form = resizing(node, attributes)
+    corners = None if form == "nearest" else form == "align_corners"
+    mode = "nearest" if form == "nearest" else "bilinear"
+    sides = to.numbers(node.input[3])[2:]
+    return to.call(functional.interpolate, to.value(node.input[0]), size=sides, mode=mode, align_corners=corners)
+
+
 def _constant_of_shape(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
     value = numpy_helper.to_array(attributes["value"]) if "value" in attributes else np.zeros(1, np.float32)
     return to.keep(np.full(to.numbers(node.input[0]), value[0]))
@@ -175,6 +184,7 @@ _OPERATORS: dict[str, Callable[[_Translator, NodeProto, _Attributes], fx.Node]] 
     "MaxPool": _pool,
     "Mul": _simple(torch.mul),
     "Relu": _simple(functional.relu),
+    "Resize": _resize,
     "Reshape": lambda to, node, a: to.call(torch.reshape, to.value(node.input[0]), to.numbers(node.input[1])),
     "Sigmoid": _simple(torch.sigmoid),
     "Slice": _slice,
