@@ -170,7 +170,7 @@ class TellsKernels(Protocol):
     def profiles(self, models: Iterable[Model]) -> Iterator[Profile | InputRefusedError]:
         """Say of each of many networks what kernels it is made of, in one process, or why nobody can see through it.
 
-        Each is run a few times only: what is told of its kernels' times is rough.
+        Each is run once only: what is told of its kernels' times is rough.
 
         Raises:
             DeviceError: the device cannot be reached, or a network ended the process.

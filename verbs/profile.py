@@ -76,6 +76,10 @@ def profile(
         rates = _rates(place, told, seed, progress, stop)
     assert told is not None
     document = plain(_document(network, told, watched, rates, place.fingerprint.id))
+    if isinstance(model, str | Path) and Path(model).is_dir():
+        from .found import choices_of
+
+        document["choices"] = choices_of(Path(model), document["kernels"])
     if out is not None:
         from ..report.profile import write_profile
 
@@ -162,6 +166,12 @@ def text_of(d: Mapping[str, Any]) -> str:
     lines += [
         f"{f['share']:>6.1%} {f['ms']:>8.3g}  {f['family']}, {counted(f['kernels'], 'kernel')}" for f in d["families"]
     ]
+    if d.get("choices"):
+        lines += ["", f"{'share':>6} {'ms':>8}  choice"]
+        lines += [
+            f"{c['share']:>6.1%} {c['ms']:>8.3g}  {c['site'] or 'of no choice'} {c['option']}".rstrip()
+            for c in d["choices"][:TOP]
+        ]
     rates = d["rates"]
     lines += [
         "",

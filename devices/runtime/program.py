@@ -205,12 +205,14 @@ def seen_through(model: ModelProto) -> None:
 def watched(run: Callable[[], object], seconds: float, after: Callable[[], None] = lambda: None) -> list[float]:
     """Run a network that is watched for so many seconds, at the least three times; return the ms of each run.
 
-    ``after`` is called after each of them, and not timed.
+    For no time at all it is run once, which tells its kernels' shapes. ``after`` is called after each, and not timed.
     """
     runs_ms: list[float] = []
-    run()
+    least = LEAST_RUNS if seconds > 0 else 1
+    if seconds > 0:
+        run()
     began = perf_counter()
-    while len(runs_ms) < LEAST_RUNS or (perf_counter() - began < seconds and len(runs_ms) < MOST_RUNS):
+    while len(runs_ms) < least or (perf_counter() - began < seconds and len(runs_ms) < MOST_RUNS):
         start = perf_counter()
         run()
         runs_ms.append((perf_counter() - start) * 1e3)

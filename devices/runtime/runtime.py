@@ -156,7 +156,7 @@ class TellsKernels(Protocol):
         Args:
             model: serialised ONNX.
             folder: where its external weights lie.
-            seconds: how long, at the least three inferences.
+            seconds: how long, at the least three inferences; 0 for one.
 
         Raises:
             InputRefusedError: the engine cannot run this network, or nobody can see through it.
