@@ -23,6 +23,8 @@ from .need import ANY, Need
 
 Gates = dict[str, Tensor]
 
+_NEVER = -1e9  # score of what is not taken: below any other, and still a number
+
 
 class Law(nn.Module, ABC):
     """Base of all laws; ``parameters()`` are what a law step moves.
@@ -144,6 +146,39 @@ class Product(Law):
     def _joined(self, parts: Sequence[Gates]) -> Gates:
         joined = {name: row for part in parts for name, row in part.items()}
         return {name: joined[name] for name in self.names}
+
+
+class Fixed(Law):
+    """Options that are given: nothing is drawn, and nothing learnt.
+
+    Args:
+        space: whose sites.
+        given: the option, by its index, at each site that it is a law over.
+    """
+
+    def __init__(self, space: SearchSpace, given: Mapping[str, int]) -> None:
+        super().__init__(space)
+        own = [site for site in space.sites if site.name in given]
+        self.names = tuple(site.name for site in own)
+        self._rows = {site.name: torch.eye(len(site.options))[given[site.name]] for site in own}
+
+    def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
+        return dict(self._rows)
+
+    def sample(self, n: int, generator: torch.Generator) -> Gates:
+        return {name: row.expand(n, -1) for name, row in self._rows.items()}
+
+    def marginals(self) -> Gates:
+        return dict(self._rows)
+
+    def entropy(self) -> Tensor:
+        return torch.zeros(())
+
+    def scores(self) -> Tensor:
+        width = max(map(len, self._rows.values()))
+        pad = nn.functional.pad
+        rows = (row.log().clamp_min(_NEVER) for row in self._rows.values())
+        return torch.stack([pad(row, (0, width - len(row)), value=-torch.inf) for row in rows])
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype) -> Tensor:

@@ -6,10 +6,10 @@ under a paper's name. A *searcher* is the loop that does the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,28 @@ Deploy = Literal["trained", "inherited"]
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Where a problem stands among those that a pipeline solves one after the other.
+
+    Attributes:
+        given: options of the space, by their index, at the sites that this stage does not decide.
+        carried: what earlier stages left, JSON-ready; kept in the checkpoint.
+        begins: nothing of this stage was done: what is at the checkpoint's place is of the stage before.
+    """
+
+    given: Mapping[str, int]
+    carried: Mapping[str, Any]
+    begins: bool
+
+
+@dataclass(frozen=True)
 class Problem:
     """Everything a searcher may look at.
 
     Attributes:
         space: whose networks are deployed and whose latency the predictor knows.
-        proxy: a smaller space of the same sites, whose supernet is trained in place of the space's.
+        proxy: a smaller space of the same sites, whose supernet is trained in place of the space's; in a stage of a
+            pipeline, a space of the sites that are decided there.
         price: what networks of the space cost.
         task: images; searchers see its parts ``weights`` and ``law`` only.
         target_ms: the budget; exactly one of ``target_ms`` and ``lam`` is set.
@@ -55,6 +71,7 @@ class Problem:
         progress: told what is done.
         trainings: folder where every training from scratch is saved, and gone on from.
         begin: gives a network the supernet's weights, once there is one, for recipes that start with these.
+        stage: of a pipeline; None for a problem that is solved at once.
         accuracy: predicts how good networks are, in place of training them for it; None where nothing does.
     """
 
@@ -75,14 +92,28 @@ class Problem:
     trainings: Path | None = None
     begin: Begin | None = None
     accuracy: PredictedTask | None = None
+    stage: Stage | None = None
 
     def __post_init__(self) -> None:
         if (self.target_ms is None) == (self.lam is None):
             raise UsageError(f"target_ms={self.target_ms}, lam={self.lam}; give exactly one of the two")
-        if self.proxy.sites != self.space.sites or self.proxy.rules != self.space.rules:
+        given = self.given
+        sites = tuple(site for site in self.space.sites if site.name not in given)
+        rules = tuple(rule for rule in self.space.rules if rule.sites[0] not in given)
+        if self.proxy.sites != sites or self.proxy.rules != rules:
             raise MismatchError(f"proxy {self.proxy.spec} has other sites than {self.space.spec}; use the same space")
         if self.queries is not None and self.queries < 1:
             raise UsageError(f"queries={self.queries}; allowed: from 1, the networks whose accuracy may be asked for")
+
+    @property
+    def given(self) -> Mapping[str, int]:
+        """Return the options that are not searched, by site."""
+        return {} if self.stage is None else self.stage.given
+
+    @property
+    def searched(self) -> SearchSpace:
+        """Return the space of the sites that are searched: the space itself, but in a stage of a pipeline."""
+        return self.proxy if self.given else self.space
 
     def predict(self) -> Predict:
         """Return what networks cost, as a function of architectures."""

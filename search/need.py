@@ -75,6 +75,10 @@ EDGES = Need(
 )
 PARTS = Need("parts to take or leave", lambda space: any(map(is_part, space.sites)))
 FREE = Need("sites that no rule ties together", lambda space: not space.rules)
+LEVELS = Need(
+    "levels: stages with cells of their own, or a graph of cells in each",
+    lambda space: bool(space.levels),
+)
 ROUTES = Need(
     "routes or depths: choices that decide which others there are",
     lambda space: any(site.when for site in space.sites),

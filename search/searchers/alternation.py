@@ -162,8 +162,10 @@ class Alternation(Resumable):
         self.law_optimizer = self._law_optimizer()
         self.derived()  # a deriver that does not fit says so before any training
 
-    def run(self, checkpoint: Path | None = None, progress: Progress = silent) -> Trace:
+    def run(self, checkpoint: Path | None = None, progress: Progress = silent, *, begins: bool = False) -> Trace:
         """Run the epochs that are left, saving after each; a checkpoint that is there is gone on from.
+
+        If this search ``begins``, it is of another one that came before, and is replaced.
 
         Raises:
             InputRefusedError: the checkpoint cannot be read.
@@ -171,7 +173,7 @@ class Alternation(Resumable):
             DivergedError: a loss or gradient is no number any more; the checkpoint of the epoch before is kept.
         """
         with processes.synchronised(self.supernet):
-            self.train(checkpoint, progress)
+            self.train(checkpoint, progress, begins=begins)
         return self.trace
 
     @property

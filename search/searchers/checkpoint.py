@@ -80,6 +80,7 @@ class Resumable(ABC):
         step_done: steps of the running epoch that are done.
         tallies: numbers that these have told, by name.
         spent_s: seconds that they took.
+        carried: what is kept in the file for whoever reads it, JSON-ready, and is nothing of this training's.
     """
 
     kind: ClassVar[str]
@@ -91,6 +92,7 @@ class Resumable(ABC):
         self.save_every_s = save_every_s
         self.step_done, self.spent_s = 0, 0.0
         self.tallies: dict[str, list[float]] = {}
+        self.carried: Mapping[str, Any] = {}
         self._streams: dict[str, Stream] = {}
         self._places: dict[str, tuple[Tensor, int]] = {}  # of streams that are not open yet
         self._path: Path | None = None
@@ -126,15 +128,17 @@ class Resumable(ABC):
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to go on from the other's file, JSON-ready."""
 
-    def train(self, path: Path | None, progress: Progress) -> None:
-        """Train the epochs that are left; a file that is there is gone on from.
+    def train(self, path: Path | None, progress: Progress, *, begins: bool = False) -> None:
+        """Train the epochs that are left; a file that is there is gone on from, or, if this begins, replaced.
 
         Raises:
             InputRefusedError: the file cannot be read.
             MismatchError: it is of another training.
             DivergedError: a loss or gradient is no number any more; what was saved last is kept.
         """
-        if path is not None and by_first(path.exists):
+        if path is not None and begins:
+            self.save(path)
+        elif path is not None and by_first(path.exists):
             self.load(path)
         self._path = path
         while self.done < self.total:
@@ -189,6 +193,7 @@ class Resumable(ABC):
             "taken": {name: stream.taken for name, stream in self._streams.items()},
         }  # fmt: skip
         state = {"schema": self.schema, "identity": self.identity(), "epoch": epoch} | self.state()
+        state |= {"carried": dict(self.carried)} if self.carried else {}
         copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
         outputs.write({path: save(copies, metadata={"state": json.dumps(state)})}, is_checkpoint)
         self._saved_s = perf_counter()
@@ -219,6 +224,15 @@ class Resumable(ABC):
         self.tallies = {name: list(numbers) for name, numbers in epoch.get("tallies", {}).items()}
         self._places = {name: (tensors[_STREAM + name], int(taken)) for name, taken in epoch.get("taken", {}).items()}
         self.restore(state)
+
+
+def carried_by(path: Path, kind: str) -> dict[str, Any]:
+    """Return what a file carries for whoever reads it; nothing where there is none.
+
+    Raises:
+        InputRefusedError: the file cannot be read.
+    """
+    return by_first(lambda: _read(path, kind)[0].get("carried", {}) if path.exists() else {})
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -23,7 +23,7 @@ from ..cost import CostModel, PredictorCost
 from ..deriver import Deriver, as_scores, derive
 from ..evaluator import Inherited
 from ..forms import Form
-from ..law import Law
+from ..law import Fixed, Law, Product
 from ..method import Found, Problem
 from ..need import ANY, Need
 from ..objective import CostTerm, Objective
@@ -50,6 +50,7 @@ class GradientSearcher:
         schedule: how weights and law take turns.
         cost: makes the cost from ``(module, space, encoding)``, where the problem has a predictor.
         regularisers: each makes one for a space.
+        weighed: more of them, where latency has a weight: under a target, they would pull away from it.
         distillation: what paths learn from their mixture.
         warm_up: makes the law of weight steps in warm-up, if another.
         deriver: how an architecture is made of the law.
@@ -61,6 +62,7 @@ class GradientSearcher:
     schedule: Schedule
     cost: Callable[[nn.Module, SearchSpace, str | None], CostModel] = PredictorCost
     regularisers: tuple[Callable[[SearchSpace], Regulariser], ...] = ()
+    weighed: tuple[Callable[[SearchSpace], Regulariser], ...] = ()
     distillation: Distillation | None = None
     warm_up: LawFactory | None = None
     deriver: Deriver = derive
@@ -74,7 +76,7 @@ class GradientSearcher:
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""
-        law = self.law(problem.space, torch.Generator().manual_seed(problem.seed))
+        law = _over(self.law, problem, torch.Generator().manual_seed(problem.seed))
         if problem.accuracy is not None:
             return self._predicted(problem, problem.accuracy, law)
         with seeded(problem.seed):
@@ -82,7 +84,7 @@ class GradientSearcher:
         task = problem.task.fitted(problem.proxy)
         objective = Objective(
             CostTerm(problem.price.as_cost(self.cost), self.form(problem)),
-            tuple(regulariser(problem.space) for regulariser in self.regularisers),
+            self._regularisers(problem),
             self.distillation,
         )
         run = Alternation(
@@ -94,10 +96,13 @@ class GradientSearcher:
             self.schedule,
             seed=problem.seed,
             compute=problem.compute,
-            warm_up=None if self.warm_up is None else self.warm_up(problem.space, torch.Generator()),
+            warm_up=None if self.warm_up is None else _over(self.warm_up, problem, torch.Generator()),
             deriver=self.deriver,
         )
-        trace = run.run(problem.checkpoint, problem.progress)
+        if problem.stage is not None:
+            run.carried = problem.stage.carried
+        begins = problem.stage is not None and problem.stage.begins
+        trace = run.run(problem.checkpoint, problem.progress, begins=begins)
         seconds = sum(epoch.seconds for epoch in trace.epochs)  # those before an interruption count too
         inherited = None
         if problem.proxy.elastic:  # other supernets do not rank networks
@@ -122,7 +127,7 @@ class GradientSearcher:
             task,
             Objective(
                 CostTerm(problem.price.as_cost(self.cost), self.form(problem)),
-                tuple(regulariser(problem.space) for regulariser in self.regularisers),
+                self._regularisers(problem),
             ),
             problem.space,
             replace(self.schedule, warm_up=0.0, law_only=True, law_every=1, second_order=False, drop_skips=0.0),
@@ -135,6 +140,10 @@ class GradientSearcher:
         feed = getattr(run.term.model, "feed", None)
         return Found(candidates[0], scores, trace, 0, perf_counter() - start, feed=feed, candidates=candidates)
 
+    def _regularisers(self, problem: Problem) -> tuple[Regulariser, ...]:
+        made = self.regularisers + (self.weighed if problem.target_ms is None else ())
+        return tuple(regulariser(problem.searched) for regulariser in made)
+
     def form(self, problem: Problem) -> Form:
         """Return how the cost enters the loss of a problem.
 
@@ -146,6 +155,12 @@ class GradientSearcher:
         if self.weighted is None:
             raise UsageError("this method holds a target and knows no weight of latency; give --target-ms, not --lam")
         return self.weighted(problem.lam or 0.0, problem.reference_ms)
+
+
+def _over(make: LawFactory, problem: Problem, generator: torch.Generator) -> Law:
+    """Return a law over what is searched; what is given stands beside it."""
+    law = make(problem.searched, generator)
+    return Product(problem.space, [law, Fixed(problem.space, problem.given)]) if problem.given else law
 
 
 def _needs_of(make: LawFactory | None) -> Need:
