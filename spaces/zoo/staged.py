@@ -241,13 +241,13 @@ def key_of(text: str) -> str:
         space, architecture = load_architecture(text)
     except InputRefusedError as error:
         raise InputRefusedError(f"cell={text} is no key of a cell, and no folder that holds one: {error}") from error
-    if isinstance(space, Darts):
+    if isinstance(space, Darts) and space.in_edges == "two":
         return architecture.key
     if isinstance(space, Staged):
         return space.cell or _key(space.taken(architecture))
     raise InputRefusedError(
-        f"cell={text}: the folder holds a network of {space.name}, which has no cell; allowed: a result of a search of "
-        "darts or staged, or a cell's key"
+        f"cell={text}: the folder holds a network of {space.spec}, which has no cell of two in-edges a node; allowed: "
+        "a result of a search of darts or staged, or a cell's key"
     )
 
 

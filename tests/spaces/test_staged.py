@@ -211,10 +211,13 @@ def test_the_cells_of_a_result_of_stages_are_taken_too(tmp_path, space, whole):
     assert registry.create("space", f"staged:cell={given}").cell == space.cell
 
 
-def test_a_folder_without_a_cell_is_refused(tmp_path):
-    other = registry.create("space", "nasbench201")
+@pytest.mark.parametrize("spec", ["nasbench201", "darts:in_edges=any"])
+def test_a_folder_without_a_cell_is_refused(tmp_path, spec):
+    other = registry.create("space", spec)
     folder = result_of(tmp_path / "other", other, other.sample(1, np.random.default_rng(0))[0])
-    with pytest.raises(InputRefusedError, match=r"other: the folder holds a network of nasbench201, which has no cell"):
+    with pytest.raises(
+        InputRefusedError, match=rf"other: the folder holds a network of {other.name}:.*, which has no cell"
+    ):
         registry.create("space", f"staged:cell={folder}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputRefusedError, match=r"empty is no key of a cell, and no folder that holds one: .*search"):
