@@ -177,6 +177,10 @@ class _Emitter:
         self.nodes.append(helper.make_node("Split", [value], names, name=names[0], axis=axis))
         return names
 
+    def once(self, name: str, value: NDArray[Any]) -> str:
+        """Append an initialiser that several layers read, the first time that it is asked for."""
+        return name if any(each.name == name for each in self.initializers) else self.constant(name, value)
+
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Append an embedded initialiser."""
         tensor = TensorProto(name=name, dims=value.shape, raw_data=value.tobytes())
@@ -424,7 +428,9 @@ def _model(emitter: _Emitter, metadata: Mapping[str, str]) -> onnx.ModelProto:
         for number, name in enumerate(_outputs(graph))
     ]
     body = helper.make_graph(emitter.nodes, "network", inputs, outputs, emitter.initializers)
-    model = helper.make_model(body, producer_name="tempograd", opset_imports=[helper.make_opsetid("", OPSET)])
+    own = sorted({node.domain for node in emitter.nodes} - {""})  # operators of a runtime's own
+    imports = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in own)]
+    model = helper.make_model(body, producer_name="tempograd", opset_imports=imports)
     model.ir_version = IR_VERSION
     helper.set_model_props(model, dict(metadata))
     return model

@@ -67,9 +67,17 @@ class Network(nn.Module):
         graph: plain, or with choices; then ``forward`` needs gates ``site -> (K,)``.
         affine: whether BatchNorm learns scale and shift.
         elastic: whether the options of a choice share the parameters of their convolutions and BatchNorms.
+        shared: names of layers by the place at which they share parameters; by default those that `elastic` says.
     """
 
-    def __init__(self, graph: Graph, *, affine: bool = True, elastic: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        affine: bool = True,
+        elastic: bool = False,
+        shared: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         super().__init__()
         self.graph = graph
         self.on_skip: Callable[[Tensor], Tensor] | None = None  # what training does to what an identity passes on
@@ -84,7 +92,7 @@ class Network(nn.Module):
         self._more = [name for name in ports(graph) if name != INPUT]
         self.shared = nn.ParameterDict()
         self._parts: dict[str, dict[str, tuple[str, Shape]]] = {}  # of a layer: by parameter what it is a part of
-        for place, names in (_alike(graph) if elastic else {}).items():
+        for place, names in (shared or (_alike(graph) if elastic else {})).items():
             self._share(place, names)
 
     def forward(
@@ -211,7 +219,7 @@ class Network(nn.Module):
             own = [getattr(layer, parameter) for layer in layers]
             shape = [max(sides) for sides in zip(*(each.shape for each in own), strict=True)]
             key = f"{place}/{parameter}"
-            self.shared[key] = _kernel(torch.empty(shape)) if len(shape) > 1 else max(own, key=len)
+            self.shared[key] = _kernel(torch.empty(shape)) if len(shape) == 4 else max(own, key=Tensor.numel)
             for name, layer, each in zip(names, layers, own, strict=True):
                 delattr(layer, parameter)
                 self._parts.setdefault(name, {})[parameter] = key, tuple(each.shape)
@@ -347,6 +355,20 @@ def _alike(graph: Graph) -> dict[str, list[str]]:
                         place = f"{node.name}/{inner.name}/{_kind(inner.operation)}"
                         found.setdefault(place, {})[choice.path(node.name, option) + inner.name] = None
     return {place: list(names) for place, names in found.items() if len(names) > 1}
+
+
+def places(graph: Graph, prefix: str = "", place: str = "") -> dict[str, list[str]]:
+    """Return all layers that hold weights by their place: their name without the options on the way to it."""
+    found: dict[str, list[str]] = {}
+    for node, inputs in graph.nodes_with_shapes():
+        if isinstance(node.operation, Choice):
+            for option, inner in zip(node.operation.options, node.operation.graphs, strict=True):
+                path = node.operation.path(prefix + node.name, option)
+                for at, names in places(inner, path, f"{place}{node.name}/").items():
+                    found.setdefault(at, []).extend(names)
+        elif node.operation.weights(inputs):
+            found.setdefault(place + node.name, []).append(prefix + node.name)
+    return found
 
 
 def _kind(op: Conv | BatchNorm) -> str:

@@ -24,7 +24,7 @@ class Weighted(nn.Module):
 
     def __init__(self, layer: Layer, shapes: Mapping[str, Shape]) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.names = layer, tuple(shapes)
         for name, shape in shapes.items():
             value = torch.empty(shape)
             if len(shape) > 1:
@@ -35,4 +35,4 @@ class Weighted(nn.Module):
 
     def forward(self, *x: Tensor) -> Tensor:
         """Return what the layer makes of its inputs."""
-        return self.layer.run(*x, **dict(self.named_parameters(recurse=False)))
+        return self.layer.run(*x, **{name: getattr(self, name) for name in self.names})

@@ -93,7 +93,7 @@ class Attention(Layer):
     def emit(self, emitter: Any, node: Any) -> None:
         queries, keys = (emitter.graph.shapes[name] for name in node.inputs[:2])
         rank = len(queries) + 1
-        weighed = _weighed(
+        weighed = attended(
             emitter, node, *node.inputs[:2], rank=rank, scale=self.scale or 1 / sqrt(queries[-1]),
             causal=(queries[-2], keys[-2]) if self.causal else None,
         )  # fmt: skip
@@ -143,7 +143,7 @@ class MultiHead(Layer):
             sides = emitter.numbers(node, f"{part}.sides", (batch, -1, self.heads, width // self.heads))
             value = emitter.step("Reshape", f"{name}.{part}.split", value, sides)
             heads.append(emitter.step("Transpose", f"{name}.{part}.heads", value, perm=[0, 2, 1, 3]))
-        weighed = _weighed(emitter, node, heads[0], heads[1], rank=4, scale=1 / sqrt(width // self.heads), causal=None)
+        weighed = attended(emitter, node, heads[0], heads[1], rank=4, scale=1 / sqrt(width // self.heads), causal=None)
         value = emitter.step("MatMul", f"{name}.seen", weighed, heads[2])
         value = emitter.step("Transpose", f"{name}.seen.back", value, perm=[0, 2, 1, 3])
         value = emitter.step("Reshape", f"{name}.joined", value, emitter.numbers(node, "sides", (batch, length, width)))
@@ -155,7 +155,7 @@ class MultiHead(Layer):
             emitter.add("MatMul", node, value, turned)
 
 
-def _weighed(
+def attended(
     emitter: Any, node: Any, queries: str, keys: str, *, rank: int, scale: float, causal: tuple[int, int] | None
 ) -> str:
     """Append the softmax of the scaled products of queries and keys."""

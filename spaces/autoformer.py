@@ -1,0 +1,95 @@
+"""Weights of AutoFormer's released supernets, as those of a supernet of the space ``vit``.
+
+The published layout keeps the rows of queries, keys and values in turns, so that a narrower network takes every third
+row from the first; here each has a matrix of its own, and a narrower network the first rows. The bias of all three is
+taken by its first numbers, then cut in three, there as here: what a head adds depends on how many heads there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..errors import InputRefusedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .zoo.vit import VisionTransformer
+
+_LAYER = {  # of a layer: where its parameters stand, and their published names
+    "attention/norm": "attn_layer_norm",
+    "perceptron/norm": "ffn_layer_norm",
+    "perceptron/wider": "fc1",
+    "perceptron/back": "fc2",
+}
+_ONCE = {
+    "embed/patches/weight": "patch_embed_super.proj.weight",
+    "embed/patches/bias": "patch_embed_super.proj.bias",
+    "embed/class/bias": "cls_token",
+    "embed/positions/bias": "pos_embed",
+    "head/norm/weight": "norm.weight",
+    "head/norm/bias": "norm.bias",
+    "head/linear/weight": "head.weight",
+    "head/linear/bias": "head.bias",
+}
+_ATTENTION: dict[str, tuple[str, int | None]] = {  # published name, and the first of every third row
+    "q_weight": ("qkv.weight", 0),
+    "k_weight": ("qkv.weight", 1),
+    "v_weight": ("qkv.weight", 2),
+    "in_bias": ("qkv.bias", None),
+    "out_weight": ("proj.weight", None),
+    "out_bias": ("proj.bias", None),
+}
+_TABLES = {"rows": "v", "columns": "h"}
+
+
+def read_autoformer(state: Mapping[str, Tensor], space: VisionTransformer) -> dict[str, Tensor]:
+    """Return the weights of ``space.supernet()``, by the names of its ``state_dict``, out of a released file.
+
+    Args:
+        state: of the file, by the published names: ``blocks.0.attn.qkv.weight`` and so on.
+        space: of the family that the file is of, with relative attention. Its largest network is a part of the file's.
+
+    Raises:
+        InputRefusedError: a weight is missing, or smaller than the space's; the message has its published name.
+
+    Example:
+        ``supernet.load_state_dict(read_autoformer(torch.load(file, weights_only=True)["model"], space))``
+    """
+    found: dict[str, Tensor] = {}
+    for name, own in space.supernet().state_dict().items():
+        published, rows = _published(name.removeprefix("shared.net/"))
+        if published not in state:
+            raise InputRefusedError(
+                f"{published} is missing: no supernet of AutoFormer with relative positions, or one of fewer layers "
+                f"than {space.spec}"
+            )
+        value = state[published][rows]
+        value = value.reshape(value.shape[value.ndim - own.ndim :]) if value.ndim > own.ndim else value
+        exact = published == "pos_embed" or "rel_pos" in published  # their rows are places
+        few = value.ndim != own.ndim or any(have < want for have, want in zip(value.shape, own.shape, strict=True))
+        if few or (exact and value.shape[0] != own.shape[0]):
+            raise InputRefusedError(
+                f"{published} is {tuple(state[published].shape)}, {space.spec} needs {tuple(own.shape)} of it; set its "
+                "family, layers, patch, size and classes to those of the file"
+            )
+        found[name] = value[tuple(map(slice, own.shape))].clone()
+    return found
+
+
+def _published(place: str) -> tuple[str, slice]:
+    """Return the published name of a parameter, and which of its rows are meant."""
+    every = slice(None)
+    if place in _ONCE:
+        return _ONCE[place], every
+    _, layer, inner, parameter = place.replace("/attention/attention/", "/attention/").split("/", 3)
+    block = f"blocks.{layer}"
+    part, _, what = parameter.rpartition("/")
+    if part:
+        return f"{block}.{_LAYER[f'{inner}/{part}']}.{what}", every
+    if what in _ATTENTION:
+        name, first = _ATTENTION[what]
+        return f"{block}.attn.{name}", every if first is None else slice(first, None, 3)
+    side, _, way = what.partition("_")
+    return f"{block}.attn.rel_pos_embed_{side}.embeddings_table_{_TABLES[way]}", every
