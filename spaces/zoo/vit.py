@@ -114,7 +114,7 @@ class VisionTransformer(SearchSpace):
         family = FAMILIES[self.family]
         found = [Site("width", tuple(f"w{width}" for width in self.widths_of_embedding))]
         found += [Site("depth", tuple(f"d{depth}" for depth in self.depths))] if len(self.depths) > 1 else []
-        for layer in range(self.depths[-1]):
+        for layer in range(max(self.depths)):
             when = self._when(layer)
             found.append(Site(f"h{layer}", tuple(f"h{heads}" for heads in family.heads), when))
             found.append(Site(f"m{layer}", tuple(map(_ratio, family.ratios)), when))
@@ -136,7 +136,7 @@ class VisionTransformer(SearchSpace):
         def build(builder: GraphBuilder, x: str) -> str:
             x = builder.block("embed", "embed", self._embed(width), x)
             ends: dict[str, tuple[str, int]] = {}
-            for layer in range(self.depths[-1]):
+            for layer in range(max(self.depths)):
                 heads = {f"h{heads}": self._attention(width, heads) for heads in family.heads}
                 perceptrons = {_ratio(ratio): _perceptron(width, int(width * ratio)) for ratio in family.ratios}
                 x = builder.choice(f"layers/{layer}/attention", f"h{layer}", heads, x)

@@ -45,7 +45,7 @@ SPECS = {
     "routed": "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=1,head=8,size=8,classes=5",
 }
 SPACES = {name: registry.create("space", SPECS.get(name) or smallest(name)) for name in registry.names("space")}
-MASKS = {name for name, space in SPACES.items() if isinstance(space, EdgeMasks)}
+TIED = {"vit"} | {name for name, space in SPACES.items() if isinstance(space, EdgeMasks)}  # their cost multiplies gates
 LAWS = registry.names("law")
 KINDS = {name: registry.load("law", name) for name in LAWS}
 
@@ -84,9 +84,10 @@ FORMS = {
 ENUMERABLE = 5  # decimal digits of the number of networks
 # Where a rule ties edges together, the law without conditions and those of cells: others learn as on fewer edges.
 # Of the five edges of `staged` the worth of `none`, which a mixture takes in, is too large a part.
-# The cost of a graph of nodes multiplies gates of a node's edges: rounding by blocks misses the best 4 times of 10.
+# Where the cost multiplies gates, of a node's edges or of width and heads, rounding by blocks misses the best 3 or 4
+# times of 10.
 PLANTED = [(space, law) for space, law in PAIRS if law not in STILL
-           and (space, law) != ("staged", "softmax") and not (space in MASKS and law == "simplex")
+           and (space, law) != ("staged", "softmax") and not (space in TIED and law == "simplex")
            and (not SPACES[space].rules or law in SETS or KINDS[law] is Softmax)]  # fmt: skip
 
 
@@ -196,7 +197,7 @@ def test_samples_have_the_mean_encoding_and_price_of_the_law(space, law):
     with torch.no_grad():
         found, exact = place.relax(sample, "raw"), place.relax(made.marginals(), "raw")
         assert (found.mean(dim=0) - exact).abs().max() < 5 * 0.5 / n**0.5
-        tied = space in MASKS and (law == "grouped" or law in SETS)
+        tied = space in TIED and (law == "grouped" or law in SETS)
         prices = cost_of(place)(sample)
         expected = float(cost_of(place)(made.marginals()))
     assert tied or abs(float(prices.mean()) - expected) < 5 * float(prices.std()) / n**0.5
