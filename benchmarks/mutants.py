@@ -55,6 +55,7 @@ def _of(method: str, tests: str, *rows: tuple[str, str, str, str]) -> list[Mutan
 
 ALTERNATION, NETWORK = "search/searchers/alternation.py", "spaces/network.py"
 ONE_SHOT, SHRINK, META = "search/searchers/one_shot.py", "search/searchers/shrink.py", "search/searchers/meta_graph.py"
+GROUPED, MODULES = "search/searchers/grouped_shot.py", "search/searchers/module_evolution.py"
 MULTIPLIER = "partial(LearnedMultiplier, eta=eta, two_sided=True)"
 DEAF = "lambda target_ms: LearnedMultiplier(target_ms, eta=1e-9, damping=0.0)"
 
@@ -234,6 +235,35 @@ MUTANTS = [
         ("within the budget", "search/searchers/frank_wolfe.py", "self.budget = law, Budget(space, cost, budget_ms)", "self.budget = law, Budget(space, cost, 1.5 * budget_ms)"),
         ("projected onto the budget", recipe("hardcorenas"), "deriver=within_target,", ""),
         ("steps grow short", "search/searchers/frank_wolfe.py", "2 * count / (number + 2 * count)", "0.0"),
+    ),
+    *_of(
+        "scalenas", "methods/test_scalenas.py",
+        ("training by groups", recipe("scalenas"), "(queries, population, share, rate), GroupedShot)", "(queries, population, share, rate))"),
+        ("the groups are of sizes", GROUPED, "groups=by_size(space)", "groups=()"),
+        ("statistics are taken anew", "search/evaluator.py", "        recalibrate(network, self._images)\n", "        network.eval()\n"),
+        ("whole modules are crossed", MODULES, "share=self.share, modules=True)", "share=self.share)"),
+        ("what is found keeps its weights", recipe("scalenas"), '        deploys="inherited",\n', ""),
+        ("the best that was asked about is kept", ONE_SHOT, "keeps_asked: ClassVar[bool] = True", "keeps_asked: ClassVar[bool] = False"),
+        ("half the distance", recipe("scalenas"), "distillation: NonNegative = 0.5", "distillation: NonNegative = 0.0"),
+        ("as asked for", recipe("scalenas"), "distillation=distillation", "distillation=0.5"),
+    ),
+    *_of(
+        "scalenas", "searchers/test_grouped_shot.py",
+        ("the teacher's distance is in the loss", GROUPED, "by_labels + self.schedule.distillation * F.mse_loss(outputs, told)", "by_labels"),
+        ("the teacher is the trained largest", GROUPED, "            inherit(self.teacher, self.supernet)\n", "            pass\n"),
+        ("whose turn it is is kept", GROUPED, '"groups": self.groups, ', ""),
+    ),
+    *_of(
+        "scalenas", "searchers/test_module_evolution.py",
+        ("fusions flip", MODULES, "crossed(space, parent, other, rng, share=self.share, modules=True), rng, self.rate)", "crossed(space, parent, other, rng, share=self.share, modules=True), rng, 0.0)"),
+        ("depths do not", MODULES, "if flips[i] and is_part(site) and", "if flips[i] and"),
+        ("the best scores stay", MODULES, "for i in reversed(places)", "for i in places"),
+        ("nothing above the target is asked about", MODULES, "if queries.may_ask(child):", "if child not in queries.known:"),
+    ),
+    *_of(
+        "scalenas", "laws/test_grouped.py",
+        ("groups in turn", "search/laws/grouped.py", "        self.turn += 1\n", ""),
+        ("a window of depths", "search/laws/grouped.py", "_WINDOW = 2", "_WINDOW = 1"),
     ),
     *_of(
         "ofa", "methods/test_ofa.py",
