@@ -80,3 +80,17 @@ def test_methods_that_can_search_it_are_listed_its_own_among_them(place):
     found = {row["method"] for row in cli(place, "methods", "--space", SPACE)["methods"]}
     assert "mean_path" in found
     assert "lightnas" in found
+
+
+def test_its_space_on_its_device_is_collected_fitted_and_searched_by_its_method(place):
+    on = ("--space", SPACE, "--device", "slide_rule")
+    collected = cli(place, "collect", *on, "--count", "40", "--plan", "quick", "--store", "run.db")
+    assert collected["verdicts"]["ok"] >= 35
+    fitted = cli(place, "fit", "--store", "run.db", "--out", "predictor", "--model", "ridge")
+    assert fitted["space"].startswith(SPACE)
+    found = cli(
+        place, "search", *on, "--method", "mean_path", "--predictor", "predictor", "--task", "synthetic",
+        "--target-ms", "0.35", "--epochs", "2", "--train-epochs", "1", "--random", "1", "--out", "result",
+    )  # fmt: skip
+    assert (found["verdict"], found["method"], found["predictor"]["model"]) == ("pass", "mean_path", "ridge")
+    assert found["found"]["measured"]["latency_ms"] <= 0.35

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from .. import outputs
+from .. import outputs, registry
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
 from ..devices.device import Place
@@ -30,6 +30,7 @@ from ..spaces.circuit import SKELETON, counts
 from ..spaces.space import SearchSpace
 from .choices import COUNTERS, shares_of
 from .kernel_price import Sums, by_kernels, sums
+from .option import one_of
 
 LINE = 16  # measured networks that a line through a table's or a counter's costs asks for
 
@@ -150,7 +151,8 @@ def _module(kept: SavedPredictor | KernelPredictor | None, *, upper_bound: bool)
     if isinstance(kept, KernelPredictor):
         raise UsageError("--predictor holds what was learnt of kernels; say --cost kernels")
     if not isinstance(kept.predictor, DifferentiablePredictor):
-        raise UsageError(f"the model {kept.model} has no gradient; fit gp, mlp or ridge to search")
+        others = one_of(name for name in registry.names("model") if hasattr(registry.load("model", name), "module"))
+        raise UsageError(f"the model {kept.model} has no gradient; fit {others} to search")
     return kept.upper_bound(COVERAGE) if upper_bound else kept.predictor.module, kept.binding.encoding
 
 

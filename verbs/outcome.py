@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from math import isfinite
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
@@ -156,8 +160,34 @@ def plain(value: Any) -> Any:
     return value
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return aligned columns."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Return aligned columns; where they have no room, one record a row instead, each cell behind its column's name.
+
+    Args:
+        head: names of the columns.
+        rows: cells.
+        width: room in characters; by default that of the terminal, or of ``COLUMNS``, and without limit elsewhere.
+    """
+    room = _room() if width is None else width
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    if max(map(len, (line.rstrip() for line in lines))) > room:
+        return "\n\n".join(_record(head, row, room) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _record(head: Sequence[str], row: Sequence[str], room: int) -> str:
+    """Return one row of a table, a line or more for each cell that is not empty."""
+    indent = max(map(len, head)) + 2
+    lines: list[str] = []
+    for name, cell in zip(head, row, strict=True):
+        wrapped = wrap(cell, max(room - indent, 20), break_long_words=False, break_on_hyphens=False)
+        lines += [f"{name if n == 0 else '':{indent}}{part}" for n, part in enumerate(wrapped)]
+    return "\n".join(lines)
+
+
+def _room() -> int:
+    """Return how wide what is printed may be: files and pipes take any width."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        return get_terminal_size().columns
+    return sys.maxsize

@@ -25,13 +25,20 @@ from .supervisor import Agent
 
 EXAMPLES = """\
 examples:
-  tempograd agent --class laptop                          # queue in a file of the working directory, no server
-  tempograd agent --class laptop --queue nats://127.0.0.1:4222 --device local:threads=2
-  tempograd agent --config agent.toml                     # as written by tempograd farm add-agent
-  tempograd agent --new-key agent.nk                      # a key made here; then: tempograd farm add-agent --key U...
+  a queue in a file of the working directory, no server:
+    tempograd agent --class laptop
+  a server of this machine, and two threads:
+    tempograd agent --class laptop \\
+      --device local:threads=2 --queue nats://127.0.0.1:4222
+  as written by tempograd farm add-agent:
+    tempograd agent --config agent.toml
+  a key made here; then: tempograd farm add-agent --key U...
+    tempograd agent --new-key agent.nk
 
-exit codes: 0 stopped or drained, 2 usage, 4 device or key not there, 5 file refused or jobs of a newer version,
-  7 spool unusable, 130 stopped twice. What it holds and has not delivered is kept in the spool.
+exit codes: 0 stopped or drained, 2 usage, 4 device or key
+  not there, 5 file refused or jobs of a newer version,
+  7 spool unusable, 130 stopped twice. What it holds and has
+  not delivered is kept in the spool.
 """
 
 
@@ -164,7 +171,7 @@ def tell(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "tempograd agent",
-        description="Lend this machine's device to a farm: take networks from its queue, time them, deliver results.",
+        description="Lend this machine's device to a farm: take networks from\nits queue, time them, deliver results.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

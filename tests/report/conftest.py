@@ -8,6 +8,32 @@ from tempograd.report.report import write_report
 NB201 = "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|"
 
 
+def profiled():
+    """What ``profile --json`` prints of a network of two convolutions and much between."""
+
+    def row(name, op, family, bound, ms, macs=0):
+        arrays = [{"dtype": "float32", "shape": [1, 64, 56, 56]}]
+        return {
+            "name": name, "op": op, "family": family, "bound": bound, "ms": ms, "share": ms / 4, "macs": macs,
+            "origin": [f"/features/block/{name}/a_name_that_is_long_and_has_no_blank_in_it"], "inputs": arrays,
+            "outputs": arrays, "read_bytes": 800_000, "written_bytes": 800_000, "of_best": 0.5, "least_ms": ms / 2,
+            "signature": "0" * 12, "provider": "cpu",
+        }  # fmt: skip
+
+    kernels = [
+        row("conv", "nchwc.Conv", "convolution", "arithmetic", 2.0, 10**8), row("wide", "Conv", "convolution",
+        "bandwidth", 1.0, 10**6), row("relu", "Relu", "elementwise", "dispatch", 1.0), row("gone", "Identity", "layout",
+        "dispatch", 0.0),
+    ]  # fmt: skip
+    return {
+        "name": "a_network_of_a_name_without_any_blank.onnx", "latency_ms": 4.0, "low_ms": 3.9, "high_ms": 4.1,
+        "verdict": "ok", "processes": 3, "device": "0123456789ab", "nodes": 5, "watched_sum_ms": 4.4,
+        "rates": {"gmacs": 100.0, "gbps": 10.0, "dispatch_us": 10.0}, "kernels": kernels,
+        "families": [{"family": "convolution", "kernels": 2, "ms": 3.0, "share": 0.75}],
+        "advice": [{"gain_ms": 0.5, "text": "<b>fuse</b>"}],
+    }  # fmt: skip
+
+
 def minimal():
     """Only what a result cannot do without."""
     return {

@@ -1,6 +1,7 @@
 """The page in a real browser: it loads without a word on the console, and asks nobody for anything."""
 
 import json
+import re
 import shutil
 import subprocess
 from urllib.parse import urlsplit
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from tempograd.report.profile import write_profile
 from tempograd.report.report import write_report
+
+from .conftest import profiled
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -76,3 +80,39 @@ def test_is_not_blank(write, tmp_path, full_result, width):
     assert green[:400].mean() > 0.003
     assert blue.any()
     assert len(np.unique((pixels * 255).astype(int).reshape(-1, 3), axis=0)) > 50
+
+
+PROBE = """<iframe id=page src={url} width=400 height=900></iframe><p id=said>waiting</p><script>
+document.getElementById('page').onload = event => {{
+  const page = event.target.contentDocument.documentElement
+  const outside = one => one.getBoundingClientRect().right > 401 && !one.closest('.scroll')
+  const wide = [...page.querySelectorAll('body *')].filter(outside)
+  document.getElementById('said').textContent =
+    `width ${{page.clientWidth}} needs ${{page.scrollWidth}}: ${{wide.map(one => one.tagName + '.' + one.className)}}`
+}}</script>"""
+
+
+def needs(page, folder):
+    """Return how wide a page is in a frame of 400 pixels, and how wide it wants to be."""
+    (folder / "probe.html").write_text(PROBE.format(url=page.as_uri()))
+    dom, *_ = browse(folder / "probe.html", folder, "--allow-file-access-from-files", "--dump-dom")
+    width, needed, who = re.search(r"width (\d+) needs (\d+): ([^<]*)", dom).groups()
+    return int(width), int(needed), who
+
+
+@pytest.mark.parametrize("kind", ["full", "minimal", "kernels"])
+def test_a_phone_need_not_scroll_sideways(write, tmp_path, full_result, minimal_result, kind):
+    page = tmp_path / "page.html"
+    if kind == "kernels":
+        write_profile(profiled(), page)
+    else:
+        write_report(write(full_result if kind == "full" else minimal_result), page)
+    width, needed, who = needs(page, tmp_path)
+    assert 380 <= width <= 400
+    assert needed <= width, who
+
+
+def test_the_probe_sees_a_page_that_is_too_wide(tmp_path):
+    (tmp_path / "wide.html").write_text("<div style='width: 700px'>x</div>")
+    width, needed, _ = needs(tmp_path / "wide.html", tmp_path)
+    assert needed > width

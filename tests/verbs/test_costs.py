@@ -1,5 +1,7 @@
 """What prices networks in a search, on the simulated device."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from tempograd.search.price import Price
 from tempograd.spaces.circuit import counts
 from tempograd.verbs.choices import shares_of
 from tempograd.verbs.collect import collect
-from tempograd.verbs.costs import LINE, operations_ms, priced
+from tempograd.verbs.costs import LINE, _module, operations_ms, priced
 from tempograd.verbs.search import search
 
 SPECS = {
@@ -136,3 +138,10 @@ def test_a_search_runs_without_any_predictor(store_of, tmp_path):
     assert done.document["predictor"]["model"] == "table"
     assert done.document["predictor"]["path"] is None
     assert done.document["method"] == "densenas"
+
+
+def test_a_model_without_a_gradient_is_refused_with_those_that_have_one():
+    kept = SimpleNamespace(model="trees", predictor=registry.create("model", "trees"))
+    with pytest.raises(UsageError, match=r"trees has no gradient; fit blend, gp, .*ridge.* or \w+ to search") as caught:
+        _module(kept, upper_bound=False)
+    assert "sklearn_gp" not in str(caught.value)

@@ -44,6 +44,23 @@ def test_columns_are_aligned_and_end_without_blanks():
     assert table(("a", "long"), [("bbb", "c"), ("d", "")]).splitlines() == ["a    long", "bbb  c", "d"]
 
 
+def test_columns_without_room_become_records_whose_lines_have_it():
+    head, rows = ("", "name", "to do"), [("good", "a", "nothing"), ("bad", "b", "run this --with=a-long-flag " * 4)]
+    text = table(head, rows, 40)
+    assert max(map(len, text.splitlines())) <= 40
+    assert text.split("\n\n")[0].splitlines() == ["       good", "name   a", "to do  nothing"]
+    assert " ".join(text.split()).count("run this --with=a-long-flag") == 4
+    assert table(head, rows, 200).startswith("      name  to do\n")
+
+
+def test_a_file_takes_any_width_and_columns_says_how_wide_it_may_be(monkeypatch):
+    rows = [("x" * 50, "y" * 50)]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert len(table(("a", "b"), rows).splitlines()) == 2
+    monkeypatch.setenv("COLUMNS", "60")
+    assert table(("a", "b"), rows).splitlines() == ["a  " + "x" * 50, "b  " + "y" * 50]
+
+
 def test_a_search_ends_where_it_was_asked_to():
     go_on(None)
     stop = threading.Event()
