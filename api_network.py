@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answers import Shown
-from .errors import InputRefusedError
+from .errors import InputRefusedError, UsageError
 from .verbs.outcome import silent
 
 if TYPE_CHECKING:
@@ -114,7 +114,10 @@ def measure(
     'ok'
     """
     from .verbs.measure import measure as verb
+    from .verbs.networks import shapes_of
 
+    if len(shapes_of(shape)) > 1:
+        raise UsageError("several shapes are several networks; measure each, or compare them")
     done = verb(
         [model], shape=shape, device=device, precision=precision, store=None if store is None else Path(store),
         plan=plan, seed=seed, again=again, progress=progress or silent,

@@ -11,7 +11,10 @@ from .terminal import Json, progress_of, show
 
 Models = Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONNX files, or folders of results.")]
 Device = Annotated[str, typer.Option(help="Where: local, local:threads=2, ...; see tempograd devices.")]
-Shape = Annotated[list[str] | None, typer.Option("--shape", help="Size of an open input, x=1x3x224x224; repeatable.")]
+Shape = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="Of an open input, x=1x3x224x224, a size several, x=1,8x3x224x224; repeatable."),
+]
 Precision = Annotated[
     str | None, typer.Option(help="Of the runtime: fp32, or what it can make of it, such as int8-static.")
 ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice, product
 
-from onnx import ModelProto, defs, shape_inference
+from onnx import ModelProto, ValueInfoProto, defs, shape_inference
 
 from ..errors import InputRefusedError, UnknownNameError, UsageError
 from .network import asked_inputs, tensor_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MOST = 2**31 - 1
+MOST_VARIANTS = 64
 
 
 def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -34,10 +36,31 @@ def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def variants(texts: Sequence[str]) -> list[dict[str, tuple[int, ...]]]:
+    """Read shapes in which a size may be several, ``x=1,8x3x224x224``: each combination, in order.
+
+    Raises:
+        UsageError: a text is no shape, or there are more than 64 combinations.
+
+    >>> variants(["x=1,8x3"])
+    [{'x': (1, 3)}, {'x': (8, 3)}]
+    """
+    each: list[list[str]] = []
+    for text in texts:
+        name, equals, sizes = text.rpartition("=")
+        combined = product(*(size.split(",") for size in sizes.split("x")))
+        each.append([f"{name}{equals}{'x'.join(one)}" for one in islice(combined, MOST_VARIANTS + 1)])
+    found = list(islice(product(*each), MOST_VARIANTS + 1))
+    if len(found) > MOST_VARIANTS:
+        raise UsageError(f"--shape {' '.join(texts)}: more than {MOST_VARIANTS} combinations; give fewer sizes")
+    return [read_shapes(one) for one in found]
+
+
 def fixed(model: ModelProto, shapes: Shapes) -> tuple[ModelProto, bool]:
     """Return a model whose inputs have the sizes given, and whether anything had to be changed.
 
-    A first dimension that is left open is a batch, and becomes 1.
+    A first dimension that is left open is a batch, and becomes 1. A size that the model names, such as ``batch``, is
+    given by that name as a shape of one number.
 
     Raises:
         UnknownNameError: an input that the model does not have.
@@ -50,17 +73,26 @@ def fixed(model: ModelProto, shapes: Shapes) -> tuple[ModelProto, bool]:
         if len(inputs) != 1:
             raise UsageError(f"--shape names no input, and there are {len(inputs)}: {', '.join(inputs)}; name each")
         given[next(iter(inputs))] = given.pop("")
-    for name in given:
-        if name not in inputs:
-            raise UnknownNameError("input", name, inputs)
+    named = {size.dim_param for value in inputs.values() for size in value.type.tensor_type.shape.dim} - {""}
+    sizes = {name: shape[0] for name, shape in given.items() if name in named - inputs.keys() and len(shape) == 1}
+    for name in given.keys() - inputs.keys() - sizes.keys():
+        raise UnknownNameError("input", name, inputs.keys() | named)
     changed = model
     before = {name: tensor_of(value) for name, value in inputs.items()}
-    wanted = {name: _wanted(tensor.text, tensor.shape, given.get(name)) for name, tensor in before.items()}
+    filled = {name: _filled(value, sizes) for name, value in inputs.items()}
+    wanted = {name: _wanted(tensor.text, filled[name], given.get(name)) for name, tensor in before.items()}
     if any(wanted[name] != before[name].shape for name in wanted):
         changed = ModelProto()
         changed.CopyFrom(model)
         _set(changed, wanted)
     return changed, changed is not model
+
+
+def _filled(value: ValueInfoProto, sizes: Mapping[str, int]) -> tuple[int | None, ...]:
+    """Return an input's sizes, those that have a name and were given by it too."""
+    told = tensor_of(value).shape
+    named = [size.dim_param for size in value.type.tensor_type.shape.dim]
+    return tuple(sizes.get(name) if known is None else known for known, name in zip(told, named, strict=True))
 
 
 def _wanted(text: str, shape: tuple[int | None, ...], given: tuple[int, ...] | None) -> tuple[int, ...]:

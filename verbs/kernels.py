@@ -23,7 +23,7 @@ from ..profiler import kernels as room
 from ..profiler.choose import choose
 from ..profiler.networks import Network
 from ..profiler.plan import named
-from .networks import Refused, Shape, accepted_networks, opened_networks, placed
+from .networks import Refused, Shape, one_network, opened_networks, placed
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
 
 TOP = 10
@@ -141,7 +141,7 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
         raise MismatchError(
             f"{predictor} is of device {kept.fingerprint_id}, not of {place.fingerprint.id}; name its --device"
         )
-    with accepted_networks([model], shape) as (network,):
+    with one_network(model, shape) as network:
         kernels = place.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0).kernels
     value, low, high = kept.predict(kernels)
     told = [(kernel, *kept.kernel_ms(kernel)) for kernel in kernels]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
@@ -17,13 +17,16 @@ from ..devices.device import Place
 from ..devices.worker.opening import opened
 from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
 from ..graphs.network import MODELS
-from ..graphs.shapes import Shapes, read_shapes
+from ..graphs.shapes import Shapes, variants
 from ..profiler.networks import Network
 from ..registry import split_spec
 from .outcome import device_of
 
-Shape = Mapping[str, Sequence[int]] | Sequence[int] | Sequence[str] | None
-"""Shapes of inputs: ``{"x": (1, 3, 224, 224)}``, for an only input ``(1, 3, 224, 224)``, or texts as ``--shape``."""
+Shape = Mapping[str, Sequence[int | Sequence[int]] | int] | Sequence[int | Sequence[int]] | Sequence[str] | None
+"""Shapes of inputs: ``{"x": (1, 3, 224, 224)}``, for an only input ``(1, 3, 224, 224)``, or texts as ``--shape``.
+
+A size may be several, ``((1, 8), 3, 224, 224)``: then there are as many networks.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,25 @@ class Refused:
     error: TempogradError
 
 
-def shapes_of(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """Return shapes by input; the only input's, given without a name, has the name "".
+def shapes_of(shape: Shape) -> list[dict[str, tuple[int, ...]]]:
+    """Return shapes by input, every combination where a size is several; the only input, unnamed, has the name "".
 
     Raises:
         UsageError: it is none.
     """
     if shape is None or not len(shape):
-        return {}
+        return [{}]
     if isinstance(shape, Mapping):
-        return read_shapes([f"{name}={'x'.join(map(str, sizes))}" for name, sizes in shape.items()])
-    if all(isinstance(one, int) for one in shape):
-        return read_shapes(["x".join(map(str, shape))])
-    return read_shapes([str(one) for one in shape])
+        return variants([f"{name}={_sizes(sizes)}" for name, sizes in shape.items()])
+    if any(isinstance(one, str) for one in shape):
+        return variants([str(one) for one in shape])
+    return variants([_sizes(shape)])
+
+
+def _sizes(sizes: Any) -> str:
+    """Return ``1,8x3`` for ``((1, 8), 3)``."""
+    each = sizes if isinstance(sizes, Sequence) else [sizes]
+    return "x".join(",".join(map(str, one)) if isinstance(one, Sequence) else str(one) for one in each)
 
 
 def asked(device: str | Place, shape: Shape) -> str:
@@ -80,18 +89,21 @@ def opened_networks(models: Sequence[Any], shape: Shape = None) -> Generator[lis
 
     Args:
         models: paths of ONNX files or of folders with a ``network.onnx``, bytes, ONNX models, or torch modules.
-        shape: of the inputs that are open, and of a torch module's.
+        shape: of the inputs that are open, and of a torch module's; where a size is several, each network is there
+            for each of them, with it in its name.
 
     Raises:
         UsageError: a value that is no network, or a text that is no shape.
     """
-    shapes = shapes_of(shape)
+    every = shapes_of(shape)
     with TemporaryDirectory(prefix="tempograd-") as scratch:
         found: list[Network | Refused] = []
         for number, model in enumerate(models):
-            folder = Path(scratch, str(number))
-            folder.mkdir()
-            found.append(_open(model, number, shapes, folder))
+            for shapes in every:
+                folder = Path(scratch, str(len(found)))
+                folder.mkdir()
+                one = _open(model, number, shapes, folder)
+                found.append(replace(one, name=f"{one.name} {_label(shapes, every)}".rstrip()))
         yield found
 
 
@@ -108,6 +120,26 @@ def accepted_networks(models: Sequence[Any], shape: Shape = None) -> Generator[l
             if isinstance(one, Refused):
                 raise one.error if len(found) == 1 else type(one.error)(f"{one.name}: {one.error}")
         yield [one for one in found if isinstance(one, Network)]
+
+
+def _label(shapes: Shapes, every: Sequence[Shapes]) -> str:
+    """Return what sets these shapes apart from the others, as ``--shape`` takes it."""
+    apart = [name for name in shapes if len({one[name] for one in every}) > 1]
+    return " ".join(f"{name}={'x'.join(map(str, shapes[name]))}".removeprefix("=") for name in apart)
+
+
+@contextmanager
+def one_network(model: Any, shape: Shape = None) -> Generator[Network]:
+    """Open one network of one shape, as `accepted_networks` does.
+
+    Raises:
+        UsageError: several shapes; or as for `accepted_networks`.
+        InputRefusedError: it is refused.
+    """
+    if len(shapes_of(shape)) > 1:
+        raise UsageError("several shapes are several networks, and this takes one; measure and compare take them all")
+    with accepted_networks([model], shape) as (network,):
+        yield network
 
 
 def _open(model: Any, number: int, shapes: Shapes, folder: Path) -> Network | Refused:

@@ -23,7 +23,7 @@ from ..profiler.plan import named
 from ..profiler.roofline import Rates, measure_rates
 from ..report.formatting import counted
 from .measure import told_of
-from .networks import Shape, accepted_networks, asked, kept_in, placed
+from .networks import Shape, asked, kept_in, one_network, placed
 from .outcome import UNRELIABLE, Outcome, Progress, plain, silent
 
 COLUMNS = 60
@@ -65,7 +65,7 @@ def profile(
 
         check_place(out)
     progress("opening", 0, 1)
-    with accepted_networks([model], shape) as (network,):
+    with one_network(model, shape) as network:
         progress("watching kernels", 0, 1)
         watched = place.profile(Model(network.key, network.path, network.digest, own_batch=True))
         with kept_in(store) as kept:

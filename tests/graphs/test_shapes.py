@@ -3,7 +3,7 @@ from onnx import TensorProto, helper
 
 from tempograd.errors import InputRefusedError, UsageError
 from tempograd.graphs.network import facts_of
-from tempograd.graphs.shapes import check_operators, fixed, read_shapes
+from tempograd.graphs.shapes import check_operators, fixed, read_shapes, variants
 
 from .models import convolution, make
 
@@ -21,6 +21,24 @@ def test_an_input_named_twice_is_refused():
 
 def test_names_may_hold_anything():
     assert read_shapes(["gpu_0/data=0=1x3"]) == {"gpu_0/data=0": (1, 3)}
+
+
+def test_a_size_may_be_several_and_every_combination_is_there():
+    assert variants(["x=1,8x3", "y=2,4"]) == [{"x": (b, 3), "y": (y,)} for b in (1, 8) for y in (2, 4)]
+    assert variants([]) == [{}]
+    with pytest.raises(UsageError, match="--shape x=1x; allowed"):
+        variants(["x=1,2x"])
+    with pytest.raises(UsageError, match="more than 64 combinations"):
+        variants([f"x={','.join(map(str, range(1, 1000)))}x{','.join(map(str, range(1, 1000)))}"])
+
+
+def test_a_size_that_the_model_names_is_given_by_its_name():
+    model = convolution(sizes=("batch", 3, "h", "h"))
+    assert facts_of(fixed(model, {"batch": (4,), "h": (16,)})[0]).inputs[0].shape == (4, 3, 16, 16)
+    with pytest.raises(UsageError, match="unknown input 'batch'"):
+        fixed(model, {"batch": (4, 4), "h": (16,)})
+    with pytest.raises(UsageError, match="is open"):
+        fixed(model, {"batch": (4,)})
 
 
 def test_open_sizes_are_fixed_and_outputs_follow():
@@ -44,7 +62,7 @@ def test_a_model_of_fixed_sizes_is_left_as_it_is():
     ("shapes", "told"),
     [
         ({}, "is open; fix it: --shape x=SIZE"),
-        ({"z": (1,)}, "unknown input 'z'; allowed: x"),
+        ({"z": (1,)}, "unknown input 'z'; allowed: h, n, w, x"),
         ({"x": (1, 3, 8)}, "allowed: what fits it"),
         ({"x": (1, 4, 8, 8)}, "allowed: what fits it"),
     ],

@@ -2,10 +2,12 @@
 
 import re
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import tempograd as tg
 from tempograd.errors import InputRefusedError, TempogradError, UsageError
 from tempograd.graphs.network import facts_of
 from tempograd.verbs import kernels
@@ -127,3 +129,27 @@ def test_the_first_of_several_that_is_refused_is_named():
         raise AssertionError("it was accepted")
     with accepted_networks([convolution()]) as (network,):
         assert facts_of(onnx.load(network.path)).key == network.key
+
+
+def test_several_sizes_are_several_networks_with_these_in_their_names(tmp_path):
+    model = convolution(sizes=("batch", 3, "h", "h"), channels=64)
+    shape = ["batch=1,8", "h=16"]
+    found = measure([model], device=DEVICE, shape=shape, store=tmp_path / "run.db").document["networks"]
+    assert [one["name"] for one in found] == ["model1 batch=1", "model1 batch=8"]
+    assert found[1]["latency_ms"] > 2 * found[0]["latency_ms"]
+    assert [one["inputs"][0]["shape"] for one in found] == [[1, 3, 16, 16], [8, 3, 16, 16]]
+    with accepted_networks([model], ((1, 8), 3, 16, 16)) as networks:
+        assert [one.name for one in networks] == ["model1 1x3x16x16", "model1 8x3x16x16"]
+    with pytest.raises(UsageError, match="several shapes"):
+        profile(model, device=DEVICE, shape=shape)
+    with pytest.raises(UsageError, match="several shapes"):
+        tg.measure(model, device=DEVICE, shape={"batch": (1,), "h": 16} | {"x": ((1, 8), 3, 16, 16)})
+
+
+def test_whole_numbers_go_in(tmp_path):
+    node = helper.make_node("Gather", ["table", "at"], ["y"])
+    model = make([node], [("at", TensorProto.INT64, ("n", 5))], [("y", TensorProto.FLOAT, ("n", 5, 4))])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((10, 4), np.float32), "table"))
+    found = measure([model], device=DEVICE, shape=["n=1,2"], store=tmp_path / "run.db").document["networks"]
+    assert [one["verdict"] for one in found] == ["ok", "ok"]
+    assert found[0]["inputs"] == [{"name": "at", "dtype": "int64", "shape": [1, 5]}]
