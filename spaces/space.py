@@ -89,6 +89,7 @@ class SearchSpace(ABC):
             that says which, and `gives` tells it; a task sets it, and the sizes that go with it, see `tasks.fit`.
         elastic: whether the options of a choice share their parameters in a supernet. The operations of cells have
             their own, as published.
+        everywhere: whether every runtime that ships runs its networks; others refuse what they have no operator for.
     """
 
     name: ClassVar[str]
@@ -97,6 +98,7 @@ class SearchSpace(ABC):
     affine: ClassVar[bool] = True
     outputs: ClassVar[tuple[Kind, ...]] = ("classes",)
     elastic: ClassVar[bool] = True
+    everywhere: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Call a space that states no name by that of its class."""

@@ -70,7 +70,8 @@ class RuntimeContract:
         names: the runtimes' names in the registry; each is tested in every way that it states.
         ways: more of them, as they follow ``local:runtime=``.
         always: those that are never skipped.
-        spaces: specs of those whose networks it runs; by default the small instances of all that are registered.
+        spaces: specs of those whose networks it runs; by default the small instances of all registered ones that run
+            everywhere.
     """
 
     names: ClassVar[Sequence[str]]
@@ -89,7 +90,8 @@ class RuntimeContract:
     @pytest.fixture(scope="class")
     @classmethod
     def networks(cls, tmp_path_factory):
-        specs = cls.spaces or [spec for name in names("space") for spec in small_specs(name)]
+        everywhere = [name for name in names("space") if load("space", name).everywhere]
+        specs = cls.spaces or [spec for name in everywhere for spec in small_specs(name)]
         return _networks(tmp_path_factory.mktemp("networks"), specs)
 
     @pytest.fixture(scope="class")

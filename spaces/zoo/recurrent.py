@@ -61,6 +61,7 @@ class RecurrentCell(EdgeMasks):
     small: ClassVar[tuple[str, ...]] = ("n=5,hidden=8,classes=7", "n=3,hidden=6,free=true,classes=5")
     outputs: ClassVar[tuple[Kind, ...]] = ("sequence",)
     elastic: ClassVar[bool] = False
+    everywhere: ClassVar[bool] = False
 
     @cached_property
     def operations_of_nodes(self) -> tuple[str, ...]:

@@ -90,6 +90,7 @@ class VisionTransformer(SearchSpace):
         "layers=3,width=0.05,head=3,patch=4,size=8,classes=5",
         "layers=1,width=0.04,head=2,attention=fused,patch=4,size=8,classes=5",
     )
+    everywhere: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
