@@ -75,7 +75,8 @@ class Output:
         kind: ``classes`` is ``(b, count)`` logits, ``map`` is ``(b, count, H, W)`` logits, ``heatmaps`` are ``(b,
             count, side, side)`` heights, ``sequence`` is ``(b, count, length)`` logits of what comes next.
         count: classes, points or tokens.
-        side: height and width of targets that are maps. Heat maps must have it, other maps may be smaller.
+        side: height and width of targets that are maps, if they have one size. Heat maps must be as large, other maps
+            may be smaller.
     """
 
     kind: Kind
@@ -274,7 +275,7 @@ def check_outputs(task: Task, space: SearchSpace) -> None:
             f"{task.name} has {asked.count} {'classes' if asked.kind in {'classes', 'map'} else asked.kind}, "
             f"{space.spec} tells {have} apart; set classes={asked.count}"
         )
-    if asked.kind == "heatmaps" and sides != [asked.side, asked.side]:
+    if asked.kind == "heatmaps" and asked.side is not None and sides != [asked.side, asked.side]:
         raise UsageError(
             f"{task.name} has heatmaps of {asked.side}x{asked.side}, {space.spec} gives {'x'.join(map(str, sides))}; "
             f"set side={asked.side}"

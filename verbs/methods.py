@@ -22,5 +22,10 @@ def methods(space: str | None = None) -> Outcome:
     columns = ("method", "paper", "law", "objective", "deriver")
     shown = [[str(row.get(column, "")) for column in columns] + [" or ".join(row["modes"])] for row in rows]
     needs = (f"{row['method']} needs {row['needs']}; accepts {', '.join(row['accepts'])}" for row in rows)
-    text = table((*columns, "modes"), shown) + "\n\n" + "\n".join(needs)
+    told = (
+        f"{row['method']}: read in the paper: {row['read']}; ours: {row['ours']}"
+        for row in rows
+        if {"read", "ours"} <= row.keys()
+    )
+    text = table((*columns, "modes"), shown) + "\n\n" + "\n".join([*needs, "", *told]).rstrip()
     return Outcome({"space": chosen and chosen.spec, "methods": rows}, text)

@@ -17,6 +17,14 @@ def test_all_methods_are_listed_with_paper_and_modes():
     assert "arXiv:1906.09607" in found.text
 
 
+def test_what_was_read_in_a_paper_and_what_is_ours_is_told():
+    lines = [line for line in methods().text.splitlines() if "; ours: " in line]
+    assert {"gram", "scalenas"} <= {line.partition(":")[0] for line in lines}
+    (line,) = (line for line in lines if line.startswith("scalenas: read in the paper: groups"))
+    assert "module crossover" in line
+    assert "AdamW" in line.partition("; ours: ")[2]
+
+
 def test_of_a_space_those_are_listed_that_fit_it():
     spec = "darts:layers=2,width=4,size=8"
     found, space = methods(spec), registry.create("space", spec)
