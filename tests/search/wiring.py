@@ -38,7 +38,7 @@ class Pass:
 
     Attributes:
         step: the kind of step that it belongs to, ``law`` or ``weights``.
-        image: mean of its images: 0 where they are of the part ``weights``, about 1 of ``law``, about .5 of ``test``.
+        image: mean of its images: 0 where they are of the part ``weights``, about 1 of ``law``.
         learns: whether it has a way back.
         drops: share of a skip's map that is dropped.
     """
@@ -90,14 +90,26 @@ class Planted(torch.nn.Module):
         return torch.stack([value - 20 + 0 * self.weight, torch.zeros(())]).expand(len(x), 2)
 
 
+class Sealed(Images):
+    """The part ``test``, which no search may read."""
+
+    def take(self, index):
+        raise AssertionError("a search read the test part")
+
+    def batches(self, *args, **kwargs):
+        return self.take(None)
+
+    ordered = batches
+
+
 def parts(steps=4, batch=4):
-    """A task whose parts tell themselves apart by their images, and by the classes of these."""
+    """A task whose parts tell themselves apart by their images; that of ``test`` cannot be read."""
 
-    def part(value):
+    def part(value, kind=Images):
         images = torch.full((steps * batch, 1, 8, 8), value, dtype=torch.uint8)
-        return Images(images, torch.zeros(len(images), dtype=torch.long), torch.zeros(1), torch.ones(1))
+        return kind(images, torch.zeros(len(images), dtype=torch.long), torch.zeros(1), torch.ones(1))
 
-    return Classification("parts", part(0), part(255), part(128), classes=10)
+    return Classification("parts", part(0), part(255), part(128, Sealed), classes=10)
 
 
 def linear(space, latency, bias=1.0):

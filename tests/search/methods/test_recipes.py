@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ..wiring import HOMES, Planted, linear, record, space_of
+from ..wiring import HOMES, Planted, linear, parts, record, space_of
 
 WEIGHED = sorted(HOMES.keys() - {"hardcorenas"})
 
@@ -34,9 +34,12 @@ def test_a_weight_and_a_target_are_heard(monkeypatch, name):
 
 @pytest.mark.parametrize("name", HOMES)
 def test_weights_learn_on_one_part_of_the_images_and_the_law_on_the_other(monkeypatch, name):
+    """None reads the test part, see `wiring.Sealed`; it could not even be read unnoticed."""
     mode = {"target_ms": 100.0} if name == "hardcorenas" else {"lam": 0.1}
     noted = record(monkeypatch, f"{name}:epochs=3,batch=4", HOMES[name], **mode)
     weights, law = noted.of("weights"), noted.of("law")
     assert {each.image for each in weights} == {0.0}
     assert all(each.image > 0.6 for each in law)  # 1, shifted by an augmentation or not
     assert len(weights) >= 4 <= len(law)
+    with pytest.raises(AssertionError, match="test part"):
+        parts().fitted(space_of(HOMES[name])).score(noted.run.supernet, "test")
