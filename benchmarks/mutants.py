@@ -1,6 +1,6 @@
 """Is every mechanism of a paper tested? Each is taken out or made wrong, one at a time, and a test must fail.
 
-    python benchmarks/mutants.py [--only msgdas toponas] [--jobs 2] [--list]
+    python benchmarks/mutants.py [--only msgdas toponas] [--list]
 
 A mutant is one replacement in a copy of the tree; the tests that ought to notice run there. One that they do not notice
 survives: a test is missing. Prints JSON, and exits with 1 where there are survivors.
@@ -14,17 +14,19 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pytest
+import torch
+
 ROOT = Path(__file__).resolve().parents[1]
 SKIPPED = shutil.ignore_patterns(".git", ".venv", ".links", "__pycache__", ".*_cache", "*.db", "site", "build")
-LIMIT_S = 600
+LIMIT_S, _OTHER = 600, 99
 
 
 @dataclass(frozen=True)
@@ -328,55 +330,56 @@ def killed(mutant: Mutant, scratch: Path) -> bool:
 
 
 def passes(scratch: Path, tests: Sequence[str]) -> bool:
-    """Return whether tests pass in a copy of the tree; it must be the copy that they import."""
-    copy = scratch / "tempograd"
-    environment = os.environ | {"PYTHONPATH": str(scratch), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    found = subprocess.run(
-        [sys.executable, "-c", "import tempograd; print(tempograd.__file__)"],
-        cwd=scratch, env=environment, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    if not found.startswith(str(copy)):
-        raise SystemExit(f"tests would import {found.strip()}, not the copy in {copy}")
-    files = [str(Path("tests") / test) for test in tests]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "--reruns=0", "-p", "no:cacheprovider", *files]
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"pytest ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.returncode == 0
+    """Return whether tests pass in a copy of the tree, in a process of their own; it must be the copy they import."""
+    pid = os.fork()  # torch is imported once, for all
+    if pid == 0:
+        signal.alarm(LIMIT_S)
+        os.chdir(scratch / "tempograd")
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        sys.path.insert(0, str(scratch))
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        import tempograd
+
+        if not str(tempograd.__file__).startswith(str(scratch)):
+            os._exit(_OTHER)
+        files = [str(Path("tests") / test) for test in tests]
+        os._exit(pytest.main(["-x", "-q", "-n0", "--reruns=0", "-p", "no:cacheprovider", *files]))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code not in (0, 1):
+        raise SystemExit(f"{', '.join(tests)}: pytest ended with {code}; {_OTHER}: another tempograd than the copy")
+    return code == 0
 
 
-def survivors(mutants: Sequence[Mutant], jobs: int) -> list[Mutant]:
+def survivors(mutants: Sequence[Mutant]) -> list[Mutant]:
     """Return the mutants that no test notices."""
-
-    def work(own: Sequence[Mutant]) -> list[Mutant]:
-        with tempfile.TemporaryDirectory() as name:
-            scratch, left = Path(name), list[Mutant]()
-            shutil.copytree(ROOT, scratch / "tempograd", ignore=SKIPPED, symlinks=True)
-            for tests in dict.fromkeys(mutant.tests for mutant in own):
-                if not passes(scratch, tests):
-                    raise SystemExit(f"{', '.join(tests)} fails without any mutant")
-            for mutant in own:
-                dead = killed(mutant, scratch)
-                left += [] if dead else [mutant]
-                word = "killed" if dead else "SURVIVES"
-                print(f"{word}: {mutant.method}: {mutant.mechanism}", file=sys.stderr, flush=True)
-            return left
-
-    with ThreadPoolExecutor(jobs) as pool:
-        return [mutant for left in pool.map(work, (mutants[i::jobs] for i in range(jobs))) for mutant in left]
+    left = list[Mutant]()
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        shutil.copytree(ROOT, scratch / "tempograd", ignore=SKIPPED, symlinks=True)
+        for tests in dict.fromkeys(mutant.tests for mutant in mutants):
+            if not passes(scratch, tests):
+                raise SystemExit(f"{', '.join(tests)} fails without any mutant")
+        for mutant in mutants:
+            dead = killed(mutant, scratch)
+            left += [] if dead else [mutant]
+            word = "killed" if dead else "SURVIVES"
+            print(f"{word}: {mutant.method}: {mutant.mechanism}", file=sys.stderr, flush=True)
+    return left
 
 
 def main() -> int:
+    torch.set_num_threads(1)  # a process with threads should not be forked
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", default=[], help="methods; all by default")
-    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--list", action="store_true")
     asked = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if not asked.only or mutant.method in asked.only]
     if asked.list:
         print(json.dumps([asdict(mutant) for mutant in chosen], indent=1))
         return 0
-    left = survivors(chosen, asked.jobs)
+    left = survivors(chosen)
     print(json.dumps({"mutants": len(chosen), "survivors": [asdict(mutant) for mutant in left]}, indent=1))
     return bool(left)
 
