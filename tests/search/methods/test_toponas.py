@@ -7,9 +7,14 @@ import torch
 from tempograd.errors import UsageError
 from tempograd.search.regularisers import PassiveAggressive
 
-from ..wiring import CELL, DARTS, Planted, record, space_of
+from ..wiring import CELL, DARTS, Planted, linear, record, space_of
 
 SPACE = space_of(CELL)
+
+
+def flat(space):
+    """A predictor to which all networks are alike."""
+    return linear(space, np.full(sum(space.widths), 1e-6))
 
 
 def test_invalid_topologies_fall_below_the_bound_and_are_let_alone_there(monkeypatch):
@@ -17,14 +22,12 @@ def test_invalid_topologies_fall_below_the_bound_and_are_let_alone_there(monkeyp
         return float(PassiveAggressive(SPACE).invalid(run.law).detach())
 
     def run(most):
-        method = f"toponas:epochs=2,warm_up=0,batch=4,most_invalid={most}"
-        return record(
-            monkeypatch, method, CELL, supernet=Planted(SPACE, np.zeros(30)), lam=0.0, steps=40, after=expected
-        )
+        method = f"toponas:epochs=1,warm_up=0,batch=2,most_invalid={most}"
+        return record(monkeypatch, method, CELL, supernet=_Idle(), cost=flat(SPACE), lam=0.0, steps=30, after=expected)
 
     bound, idle = run(0.05), run(1.0)
     assert bound.ends[0] > 0.2
-    assert max(bound.ends[-20:]) <= 0.05 + 0.01  # Adam moves it a little
+    assert max(bound.ends[-5:]) <= 0.05 + 0.01  # Adam moves it a little
     assert min(idle.ends) > 0.2
 
 
@@ -82,8 +85,9 @@ def test_on_cells_of_darts_with_any_number_of_edges_invalid_nodes_are_pushed_out
     free = PassiveAggressive(space_of(FREE))
 
     def run(**more):
-        method = "toponas:epochs=2,warm_up=0,batch=4,most_invalid=0.1"
-        return record(monkeypatch, method, FREE, supernet=_Idle(), lam=0.0, steps=50, **more)
+        method = "toponas:epochs=1,warm_up=0,batch=2,most_invalid=0.1"
+        cost = flat(space_of(FREE))
+        return record(monkeypatch, method, FREE, supernet=_Idle(), cost=cost, lam=0.0, steps=40, **more)
 
     noted = run(after=lambda run: float(free.invalid(run.law).detach()))
     assert noted.ends[0] > 0.4
@@ -99,8 +103,8 @@ def test_the_number_of_edges_is_learnt_where_it_is_free(monkeypatch):
     for sign in (1, -1):
         none = np.concatenate([[1.0] + [0.0] * 7 for _ in space.sites])
         noted = record(
-            monkeypatch, "toponas:epochs=4,warm_up=0,batch=4", FREE, supernet=Planted(space, -sign * none), lam=0.0,
-            steps=40,
+            monkeypatch, "toponas:epochs=3,warm_up=0,batch=2", FREE, supernet=Planted(space, -sign * none),
+            cost=flat(space), lam=0.0, steps=8,
         )  # fmt: skip
         choices = noted.found.architecture.choices
         kept[sign] = sum(space.sites[i].options[choice] != "none" for i, choice in enumerate(choices))
