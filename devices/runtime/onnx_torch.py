@@ -51,7 +51,10 @@ class _Translator:
             if translate is None or node.domain not in ("", "ai.onnx"):
                 raise InputRefusedError(f"torch is given no operator {node.op_type}; allowed: {', '.join(_OPERATORS)}")
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            self._values[node.output[0]] = translate(self, node, attributes)
+            made = translate(self, node, attributes)
+            several = len(node.output) > 1
+            for place, name in enumerate(node.output):
+                self._values[name] = self.call(operator.getitem, made, place) if several else made
         self._graph.output(self.value(self._model.graph.output[0].name))
         return fx.GraphModule(self._root, self._graph).eval()
 
@@ -136,6 +139,47 @@ def _sum(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
     return first
 
 
+def _mean(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    return to.call(torch.mul, _sum(to, node, attributes), 1 / len(node.input))
+
+
+def _gather(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    axis, index = attributes.get("axis", 0), node.input[1]
+    if index in to.constants and to.constants[index].ndim == 0:
+        return to.call(torch.select, to.value(node.input[0]), axis, int(to.constants[index]))
+    if index in to.constants:
+        return to.call(torch.index_select, to.value(node.input[0]), axis, to.value(index))
+    if axis:
+        raise InputRefusedError(f"Gather of what is computed along axis {axis}; allowed: 0")
+    return to.call(functional.embedding, to.value(index), to.value(node.input[0]))
+
+
+def _split(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    if len(node.input) > 1:
+        raise InputRefusedError("Split into parts of given sizes; allowed: equal parts")
+    return to.call(torch.chunk, to.value(node.input[0]), len(node.output), attributes.get("axis", 0))
+
+
+def _scatter(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    if attributes.get("reduction", b"none") != b"add":
+        raise InputRefusedError("ScatterElements that does not add; allowed: reduction=add")
+    x, index, values = (to.value(name) for name in node.input)
+    return to.call(torch.scatter_add, x, attributes.get("axis", 0), index, values)
+
+
+def _layer_norm(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    x, *weights = (to.value(name) for name in node.input)
+    sides = list(to.constants[node.input[1]].shape)
+    if attributes.get("axis", -1) != -len(sides):
+        raise InputRefusedError(f"LayerNormalization at axis {attributes.get('axis', -1)}; allowed: the weights' axes")
+    return to.call(functional.layer_norm, x, sides, *weights, eps=attributes.get("epsilon", 1e-5))
+
+
+def _reduce_mean(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
+    axes, keep = list(attributes["axes"]), bool(attributes.get("keepdims", 1))
+    return to.call(torch.mean, to.value(node.input[0]), axes, keep)
+
+
 def _hard_sigmoid(to: _Translator, node: NodeProto, attributes: _Attributes) -> fx.Node:
     if abs(attributes.get("alpha", 0.2) - 1 / 6) > 1e-6 or attributes.get("beta", 0.5) != 0.5:
         raise InputRefusedError(f"HardSigmoid with {dict(attributes)}; allowed: alpha 1/6, beta 1/2")
@@ -173,21 +217,34 @@ _OPERATORS: dict[str, Callable[[_Translator, NodeProto, _Attributes], fx.Node]] 
     "ConstantOfShape": _constant_of_shape,
     "Conv": _conv,
     "Flatten": _flatten,
-    "Gather": lambda to, node, a: to.call(
-        torch.index_select, to.value(node.input[0]), a.get("axis", 0), to.value(node.input[1])
+    "Div": _simple(torch.div),
+    "Erf": _simple(torch.erf),
+    "Expand": lambda to, node, a: to.call(torch.broadcast_to, to.value(node.input[0]), to.numbers(node.input[1])),
+    "Gather": _gather,
+    "GatherElements": lambda to, node, a: to.call(
+        torch.gather, to.value(node.input[0]), a.get("axis", 0), to.value(node.input[1])
     ),
     "Gemm": _gemm,
     "GlobalAveragePool": _simple(functional.adaptive_avg_pool2d, 1),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _simple(functional.hardswish),
     "Identity": lambda to, node, a: to.value(node.input[0]),
+    "LayerNormalization": _layer_norm,
+    "MatMul": _simple(torch.matmul),
     "MaxPool": _pool,
+    "Mean": _mean,
     "Mul": _simple(torch.mul),
+    "ReduceMean": _reduce_mean,
     "Relu": _simple(functional.relu),
     "Resize": _resize,
     "Reshape": lambda to, node, a: to.call(torch.reshape, to.value(node.input[0]), to.numbers(node.input[1])),
     "Sigmoid": _simple(torch.sigmoid),
+    "ScatterElements": _scatter,
     "Slice": _slice,
+    "Softmax": lambda to, node, a: to.call(torch.softmax, to.value(node.input[0]), a.get("axis", -1)),
+    "Split": _split,
+    "Sub": _simple(torch.sub),
     "Sum": _sum,
+    "Tanh": _simple(torch.tanh),
     "Transpose": lambda to, node, a: to.call(torch.permute, to.value(node.input[0]), list(a["perm"])),
 }
