@@ -266,7 +266,8 @@ class FarmEngine:
         """Build a network; files beside it are weights that others share."""
         path, sha256 = self._items.build(key, folder)
         content = path.read_bytes()
-        path.unlink()
+        if path.parent == folder:  # else it is a file of the user's
+            path.unlink()
         for file in folder.iterdir():
             if file.name not in self._weights:
                 shared = file.read_bytes()

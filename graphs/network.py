@@ -14,6 +14,12 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 MODELS = "#models"
 """What rows of such networks are kept under in a store, where those of a space are kept under its spec."""
 
+
+def is_space(name: str) -> bool:
+    """Return whether rows under a name are networks of a search space; ``#models`` and ``#kernels`` are of none."""
+    return not name.startswith("#")
+
+
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 _WEIGHT_TYPES = frozenset({
     TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4, TensorProto.INT2, TensorProto.UINT2,

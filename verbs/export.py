@@ -7,7 +7,7 @@ from pathlib import Path
 from ..data import parquet
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
-from ..graphs.network import MODELS
+from ..graphs.network import is_space
 from .outcome import Outcome, asked_spec, only_space, stored_space
 
 
@@ -26,7 +26,7 @@ def export(
         )
     if ok:
         dataset = dataset.ok()
-    chosen = None if dataset.space == MODELS else stored_space(dataset.space)
+    chosen = stored_space(dataset.space) if is_space(dataset.space) else None
     folder = parquet.export(dataset, out, space=chosen, note=note)
     document = {
         "dataset": str(folder), "space": dataset.space, "device": dataset.fingerprint.id, "networks": len(dataset.rows),

@@ -122,10 +122,10 @@ def device_spec_of(fingerprint: Fingerprint) -> str | None:
 
 def held_spaces(store: Store) -> list[str]:
     """Return the spaces of whose networks a store holds rows; single operations and networks of no space are none."""
-    from ..graphs.network import MODELS
+    from ..graphs.network import is_space
     from ..profiler.plan import OPERATIONS
 
-    return sorted({space for space, _ in store.sets() if not space.endswith((OPERATIONS, MODELS))})
+    return sorted({space for space, _ in store.sets() if is_space(space) and not space.endswith(OPERATIONS)})
 
 
 def only_space(store: Store) -> str | None:

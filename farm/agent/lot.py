@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...graphs.network import is_space
 from ...measurement.calibration import Calibration
 from ...measurement.measurement import Measurement
 from ...profiler import engine
@@ -32,7 +33,7 @@ class Lot:
         lay_out: Callable[[Job, Path], Path],
         keep: Callable[[Closed, Calibration | None], None],
     ) -> None:
-        self.items = Items(like.space, (), self._build)
+        self.items = Items(like.space, (), self._build, own_batch=not is_space(like.space))
         self.plan, self.seed = like.plan, like.seed
         self.calibration: Calibration | None = None  # the one in force
         self._pop, self._lay_out, self._keep = pop, lay_out, keep

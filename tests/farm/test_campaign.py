@@ -32,7 +32,9 @@ from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK, Items, duplicates
 from tempograd.profiler.verify import measure
 from tempograd.spaces.export import WeightPool, to_onnx
+from tempograd.verbs.measure import measure as measure_networks
 
+from ..graphs.models import convolution
 from ..profiler.conftest import SPACE, write
 
 pytestmark = pytest.mark.real
@@ -121,6 +123,15 @@ def test_a_farm_fills_the_same_store_as_the_device_itself(tmp_path, url):
         assert (again.found, again.measured) == (len(labels), 0)
         verified = measure(place, items(3), QUICK, store)
         assert [m.key for m in verified] == ["net0", "net1", "net2"]
+
+
+def test_a_network_of_no_space_is_lent_with_its_own_batch_and_the_users_file_stays(tmp_path, url):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(convolution(sizes=(3, 3, 8, 8)).SerializeToString())
+    with agent_thread(tmp_path, url, "simulated:seed=1,slow=1.0"):
+        done = measure_networks([path], device=FarmDevice("sim", queue=url), plan="quick", store=tmp_path / "run.db")
+    assert done.document["networks"][0]["verdict"] == "ok", done.text
+    assert path.is_file()
 
 
 def test_a_place_of_a_plug_in_is_lent_too(tmp_path, url, monkeypatch):

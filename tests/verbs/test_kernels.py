@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from tempograd.cli import app
 from tempograd.errors import InputRefusedError, MismatchError, UsageError
+from tempograd.verbs.audit import audit
+from tempograd.verbs.export import export
 from tempograd.verbs.kernels import collect, fit, predict
 from tempograd.verbs.measure import measure
 
@@ -82,6 +84,13 @@ def test_a_predictor_is_of_one_device(learnt, tmp_path):
         predict(content(8, 16), tmp_path, device=DEVICE)
     with pytest.raises(UsageError, match="no network"):
         collect([], tmp_path / "run.db", device=DEVICE)
+
+
+def test_rows_of_kernels_are_of_no_space_and_are_exported_by_name(learnt, tmp_path):
+    folder, _, _ = learnt
+    assert export(folder / "kernels.db", tmp_path / "set", space="#kernels").document["networks"] == 26
+    with pytest.raises(UsageError, match="of no space only"):
+        audit(folder / "kernels.db", device=DEVICE)
 
 
 def test_kernels_of_a_space_are_sampled_and_no_more_than_asked_are_timed(tmp_path):
