@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 import tempograd as tg
 from tempograd.errors import InputRefusedError, TempogradError, UsageError
 from tempograd.graphs.network import facts_of
+from tempograd.profiler.kernels import see
 from tempograd.verbs import kernels
 from tempograd.verbs.compare import compare
 from tempograd.verbs.measure import measure
@@ -153,3 +154,33 @@ def test_whole_numbers_go_in(tmp_path):
     found = measure([model], device=DEVICE, shape=["n=1,2"], store=tmp_path / "run.db").document["networks"]
     assert [one["verdict"] for one in found] == ["ok", "ok"]
     assert found[0]["inputs"] == [{"name": "at", "dtype": "int64", "shape": [1, 5]}]
+
+
+@pytest.mark.real
+def test_a_runtime_that_refuses_an_operator_says_so_and_the_others_go_on(tmp_path):
+    model = make([helper.make_node("Mine", ["x"], ["y"], domain="com.microsoft")], *ONE)
+    model.opset_import.add(domain="com.microsoft", version=1)
+    done = measure([model, branched(), convolution()], plan="quick", store=tmp_path / "run.db")
+    refused, whole, other = done.document["networks"]
+    assert done.exit_code == 6
+    assert refused["failure"]["cause"] == "refused"
+    assert "Mine" in refused["failure"]["detail"]
+    assert whole["latency_ms"] > 0, "control flow is measured as a whole"
+    assert other["latency_ms"] > 0
+    with accepted_networks([model, branched(), convolution()]) as networks:
+        seen = see(tg.device("local"), networks)
+    assert seen.refused.keys() == {"model1", "model2"}
+    assert "holds graphs of its own" in str(seen.refused["model2"])
+    assert [network.name for network, _ in seen.networks] == ["model3"]
+
+
+def branched():
+    """Control flow: a rectifier or a sigmoid."""
+
+    def branch(kind):
+        node = helper.make_node(kind, ["x"], ["out"])
+        return helper.make_graph([node], kind, [], [helper.make_tensor_value_info("out", TensorProto.FLOAT, (2,))])
+
+    chosen = helper.make_node("If", ["c"], ["y"], then_branch=branch("Relu"), else_branch=branch("Sigmoid"))
+    inputs = [("x", TensorProto.FLOAT, (2,)), ("c", TensorProto.BOOL, ())]
+    return make([chosen], inputs, [("y", TensorProto.FLOAT, (2,))])
