@@ -340,6 +340,14 @@ def pick(
     Raises:
         UsageError: an argument that is not allowed, too few latencies, or no such column.
         InputRefusedError: the table cannot be read.
+
+    >>> import tempograd as tg
+    >>> from pathlib import Path
+    >>> rows = [f"net{i},{i + 1},{60 + i},{2.5 * (i + 1)}" for i in range(30)]
+    >>> _ = Path("nets.csv").write_text("\\n".join(["model,gmacs,top1,i7_ms", *rows]))
+    >>> picked = tg.pick("nets.csv", accuracy="top1", latency="i7_ms", target_ms=25.0)
+    >>> picked.verdict, picked.name in {row.partition(",")[0] for row in rows}
+    ('predicted', True)
     """
     from .verbs.pick import pick as verb
 

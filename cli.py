@@ -319,6 +319,23 @@ def shrink(
     show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
+@app.command("import", epilog="Example: tempograd import ofa:ofa_mbv3_d234_e346_k357_w1.0 --out supernet.safetensors")
+def import_weights(
+    source: Annotated[str, typer.Argument(metavar="ofa:FILE", help="Weights of a published supernet.")],
+    out: Annotated[Path, typer.Option(help="The file for search --supernet.")],
+    space: Annotated[
+        str | None, typer.Option(help="Whose networks inherit them. [default: that of the file, at 224 pixels]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read a published supernet's weights for searches that train nothing; a file that holds code is refused."""
+    _known(space=space)
+    from .verbs import import_weights as verb
+
+    result = verb.import_weights(source, out, space=space)
+    show(as_json, result.document, result.text, result.following, result.exit_code)
+
+
 @app.command(epilog="Example: tempograd methods --space routed")
 def methods(
     space: Annotated[str | None, typer.Option(help="Only those that can search this space.")] = None,

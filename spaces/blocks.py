@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .common.convolution import pointwise
 from .graph import Block, GraphBuilder
 from .layers import (
     Add,
@@ -14,11 +15,22 @@ from .layers import (
     Relu,
     Scale,
     Shuffle,
+    TransformedConv,
     Width,
     same_width,
 )
 
 _SQUEEZE = 4  # the squeezed vector has a quarter of the hidden channels
+
+
+def divisible(channels: float, by: int = 8) -> int:
+    """Return the nearest multiple, at least one, but no less than nine tenths of what it was.
+
+    >>> divisible(19.2), divisible(134.4)
+    (24, 136)
+    """
+    nearest = max(by, int(channels + by / 2) // by * by)
+    return nearest + by if nearest < 0.9 * channels else nearest
 
 
 def relu_conv_bn(out: int, kernel: int = 1, stride: int = 1) -> Block:
@@ -57,6 +69,7 @@ def inverted_residual(
     groups: int = 1,
     activation: Operation = Relu(),  # noqa: B008  (a frozen value)
     squeeze: bool = False,
+    published: bool = False,
 ) -> Block:
     """Expand 1x1, convolve depthwise, project 1x1; with the input added where shapes are equal.
 
@@ -68,6 +81,7 @@ def inverted_residual(
         groups: of both 1x1 convolutions; channels are shuffled between.
         activation: after the first and the depthwise convolution.
         squeeze: squeeze-and-excitation after the depthwise convolution and its mask, so that no masked channel is seen.
+        published: kernels and squeeze as in Once-for-All's own supernet, see `families.Family`.
 
     References:
         Sandler et al., *MobileNetV2*, arXiv:1801.04381; Hu et al., arXiv:1709.01507; Wu et al., *FBNet*,
@@ -80,9 +94,10 @@ def inverted_residual(
             y = conv_bn(Conv(hidden, groups=groups), activation, mask=False)(builder.at("expand"), y)
         if groups > 1:
             y = builder.add("shuffle", Shuffle(groups), y)
-        y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation)(builder.at("depthwise"), y)
+        conv = (TransformedConv if published and hidden is not None else Conv)(inside, kernel, stride, groups=inside)
+        y = conv_bn(conv, activation)(builder.at("depthwise"), y)
         if squeeze:
-            y = _squeeze(builder.at("squeeze"), y, inside)
+            y = (_biased_squeeze if published else _squeeze)(builder.at("squeeze"), y, inside)
         residual = stride == 1 and same_width(builder.shape(x)[0], out)
         y = conv_bn(Conv(out, groups=groups), residual=residual)(builder.at("project"), y)
         return builder.add("sum", Add(), x, y) if residual else y
@@ -113,3 +128,19 @@ def _squeeze(builder: GraphBuilder, x: str, channels: int) -> str:
     y = builder.add("reduce", Conv(max(1, int(channels) // _SQUEEZE)), y)
     y = builder.add("expand", Conv(channels), builder.add("relu", Relu(), y))
     return builder.add("scale", Scale(), x, builder.add("gate", HardSigmoid(), y))
+
+
+def _biased_squeeze(builder: GraphBuilder, x: str, channels: int) -> str:
+    """Weigh channels by a vector pooled from them, with biases; the squeezed width follows the channels chosen.
+
+    References:
+        Cai et al., *Once-for-All*, arXiv:1908.09791, as its published supernets have it.
+    """
+    y = builder.add("pool", GlobalPool(keep_map=True), x)
+    narrow = divisible(channels // _SQUEEZE)
+    if isinstance(channels, Width):
+        narrow = Width(channels.sites, {o: divisible(size // _SQUEEZE) for o, size in channels.sizes.items()})
+    y = builder.add("relu", Relu(), builder.add("reduce", pointwise(narrow), y))
+    y = builder.add("mask", Mask(narrow), y) if isinstance(narrow, Width) else y
+    y = builder.add("gate", HardSigmoid(), builder.add("expand", pointwise(channels), y))
+    return builder.add("scale", Scale(), x, y)

@@ -135,6 +135,22 @@ class Conv(Operation):
 
 
 @dataclass(frozen=True)
+class TransformedConv(Conv):
+    """A depthwise convolution of which an elastic supernet makes smaller kernels by learnt matrices of the largest.
+
+    Five by five is the middle of seven by seven, as a vector times a matrix 25 x 25; three by three that of five by
+    five times one of 9 x 9. In a built network it is a plain convolution.
+
+    References:
+        Cai et al., *Once-for-All*, arXiv:1908.09791, section 3.2 (elastic kernel size).
+    """
+
+    def resolved(self, taken: Mapping[str, int]) -> Operation:
+        out, groups = chosen(self.out, taken), chosen(self.groups, taken)
+        return Conv(out, self.kernel, self.stride, self.dilation, groups)
+
+
+@dataclass(frozen=True)
 class BatchNorm(Operation):
     """Batch normalisation over channels.
 

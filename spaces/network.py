@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -28,6 +29,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from .channels_last import ordered
 from .circuit import sum_product
+from .common.convolution import Pointwise
 from .common.layer import Layer
 from .common.reshaping import Input, Outputs
 from .depthwise import DepthwiseConv2d
@@ -52,6 +54,7 @@ from .layers import (
     Shape,
     Shuffle,
     Subsample,
+    TransformedConv,
     Zero,
 )
 from .pointwise import StridedPointwiseConv2d
@@ -92,8 +95,10 @@ class Network(nn.Module):
         self._more = [name for name in ports(graph) if name != INPUT]
         self.shared = nn.ParameterDict()
         self._parts: dict[str, dict[str, tuple[str, Shape]]] = {}  # of a layer: by parameter what it is a part of
+        self._matrices: dict[str, dict[int, tuple[str, int]]] = {}  # of a shared kernel: by size matrix, and its result
+        transformed = {node.name for node, _ in graph.walk() if isinstance(node.operation, TransformedConv)}
         for place, names in (shared or (_alike(graph) if elastic else {})).items():
-            self._share(place, names)
+            self._share(place, names, transformed)
 
     def forward(
         self,
@@ -212,13 +217,18 @@ class Network(nn.Module):
             return node.operation.run(*inputs)
         return _FIXED[type(node.operation)](node.operation, inputs)
 
-    def _share(self, place: str, names: Sequence[str]) -> None:
-        """Put one set of parameters, of the largest shape, in place of those of several layers."""
+    def _share(self, place: str, names: Sequence[str], transformed: Collection[str]) -> None:
+        """Put one set of parameters, of the largest shape, in place of those of several layers.
+
+        The kernels of layers in ``transformed`` are made of the largest by matrices.
+        """
         layers = [self.layers[name] for name in names]
         for parameter in [key for key, _ in layers[0].named_parameters()]:
             own = [getattr(layer, parameter) for layer in layers]
             shape = [max(sides) for sides in zip(*(each.shape for each in own), strict=True)]
             key = f"{place}/{parameter}"
+            if names[0] in transformed:
+                self._transform(key, place, sorted({each.shape[-1] for each in own}))
             self.shared[key] = _kernel(torch.empty(shape)) if len(shape) == 4 else max(own, key=Tensor.numel)
             for name, layer, each in zip(names, layers, own, strict=True):
                 delattr(layer, parameter)
@@ -226,7 +236,26 @@ class Network(nn.Module):
 
     def _parts_of(self, name: str) -> dict[str, Tensor]:
         """Return the parameters that a layer has as parts of shared ones."""
-        return {parameter: _part(self.shared[key], shape) for parameter, (key, shape) in self._parts[name].items()}
+        return {
+            parameter: self._smaller(key, shape) if key in self._matrices else _part(self.shared[key], shape)
+            for parameter, (key, shape) in self._parts[name].items()
+        }
+
+    def _transform(self, key: str, place: str, kernels: Sequence[int]) -> None:
+        """Add the matrices that make smaller kernels of the largest one of ``key``, the identity at first."""
+        self._matrices[key] = {}
+        for small, large in pairwise(kernels):
+            self._matrices[key][large] = f"{place}/{large}to{small}_matrix", small
+            self.shared[f"{place}/{large}to{small}_matrix"] = nn.Parameter(torch.eye(small**2))
+
+    def _smaller(self, key: str, shape: Shape) -> Tensor:
+        """Return the first channels of a kernel ``(C, 1, k, k)``, made of the next larger one's middle at each step."""
+        part = self.shared[key][: shape[0]]
+        while part.shape[-1] > shape[-1]:
+            matrix, small = self._matrices[key][part.shape[-1]]
+            middle = _part(part, (*part.shape[:2], small, small)).reshape(-1, small**2)
+            part = F.linear(middle, self.shared[matrix]).reshape(*part.shape[:2], small, small)
+        return part.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
@@ -351,7 +380,7 @@ def _alike(graph: Graph) -> dict[str, list[str]]:
         if isinstance(choice, Choice):
             for option, alternative in zip(choice.options, choice.graphs, strict=True):
                 for inner in alternative.nodes:
-                    if isinstance(inner.operation, Conv | BatchNorm):
+                    if isinstance(inner.operation, Conv | BatchNorm | Pointwise):
                         place = f"{node.name}/{inner.name}/{_kind(inner.operation)}"
                         found.setdefault(place, {})[choice.path(node.name, option) + inner.name] = None
     return {place: list(names) for place, names in found.items() if len(names) > 1}
@@ -371,9 +400,11 @@ def places(graph: Graph, prefix: str = "", place: str = "") -> dict[str, list[st
     return found
 
 
-def _kind(op: Conv | BatchNorm) -> str:
+def _kind(op: Conv | BatchNorm | Pointwise) -> str:
     if isinstance(op, BatchNorm):
         return f"residual={op.residual}"
+    if isinstance(op, Pointwise):
+        return "biased"
     return f"stride={op.stride},dilation={op.dilation},groups={'each' if op.groups == op.out else op.groups}"
 
 
@@ -432,7 +463,9 @@ def _pool(op: Pool, inputs: list[Tensor]) -> Tensor:
 
 # The two tables of this reading: layers that hold weights, and those that do not. Some of these cost time, and are met
 # again and again on one value.
-_LEARNT: dict[type[Operation], Callable[..., nn.Module]] = {Conv: _conv, BatchNorm: _batch_norm, Linear: _linear}
+_LEARNT: dict[type[Operation], Callable[..., nn.Module]] = {
+    Conv: _conv, TransformedConv: _conv, BatchNorm: _batch_norm, Linear: _linear,
+}  # fmt: skip
 _FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Relu: lambda op, inputs: F.relu(inputs[0]),
     Identity: lambda op, inputs: inputs[0],

@@ -26,6 +26,7 @@ IN_ORDER = (
     "measure",
     "profile",
     "compare",
+    "pick",
 )
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

@@ -43,6 +43,7 @@ from ..queries import Queries
 from ..steps import check_finite, cosine, move, seeded, set_rate
 from ..trace import Query
 from .checkpoint import Resumable
+from .imported import imported, load_imported
 
 _EXACT = 1e-3  # of accuracy: differences below it are none
 
@@ -167,6 +168,19 @@ class OneShot(Resumable):
     def _forward(self, images: Tensor, gates: Gates) -> Tensor:
         self.passes += len(images) * processes.count()
         return self.supernet(images, gates)
+
+    def load(self, path: Path) -> None:
+        """Take over what a file holds; of a supernet that others trained, the weights, and all is done.
+
+        Raises:
+            InputRefusedError: the file cannot be read.
+            MismatchError: it is of another supernet.
+        """
+        if processes.by_first(lambda: imported(path)) is None:
+            super().load(path)
+            return
+        load_imported(path, self.space, self.supernet)
+        self._done = self.total
 
     def moving(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {"supernet": self.supernet, "momentum": self.optimizer}

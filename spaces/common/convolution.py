@@ -60,6 +60,16 @@ class Convolution(Layer):
 
 
 @dataclass(frozen=True)
+class Pointwise(Convolution):
+    """A 1x1 convolution with a bias; in an elastic supernet the options of a choice share it."""
+
+
+def pointwise(out: int) -> Pointwise:
+    """Return a 1x1 convolution of a map to so many channels."""
+    return Pointwise(out, (1, 1), (1, 1), (0, 0), (1, 1))
+
+
+@dataclass(frozen=True)
 class TransposedConvolution(Layer):
     """Transposed convolution, ``(C, *sides)`` to ``(out, *larger sides)``."""
 

@@ -6,6 +6,7 @@ A network is a stem, stages of layers, and a head. What may be chosen differs by
 ``fbnet``      per layer one of 8 blocks or a skip; the ids and counts of the public latency table
 ``proxyless``  per layer one of 6 blocks; past a stage's first layer also a skip
 ``ofa``        per stage the depth, per layer kernel and expansion; ids of the public latency table
+``ofa_mbv3``   the same choices, in the networks of the published supernet, whose weights ``import`` reads
 ``fbnetv2``    per layer kernel, squeeze and activation, or a skip; and the expansion
 =============  ======================================================================================
 
@@ -14,9 +15,9 @@ input (``resolution_options`` likewise). Widths and the expansions of ``ofa`` an
 layer, so that a supernet does not grow with their number; a resolution is a grid of the image, and the whole network
 runs on it.
 
-Images of up to 64 pixels are not halved by the stem and the second stage. Not as published: kernels of ``ofa`` have
-weights of their own; one width holds for all layers of a stage, so that residuals join equal masks; squeeze layers
-have no bias.
+Images of up to 64 pixels are not halved by the stem and the second stage. Not as published, but in ``ofa_mbv3``:
+smaller kernels of ``ofa`` are the middle of the largest, squeeze layers have no bias, and channels are even. One width
+holds for all layers of a stage, so that residuals join equal masks.
 
 References:
     Wu et al., *FBNet*, arXiv:1812.03443, in the CIFAR-100 form of Li et al., *HW-NAS-Bench*, arXiv:2103.10584; Cai et
@@ -37,6 +38,7 @@ from ...arguments import Classes, Few, Size
 from ...errors import UnknownNameError, UsageError
 from ..architecture import Architecture, Site
 from ..blocks import conv_bn, inverted_residual
+from ..families import FAMILIES, Family, Stage
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import (
     Conv,
@@ -58,101 +60,10 @@ from ..space import SearchSpace
 LEAST = 4 / 7  # the smallest width or resolution, as a share of the largest: 16 of 28 channels, 128 of 224 pixels
 SMALL_IMAGE = 64
 RESOLUTION = "resolution"
+OFA = ("ofa", "ofa_mbv3")
 BLOCKS: dict[str, dict[str, str]] = {  # families whose papers list blocks, and how these are called there
     "fbnet": {},
     "proxyless": {f"k{k}_e{e}": f"{k}x{k}_MBConv{e}" for k in (3, 5, 7) for e in (3, 6)} | {"skip": "Zero"},
-}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Layers of one width; the first may halve the map. ``suffix`` is added to the operations: ``_se``, ``_hs``."""
-
-    width: int
-    layers: int = 4
-    stride: int = 2
-    suffix: str = ""
-
-
-@dataclass(frozen=True)
-class Family:
-    """What one of the published spaces consists of.
-
-    Attributes:
-        stem: channels of the first convolution.
-        first: channels of a fixed block after it; 0 for none.
-        stages: in order.
-        operations: names such as ``k5_e3_g2_se_hs``: kernel, expansion, groups, squeeze, hard swish; all but the
-            kernel may be left out, the expansion where it is a choice of its own.
-        expansions: to choose from, as masks.
-        skip: which layers may be skipped: ``all`` (by a 1x1 convolution where shapes differ), ``equal`` shapes, none.
-        depths: layers of a stage to choose from.
-        head: channels of the 1x1 convolutions before and after pooling.
-        swish: hard swish in stem and head.
-    """
-
-    stem: int
-    first: int
-    stages: tuple[Stage, ...]
-    operations: tuple[str, ...]
-    expansions: tuple[float, ...] = ()
-    skip: str = ""
-    depths: tuple[int, ...] = ()
-    head: tuple[int, ...] = ()
-    swish: bool = False
-
-
-FAMILIES = {
-    "fbnet": Family(
-        stem=16,
-        first=0,
-        stages=(
-            Stage(16, 1, 1),
-            Stage(24),
-            Stage(32),
-            Stage(64),
-            Stage(112, 4, 1),
-            Stage(184),
-            Stage(352, 1, 1),
-        ),
-        operations=("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6"),
-        skip="all",
-        head=(1504,),
-    ),
-    "proxyless": Family(
-        stem=32,
-        first=16,
-        stages=(Stage(24), Stage(40), Stage(80), Stage(96, 4, 1), Stage(192), Stage(320, 1, 1)),
-        operations=("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6"),
-        skip="equal",
-        head=(1280,),
-    ),
-    "ofa": Family(
-        stem=16,
-        first=16,
-        stages=(
-            Stage(24),
-            Stage(40, suffix="_se"),
-            Stage(80, suffix="_hs"),
-            Stage(112, 4, 1, "_se_hs"),
-            Stage(160, suffix="_se_hs"),
-        ),
-        operations=("k3", "k5", "k7"),
-        expansions=(3, 4, 6),
-        depths=(2, 3, 4),
-        head=(960, 1280),
-        swish=True,
-    ),
-    "fbnetv2": Family(
-        stem=16,
-        first=0,
-        stages=(Stage(16, 1, 1), Stage(28), Stage(40), Stage(96), Stage(128, 4, 1), Stage(216)),
-        operations=tuple(f"k{k}{se}{act}" for k in (3, 5) for se in ("", "_se") for act in ("", "_hs")),
-        expansions=(0.75, 1.5, 2.25, 3.0, 3.75, 4.5),
-        skip="equal",
-        head=(1984,),
-        swish=True,
-    ),
 }
 
 
@@ -188,6 +99,7 @@ class MbConv(SearchSpace):
         "family=fbnet,size=8,classes=5,width=0.25,stages=3,layers=2",
         "family=proxyless,size=8,classes=5,width=0.25,stages=3,layers=2,resolution_options=3",
         "family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,resolution_options=2",
+        "family=ofa_mbv3,size=8,classes=5,width=0.5,stages=2,layers=3",
         "family=fbnetv2,size=8,classes=5,width=0.5,stages=3,layers=2,width_options=3,resolution_options=3",
     )
 
@@ -276,7 +188,7 @@ class MbConv(SearchSpace):
         These are ``b0..b21``, and ``ks0..ks19``, ``e0..e19``, ``d0..d4``, ``r`` (at
         ``size=224,resolution_options=25``), with kernels, expansions, depths and pixels as they are.
         """
-        if self.family not in ("fbnet", "ofa") or self.width_options > 1:
+        if self.family not in ("fbnet", *OFA) or self.width_options > 1:
             return super().columns
         first = [sum(stage.layers for stage in self._stages[:s]) for s in range(len(self._stages))]
         found: dict[str, tuple[str, tuple[int, ...]]] = {RESOLUTION: ("r", self.sizes)}
@@ -293,9 +205,9 @@ class MbConv(SearchSpace):
         """Return the arguments of a space that chooses a published column: resolution, further stages and layers."""
         if column in {name for name, _ in self.columns.values()}:
             return None
-        if self.family == "ofa" and column == "r":
+        if self.family in OFA and column == "r":
             return "size=224,resolution_options=25"
-        if re.fullmatch({"ofa": r"(ks|e|d)\d+", "fbnet": r"b\d+"}.get(self.family, "$"), column):
+        if re.fullmatch({**dict.fromkeys(OFA, r"(ks|e|d)\d+"), "fbnet": r"b\d+"}.get(self.family, "$"), column):
             return f"stages={len(self._family.stages)},layers=4"
         return "" if column == "wid" else super().unread(column)
 
@@ -303,7 +215,7 @@ class MbConv(SearchSpace):
     def notations(self) -> tuple[Notation, ...]:
         """Return besides those of every space OFA's dictionary, and lists of blocks where nothing else is chosen."""
         first, *others = super().notations
-        if self.family == "ofa" and self.width_options == 1:
+        if self.family in OFA and self.width_options == 1:
             return (first, Notation("dictionary of Once-for-All", r"\s*\{", self._read_dict, self._write_dict), *others)
         if self.family in BLOCKS and all(site.name.endswith("/op") for site in self.sites):
             return (first, Notation("list of blocks", r"\s*\[", self._read_blocks, self._write_blocks), *others)
@@ -421,6 +333,7 @@ class MbConv(SearchSpace):
             groups=int(marks.get("g", 1)),
             activation=HardSwish() if "hs" in marks else Relu(),
             squeeze="se" in marks,
+            published=self._family.published,
         )
 
     def _options(self, s: int, layer: int) -> tuple[str, ...]:
@@ -440,7 +353,7 @@ class MbConv(SearchSpace):
         return build
 
     def _channels(self, published: int) -> int:
-        return max(2, 2 * round(published * self.width / 2))  # even, for two groups
+        return self._family.channels(published, self.width)
 
 
 def _one_of(part: Part, values: tuple[int, ...]) -> int:

@@ -1,0 +1,47 @@
+"""``import``: a published supernet's weights, read once and kept for searches that train nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from .. import outputs
+from ..errors import UsageError
+from ..search.searchers.checkpoint import is_checkpoint
+from ..search.searchers.imported import write_imported
+from ..spaces.published import read_weights, spec_of, supernet_of
+from .outcome import Outcome, space_of
+
+KINDS = ("ofa",)
+
+
+def import_weights(source: str, out: Path, *, space: str | None = None) -> Outcome:
+    """Read published weights, check every name and shape, and write them as the file of a supernet.
+
+    Args:
+        source: ``ofa:FILE``, weights of ``ofa_mbv3_d234_e346_k357`` at width 1.0 or 1.2: safetensors, or a file of
+            torch that holds nothing but tensors.
+        out: the file for ``search --supernet``.
+        space: whose networks inherit them; by default that of the file at 224 pixels.
+
+    Raises:
+        UsageError: another kind of source.
+        InputRefusedError: the file cannot be read, holds code, or is of another network.
+    """
+    kind, _, name = source.partition(":")
+    if kind not in KINDS or not name:
+        raise UsageError(f"cannot import {source!r}; allowed: {' or '.join(f'{known}:FILE' for known in KINDS)}")
+    path = Path(name)
+    outputs.check([out], is_checkpoint)
+    weights = read_weights(path)
+    there = space_of(space or spec_of(weights, path))
+    supernet = supernet_of(there, weights, path)
+    write_imported(out, there, supernet, path.name)
+    count = sum(value.numel() for value in supernet.parameters())
+    document = {"space": there.spec, "supernet": str(out), "source": path.name, "parameters": count}
+    text = f"{count:,} weights of {path.name}, every name and shape as expected: {out} serves {there.spec}"
+    following = (
+        f"tempograd search --space {quote(there.spec)} --method ofa:deploy=inherited --supernet {quote(str(out))} "
+        "--task imagefolder:IMAGES --predictor predictor/ --target-ms MS --out result/"
+    )
+    return Outcome(document, text, following=following)
