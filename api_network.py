@@ -325,7 +325,7 @@ def pick(
     progress: Progress | None = None,
     **options: Any,
 ) -> Picked:
-    """Pick the most accurate pretrained network of a table within a latency target: predicted, then measured.
+    r"""Pick the most accurate pretrained network of a table within a latency target: predicted, then measured.
 
     Args:
         table: one row a network, Parquet or CSV.
@@ -344,7 +344,7 @@ def pick(
     >>> import tempograd as tg
     >>> from pathlib import Path
     >>> rows = [f"net{i},{i + 1},{60 + i},{2.5 * (i + 1)}" for i in range(30)]
-    >>> _ = Path("nets.csv").write_text("\\n".join(["model,gmacs,top1,i7_ms", *rows]))
+    >>> _ = Path("nets.csv").write_text("\n".join(["model,gmacs,top1,i7_ms", *rows]))
     >>> picked = tg.pick("nets.csv", accuracy="top1", latency="i7_ms", target_ms=25.0)
     >>> picked.verdict, picked.name in {row.partition(",")[0] for row in rows}
     ('predicted', True)
