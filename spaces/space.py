@@ -303,19 +303,18 @@ class SearchSpace(ABC):
         taken = tuple(int(c) for c in choices)
         if len(taken) != len(self.sites):
             raise InvalidArchitectureError(f"{len(taken)} choices given; {self.name} has {len(self.sites)} sites")
-        taken = tuple(index if live else -1 for index, live in zip(taken, self.live(taken), strict=True))
-        for site, index, live in zip(self.sites, taken, self.live(taken), strict=True):
+        lives = self.live(taken)
+        taken = tuple(index if live else -1 for index, live in zip(taken, lives, strict=True))
+        for site, index, live in zip(self.sites, taken, lives, strict=True):
             if live and not 0 <= index < len(site.options):
                 raise InvalidArchitectureError(
                     f"option {index} at site {site.name!r}; allowed: 0..{len(site.options) - 1}, {site.options}"
                 )
-        for rule in self.rules:
-            if taken[self._site_index[rule.sites[0]]] < 0:
-                continue
-            kept = [name for name in rule.sites if self._option(taken, name) != rule.none]
-            if len(kept) != rule.keep:
+        for rule, columns, none in self._ruled:
+            kept = sum(taken[column] != none for column in columns)
+            if taken[columns[0]] >= 0 and kept != rule.keep:
                 raise InvalidArchitectureError(
-                    f"{len(kept)} of the sites {', '.join(rule.sites)} are not {rule.none!r}; "
+                    f"{kept} of the sites {', '.join(rule.sites)} are not {rule.none!r}; "
                     f"exactly {rule.keep} must be kept"
                 )
         return Architecture(self.spec, taken)
@@ -333,23 +332,35 @@ class SearchSpace(ABC):
         return self.architecture(first if choice < 0 else choice for choice, first in entering)
 
     @cached_property
+    def _ruled(self) -> tuple[tuple[KeepInputs, tuple[int, ...], int], ...]:
+        """Return the rules with the indices of their sites and of ``none``."""
+        columns = [tuple(self._site_index[name] for name in rule.sites) for rule in self.rules]
+        pairs = zip(self.rules, columns, strict=True)
+        return tuple((rule, own, self.sites[own[0]].options.index(rule.none)) for rule, own in pairs)
+
+    @cached_property
+    def _dependent(self) -> tuple[tuple[int, tuple[tuple[int, int], ...]], ...]:
+        """Return the sites that depend on others, by index, and on which options."""
+        return tuple(
+            (index, tuple((self._site_index[name], option) for name, option in site.when))
+            for index, site in enumerate(self.sites)
+            if site.when
+        )
+
+    @cached_property
     def _entering(self) -> tuple[int, ...]:
         """Return the option that every site takes where it comes in with a change."""
         found = [0] * len(self.sites)
-        for rule in self.rules:
-            none = self.sites[self._site_index[rule.sites[0]]].options.index(rule.none)
-            for name in rule.sites:
-                found[self._site_index[name]] = int(none == 0) if name in rule.sites[-rule.keep :] else none
+        for rule, columns, none in self._ruled:
+            for column in columns:
+                found[column] = int(none == 0) if column in columns[-rule.keep :] else none
         return tuple(found)
 
     def live(self, choices: Sequence[int]) -> list[bool]:
         """Return for every site whether it decides something, given the option taken at each."""
-        taken: set[tuple[str, int]] = set()
-        found: list[bool] = []
-        for site, choice in zip(self.sites, choices, strict=True):
-            found.append(not site.when or not taken.isdisjoint(site.when))
-            if found[-1]:
-                taken.add((site.name, choice))
+        found = [True] * len(self.sites)
+        for index, when in self._dependent:
+            found[index] = any(found[other] and choices[other] == option for other, option in when)
         return found
 
     def from_key(self, key: str) -> Architecture:
@@ -448,10 +459,6 @@ class SearchSpace(ABC):
                 live = [rows[:, self._site_index[name]] == option for name, option in site.when]
                 rows[~np.any(live, axis=0), column] = -1
         return rows
-
-    def _option(self, choices: Sequence[int], site: str) -> str:
-        index = self._site_index[site]
-        return self.sites[index].options[choices[index]]
 
     # -- reading 1: the encoding ---------------------------------------------------------------------------------
 

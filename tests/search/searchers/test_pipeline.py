@@ -12,11 +12,12 @@ from tempograd import registry
 from tempograd.errors import MismatchError, UsageError
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
+from tempograd.search.repair import Repair
 from tempograd.search.searchers.alternation import Alternation
 from tempograd.search.training import Training
 from tempograd.spaces.zoo.darts import Darts
 from tempograd.spaces.zoo.staged import Staged
-from tempograd.testing.methods import priced
+from tempograd.testing.methods import device, priced
 
 from ..wiring import Planted, parts
 
@@ -133,6 +134,17 @@ def test_every_site_has_the_scores_of_the_law_that_decided_it(noted):
     assert rows["normal0/e0"][4] == max(rows["normal0/e0"][1:])
     assert rows["normal0/e0"][1:8].min() > -10
     assert rows["s0/c1/e0"][1:4].min() > -10
+
+
+def test_what_is_found_is_repaired_to_a_target_as_measured_by_any_of_its_sites(noted):
+    truth, measure = device(SPACE)
+    sample = truth(SPACE.sample(100, np.random.default_rng(0)))
+    found = find("hdas:epochs=4,batch=4,depth=0", target_ms=float(np.quantile(sample, 0.5)))
+    target_ms = 0.9 * float(truth([found.architecture])[0])
+    repair = Repair(SPACE, PRICE.predict, measure, found.scores, target_ms)
+    kept = repair.run(found.architecture)
+    assert 0.9 * target_ms <= kept.measurement.latency_ms <= target_ms
+    assert kept.architecture != found.architecture
 
 
 # -- stopped and gone on -----------------------------------------------------------------------------------------------
