@@ -9,7 +9,7 @@ All branches end in the head. Which one a task decides: the pooled branches side
 enlarged to the finest one and side by side give a map, of classes or of heights.
 
 Not as published: images of up to 64 pixels are halved once before the first branch, larger ones twice; the first branch
-has no stage of its own; heads have no hidden layer of the branches' common width but one of the finest's.
+has no stage of its own; the head of maps has a hidden layer as wide as the finest branch, not as all of them together.
 
 References:
     Cheng et al., *ScaleNAS*, arXiv:2011.14584; Sun et al., *HRNet*, arXiv:1902.09212 (branches, fusions, heads).
