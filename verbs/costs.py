@@ -96,7 +96,8 @@ def priced(
     if of_kernels is not None and not costs:
         return of_kernels
     price = sum_in_ms(costs, space, {space.from_key(key): ms for key, ms in known["measured"].items()})
-    return replace(price, told={"model": spec, "encoding": encoding} | price.told)
+    outside = {} if of_kernels is None else {"out_of_support": of_kernels.told["out_of_support"]}
+    return replace(price, told={"model": spec, "encoding": encoding} | price.told | outside)
 
 
 def _by_kernels(

@@ -10,6 +10,8 @@ from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.errors import MismatchError, UsageError
 from tempograd.predictor.kernels import KernelPredictor
+from tempograd.profiler.plan import QUICK, Items
+from tempograd.profiler.verify import measure as verify
 from tempograd.verbs import kernels
 from tempograd.verbs.costs import priced
 from tempograd.verbs.kernel_price import by_kernels, sums
@@ -95,6 +97,21 @@ def test_what_a_search_goes_on_with_is_kept(told, tmp_path):
         again = priced("kernels", space, other, store, device, None, **ask)
     assert again.predict(networks) == pytest.approx(first.predict(networks))
     assert len(json.loads((tmp_path / "cost.json").read_text())["kernels"]["ms"]) > 100
+
+
+def test_kernels_are_a_share_of_a_price_too(told, tmp_path):
+    space, device, kept, _ = told
+    with Store(tmp_path / "run.db", write=True) as store:
+
+        def measure(networks):
+            return verify(device, Items.of(space, networks), QUICK, store)
+
+        price = priced("0.5*kernels+0.5*flops", space, kept, store, device, measure, upper_bound=False)
+    networks = [a for a in space.sample(20, np.random.default_rng(5)) if space.is_connected(a)]
+    ratio = price.predict(networks) / truth_of(space, device, networks, tmp_path)
+    assert np.median(np.abs(ratio - 1)) < 0.2
+    assert price.told["model"] == "0.5*kernels+0.5*flops"
+    assert price.told["out_of_support"] == []
 
 
 def test_what_does_not_fit_is_refused(told, tmp_path, folder):
