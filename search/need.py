@@ -73,6 +73,7 @@ EDGES = Need(
     "edges to choose, each of them or none: a graph of nodes",
     lambda space: bool(space.edges) and all(len(site.options) == 2 and "none" in site.options for site in space.sites),
 )
+SLOTS = Need("slots of blocks that its stages take", lambda space: bool(space.slots))
 PARTS = Need("parts to take or leave", lambda space: any(map(is_part, space.sites)))
 FREE = Need("sites that no rule ties together", lambda space: not space.rules)
 LEVELS = Need(

@@ -25,7 +25,7 @@ from ..tasks.load import load_task
 from .small import small_specs
 
 SHORT = {"k": 3, "sweeps": 40, "still": 20, "epochs": 3, "warm_up": 1 / 3, "batch": 32, "networks": 2, "largest": 2,
-         "queries": 24}  # fmt: skip
+         "queries": 24, "train_epochs": 1}  # fmt: skip
 CLASSES = 10  # of the digits that it is tried on
 FEWEST = 4.1  # decimal digits of the number of networks that a space needs, so that some lie just below a target
 

@@ -6,6 +6,8 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from ...arguments import Count, NonNegative
@@ -23,6 +25,7 @@ class GumbelRao(Softmax):
         generator: draws the first logits.
         noise: their standard deviation.
         averaged: noises per draw, K.
+        sites: those that it is a law over; None for all.
     """
 
     def __init__(
@@ -32,8 +35,9 @@ class GumbelRao(Softmax):
         *,
         noise: NonNegative = 1e-3,
         averaged: Count = 8,
+        sites: Collection[str] | None = None,
     ) -> None:
-        super().__init__(space, generator, noise=noise)
+        super().__init__(space, generator, noise=noise, sites=sites)
         if averaged < 1:
             raise UsageError(f"averaged={averaged}; allowed: a whole number from 1")
         self.averaged = averaged

@@ -110,6 +110,7 @@ class EvolutionSearcher:
                 child = mutated(space, one, rng, rate=self.rate) if mutant else crossed(space, one, parent(), rng)
             else:
                 child = mutated(space, crossed(space, one, parent(), rng), rng, rate=self.rate)
+            child = queries.settled(child)
             if child not in born and queries.may_ask(child):
                 return child
         return None

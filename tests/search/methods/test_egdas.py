@@ -1,0 +1,151 @@
+"""EG-DAS, by its recipe: an enhanced gradient finds one block after the other, evolution makes networks of them."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from tempograd import registry
+from tempograd.search.law import gumbel, one_hot, straight_through
+from tempograd.search.method import Problem
+from tempograd.search.objective import Objective
+from tempograd.search.price import Price
+from tempograd.search.queries import Queries
+from tempograd.search.training import Training
+
+from ..wiring import Planted, linear, parts, record, space_of
+
+SPEC = "chained:blocks=3,n=3,stages=1,copies=2,width=4,size=8,channels=1"
+SMALL = "chained:blocks=2,n=1,stages=2,copies=2,width=4,size=8,channels=1"
+INDEX = {site.name: i for i, site in enumerate(space_of(SMALL).sites)}
+
+
+def conflicting(space, seed):
+    """Return what options are worth and what they cost, alike in all slots: what is dear is worth more, but less and
+    less."""
+    rng, rows = np.random.default_rng(seed), {}
+    for site in space.sites:
+        edge = site.name.split("/")[1]
+        cost = np.zeros(len(site.options)) if site.name.startswith("s") else rng.random(len(site.options))
+        rows.setdefault(edge, (np.sqrt(cost) + 0.1 * rng.normal(size=len(cost)) * (cost > 0), cost))
+    worth, cost = zip(*(rows[site.name.split("/")[1]] for site in space.sites), strict=True)
+    return np.concatenate(worth), np.concatenate(cost)
+
+
+def run(patch, queries=3, spec=SMALL, seed=0, **more):
+    """Run the recipe; accuracies of networks are a formula."""
+    patch.setattr(Queries, "_by_training", lambda self: lambda many: [sum(a.choices) / 100 for a in many])
+    worth, cost = conflicting(space_of(spec), seed)
+    fixed = f"egdas:epochs=2,warm_up=0,batch=4,queries={queries},population=2,train_epochs=1"
+    planted = {"supernet": Planted(space_of(spec), worth), "cost": linear(space_of(spec), cost)}
+    return record(patch, fixed, spec, lam=0.3, **(planted | more))
+
+
+def test_no_step_is_an_ascent_of_loss_or_latency(monkeypatch):
+    """In the running search; a weighted sum of both is one, wherever one of them is much the longer."""
+    original, cosines = Objective.gradients, []
+
+    def watched(self, loss, law, generator, drawn=None):
+        state, slopes = generator.get_state(), []
+        for value in (loss, self.term.model.expected(law, generator, drawn)):
+            found = torch.autograd.grad(value, list(law.parameters()), retain_graph=True, materialize_grads=True)
+            slopes.append(torch.cat([each.flatten() for each in found]).double())
+        generator.set_state(state)
+        found = original(self, loss, law, generator, drawn)
+        direction = torch.cat([each.flatten() for each in found]).double()
+        cosines.append([float(direction @ s / (direction.norm() * s.norm()).clamp_min(1e-30)) for s in slopes])
+        cosines[-1].append(float(slopes[0] @ slopes[1]))
+        return found
+
+    monkeypatch.setattr(Objective, "gradients", watched)
+    run(monkeypatch)
+    of_loss, of_latency, apart = np.array(cosines).T
+    assert len(cosines) == 2 * 2 * 4  # slots, epochs, steps
+    assert (apart < 0).any()
+    assert min(of_loss.min(), of_latency.min()) >= -1e-6
+
+
+def test_blocks_go_from_the_accurate_to_the_fast():
+    """As their preferences do: strictly, whatever the seed."""
+    space = space_of(SPEC)
+    for seed in range(2):
+        worth, cost = conflicting(space, seed)
+        problem = Problem(
+            space, space, Price(linear(space, cost), space), parts(15), target_ms=None, lam=0.3, reference_ms=5.0,
+            training=Training(epochs=1), seed=seed,
+        )  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(space), "supernet", lambda self, worth=worth: Planted(space, worth))
+            library = registry.create("method", "egdas:epochs=4,warm_up=0,batch=4").find.library(problem)
+        first, middle, last = library.alone_ms.values()
+        assert first > middle > last
+
+
+def test_the_gradient_of_its_law_has_far_less_variance_than_plain_straight_through_and_the_same_mean(monkeypatch):
+    slopes = {}
+
+    def look(search):
+        """Take the slope of the loss, by draws of the first slot's law and of plain straight-through."""
+        if slopes:
+            return
+        x, labels = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5)), torch.zeros(4).long()
+        own, generator = search.law.laws[0], torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            own.logits.normal_(generator=generator)
+
+        def plain():
+            log_p = torch.log_softmax(own._masked(), dim=-1)
+            noisy = log_p + gumbel(tuple(log_p.shape), generator, log_p.dtype)
+            soft = torch.softmax(noisy, dim=-1)
+            return own._gates(straight_through(one_hot(noisy.argmax(dim=-1), soft), soft))
+
+        rest = search.law.laws[1].draw(generator, tau=1.0)
+        for name, draw in {"own": partial(own.draw, generator, tau=1.0), "plain": plain}.items():
+            found = []
+            for _ in range(400):
+                gates = rest | draw()
+                loss = search._law_loss(x, labels, ({s.name: gates[s.name] for s in search.space.sites},))
+                found.append(torch.autograd.grad(loss, own.logits)[0].flatten())
+            slopes[name] = torch.stack(found)
+
+    run(monkeypatch, before=look)
+    ours, theirs = slopes["own"], slopes["plain"]
+    assert float(ours.var(dim=0).sum()) < 0.5 * float(theirs.var(dim=0).sum())
+    error = ((ours.var(dim=0) + theirs.var(dim=0)) / len(ours)).sqrt()
+    assert bool(((ours - theirs).mean(dim=0).abs() <= 5 * error + 1e-7).all())
+
+
+def test_a_slot_is_searched_alone_in_all_stages_and_nothing_else_moves(monkeypatch):
+    noted = run(monkeypatch)
+    slots, steps = space_of(SMALL).slots, noted.steps("law")
+    assert len(steps) == 2 * 8
+    seen = {}
+    for number, (slot, own) in enumerate(slots.items()):
+        passes = [each for step in steps[8 * number : 8 * number + 8] for each in step]
+        for name in INDEX:
+            taken = {tuple(each.on(name)) for each in passes}
+            if name not in own:
+                assert len(taken) == 1, name
+            if name.endswith("/block"):
+                assert taken == {(number,)}
+            if name.endswith("/copies"):
+                assert taken == {(1,)}
+        assert any(len({tuple(each.on(name)) for each in passes}) > 1 for name in own)
+        seen[slot] = {name: passes[0].on(name) for name in INDEX}
+    derived = noted.found.architecture.choices
+    assert all(seen["b1"][name] == {derived[INDEX[name]]} for name in slots["b0"])  # what the first stage had found
+
+
+def test_all_networks_asked_about_are_made_of_the_blocks_found(monkeypatch):
+    noted = run(monkeypatch, queries=8)
+    asked = [query.architecture for query in noted.found.queries]
+    inside = [INDEX[name] for names in space_of(SMALL).slots.values() for name in names]
+    assert len(set(asked)) == 8
+    assert len({tuple(a.choices[i] for i in inside) for a in (noted.found.architecture, *asked)}) == 1
+
+
+def test_it_says_what_is_of_the_paper_and_what_is_not():
+    pieces = registry.create("method", "egdas").pieces
+    assert "evolution" in pieces["read"]
+    assert "enhance" in pieces["ours"]
