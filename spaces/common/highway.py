@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..layers import Shape
 from .layer import Layer
@@ -27,8 +27,6 @@ class Highway(Layer):
     """
 
     kind: str
-
-    keeps_zeros: ClassVar[bool] = False
 
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
         return {"weight": (2 * inputs[0][0], sum(shape[0] for shape in inputs))}
