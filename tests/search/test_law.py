@@ -8,6 +8,8 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import UsageError
+from tempograd.search.deriver import as_scores, derive
+from tempograd.search.law import Fixed, Product
 from tempograd.search.laws.softmax import Softmax, inclusion_probability
 from tempograd.search.need import ANY, CELLS, FREE
 from tempograd.spaces.architecture import Architecture
@@ -364,3 +366,20 @@ def test_a_group_that_is_no_distribution_is_refused(group):
 def test_more_exclusive_paths_than_options_are_refused():
     with pytest.raises(UsageError, match="paths=6"):
         law_over("exclusive_top_k", NB201, paths=6)
+
+
+def test_what_is_given_stands_beside_a_law_and_nothing_else_is_derived_or_learnt():
+    (wanted,) = DARTS.sample(1, np.random.default_rng(0))
+    given = {site: option for site, option in DARTS.taken(wanted).items() if site.startswith("reduce/")}
+    free = [site.name for site in DARTS.sites if site.name not in given]
+    own = Softmax(DARTS, generator(), noise=1.0, sites=free)
+    law = Product(DARTS, [own, Fixed(DARTS, given)])
+    assert [*law.parameters()] == [*own.parameters()]
+    assert float(law.entropy().detach()) == pytest.approx(float(own.entropy().detach()))
+    assert np.isfinite(as_scores(law.scores())).all()
+    rows = (law.draw(generator(), tau=1.0), law.marginals(), {n: r[-1] for n, r in law.sample(5, generator()).items()})
+    for gates in rows:
+        assert all(int(gates[site].argmax()) == option and gates[site].sum() == 1 for site, option in given.items())
+    assert {site: DARTS.taken(derive(law, DARTS))[site] for site in given} == given
+    with pytest.raises(UsageError, match="belong to no law or to two"):
+        Product(DARTS, [own])
