@@ -282,7 +282,7 @@ MUTANTS = [
     ),
     *_of(
         "ofa", "test_run.py",
-        ("weights are deployed without training", "search/run.py", 'found.deployed if method.deploys == "inherited" else None', "None"),
+        ("weights are deployed without training", "search/run.py", 'if method.deploys == "trained":', "if method.deploys:"),
         ("where that is asked for", recipe("ofa"), "deploys=deploy,", ""),
     ),
     *_of(

@@ -10,6 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
+from ..errors import UsageError
 from ..measurement.measurement import Measurement
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
@@ -130,7 +131,7 @@ def search(
     seconds["measure"] = perf_counter() - start
     start = perf_counter()
 
-    deployed = found.deployed if method.deploys == "inherited" else None
+    deployed = _deployed(method, found)
 
     def trained_as_asked(architecture: Architecture) -> Trained:
         return train(
@@ -183,6 +184,15 @@ def search(
         class_names=fitted.class_names,
         remarks=fitted.remarks,
     )
+
+
+def _deployed(method: Method, found: Found) -> Callable[[Architecture], Trained] | None:
+    """Return what gives networks as they are kept; None where they are trained."""
+    if method.deploys == "trained":
+        return None
+    if found.deployed is None:
+        raise UsageError(f"{method.name} keeps inherited weights, and its searcher gave none; say deploys='trained'")
+    return found.deployed
 
 
 def _by_first(measure: Measure) -> Measure:

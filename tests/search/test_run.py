@@ -134,6 +134,14 @@ def test_ofa_keeps_the_very_weights_of_its_supernet_and_trains_nothing_where_it_
     assert not {"supernet", "train"} & {*told}
 
 
+def test_a_searcher_that_gives_no_weights_is_not_trained_in_silence(task):
+    space = registry.create("space", SPECS["nasbench201"])
+    device = Device(space)
+    method = replace(registry.create("method", METHODS["la_darts"]), deploys="inherited")
+    with pytest.raises(UsageError, match="la_darts keeps inherited weights, and its searcher gave none"):
+        search(space, method, Price(device.module, space), task, measure=device, options=QUICK, lam=0.1)
+
+
 def test_weights_of_a_smaller_space_are_not_deployed(task):
     proxy = replace(OFA, width=0.125)
     with pytest.raises(UsageError, match=r"proxy mbconv.*width=0.125.*: ofa keeps the supernet's weights"):
