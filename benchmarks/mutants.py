@@ -142,7 +142,7 @@ MUTANTS = [
     *_of(
         "fbnetv2", "spaces/test_mbconv.py spaces/test_blocks.py",
         ("masks after the activation", "spaces/blocks.py", '        x = builder.add("bn", BatchNorm(residual), builder.add("conv", conv, x))\n        x = x if activation', '        x = builder.add("conv", conv, x)\n        x = builder.add("early", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x\n        mask, x = False, builder.add("bn", BatchNorm(residual), x)\n        x = x if activation'),
-        ("masks before the squeeze", "spaces/blocks.py", "y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation)(", "y = conv_bn(Conv(inside, kernel, stride, groups=inside), activation, mask=not squeeze)("),
+        ("masks before the squeeze", "spaces/blocks.py", "y = conv_bn(conv, activation)(", "y = conv_bn(conv, activation, mask=not squeeze)("),
     ),
     *_of(
         "toponas", "methods/test_toponas.py",
