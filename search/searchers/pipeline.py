@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from ...errors import MismatchError, UsageError
+from ...errors import InputRefusedError, MismatchError, UsageError
 from ...spaces.space import Level, SearchSpace
 from ..deriver import Scores
 from ..method import Found, Problem, Stage
@@ -60,6 +60,7 @@ class Pipeline:
 
         Raises:
             UsageError: fewer epochs than levels.
+            InputRefusedError: the checkpoint cannot be read.
             MismatchError: the checkpoint is of another search.
         """
         levels = problem.proxy.levels
@@ -91,8 +92,8 @@ class Pipeline:
         left, rest = self.epochs, sum(shares)
         for n, (level, share) in enumerate(zip(levels, shares, strict=True)):
             others = len(levels) - n - 1
-            own = min(max(1, round(left * share / rest) if rest else left // (others + 1)), left - others)
-            own = left if not others else own
+            wanted = round(left * share / rest) if rest else left
+            own = min(max(1, wanted), left - others) if others else left
             searcher = self.searchers[level.name]
             found.append(replace(searcher, schedule=replace(searcher.schedule, epochs=own)))
             left, rest = left - own, rest - share
@@ -104,7 +105,12 @@ class Pipeline:
         carried = {} if problem.checkpoint is None else carried_by(problem.checkpoint, Alternation.kind)
         if not carried:
             return _Settled(recipe)
-        settled = _Settled.of(carried)
+        try:
+            settled = _Settled.of(carried)
+        except (KeyError, TypeError) as error:
+            raise InputRefusedError(
+                f"{problem.checkpoint} carries nothing of a pipeline ({error}); delete it to start anew"
+            ) from error
         if settled.recipe != recipe:
             raise MismatchError(
                 f"{problem.checkpoint} is the {Alternation.kind} of another search: other schedules of its levels; "

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tempograd import registry
-from tempograd.errors import MismatchError, UsageError
+from tempograd.errors import InputRefusedError, MismatchError, UsageError
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
 from tempograd.search.repair import Repair
@@ -227,6 +228,17 @@ def test_a_file_of_one_search_alone_is_refused_and_carries_nothing(noted, tmp_pa
     stopped_after(tmp_path / "other.safetensors", 3)
     with pytest.raises(MismatchError, match=r"is the checkpoint of another search: other .*laws"):
         registry.create("method", "la_darts:epochs=1,batch=4").find(problem(tmp_path / "other.safetensors"))
+
+
+def test_a_file_that_cannot_be_read_is_refused_and_kept(noted, tmp_path):
+    path = tmp_path / "search.safetensors"
+    path.write_bytes(b"no tensors")
+    with pytest.raises(InputRefusedError, match=r"is not a checkpoint .*delete it to start anew"):
+        find(path=path)
+    save_file({}, path, {"state": json.dumps({"carried": {"level": 1}})})
+    with pytest.raises(InputRefusedError, match=r"carries nothing of a pipeline .*delete it to start anew"):
+        find(path=path)
+    assert path.exists()
 
 
 def test_the_real_supernets_take_each_others_place():
