@@ -141,7 +141,7 @@ MUTANTS = [
     ),
     *_of(
         "fbnetv2", "spaces/test_mbconv.py spaces/test_blocks.py",
-        ("masks after the activation", "spaces/blocks.py", '        x = builder.add("bn", BatchNorm(residual), builder.add("conv", conv, x))\n        x = x if activation', '        x = builder.add("conv", conv, x)\n        x = builder.add("early", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x\n        mask, x = False, builder.add("bn", BatchNorm(residual), x)\n        x = x if activation'),
+        ("masks", "spaces/blocks.py", 'return builder.add("mask", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x', "return x"),
         ("masks before the squeeze", "spaces/blocks.py", "y = conv_bn(conv, activation)(", "y = conv_bn(conv, activation, mask=not squeeze)("),
     ),
     *_of(
@@ -206,7 +206,6 @@ MUTANTS = [
         ("one of the two is on", recipe("proxylessnas"), "partial(TwoPath, hard=True)", "TwoPath"),
         ("two of all options", recipe("proxylessnas"), "from ..laws.two_path import TwoPath", "from ..laws.gumbel import Gumbel as TwoPath"),
         ("drawn by the two's probabilities", "search/laws/two_path.py", "soft = straight_through(one_hot(on, soft), soft)", "soft = one_hot(on, soft) + 0 * soft"),
-        ("weights on one path", recipe("proxylessnas"), 'paths="sample"', 'paths="draw"'),
         ("what was not drawn rests: momentum", recipe("proxylessnas"), "law_betas=(0.0, 0.999)", "law_betas=(0.5, 0.999)"),
         ("what was not drawn rests: decay", recipe("proxylessnas"), "law_decay=0.0", "law_decay=1e-3"),
         ("what was not drawn rests: the two's shift", "search/laws/two_path.py", "self.logits.scatter_(-1, pair, two + shift)", "self.logits.scatter_(-1, pair, two)"),
