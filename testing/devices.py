@@ -36,7 +36,8 @@ class DeviceContract:
 
     @pytest.fixture
     def device(self, request) -> Device:
-        if not hasattr(load("device", request.param.partition(":")[0]), "open"):
+        factory = load("device", request.param.partition(":")[0])
+        if isinstance(factory, type) and not hasattr(factory, "open"):
             pytest.skip("a place that opens no measuring process here: it brings its own engine, tested with it")
         device = create("device", request.param)
         if self.optional:

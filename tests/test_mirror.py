@@ -1,5 +1,6 @@
 """Tests mirror the source: ``a/b.py`` is tested by ``tests/a/test_b.py``, so that everyone knows where to look."""
 
+import re
 from pathlib import Path
 
 from tempograd import registry
@@ -8,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("data", "devices", "farm", "graphs", "measurement", "predictor", "profiler", "report", "search", "spaces",
          "tasks", "verbs")  # fmt: skip
 LEAST = 0.90  # of the files: it is raised with every file that gets its test, and never lowered
+LONGEST = 450  # lines of a file that has no reason to be longer
 # Files of a registry are run by the contract of their kind, which takes all names of the folder.
 CONTRACTS = {
     "spaces/zoo": "spaces/test_contract.py",
@@ -43,6 +45,12 @@ def test_contracts_take_all_names_of_their_registry():
     for kind, (folder, _) in registry._FOLDERS.items():
         contract = CONTRACTS[folder.replace(".", "/")]
         assert f'names("{kind}")' in (ROOT / "tests" / contract).read_text(), contract
+
+
+def test_a_long_file_has_its_reason_in_the_architecture_and_no_other_stands_there():
+    told = (ROOT / "ARCHITECTURE.md").read_text().partition("longer than 450 lines")[2].partition("\n\n")[0]
+    long = {file.as_posix() for file in sources() if len((ROOT / file).read_text().splitlines()) > LONGEST}
+    assert set(re.findall(r"`(\S+\.py)`", told)) == long
 
 
 def test_no_test_is_empty():

@@ -59,8 +59,9 @@ def cli(folder, *arguments):
 
 
 def test_the_contracts_that_ship_hold_for_it(place):
-    said = run(place, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "contracts.py")
+    said = run(place, "-m", "pytest", "-q", "-x", "-rs", "-p", "no:cacheprovider", "contracts.py")
     assert " passed" in said
+    assert "opens no measuring process" not in said  # its device is a function that returns one
 
 
 @pytest.mark.parametrize(

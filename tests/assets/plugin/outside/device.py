@@ -1,14 +1,19 @@
 """A device whose latencies are counted, not timed: what a network's file weighs, and every node's launch."""
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from tempograd.devices.device import Model
 from tempograd.devices.places.simulated import SimulatedDevice
+from tempograd.errors import InputRefusedError
 
 
 def latency_of(model: Model) -> float:
     """Return ms: 20 us a node and 1 us for every 16 elements of weights."""
-    graph = onnx.load(str(model.path), load_external_data=False).graph
+    try:
+        graph = onnx.load(str(model.path), load_external_data=False).graph
+    except DecodeError as error:
+        raise InputRefusedError(f"{model.path.name} is no network: {error}") from error
     elements = 0
     for tensor in graph.initializer:
         count = 1
