@@ -1,3 +1,4 @@
+# pyright: basic
 """What every device owes its callers."""
 
 from __future__ import annotations
