@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
@@ -31,11 +31,12 @@ def write_imported(path: Path, space: SearchSpace, supernet: nn.Module, source: 
 
 
 def imported(path: Path) -> dict[str, Any] | None:
-    """Return what an imported supernet's file says of itself; None for any other file."""
-    if not path.exists() or not is_checkpoint(path):
+    """Return what an imported supernet's file says of itself; None for any other file, broken ones too."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            told: dict[str, Any] | None = json.loads((file.metadata() or {})["state"]).get("imported")
+    except (SafetensorError, OSError, ValueError, KeyError):
         return None
-    with safe_open(path, framework="pt") as file:
-        told: dict[str, Any] | None = json.loads((file.metadata() or {})["state"]).get("imported")
     return told
 
 

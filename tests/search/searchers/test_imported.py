@@ -37,3 +37,5 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
 
 def test_any_other_file_is_none(tmp_path):
     assert imported(tmp_path / "absent") is None
+    (tmp_path / "broken").write_bytes(b"nothing")
+    assert imported(tmp_path / "broken") is None
