@@ -358,14 +358,5 @@ class FarmEngine:
 
     def _quarantined(self, job: Job, attempts: int) -> Measurement:
         detail = f"given out {attempts} times without an outcome: it may have ended every agent that tried it"
-        return Measurement(
-            key=job.key,
-            space=job.space,
-            fingerprint_id=job.fingerprint_id,
-            plan=job.plan.record(job.seed),
-            onnx_digest=job.model.sha256,
-            clock=clock_of(self._fingerprint),
-            failure=Failure("crashed", "run", detail=detail),
-            replicate=job.replicate,
-            attempts=attempts,
-        )
+        failure = Failure("crashed", "run", detail=detail)
+        return job.failed(failure, clock=clock_of(self._fingerprint), attempts=attempts)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from ..measurement.measurement import Measurement
-from ..measurement.rounds import Round
+from ..measurement.rounds import Failure, Round
 from ..profiler.plan import Plan
 from .subjects import EVERY_AGENT, ID
 from .wire import digest_of, inside, match, refused, within
@@ -124,6 +124,13 @@ class Job:
         """Return whether both may be timed in one run of an engine: same campaign, space, plan and seed."""
         return (self.campaign, self.space, self.plan, self.seed) == (
             other.campaign, other.space, other.plan, other.seed,
+        )  # fmt: skip
+
+    def failed(self, failure: Failure, *, clock: str = "wall", attempts: int = 1) -> Measurement:
+        """Return the measurement of a network that was not timed, and why."""
+        return Measurement(
+            key=self.key, space=self.space, fingerprint_id=self.fingerprint_id, plan=self.plan.record(self.seed),
+            onnx_digest=self.model.sha256, clock=clock, failure=failure, replicate=self.replicate, attempts=attempts,
         )  # fmt: skip
 
 

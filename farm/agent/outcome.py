@@ -49,16 +49,7 @@ def result(
 
 def refusal(job: Job, detail: str) -> Measurement:
     """Return the measurement of a job that an agent does not try, and why."""
-    return Measurement(
-        key=job.key,
-        space=job.space,
-        fingerprint_id=job.fingerprint_id,
-        plan=job.plan.record(job.seed),
-        onnx_digest=job.model.sha256,
-        clock="wall",
-        failure=Failure("refused", "load", detail=detail),
-        replicate=job.replicate,
-    )
+    return job.failed(Failure("refused", "load", detail=detail))
 
 
 def environment(agent: str, device: Device) -> Environment:
