@@ -73,7 +73,7 @@ def within_target(law: Law, space: SearchSpace, term: CostTerm) -> Architecture:
     Where the cost adds up over options, the best there is; else by :func:`round_down`.
 
     Raises:
-        UsageError: the form has no budget, or the cost is a predictor's.
+        UsageError: the form has no budget, the cost is a predictor's, or it multiplies choices where rules tie sites.
         TargetError: nothing is within it.
     """
     budget_ms, scores = term.form.budget_ms, as_scores(law.scores())
@@ -82,6 +82,11 @@ def within_target(law: Law, space: SearchSpace, term: CostTerm) -> Architecture:
     try:
         constant, costs = _linear(term.model)
     except UsageError:
+        if space.rules:
+            raise UsageError(
+                f"{space.spec} ties sites together by rules, and its cost multiplies choices: no linear programme "
+                "knows both; derive by score, and let repair meet the target"
+            ) from None
         budget = Budget(space, term.model, budget_ms)
         rows = [row.detach().double().numpy() for row in law.marginals().values()]
         return round_down(scores, budget.inside(rows), budget)
