@@ -21,14 +21,22 @@ def test_invalid_topologies_fall_below_the_bound_and_are_let_alone_there(monkeyp
     def expected(run):
         return float(PassiveAggressive(SPACE).invalid(run.law).detach())
 
-    def run(most):
-        method = f"toponas:epochs=1,warm_up=0,batch=2,most_invalid={most}"
-        return record(monkeypatch, method, CELL, supernet=_Idle(), cost=flat(SPACE), lam=0.0, steps=30, after=expected)
+    def certain(run):
+        """Make the sets of all edges of a node nearly sure: hardly any topology is invalid."""
+        with torch.no_grad():
+            run.law.sets[run.law._holds.sum(dim=-1) == run.law._holds.sum(dim=-1).amax(dim=1, keepdim=True)] += 8
 
-    bound, idle = run(0.05), run(1.0)
+    def run(before=None):
+        method = "toponas:epochs=1,warm_up=0,batch=2,most_invalid=0.05"
+        return record(
+            monkeypatch, method, CELL, supernet=_Idle(), cost=flat(SPACE), lam=0.0, steps=30, after=expected,
+            before=before,
+        )  # fmt: skip
+
+    bound, idle = run(), run(certain)
     assert bound.ends[0] > 0.2
     assert max(bound.ends[-5:]) <= 0.05 + 0.01  # Adam moves it a little
-    assert min(idle.ends) > 0.2
+    assert max(idle.ends) < 0.02
 
 
 def test_what_is_derived_is_the_most_probable_set_and_not_that_of_the_most_probable_edges(monkeypatch):
