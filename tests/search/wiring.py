@@ -48,6 +48,7 @@ class Pass:
     gates: dict[str, torch.Tensor]
     learns: bool
     drops: float
+    beside: bool = False  # whether options run although they are off
 
     @property
     def one_path(self):
@@ -142,7 +143,9 @@ def record(patch, method, spec, *, supernet=None, task=None, cost=None, after=No
         skip = getattr(module, "on_skip", None)
         gates = {name: gate.detach().clone() for name, gate in args[1].items()}
         drops = 0.0 if skip is None else skip.keywords["rate"]
-        noted.passes.append(Pass(step[0], float(args[0].mean()), gates, torch.is_grad_enabled(), drops))
+        noted.passes.append(
+            Pass(step[0], float(args[0].mean()), gates, torch.is_grad_enabled(), drops, bool(kwargs.get("beside")))
+        )
 
     def init(self, *args, **kwargs):
         original(self, *args, **kwargs)

@@ -25,7 +25,8 @@ def test_law_steps_have_one_of_two_paths_on_and_weight_steps_run_one_path(monkey
         for site, pair in pairs.items():
             assert len({*pair}) == 2
             assert passes[0].on(site) < {*pair}
-    assert all(each.one_path for each in noted.of("weights"))
+    assert all(each.beside for each in noted.of("law"))
+    assert all(each.one_path and not each.beside for each in noted.of("weights"))
     assert len(noted.steps("weights")) > len(noted.steps("law"))
 
 
