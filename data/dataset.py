@@ -259,7 +259,14 @@ def _chosen(store: Store, space: str | None, fingerprint_id: str | None) -> tupl
         )
     spaces, devices = {s for s, _ in sets}, sorted({f for _, f in sets})
     if len(spaces) > 1:
-        raise UsageError(f"{store.path} holds several spaces; choose one: {', '.join(sorted(spaces))}")
+        from ..graphs.network import is_space
+
+        named = sorted(s for s in spaces if is_space(s))
+        if not named:
+            raise UsageError(
+                f"{store.path} holds networks and kernels of no space; learn kernels with tempograd kernels fit"
+            )
+        raise UsageError(f"{store.path} holds several spaces; choose one: {', '.join(named)}")
     if len(devices) > 1:
         known = store.fingerprints()
         one, other = known[devices[0]], known[devices[1]]

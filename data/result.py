@@ -299,6 +299,8 @@ class Result(_Part):
         """Return why a random network is not compared, ``, above the target`` or the like; empty if it is."""
         if rival.measured_ms is None or rival.verdict != "ok":
             return ", latency not trusted"
+        if rival.key == self.found.key:
+            return ", the one found"
         if self.limit_ms is not None and rival.measured_ms > self.limit_ms:
             return ", above the target" if self.target_ms is not None else ", slower than the one found"
         return ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,3 +193,8 @@ class Device(Place, Protocol):
             DeviceError: the device or its runtime cannot be reached.
         """
         ...
+
+
+def opens(place: Place) -> TypeGuard[Device]:
+    """Return whether a place opens measuring processes; what else it tells is not asked for, since that may wait."""
+    return callable(getattr(place, "open", None))

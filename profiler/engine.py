@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices.device import Device, Loaded, Model, Place, Session
+from ..devices.device import Device, Loaded, Model, Place, Session, opens
 from ..devices.turn import turn
 from ..errors import DeviceError, UsageError
 from ..measurement.calibration import CALIBRATION_NETWORKS, CALIBRATION_ROUNDS, Calibration, calibrate, is_stale
@@ -361,7 +361,7 @@ def engine_of(
     """
     if isinstance(place, BringsEngine):
         return place.engine(items, plan, seed=seed, sink=sink, stop=stop)
-    if not isinstance(place, Device):
+    if not opens(place):
         raise UsageError(f"{type(place).__name__} neither opens a measuring process nor brings an engine of its own")
     return Engine(
         place, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,

@@ -53,10 +53,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError) as error:
         raise InputRefusedError(f"cannot read {path} ({error}); name a file of weights") from error
-    except Exception as error:  # torch's unpickler has one for each kind of damage, and for code
-        why = str(error).splitlines()[0][:200]
+    except Exception as error:  # of torch's unpickler, one for each damage, and for code: to run it is its advice
         raise InputRefusedError(
-            f"{path} is no file of tensors alone, and nothing in it was run ({why}); save its state_dict as safetensors"
+            f"{path} is no file of tensors alone, and nothing in it was run; save its state_dict as safetensors"
         ) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]

@@ -36,7 +36,7 @@ from .verbs.test_verdicts import bare
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
 VERBS = ("agent", "doctor", "devices", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "methods",
-         "report", "quickstart", "measure", "profile", "compare", "shrink")  # fmt: skip
+         "report", "quickstart", "measure", "profile", "compare", "shrink", "import", "pick")  # fmt: skip
 
 
 STRACE = shutil.which("strace")
@@ -390,7 +390,7 @@ def test_methods_are_listed_with_their_papers_and_what_they_need():
     ("arguments", "message"),
     [
         (("--method", "densenas"), "densenas cannot search nasbench201: it needs routes or depths"),
-        (("--cost", "lookup"), "unknown cost 'lookup'; allowed: flops, parameters, predictor, table"),
+        (("--cost", "lookup"), "unknown cost 'lookup'; allowed: flops, kernels, parameters, predictor, table"),
         (("--cost", "predictor"), "--cost predictor needs --predictor"),
         ((), "collect --operations"),
     ],

@@ -35,7 +35,7 @@ def test_every_folder_is_packaged():
 def test_public_names():
     assert tempograd.__all__ == [
         "Choice", "Depth", "TempogradError", "Width", "__version__", "collect", "compare", "device", "evaluate",
-        "fit", "load", "measure", "predict", "profile", "report", "search", "shrink", "space",
+        "fit", "load", "measure", "pick", "predict", "profile", "report", "search", "shrink", "space",
         "space_from",
     ]  # fmt: skip
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tempograd.__version__
@@ -66,10 +66,10 @@ def test_import_takes_milliseconds():
 
 @pytest.mark.promise(4)
 def test_no_code_is_read_from_files():
-    """No pickle, no eval, no unsafe load anywhere in the source."""
+    """No pickle, no eval, no load that could run code anywhere in the source."""
     banned = re.compile(
         r"\b(import|from) (pickle|joblib|cloudpickle|shelve|marshal)\b"
-        r"|\b(yaml\.load|torch\.load|torch\.save|np\.load)\(|(?<![.\w])(eval|exec)\("
+        r"|\b(yaml\.load|torch\.save|np\.load)\(|\btorch\.load\((?!.*weights_only=True)|(?<![.\w])(eval|exec)\("
     )
     files = [file for name in folders() for file in (ROOT / Path(*name.split(".")[1:])).glob("*.py")]
     assert len(files) > 50

@@ -12,7 +12,7 @@ from .. import registry
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
-from ..devices.device import Device
+from ..devices.device import Device, opens
 from ..errors import MismatchError, UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..profiler.audit import WORK, Audit
@@ -44,7 +44,7 @@ def audit(
     """
     check_arguments(audit, locals())
     timing, place = named(plan), device_of(device)
-    if not isinstance(place, Device):
+    if not opens(place):
         raise UsageError(
             f"--device {device}: it gives back times, not outputs to compare; copy {store} to the agent's machine "
             "and audit it there with the agent's own --device"

@@ -108,7 +108,7 @@ def collect(
     }  # fmt: skip
     if plot is not None and summary.drift is not None:
         _draw(summary, plot)
-    following = None if operations or not isinstance(device, str) else _following(document, device)
+    following = None if operations or not isinstance(device, str) else _following(document, device, chosen)
     return Outcome(document, _text(document), _exit_code(summary), following)
 
 
@@ -121,18 +121,21 @@ def _exit_code(summary: CampaignSummary) -> int:
     return PARTIAL if failed else 0
 
 
-def _following(d: Mapping[str, Any], device: str) -> str:
+def _following(d: Mapping[str, Any], device: str, of: SearchSpace) -> str:
     """Return the next command: what a predictor can be learnt from, or what gives more labels."""
     store, space = quote(d["store"]), registry.typed("space", d["space"])
     if not d["labels"]:
         return "tempograd doctor"
-    if d["labels"] < FEW_ROWS:
-        return (
-            f"tempograd collect --space {quote(space)} --device {quote(device)} --plan {d['plan']} --seed "
-            f"{d['seed']} --count 200 --store {store}"
-        )
-    again = "" if space == d["space"] else f" --space {quote(space)}"
-    return f"tempograd fit --store {store}{again} --out predictor/"
+    if d["labels"] >= FEW_ROWS:
+        again = "" if space == d["space"] else f" --space {quote(space)}"
+        return f"tempograd fit --store {store}{again} --out predictor/"
+    there = round(10 ** min(of.size_log10, 9))
+    if d["networks"] >= there:
+        return f"tempograd export --store {store} --out table/"  # that is all of them
+    return (
+        f"tempograd collect --space {quote(space)} --device {quote(device)} --plan {d['plan']} --seed "
+        f"{d['seed']} --count {min(200, there)} --store {store}"
+    )
 
 
 def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store: Path) -> Outcome:

@@ -184,5 +184,8 @@ def _measured(space: SearchSpace, store: Store, device: str, measure: Measure) -
     networks = [architecture for architecture in drawn if space.is_connected(architecture)][:LINE]
     found = {m.key: m.latency_ms for m in measure(networks) if m.estimate is not None}
     if len(found) < 3:
-        raise UsageError(f"only {len(found)} of {len(networks)} networks of {space.spec} could be measured")
+        raise UsageError(
+            f"{len(found)} of {len(networks)} networks of {space.spec} were measured, and 3 make milliseconds of a "
+            "cost: take a larger space, or a device on which more of them run"
+        )
     return found

@@ -224,6 +224,11 @@ def _candidates(
     if not len(rows):
         where = f" and a file NAME.onnx in {models}" if models is not None else ""
         raise UsageError(f"no network of the table has an accuracy{where}; look at its columns")
+    twice = [name for name, count in Counter(read.names[i] for i in rows).items() if count > 1]
+    if twice:
+        remarks.append(
+            f"{', '.join(twice[:3])}{', ...' * (len(twice) > 3)}: a name of several rows, each one a network"
+        )
     return rows, remarks
 
 
@@ -288,7 +293,11 @@ def _text(d: dict[str, Any], *, judged: bool) -> str:
         ]
         lines.append(table(("network", "accuracy", "predicted", "measured"), rows))
     if found is None:
-        lines.append(f"FAIL: none of {len(d['measured'])} networks measured is within {target}; allow more with --most")
+        fastest_ms = min((m["measured_ms"] for m in d["measured"] if m["measured_ms"] is not None), default=None)
+        lines.append(
+            f"FAIL: none of {len(d['measured'])} networks measured is within {target}, the fastest takes "
+            f"{_ms(fastest_ms)}; ask for that, or allow more with --most"
+        )
     elif d["verdict"] == "predicted":
         lines.append(
             f"PREDICTED: {found['name']}, accuracy {found['accuracy']:.4g}, {_ms(found['predicted_ms'])} against "

@@ -100,7 +100,7 @@ class MbConv(SearchSpace):
         "family=proxyless,size=8,classes=5,width=0.25,stages=3,layers=2,resolution_options=3",
         "family=ofa,size=8,classes=5,width=0.25,stages=2,layers=3,resolution_options=2",
         "family=ofa_mbv3,size=8,classes=5,width=0.5,stages=2,layers=3",
-        "family=fbnetv2,size=8,classes=5,width=0.5,stages=3,layers=2,width_options=3,resolution_options=3",
+        "family=fbnetv2,size=8,classes=5,width=0.5,stages=2,layers=2,width_options=2,resolution_options=2",
     )
 
     def __post_init__(self) -> None:

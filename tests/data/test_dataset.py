@@ -153,6 +153,13 @@ def test_spaces_are_not_mixed_and_absent_ones_are_named(store, fingerprint):
         LatencyDataset.from_store(store)
 
 
+def test_of_a_store_of_kernels_the_verb_that_learns_them_is_named(store, fingerprint):
+    for seed, name in enumerate(("#kernels", "#models")):
+        keep(store, fingerprint, replace(make("x", SPREAD, fingerprint), space=name), seed=seed)
+    with pytest.raises(UsageError, match="tempograd kernels fit"):
+        LatencyDataset.from_store(store)
+
+
 def test_encoding_is_the_spaces(store, fingerprint, space):
     names = keys(7)
     keep(store, fingerprint, *(make(k, SPREAD, fingerprint) for k in names))

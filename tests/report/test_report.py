@@ -233,5 +233,8 @@ def test_comparison_counts_only_trusted_networks_within_the_limit(full_result):
     read = Result.model_validate(full_result)
     assert [read.why_not(rival) for rival in read.random] == ["", "", ", above the target", ", latency not trusted"]
     assert len(read.counted) == 2
+    full_result["random"] = [rival | {"key": full_result["found"]["key"]}]
+    read = Result.model_validate(full_result)
+    assert [read.why_not(rival) for rival in read.random] == [", the one found"]
     full_result["random"] = []
     assert comparison(Result.model_validate(full_result)).startswith("No random network")

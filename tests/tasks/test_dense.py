@@ -11,6 +11,7 @@ from tempograd.errors import InputRefusedError, UsageError
 from tempograd.tasks.dense import IGNORED, heat_maps
 from tempograd.tasks.fit import fit_space
 from tempograd.tasks.load import load_task
+from tempograd.tasks.task import told_kinds
 
 
 @pytest.fixture(scope="module")
@@ -108,5 +109,6 @@ def test_text_by_words_from_a_file_and_what_is_no_text(tmp_path):
 def test_spaces_that_do_not_give_what_is_asked_for_are_refused_with_both(spec, kind):
     for name in registry.names("space"):
         if not any(each.startswith(kind) for each in registry.load("space", name).outputs):
-            with pytest.raises(UsageError, match=rf"asks for {kind}.*, {name} gives classes"):
+            given = told_kinds(registry.load("space", name).outputs)
+            with pytest.raises(UsageError, match=rf"asks for {kind}.*, {name} gives {given}"):
                 fit_space(name, load_task(spec))

@@ -50,6 +50,12 @@ def test_the_next_command_fits_what_was_measured(device, count, following, tmp_p
     assert following in collect(SPACE, tmp_path / "s.db", device=device, count=count).following
 
 
+@pytest.mark.parametrize(("count", "following"), [(2, "--count 4 "), (4, "tempograd export")])
+def test_of_a_space_of_four_networks_no_more_are_asked_for(count, following, tmp_path):
+    four = "multibranch:width=4,modules=1,depth=1,size=12"
+    assert following in collect(four, tmp_path / "s.db", device="simulated", count=count).following
+
+
 @pytest.mark.parametrize("plan", ["quick", "standard"])
 def test_a_dry_run_names_no_verdict(plan, tmp_path):
     assert "reliable" not in collect(SPACE, tmp_path / "s.db", device="simulated", plan=plan, dry_run=True).text

@@ -33,6 +33,10 @@ def test_what_a_method_says_it_accepts_is_what_its_recipe_takes(name):
 
 @pytest.mark.parametrize(("name", "flag"), list(itertools.product(METHODS, SOME)))
 def test_a_flag_is_refused_by_the_methods_that_ignore_it_and_those_that_do_not_are_named(name, flag):
+    if OPTIONS[flag].option.scratch and method(name).deploys == "inherited":
+        with pytest.raises(UsageError, match=f"--{flag} 3: {name} keeps the supernet's weights"):
+            check({flag: 3}, method(name), on_table=False, costs=["table"])
+        return
     if flag in method(name).accepts:
         check({flag: 3}, method(name), on_table=False, costs=["table"])
         return

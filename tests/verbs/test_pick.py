@@ -62,6 +62,15 @@ def test_none_within_the_target_ends_with_8(table):
     assert (told.document["verdict"], told.exit_code, len(told.document["measured"])) == ("fail", 8, 3)
     assert told.document["found"] is None
     assert "FAIL: none of 3" in told.text
+    fastest_ms = min(one["measured_ms"] for one in told.document["measured"])
+    assert f"the fastest takes {fastest_ms:.4g} ms" in told.text
+
+
+def test_a_name_of_several_rows_is_remarked_on(table, tmp_path):
+    twice = tmp_path / "twice.csv"
+    twice.write_text(table.read_text().replace("net7,", "net6,"))
+    told = pick(twice, accuracy="top1", latency="i7_ms", target_ms=10.0)
+    assert told.document["remarks"] == ["net6: a name of several rows, each one a network"]
 
 
 def test_without_models_the_answer_is_a_prediction_and_says_so(table):

@@ -56,6 +56,13 @@ def test_the_ends_are_the_fewest_and_most_operations_of_all():
     assert macs[largest] == max(macs.values())
 
 
+def test_a_space_of_four_networks_has_ends():
+    few = registry.create("space", "multibranch:width=4,modules=1,depth=1,size=12")
+    smallest, largest = ends(few)
+    assert len(list(few.enumerate())) == 4
+    assert few.raw_graph(smallest).macs() < few.raw_graph(largest).macs()
+
+
 @pytest.mark.parametrize("space", [SPACE, WIDE], ids=["depth", "width"])
 def test_the_first_stage_trains_the_largest_and_the_second_all_of_its_parts(task, space):
     """Options share their parameters; which layers ran is told by their statistics."""
