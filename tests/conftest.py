@@ -32,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties.append((mark.name, mark.args[0]))
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of the garbage collector's sight: it stays, and looking through it takes long."""
+    gc.collect()
+    gc.freeze()
+
+
 _failed = pytest.StashKey[bool]()
 
 
