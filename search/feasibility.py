@@ -60,7 +60,7 @@ def feasibility(
     space: SearchSpace, predict: Predict, rng: np.random.Generator, *, target_ms: float | None = None
 ) -> Feasibility:
     """Return what networks of a space cost, from 2,000 sampled ones (all, if there are fewer) and greedy walks."""
-    sample = space.sample(min(SAMPLE, round(10 ** min(space.size_log10, 9))), rng)
+    sample = space.sample(space.at_most(SAMPLE), rng)
     predicted = predict(sample)
     order = np.argsort(predicted, kind="stable")
     flat = np.zeros((len(space.sites), max(space.widths)))

@@ -411,6 +411,10 @@ class SearchSpace(ABC):
             choices.append(-1 if row[name] == -1 else values.index(row[name]))
         return self.architecture(choices)
 
+    def at_most(self, n: int) -> int:
+        """Return ``n``, or how many architectures there are where these are fewer."""
+        return min(n, round(10 ** min(self.size_log10, 9)))
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         """Return ``n`` different architectures; a longer sample begins with the shorter one.
 

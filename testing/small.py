@@ -17,4 +17,4 @@ def small_specs(name: str) -> list[str]:
 
 def several(space: SearchSpace, count: int, *, seed: int) -> list[Architecture]:
     """Draw so many architectures, or all of a space that has fewer."""
-    return space.sample(min(count, round(10 ** min(space.size_log10, 9))), np.random.default_rng(seed))
+    return space.sample(space.at_most(count), np.random.default_rng(seed))

@@ -180,7 +180,7 @@ def _measured(space: SearchSpace, store: Store, device: str, measure: Measure) -
         }
         if len(known) >= LINE:
             return known
-    drawn = space.sample(min(4 * LINE, round(10 ** min(space.size_log10, 9))), np.random.default_rng(0))
+    drawn = space.sample(space.at_most(4 * LINE), np.random.default_rng(0))
     networks = [architecture for architecture in drawn if space.is_connected(architecture)][:LINE]
     found = {m.key: m.latency_ms for m in measure(networks) if m.estimate is not None}
     if len(found) < 3:

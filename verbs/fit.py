@@ -213,7 +213,7 @@ def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
 
 def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dict[str, float]:
     """Return what sampled networks that connect input and output are predicted at, in the unit of the quantity."""
-    drawn = space.sample(min(SAMPLE, round(10 ** min(space.size_log10, 9))), np.random.default_rng([seed, 8]))
+    drawn = space.sample(space.at_most(SAMPLE), np.random.default_rng([seed, 8]))
     networks = [architecture for architecture in drawn if space.is_connected(architecture)]
     predicted = head.predictor.predict(space.encode(networks, head.binding.encoding))
     named = {"smallest": 0.0, "tenth": 0.1, "median": 0.5, "largest": 1.0}

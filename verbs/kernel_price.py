@@ -69,7 +69,7 @@ def sums(space: SearchSpace, device: Place, kept: KernelPredictor, *, seed: int 
         raise MismatchError(f"these kernels are of device {kept.fingerprint_id}, not of {device.fingerprint.id}")
     if not isinstance(device, TellsKernels):
         raise UsageError("--cost kernels: the device tells none; allowed: local, with runtime=onnxruntime or openvino")
-    count = min(NETWORKS, round(10 ** min(space.size_log10, 9)))
+    count = space.at_most(NETWORKS)
     networks = [one for one in choose(space, count, seed=seed) if space.is_connected(one)]
     ms: dict[str, float] = {}
     outside: defaultdict[str, float] = defaultdict(float)

@@ -93,7 +93,7 @@ def _sampled(space: str | None, count: int, seed: int) -> Generator[list[Path]]:
             yield []
             return
         chosen = space_of(space)
-        count = min(count, round(10 ** min(chosen.size_log10, 9)))
+        count = chosen.at_most(count)
         yield [chosen.write_onnx(one, Path(folder))[0] for one in choose(chosen, count, seed=seed)]
 
 

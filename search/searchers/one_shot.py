@@ -287,7 +287,7 @@ def effects(space: SearchSpace, queries: Sequence[Query], metric: Metric = ACCUR
 def ends(space: SearchSpace, seed: int = 0) -> tuple[Architecture, Architecture]:
     """Return the networks of the fewest and the most multiply-accumulates that greedy walks find."""
     table, flat = counts(space.graph, space.operations, "macs"), np.zeros((len(space.sites), max(space.widths)))
-    drawn = space.sample(min(20, round(10 ** min(space.size_log10, 9))), np.random.default_rng(seed))
+    drawn = space.sample(space.at_most(20), np.random.default_rng(seed))
     start = next(a for a in drawn if space.is_connected(a))
 
     def macs(architectures: Any) -> Any:

@@ -102,7 +102,7 @@ def costs(space, architectures, seed=0):
 
 
 def target_of(space, share=0.5):
-    sample = space.sample(min(200, round(10 ** min(space.size_log10, 9))), np.random.default_rng(0))
+    sample = space.sample(space.at_most(200), np.random.default_rng(0))
     return float(np.quantile(costs(space, sample), share))
 
 
