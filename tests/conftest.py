@@ -43,8 +43,8 @@ _failed = pytest.StashKey[bool]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """Remember that a test failed: what it left open is still held by its traceback."""
-    if call.excinfo is not None:
+    """Remember that a test failed: what it left open is still held by its traceback. One that skips opened nothing."""
+    if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
         item.config.stash[_failed] = True
     return (yield)
 
