@@ -10,6 +10,7 @@ The ranges are ``msgspec``'s, which boards have; they do without pydantic.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from inspect import Parameter, signature
 from math import isfinite
 from pathlib import Path
@@ -32,6 +33,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Seconds = Annotated[float, Meta(gt=0, le=1e7)]
+
+LATER = {"later": True}
+"""Metadata of a field that an entry got after a release: at its default no spec says it, so that old ones hold."""
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _LARGEST = 2**63 - 1  # of whole numbers without a range: what arrays and files hold
@@ -109,6 +113,13 @@ def check_fields(instance: Any, *, what: str = "") -> None:
     """
     names = signature(type(instance)).parameters
     check(type(instance), {name: getattr(instance, name) for name in names}, what=what)
+
+
+def written(instance: Any) -> str:
+    """Return the arguments of a dataclass as a spec says them, ``layers=5,width=8``; empty where it takes none."""
+    asked = (f for f in fields(instance) if f.init)
+    said = [f for f in asked if not (f.metadata.get("later") and getattr(instance, f.name) == f.default)]
+    return ",".join(f"{f.name}={getattr(instance, f.name)}" for f in said)
 
 
 def told(factory: Callable[..., Any], name: str) -> str:

@@ -17,7 +17,8 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import UsageError
 from ..spaces.circuit import Circuit, Sum, activity
-from ..spaces.space import SearchSpace, Wiring
+from ..spaces.space import SearchSpace
+from ..spaces.wiring import Wiring
 from .forms import from_zero, positive
 from .law import Law
 from .laws.combination import Combination

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..errors import UnknownNameError, UsageError
 from .architecture import Site
-from .graph import Choice, Condition, Graph
+from .graph import Choice, Condition, Graph, resolve
 from .layers import Add, Shape, chosen, same_width, sites_of
 
 SKELETON = "skeleton"  # table key of everything that is there whatever is chosen
@@ -313,6 +313,19 @@ def variants(option: str, block: Graph, widths: Mapping[str, int]) -> Iterator[t
         hidden = "".join(f"*{chosen(channels, taken)}" for channels in inside)
         shapes = (tuple(chosen(side, taken) for side in shape) for shape in (block.input_shape, block.shape))
         yield block_key(option + hidden + ("+" if residual else ""), *shapes), taken
+
+
+def blocks_of(graph: Graph, sites: Sequence[Site]) -> dict[str, Graph]:
+    """Return every block that a choice can put into the network, by table key, each as a network of its own."""
+    widths = {site.name: len(site.options) for site in sites}
+    found: dict[str, Graph] = {}
+    for node, _ in graph.walk():
+        if isinstance(node.operation, Choice) and not node.operation.nested:
+            for option, block in zip(node.operation.options, node.operation.graphs, strict=True):
+                for key, taken in variants(option, block, widths):
+                    if key not in found:
+                        found[key] = resolve(block, taken)
+    return found
 
 
 def activity(sites: Sequence[Site]) -> dict[str, Term | None]:

@@ -144,6 +144,12 @@ class Graph:
             found |= {f"{node.name}.{name}": shape for name, shape in node.operation.weights(inputs).items()}
         return found
 
+    @property
+    def size_bytes(self) -> int:
+        """Return what all weights and the largest value of one input take as float32."""
+        numbers = sum(prod(shape) for shape in self.weights.values())
+        return 4 * (numbers + max(prod(node.shape) for node, _ in self.walk()))
+
     def nodes_with_shapes(self) -> Iterator[tuple[Node, tuple[Shape, ...]]]:
         """Yield every node with its input shapes, choices as they are."""
         shapes = self.shapes

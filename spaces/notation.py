@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidArchitectureError
-from .architecture import Architecture
+from .architecture import Architecture, Site
 
 LONGEST = 20_000  # characters of an architecture; the published ones take some 500
 _AROUND = 24  # characters shown before and after a mistake
@@ -45,6 +45,86 @@ class Notation:
         text = self.write(architecture)
         short = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 45]} ... {text[-40:]}"
         return f"{self.name}: {short}"
+
+
+def read_any(text: str, notations: Sequence[Notation], *, of: str, example: Callable[[], Architecture]) -> Architecture:
+    """Read an architecture in the notation that it is meant to be in.
+
+    Args:
+        text: the architecture.
+        notations: those of a space.
+        of: the space's name, for messages.
+        example: makes one of its architectures, which a message shows in all notations.
+
+    Raises:
+        InvalidArchitectureError: it is of no notation, or has a mistake, which is shown at its place.
+    """
+    meant = next((notation for notation in notations if notation.matches(text)), None)
+    try:
+        if meant is None:
+            raise mistake(text, 0, f"no notation of {of} begins so")
+        return meant.read(text)
+    except InvalidArchitectureError as error:
+        shown = example()
+        ways = "; or as ".join(notation.example(shown) for notation in notations)
+        raise InvalidArchitectureError(f"{error}. Written as {ways}") from error
+
+
+def by_sites(sites: Sequence[Site], make: Callable[[list[int]], Architecture]) -> Notation:
+    """Return the notation that every space has: ``SITE=OPTION;...``, without sites that decide nothing.
+
+    Args:
+        sites: of the space.
+        make: architecture of the option indices, -1 where none is given.
+
+    Example:
+        >>> notation = by_sites([Site("a", ("x", "y"))], lambda choices: Architecture("s", tuple(choices)))
+        >>> notation.read("a=y"), notation.write(Architecture("s", (0,)))
+        (Architecture(space='s', choices=(1,)), 'a=x')
+    """
+    places = {site.name: index for index, site in enumerate(sites)}
+
+    def read(text: str) -> Architecture:
+        choices = [-1] * len(sites)
+        for part, at in spans(text, ";"):
+            name, _, option = part.partition("=")
+            index = places.get(name.strip())
+            if index is None:
+                allowed = _some(places)
+                raise mistake(text, at, f"no site {name[:40]!r}; allowed: SITE=OPTION with one of {allowed}")
+            options = sites[index].options
+            if option.strip() not in options:
+                why = f"no option {option[:40]!r} at {name}; allowed: {', '.join(options)}"
+                raise mistake(text, at + len(name) + 1, why)
+            choices[index] = options.index(option.strip())
+        return make(choices)
+
+    def write(architecture: Architecture) -> str:
+        taken = zip(sites, architecture.choices, strict=True)
+        return ";".join(f"{site.name}={site.options[choice]}" for site, choice in taken if choice >= 0)
+
+    return Notation("sites", r"[^\s=({\[|]+=", read, write)
+
+
+def by_key(number: int, make: Callable[[list[int]], Architecture]) -> Notation:
+    """Return the notation of `Architecture.key`: ``0.3.x``, an option index for each of ``number`` sites, x for -1."""
+
+    def read(key: str) -> Architecture:
+        parts = key.split(".")
+        if not all(part.isdecimal() or part == "x" for part in parts):
+            raise InvalidArchitectureError(f"cannot read {key!r} as choices; write {number} numbers joined by dots")
+        return make([-1 if part == "x" else int(part) for part in parts])
+
+    return Notation("key", r"(\d+|x)(\.(\d+|x))*$", read, _key)
+
+
+def _key(architecture: Architecture) -> str:
+    return architecture.key
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = list(names)
+    return ", ".join(shown[:12]) + (f", ... ({len(shown)} in all)" if len(shown) > 12 else "")
 
 
 def mistake(text: str, at: int, why: str) -> InvalidArchitectureError:

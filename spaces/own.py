@@ -80,6 +80,14 @@ def is_file(asked: str) -> bool:
     return _FILE.fullmatch(asked) is not None
 
 
+def name_of(space: SearchSpace) -> str:
+    """Return the name that a space bears in its spec: that of the registry, or ``NAME@DIGEST`` of one of the user's."""
+    shipped = type(space).__module__.startswith(f"{__package__}.zoo.")
+    if shipped or (space.name in registry.names("space") and registry.load("space", space.name) is type(space)):
+        return space.name
+    return f"{space.name}@{digest_of(space)}"
+
+
 def digest_of(space: SearchSpace) -> str:
     """Return twelve hexadecimal digits, equal for spaces whose sites, rules, encodings and graphs are equal."""
     told = [repr(space.sites), repr(space.rules), repr((space.affine, space.elastic))]

@@ -15,24 +15,25 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from math import comb, log10, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from .. import registry
-from ..arguments import check_fields
+from ..arguments import check_fields, written
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
 from .architecture import Architecture, KeepInputs, Site
+from .domain import Domain
 from .encoding import COUNTS, LAYERS, RAW, CompiledGraph, Encoding, OneHots
-from .graph import Choice, Graph, is_connected, resolve, simplify
-from .notation import Notation, mistake, spans
+from .graph import Graph, is_connected, resolve, simplify
+from .kind import Kind
+from .level import Level
+from .notation import Notation, by_key, by_sites, read_any
+from .wiring import Wiring, wiring_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,36 +44,6 @@ if TYPE_CHECKING:
     from .network import Network
 
 CHUNK = 256  # architectures drawn at a time: fixed, so that a longer sample begins with the shorter one
-
-
-Kind = Literal["classes", "map", "heatmaps", "sequence"]
-"""What a network gives: logits ``(count,)``; of every place ``(count, H, W)``; heights of points ``(count, h, w)``;
-logits of what comes next ``(count, length)``."""
-
-LATER = {"later": True}
-"""Metadata of an argument that a space got after a release: at its default no spec says it, so that old ones hold."""
-
-Wiring = tuple[tuple[tuple[tuple[str, int], ...], ...], ...]
-"""Cells, their nodes, the in-edges of these: a site, and the number of the state it comes from."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """Some of a space's sites, which a hierarchical search decides together while all others are given.
-
-    Attributes:
-        name: such as ``cells``.
-        before: options at the sites that only later levels decide, while this one is searched.
-        space: makes the space of this level's sites alone, given the options at all others, by site.
-    """
-
-    name: str
-    before: Mapping[str, int]
-    space: Callable[[Mapping[str, int]], SearchSpace]
-
-
-def _is_later(argument: Field[Any]) -> bool:
-    return bool(argument.metadata.get("later"))
 
 
 class SearchSpace(ABC):
@@ -136,11 +107,7 @@ class SearchSpace(ABC):
     @property
     def notations(self) -> tuple[Notation, ...]:
         """Return the ways in which people write architectures; ``format`` writes the first, ``parse`` reads all."""
-        return (Notation("sites", r"[^\s=({\[|]+=", self._read_sites, self._write_sites), self._keys)
-
-    @property
-    def _keys(self) -> Notation:
-        return Notation("key", r"(\d+|x)(\.(\d+|x))*$", self.from_key, _key)
+        return (by_sites(self.sites, self.architecture), by_key(len(self.sites), self.architecture))
 
     def format(self, architecture: Architecture) -> str:
         """Return the text by which people name this architecture, in the first of ``notations``."""
@@ -152,41 +119,13 @@ class SearchSpace(ABC):
         Raises:
             InvalidArchitectureError: it is of none, or has a mistake, which is shown at its place.
         """
-        meant = next((notation for notation in self._notations if notation.matches(text)), None)
-        try:
-            if meant is None:
-                raise mistake(text, 0, f"no notation of {self.name} begins so")
-            return meant.read(text)
-        except InvalidArchitectureError as error:
-            raise InvalidArchitectureError(f"{error}. Written as {self._examples}") from error
+        return read_any(
+            text, self._notations, of=self.name, example=lambda: self.sample(1, np.random.default_rng(0))[0]
+        )
 
     @cached_property
     def _notations(self) -> tuple[Notation, ...]:
         return self.notations
-
-    @cached_property
-    def _examples(self) -> str:
-        (architecture,) = self.sample(1, np.random.default_rng(0))
-        return "; or as ".join(notation.example(architecture) for notation in self._notations)
-
-    def _write_sites(self, architecture: Architecture) -> str:
-        taken = zip(self.sites, architecture.choices, strict=True)
-        return ";".join(f"{site.name}={site.options[choice]}" for site, choice in taken if choice >= 0)
-
-    def _read_sites(self, text: str) -> Architecture:
-        choices = [-1] * len(self.sites)
-        for part, at in spans(text, ";"):
-            name, _, option = part.partition("=")
-            index = self._site_index.get(name.strip())
-            if index is None:
-                raise mistake(
-                    text, at, f"no site {name[:40]!r}; allowed: SITE=OPTION with one of {_some(self._site_index)}"
-                )
-            if option.strip() not in self.sites[index].options:
-                allowed = ", ".join(self.sites[index].options)
-                raise mistake(text, at + len(name) + 1, f"no option {option[:40]!r} at {name}; allowed: {allowed}")
-            choices[index] = self.sites[index].options.index(option.strip())
-        return self.architecture(choices)
 
     # -- identity ------------------------------------------------------------------------------------------------
 
@@ -198,13 +137,11 @@ class SearchSpace(ABC):
             UsageError: its weights and its largest map do not fit into this machine.
         """
         graph = self.build()
-        numbers = sum(prod(shape) for shape in graph.weights.values())
-        numbers += max(prod(node.shape) for node, _ in graph.walk())
         there = psutil.virtual_memory().total
-        if 4 * numbers > there:
+        if graph.size_bytes > there:
             asked = self._named(self.name)
             raise UsageError(
-                f"{asked} takes {4 * numbers / 2**30:,.1f} GiB for its weights and one map; allowed: what "
+                f"{asked} takes {graph.size_bytes / 2**30:,.1f} GiB for its weights and one map; allowed: what "
                 f"this machine holds, {there / 2**30:.1f} GiB. Make it narrower, shorter or of smaller images"
             )
         return graph
@@ -212,24 +149,17 @@ class SearchSpace(ABC):
     @cached_property
     def spec(self) -> str:
         """Return the full text identity: the name with every argument; one of the user's own bears its digest."""
-        from .own import digest_of
+        from .own import name_of
 
-        return self._named(self.name if self._is_registered else f"{self.name}@{digest_of(self)}")
+        return self._named(name_of(self))
 
     def _named(self, name: str) -> str:
-        said = [f for f in fields(self) if f.init and not (_is_later(f) and getattr(self, f.name) == f.default)]  # type: ignore[arg-type]
-        arguments = ",".join(f"{f.name}={getattr(self, f.name)}" for f in said)
-        return f"{name}:{arguments}" if arguments else name
-
-    @property
-    def _is_registered(self) -> bool:
-        if type(self).__module__.startswith(f"{__package__}.zoo."):
-            return True
-        return self.name in registry.names("space") and registry.load("space", self.name) is type(self)
+        return f"{name}:{said}" if (said := written(self)) else name
 
     @cached_property
-    def _site_index(self) -> dict[str, int]:
-        return {site.name: index for index, site in enumerate(self.sites)}
+    def domain(self) -> Domain:
+        """Return which options, one a site, make an architecture."""
+        return Domain(self.name, self.sites, self.rules)
 
     @property
     def nodes(self) -> tuple[tuple[str, ...], ...]:
@@ -243,12 +173,7 @@ class SearchSpace(ABC):
         The states are the cell's inputs, then its nodes; its first node sees all inputs. By default a node sees every
         state before it, and a cell begins where a node has no more in-edges than the one before.
         """
-        cells: list[list[tuple[tuple[str, int], ...]]] = []
-        for node in self.nodes:
-            if not cells or len(node) <= len(cells[-1][-1]):
-                cells.append([])
-            cells[-1].append(tuple((site, source) for source, site in enumerate(node)))
-        return tuple(map(tuple, cells))
+        return wiring_of(self.nodes)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -268,27 +193,12 @@ class SearchSpace(ABC):
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Return the number of options of every site; their sum is the width ``d`` of the encoding."""
-        return tuple(len(site.options) for site in self.sites)
+        return self.domain.widths
 
     @property
     def size_log10(self) -> float:
         """Return log10 of the number of architectures."""
-        ruled = {name: rule for rule in self.rules for name in rule.sites}
-        below: dict[tuple[str, int], int] = {}  # architectures of what an option decides about, from the last site back
-        total = 0.0
-        for site in reversed(self.sites):
-            rule = ruled.get(site.name)
-            if rule is None:
-                n = sum(below.get((site.name, option), 1) for option in range(len(site.options)))
-            elif site.name == rule.sites[0]:  # for all of its rule
-                n = comb(len(rule.sites), rule.keep) * (len(site.options) - 1) ** rule.keep
-            else:
-                continue
-            for condition in site.when:
-                below[condition] = below.get(condition, 1) * n
-            if not site.when:
-                total += log10(n)  # of whole numbers: they may be larger than any float
-        return total
+        return self.domain.size_log10
 
     # -- architectures -------------------------------------------------------------------------------------------
 
@@ -300,24 +210,7 @@ class SearchSpace(ABC):
         Raises:
             InvalidArchitectureError: a wrong number of choices, an index out of range, or a broken rule.
         """
-        taken = tuple(int(c) for c in choices)
-        if len(taken) != len(self.sites):
-            raise InvalidArchitectureError(f"{len(taken)} choices given; {self.name} has {len(self.sites)} sites")
-        lives = self.live(taken)
-        taken = tuple(index if live else -1 for index, live in zip(taken, lives, strict=True))
-        for site, index, live in zip(self.sites, taken, lives, strict=True):
-            if live and not 0 <= index < len(site.options):
-                raise InvalidArchitectureError(
-                    f"option {index} at site {site.name!r}; allowed: 0..{len(site.options) - 1}, {site.options}"
-                )
-        for rule, columns, none in self._ruled:
-            kept = sum(taken[column] != none for column in columns)
-            if taken[columns[0]] >= 0 and kept != rule.keep:
-                raise InvalidArchitectureError(
-                    f"{kept} of the sites {', '.join(rule.sites)} are not {rule.none!r}; "
-                    f"exactly {rule.keep} must be kept"
-                )
-        return Architecture(self.spec, taken)
+        return Architecture(self.spec, self.domain.checked(choices))
 
     def changed(self, architecture: Architecture, changes: Mapping[int, int]) -> Architecture:
         """Return the architecture with other options at some sites, by index.
@@ -325,52 +218,15 @@ class SearchSpace(ABC):
         A site that comes in takes its first option; of those under a rule, the last so many are kept, at the first
         option that is not ``none``.
         """
-        choices = list(architecture.choices)
-        for index, option in changes.items():
-            choices[index] = option
-        entering = zip(choices, self._entering, strict=True)
-        return self.architecture(first if choice < 0 else choice for choice, first in entering)
-
-    @cached_property
-    def _ruled(self) -> tuple[tuple[KeepInputs, tuple[int, ...], int], ...]:
-        """Return the rules with the indices of their sites and of ``none``."""
-        columns = [tuple(self._site_index[name] for name in rule.sites) for rule in self.rules]
-        pairs = zip(self.rules, columns, strict=True)
-        return tuple((rule, own, self.sites[own[0]].options.index(rule.none)) for rule, own in pairs)
-
-    @cached_property
-    def _dependent(self) -> tuple[tuple[int, tuple[tuple[int, int], ...]], ...]:
-        """Return the sites that depend on others, by index, and on which options."""
-        return tuple(
-            (index, tuple((self._site_index[name], option) for name, option in site.when))
-            for index, site in enumerate(self.sites)
-            if site.when
-        )
-
-    @cached_property
-    def _entering(self) -> tuple[int, ...]:
-        """Return the option that every site takes where it comes in with a change."""
-        found = [0] * len(self.sites)
-        for rule, columns, none in self._ruled:
-            for column in columns:
-                found[column] = int(none == 0) if column in columns[-rule.keep :] else none
-        return tuple(found)
+        return self.architecture(self.domain.changed(architecture.choices, changes))
 
     def live(self, choices: Sequence[int]) -> list[bool]:
         """Return for every site whether it decides something, given the option taken at each."""
-        found = [True] * len(self.sites)
-        for index, when in self._dependent:
-            found[index] = any(found[other] and choices[other] == option for other, option in when)
-        return found
+        return self.domain.live(choices)
 
     def from_key(self, key: str) -> Architecture:
         """Return the architecture of an ``Architecture.key``."""
-        parts = key.split(".")
-        if not all(part.isdecimal() or part == "x" for part in parts):
-            raise InvalidArchitectureError(
-                f"cannot read {key!r} as choices; write {len(self.sites)} numbers joined by dots"
-            )
-        return self.architecture(-1 if part == "x" else int(part) for part in parts)
+        return by_key(len(self.sites), self.architecture).read(key)
 
     def groups(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
         """Return ``(n,)`` numbers from 0, equal for architectures that are one network: see `spaces.canonical`.
@@ -434,35 +290,11 @@ class SearchSpace(ABC):
 
     def enumerate(self) -> Iterator[Architecture]:
         """Yield every architecture; only sensible for small spaces."""
-        stack: list[tuple[int, ...]] = [()]
-        while stack:
-            taken = stack.pop()
-            if len(taken) == len(self.sites):
-                try:
-                    yield self.architecture(taken)
-                except InvalidArchitectureError:
-                    continue
-            else:
-                live = self.live((*taken, *[-1] * (len(self.sites) - len(taken))))[len(taken)]
-                stack += [(*taken, option) for option in reversed(range(self.widths[len(taken)]) if live else (-1,))]
+        return (Architecture(self.spec, choices) for choices in self.domain.enumerate())
 
     def _draw(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return ``(n, sites)`` option indices, -1 where a site decides nothing."""
-        rows = np.stack([rng.integers(0, k, n) for k in self.widths], axis=1)
-        for rule in self.rules:
-            columns = np.array([self._site_index[name] for name in rule.sites])
-            options = self.sites[columns[0]].options
-            none = options.index(rule.none)
-            live = np.array([i for i in range(len(options)) if i != none])
-            block = np.full((n, len(columns)), none)
-            kept = np.argsort(rng.random((n, len(columns))), axis=1)[:, : rule.keep]
-            np.put_along_axis(block, kept, live[rng.integers(0, len(live), kept.shape)], axis=1)
-            rows[:, columns] = block
-        for column, site in enumerate(self.sites):
-            if site.when:
-                live = [rows[:, self._site_index[name]] == option for name, option in site.when]
-                rows[~np.any(live, axis=0), column] = -1
-        return rows
+        return self.domain.draw(n, rng)
 
     # -- reading 1: the encoding ---------------------------------------------------------------------------------
 
@@ -503,19 +335,13 @@ class SearchSpace(ABC):
     @cached_property
     def layer_totals(self) -> tuple[dict[str, int], torch.Tensor]:
         """Return row by operation, and the table of what its layers add up to; see `totals`."""
-        import torch
-
         from .totals import layer_totals
 
-        rows, table = layer_totals(self.graph, self.operations)
-        return rows, torch.from_numpy(table)
+        return layer_totals(self.graph, self.operations)
 
     def decode(self, encoded: NDArray[Any]) -> list[Architecture]:
         """Return the architectures of a raw ``(n, d)`` encoding."""
-        edges = np.cumsum(self.widths)[:-1]
-        parts = np.split(np.atleast_2d(encoded), edges, axis=1)
-        choices = np.stack([np.where(part.any(axis=1), part.argmax(axis=1), -1) for part in parts], axis=1)
-        return [self.architecture(row.tolist()) for row in choices]
+        return [self.architecture(choices) for choices in self.domain.decode(encoded)]
 
     def relax(self, gates: Mapping[str, torch.Tensor], encoding: str | None = None) -> torch.Tensor:
         """Return ``(..., d)``: the encoding of gates ``site -> (..., K)``, differentiable; ``encode`` at one-hots.
@@ -605,17 +431,9 @@ class SearchSpace(ABC):
     @cached_property
     def operations(self) -> dict[str, Graph]:
         """Return every block that a choice can put into the network, by table key, each as a network of its own."""
-        from .circuit import variants
+        from .circuit import blocks_of
 
-        found: dict[str, Graph] = {}
-        counts = dict(zip(self._site_index, self.widths, strict=True))
-        for node, _ in self.graph.walk():
-            if isinstance(node.operation, Choice) and not node.operation.nested:
-                for option, graph in zip(node.operation.options, node.operation.graphs, strict=True):
-                    for key, taken in variants(option, graph, counts):
-                        if key not in found:
-                            found[key] = resolve(graph, taken)
-        return found
+        return blocks_of(self.graph, self.sites)
 
     def taken(self, architecture: Architecture) -> dict[str, int]:
         """Return the option taken at every site, -1 where it decides nothing."""
@@ -625,15 +443,6 @@ class SearchSpace(ABC):
     def _own(self, architecture: Architecture) -> None:
         if architecture.space != self.spec:
             raise InvalidArchitectureError(f"architecture of {architecture.space!r} given to {self.spec!r}")
-
-
-def _key(architecture: Architecture) -> str:
-    return architecture.key
-
-
-def _some(names: Iterable[str]) -> str:
-    shown = list(names)
-    return ", ".join(shown[:12]) + (f", ... ({len(shown)} in all)" if len(shown) > 12 else "")
 
 
 @lru_cache(maxsize=65_536)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from .circuit import SKELETON
 from .common.convolution import Convolution
@@ -36,8 +36,10 @@ _FREE = (
 _MOST = 32  # channels in a block
 
 
-def layer_totals(graph: Graph, blocks: Mapping[str, Graph]) -> tuple[dict[str, int], NDArray[np.float32]]:
-    """Return the rows of a table, by the keys of a space's circuit, and the table ``(keys + 1, f)``, 0 in the last.
+def layer_totals(graph: Graph, blocks: Mapping[str, Graph]) -> tuple[dict[str, int], torch.Tensor]:
+    """Return the rows of a table, by the keys of a space's circuit, and the table ``(keys + 1, f)`` of it.
+
+    Its last row is 0.
 
     Args:
         graph: of the space, what is there whatever is chosen among it.
@@ -49,7 +51,7 @@ def layer_totals(graph: Graph, blocks: Mapping[str, Graph]) -> tuple[dict[str, i
     table = np.zeros((len(found) + 1, len(names)), np.float32)
     for row, totals in enumerate(found.values()):
         table[row, [column[name] for name in totals]] = list(totals.values())
-    return {key: row for row, key in enumerate(found)}, table
+    return {key: row for row, key in enumerate(found)}, torch.from_numpy(table)
 
 
 def _totals(graph: Graph) -> Counter[str]:

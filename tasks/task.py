@@ -21,7 +21,8 @@ from .. import registry
 from ..errors import UsageError
 from ..metric import Metric
 from ..spaces.architecture import Architecture
-from ..spaces.space import Kind, SearchSpace
+from ..spaces.kind import Kind
+from ..spaces.space import SearchSpace
 
 SCORING_BATCH = 256
 Held = Literal["law", "test"]  # the parts that networks are judged on

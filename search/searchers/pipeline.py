@@ -20,7 +20,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ...errors import InputRefusedError, MismatchError, UsageError
-from ...spaces.space import Level, SearchSpace
+from ...spaces.level import Level
+from ...spaces.space import SearchSpace
 from ..deriver import Scores
 from ..method import Found, Problem, Stage
 from ..need import LEVELS, Need

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..architecture import Architecture, Site
 from ..graph import Graph
-from ..space import Kind, SearchSpace
+from ..kind import Kind
+from ..space import SearchSpace
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,15 +16,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from ...arguments import Classes, Few, Size
+from ...arguments import LATER, Classes, Few, Size
 from ...errors import UsageError
 from ..architecture import Architecture, KeepInputs, Site
 from ..blocks import relu_conv_bn
 from ..encoding import RAW, Encoding, cell_encodings
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Concat, Conv, Crop, GlobalPool, Identity, Linear, Pool, Relu, Zero
+from ..level import Level
 from ..notation import Notation, literal, mistake, spans
-from ..space import LATER, Level, SearchSpace
+from ..space import SearchSpace
 
 OPTIONS = (
     "none",

@@ -31,8 +31,9 @@ from ..architecture import Site
 from ..blocks import basic, conv_bn
 from ..common.convolution import Convolution, Upsample
 from ..graph import FIXED, INPUT, Block, Condition, Graph, GraphBuilder
+from ..kind import Kind
 from ..layers import Concat, Conv, GlobalPool, Linear, Relu
-from ..space import Kind, SearchSpace
+from ..space import SearchSpace
 
 FUSION = ("none", "fuse")
 SMALL_IMAGE = 64  # pixels: up to here the finest branch has half of them, else a quarter

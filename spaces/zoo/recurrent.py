@@ -24,8 +24,8 @@ from ..common.highway import KINDS, Highway
 from ..common.reshaping import Input, Outputs, Reshape
 from ..common.sequence import Dense, Embedding
 from ..graph import FIXED, INPUT, Block, Graph, GraphBuilder
+from ..kind import Kind
 from ..masks import EdgeMasks, deal
-from ..space import Kind
 from ..unrolled import Unrolled
 
 _FIRST = "tanh"  # the operation of node 0

@@ -28,7 +28,9 @@ from ..architecture import KeepInputs, Site
 from ..blocks import relu_conv_bn
 from ..graph import INPUT, Block, Condition, Graph, GraphBuilder, block_graph, resolve
 from ..layers import Add, BatchNorm, Concat, Conv, GlobalPool, Linear
-from ..space import Level, SearchSpace, Wiring
+from ..level import Level
+from ..space import SearchSpace
+from ..wiring import Wiring
 from .darts import EDGES, KINDS, NODES, STEM_MULTIPLIER, Darts, factorised, options_of
 
 CONNECTIONS = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3")

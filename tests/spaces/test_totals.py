@@ -25,7 +25,7 @@ def test_the_totals_of_a_network_are_the_sums_over_its_layers(spec):
     space = registry.create("space", spec)
     architectures = space.sample(20, np.random.default_rng(0))
     rows, table = layer_totals(space.graph, space.operations)
-    found = space.circuit.totals(rows, torch.from_numpy(table), space.gates(architectures)).double().numpy()
+    found = space.circuit.totals(rows, table, space.gates(architectures)).double().numpy()
     told = [_totals(space.raw_graph(architecture)) for architecture in architectures]
     names = sorted(set().union(*map(_totals, [space.graph, *space.operations.values()])))
     expected = np.array([[own[name] for name in names] for own in told], float)
@@ -38,12 +38,11 @@ def test_the_totals_of_a_network_are_the_sums_over_its_layers(spec):
 def test_the_totals_of_a_law_are_its_mean_networks():
     space = registry.create("space", WIDE)
     rows, table = layer_totals(space.graph, space.operations)
-    tensor = torch.from_numpy(table)
     gates = {s.name: torch.softmax(torch.randn(len(s.options)), 0) for s in space.sites if not s.when}
     gates |= {s.name: torch.full((len(s.options),), 1 / len(s.options)) for s in space.sites if s.when}
-    column = int(table.sum(axis=0).argmax())
+    column = int(table.sum(dim=0).argmax())
     one = {key: float(table[row, column]) for key, row in rows.items()}
-    assert float(space.circuit.totals(rows, tensor, gates)[column]) == pytest.approx(
+    assert float(space.circuit.totals(rows, table, gates)[column]) == pytest.approx(
         float(space.circuit.cost(one, gates)), rel=1e-5
     )
 

@@ -12,8 +12,9 @@ from tempograd.errors import UsageError
 from tempograd.spaces.architecture import Site
 from tempograd.spaces.common.convolution import Upsample
 from tempograd.spaces.graph import INPUT, GraphBuilder
+from tempograd.spaces.kind import Kind
 from tempograd.spaces.layers import Conv, GlobalPool, Linear
-from tempograd.spaces.space import Kind, SearchSpace
+from tempograd.spaces.space import SearchSpace
 from tempograd.spaces.tracing.marks import Choice
 from tempograd.spaces.tracing.tracer import space_from
 from tempograd.tasks.fit import check_fit, fit_space
