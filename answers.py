@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
+from .measurement.repeatability import ENOUGH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,8 +79,8 @@ class Collected(Shown):
 
     @property
     def reliable(self) -> bool:
-        """Return whether the campaign came to its end and nothing speaks against its numbers."""
-        return not self.doubts and not self.document["interrupted"]
+        """Return whether the campaign ended, enough was timed twice, and nothing speaks against its numbers."""
+        return not self.doubts and not self.document["interrupted"] and self.document["pairs"] >= ENOUGH
 
     @cached_property
     def dataset(self) -> LatencyDataset:

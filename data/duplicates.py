@@ -18,7 +18,12 @@ from .store import Store
 
 
 def usual_duplicates(store: Store, space: str, fingerprint_id: str, campaign: str | None = None) -> list[Pair]:
-    """Return the pairs that repeatability is taken from, outliers left out.
+    """Return the pairs that repeatability is taken from, outliers left out: those of `blind_duplicates`."""
+    return usual(blind_duplicates(store, space, fingerprint_id, campaign))
+
+
+def blind_duplicates(store: Store, space: str, fingerprint_id: str, campaign: str | None = None) -> list[Pair]:
+    """Return every network that was timed twice.
 
     Args:
         store: the store.
@@ -28,7 +33,7 @@ def usual_duplicates(store: Store, space: str, fingerprint_id: str, campaign: st
     """
     found = in_hindsight(light(m) for m in store.measurements(space=space, fingerprint_id=fingerprint_id))
     blind = store.blind_campaigns(space, fingerprint_id)
-    return usual(paired(found, [one if campaign in (None, one) else "" for one in blind]))
+    return paired(found, [one if campaign in (None, one) else "" for one in blind])
 
 
 def paired(measurements: Sequence[Measurement], blind: Sequence[str]) -> list[Pair]:

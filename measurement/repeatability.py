@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import hypot, log
+from math import hypot, inf, log
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ SIGMAS = 4.0  # a duplicate further off than this many is no matter of chance
 FLOOR = 0.005  # relative standard deviation below which no label is believed
 ENOUGH = 5  # pairs in the reference state that make the others unnecessary
 AGAIN = 2  # the first replicate that is no blind duplicate: the network was measured again because it was noisy
+FEW = (2.58, 2.15, 1.94, 1.82)  # sqrt(chi2 / n) at 99 %: what chance makes of a spread told by 1, 2, 3, 4 pairs
 _BEST_FIRST: tuple[str, ...] = ("ok", "noisy", "hot")
 
 
@@ -28,12 +29,14 @@ class Pair(NamedTuple):
         difference: ln of the ratio of the labels.
         sigma: its standard deviation as far as the two intervals explain it.
         gated: both were taken in the device's reference state.
+        target: half width of the interval that their plan asks for, as a share; infinite if it is not known.
     """
 
     key: str
     difference: float
     sigma: float
     gated: bool
+    target: float = inf
 
 
 def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
@@ -41,11 +44,11 @@ def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
 
     Which networks these are depends on their first labels, so they would tell of chance and not of the device.
     """
-    found: defaultdict[tuple[str, Any], list[Estimate]] = defaultdict(list)
+    found: defaultdict[tuple[str, Any, Any], list[Estimate]] = defaultdict(list)
     for m in measurements:
         if m.failure is None and m.estimate is not None and m.replicate < AGAIN:
-            found[m.key, m.plan.get("name")].append(m.estimate)
-    return [_pair(key, *labels[:2]) for (key, _), labels in found.items() if len(labels) > 1]
+            found[m.key, m.plan.get("name"), m.plan.get("target")].append(m.estimate)
+    return [_pair(key, target, *labels[:2]) for (key, _, target), labels in found.items() if len(labels) > 1]
 
 
 def representative(pairs: Sequence[Pair]) -> list[Pair]:
@@ -68,6 +71,15 @@ def spread(pairs: Sequence[Pair]) -> float:
     if not pairs:
         return float("nan")
     return float(np.sqrt(np.mean([pair.difference**2 for pair in pairs]) / 2))
+
+
+def worse_than(repeatability: float, pairs: int, target: float) -> bool:
+    """Return whether labels differ more between processes than a plan asks for, beyond the chance of few pairs.
+
+    >>> [worse_than(*told, 0.05) for told in ((0.06, 5), (0.06, 1), (0.26, 1), (float("nan"), 0))]
+    [True, False, True, False]
+    """
+    return pairs > 0 and repeatability > target * (FEW[pairs - 1] if pairs < ENOUGH else 1.0)
 
 
 def across(told: Measurement, processes: Iterable[Measurement], repeatability: float) -> Estimate | None:
@@ -107,18 +119,24 @@ def outliers(pairs: Sequence[Pair]) -> set[str]:
     """Return the networks whose two labels lie further apart than four sigmas.
 
     Sigma is that of most pairs (from the median), so that one wrong label cannot hide behind the spread that it makes,
-    and what the pair's own intervals explain.
+    and what the pair's own intervals explain. Too few pairs to know the former are held to what their plan asks for.
     """
     usual = [abs(pair.difference) for pair in representative(pairs)]
     sigma = max(1.4826 * float(np.median(usual)), FLOOR * 2**0.5) if usual else 0.0
-    return {pair.key for pair in pairs if abs(pair.difference) > SIGMAS * hypot(sigma, pair.sigma)}
+    known = len(usual) >= ENOUGH
+
+    def beyond(pair: Pair) -> bool:
+        of_most = sigma if known else min(sigma, 2**0.5 * pair.target / 1.96)
+        return abs(pair.difference) > SIGMAS * hypot(of_most, pair.sigma)
+
+    return {pair.key for pair in pairs if beyond(pair)}
 
 
 def _rank(verdict: str) -> int:
     return _BEST_FIRST.index(verdict) if verdict in _BEST_FIRST else len(_BEST_FIRST)
 
 
-def _pair(key: str, one: Estimate, other: Estimate) -> Pair:
+def _pair(key: str, target: float | None, one: Estimate, other: Estimate) -> Pair:
     difference = log(other.latency_ms / one.latency_ms)
     sigma = hypot(one.half_width, other.half_width) / 1.96
-    return Pair(key, difference, sigma, one.path == other.path == "gated")
+    return Pair(key, difference, sigma, one.path == other.path == "gated", inf if target is None else target)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import log
 
-from ..data.duplicates import usual_duplicates
+from ..data.duplicates import blind_duplicates
 from ..data.store import Receipt, Store
 from ..devices.device import Place
 from ..errors import UsageError
@@ -18,7 +18,7 @@ from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
-from ..measurement.repeatability import AGAIN, ENOUGH, settled, spread
+from ..measurement.repeatability import AGAIN, ENOUGH, outliers, settled, spread, usual, worse_than
 from .engine import engine_of
 from .plan import PLANS, Items, Plan, duplicates
 from .timer import Job, Tally, clock_of
@@ -57,7 +57,9 @@ class CampaignSummary:
         networks: networks asked for, and ``duplicates`` of them asked for twice.
         measured: jobs closed by this run; ``found`` were in the store before.
         again: Measured networks that had a label already, and a noisy one.
-        verdicts: verdict -> jobs in the store; a network that was measured again counts once, by its best verdict.
+        verdicts: verdict -> jobs in the store; a network that was measured again counts once, by its best verdict, and
+            is ``quarantined`` if it is `disagreeing`.
+        disagreeing: networks whose two labels lie too far apart for either to be believed.
         beside_time: energy or memory -> jobs closed by this run that it was read of.
         seconds: wall time of this run.
         networks_per_hour: Pace of this run.
@@ -81,6 +83,7 @@ class CampaignSummary:
     found: int
     again: int
     verdicts: dict[str, int]
+    disagreeing: tuple[str, ...]
     beside_time: dict[str, int]
     seconds: float
     networks_per_hour: float
@@ -253,7 +256,8 @@ def _summary(
     real: bool,
 ) -> CampaignSummary:
     seconds = time.monotonic() - sink.started_s
-    pairs = usual_duplicates(sink.store, items.space, fingerprint_id, sink.campaign)
+    twice = blind_duplicates(sink.store, items.space, fingerprint_id, sink.campaign)
+    pairs, disagreeing = usual(twice), outliers(twice)
     valid = tally.rounds - sum(tally.rejected.values())
     wall_ms = seconds * 1e3 if real else float("nan")
     claimed_ms = tally.burst_ms + tally.sentinel_ms
@@ -270,7 +274,8 @@ def _summary(
         measured=sink.measured,
         found=found,
         again=again,
-        verdicts=dict(Counter(settled(_verdicts(sink.store, sink.campaign)).values())),
+        verdicts=_counted(settled(_verdicts(sink.store, sink.campaign)), disagreeing),
+        disagreeing=tuple(sorted(disagreeing)),
         beside_time=dict(sink.beside_time),
         seconds=seconds,
         networks_per_hour=sink.measured / seconds * 3600,
@@ -289,6 +294,11 @@ def _summary(
     return replace(found_so_far, doubts=(*tally.alarms, *_doubts(found_so_far, plan, tally.rounds)))
 
 
+def _counted(verdicts: Mapping[tuple[str, int], str], disagreeing: Collection[str]) -> dict[str, int]:
+    """Return verdict -> jobs; both of a network whose two labels disagree are quarantined."""
+    return dict(Counter("quarantined" if key in disagreeing else verdict for (key, _), verdict in verdicts.items()))
+
+
 def _remedy(calibration: Calibration | None, plan: Plan) -> str:
     """Return what makes labels meet their plan: the strictest other one that this device lets expect, or quiet."""
     wider = sorted((p for p in PLANS.values() if p.target > plan.target), key=lambda p: p.target)
@@ -296,6 +306,10 @@ def _remedy(calibration: Calibration | None, plan: Plan) -> str:
         if calibration is not None and calibration.attainable(other.checks[-1], other.coverage) <= EASY * other.target:
             return f"--plan {other.name} asks for {other.target:.0%}, which it can meet"
     return "stop other work on it and run the same command again, which measures the noisy ones once more"
+
+
+def _pairs(number: int) -> str:
+    return f"{number} pair{'s' * (number != 1)}"
 
 
 def _doubts(summary: CampaignSummary, plan: Plan, rounds: int) -> Iterator[str]:
@@ -308,10 +322,15 @@ def _doubts(summary: CampaignSummary, plan: Plan, rounds: int) -> Iterator[str]:
             f"{summary.verdicts.get('ok', 0)} of {summary.labels} labels met the plan's {plan.target:.0%}; this device "
             f"lets expect {summary.attainable:.1%}: {_remedy(summary.calibration, plan)}"
         )
-    if summary.repeatability > plan.target and summary.pairs >= ENOUGH:
+    if worse_than(summary.repeatability, summary.pairs, plan.target):
         yield (
-            f"two processes disagree by {summary.repeatability:.1%} (standard deviation, {summary.pairs} pairs), more "
-            f"than the plan's {plan.target:.0%}"
+            f"two processes disagree by {summary.repeatability:.1%} (standard deviation, {_pairs(summary.pairs)}), "
+            f"more than the plan's {plan.target:.0%}"
+        )
+    if summary.disagreeing and summary.pairs < ENOUGH:
+        yield (
+            f"{len(summary.disagreeing)} of {len(summary.disagreeing) + summary.pairs} networks that were timed twice "
+            "have labels too far apart for either to be believed: run it again into another store, with more networks"
         )
     left_out = sum(summary.rejected.values())
     if left_out > MAX_REJECTED * rounds:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
+from itertools import count as naturals
 from operator import itemgetter
 from pathlib import Path
 from shlex import quote
@@ -23,6 +24,7 @@ from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.calibration import CALIBRATION_NETWORKS
 from ..measurement.label import GATE
+from ..measurement.repeatability import ENOUGH
 from ..profiler.campaign import CampaignSummary, run
 from ..profiler.choose import choose, choose_by_design, distinct
 from ..profiler.plan import Items, Plan, duplicates, named
@@ -38,6 +40,7 @@ NOISY = (
     "same, noisy labels counting little, and a search measures the network that it finds anew in three processes: pass "
     "or fail does not rest on these numbers"
 )
+FOR_ENOUGH = next(n for n in naturals(1) if len(duplicates(n)) >= ENOUGH)  # networks of which so many are timed twice
 PICTURES = {".svg": "Creator", ".png": "Software"}  # what says in each format who drew it
 LEVELS = "▁▂▃▄▅▆▇█"
 
@@ -109,16 +112,22 @@ def collect(
     if plot is not None and summary.drift is not None:
         _draw(summary, plot)
     following = None if operations or not isinstance(device, str) else _following(document, device, chosen)
-    return Outcome(document, _text(document), _exit_code(summary), following)
+    return Outcome(document, _text(document), exit_code(summary), following)
 
 
-def _exit_code(summary: CampaignSummary) -> int:
+def exit_code(summary: CampaignSummary) -> int:
+    """Return how a campaign ends: interrupted, not to be believed, with failures, or well."""
     if summary.interrupted:
         return INTERRUPTED
     if summary.doubts and summary.labels:
         return UNRELIABLE
-    failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
-    return PARTIAL if failed else 0
+    return PARTIAL if failures(summary) else 0
+
+
+def failures(summary: CampaignSummary) -> int:
+    """Return how many jobs gave no latency; those of networks whose two labels disagree gave one each."""
+    told = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
+    return told - 2 * len(summary.disagreeing)
 
 
 def _following(d: Mapping[str, Any], device: str, of: SearchSpace) -> str:
@@ -166,8 +175,7 @@ def _text(d: Mapping[str, Any]) -> str:
     if d["measured"]:
         read = ", ".join(f"{name} of {n}" for name, n in sorted(d["beside_time"].items()))
         lines.append(f"read beside time: {read or 'nothing, this device tells neither energy nor memory'}")
-    if d["repeatability"] is not None:
-        lines.append(f"repeatability between processes: {d['repeatability']:.1%} from {d['pairs']} pairs")
+    lines += repeated(d)
     if d["timed_share"] is not None:
         lines.append(
             f"wall time inside timed networks {d['timed_share']:.0%}, sentinels {d['sentinel_share']:.0%}; "
@@ -179,14 +187,36 @@ def _text(d: Mapping[str, Any]) -> str:
         lines.append("rounds left out: " + ", ".join(f"{n} {reason}" for reason, n in d["rejected"].items()))
     if better := _better_sentinel(d["calibration"]):
         lines.append(better)
+    return "\n".join([*lines, *judged(d)])
+
+
+def repeated(d: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how far two processes agree on the networks, or kernels, that a campaign timed twice."""
+    pairs = f"{d['pairs']} pair{'s' * (d['pairs'] != 1)}"
+    if d["repeatability"] is not None:
+        yield f"repeatability between processes: {d['repeatability']:.1%} from {pairs}"
+    if d["disagreeing"]:
+        yield (
+            f"{len(d['disagreeing'])} timed twice with labels too far apart for either to be believed, left out as "
+            f"quarantined: {', '.join(d['disagreeing'][:3])}{', ...' * (len(d['disagreeing']) > 3)}"
+        )
+
+
+def judged(d: Mapping[str, Any], noisy: str = NOISY) -> Iterator[str]:
+    """Yield whether the numbers of a campaign can be believed, and why not."""
     if d["interrupted"]:
-        lines.append("interrupted: run the same command to go on")
+        yield "interrupted: run the same command to go on"
     elif d["doubts"]:
-        lines += [NOISY] if d["labels"] else []
-        lines += [f"- {doubt}" for doubt in d["doubts"]]
+        yield from [noisy] if d["labels"] else []
+        yield from (f"- {doubt}" for doubt in d["doubts"])
+    elif d["labels"] and d["pairs"] < ENOUGH:
+        yield (
+            f"nothing speaks against these numbers, but only {d['pairs']} of them "
+            f"{'was' if d['pairs'] == 1 else 'were'} timed twice: from {ENOUGH}, as of {FOR_ENOUGH}, it is said "
+            "whether they are reliable"
+        )
     elif d["labels"]:
-        lines.append("reliable: nothing speaks against these numbers")
-    return "\n".join(lines)
+        yield "reliable: nothing speaks against these numbers"
 
 
 def _drift_text(drift: Mapping[str, Any]) -> str:

@@ -23,11 +23,16 @@ from ..profiler import kernels as room
 from ..profiler.choose import choose
 from ..profiler.networks import Network
 from ..profiler.plan import named
+from . import collect as campaigns
 from .networks import Refused, Shape, one_network, opened_networks, placed
-from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
+from .outcome import PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
 
 TOP = 10
 SAMPLED = 8  # networks of a space whose kernels are timed
+NOISY = (
+    "noisy: not as close as the plan asks. Kernels can be learnt all the same: their sums are judged on networks left "
+    "out, and an interval holds what they were off by"
+)
 LITTLE = 0.02  # share of the time below which a kernel outside what was seen makes no difference
 
 
@@ -72,16 +77,20 @@ def collect(
         "store": str(store), "device": place.fingerprint.id, "networks": [network.name for network, _ in seen.networks],
         "refused": {name: str(error) for name, error in refused.items()},
         "kernels": summary.networks, "not_alone": seen.missed, "verdicts": summary.verdicts, "seconds": summary.seconds,
-        "kernels_per_hour": summary.networks_per_hour, "interrupted": summary.interrupted,
+        "kernels_per_hour": summary.networks_per_hour, "interrupted": summary.interrupted, "labels": summary.labels,
+        "repeatability": summary.repeatability, "pairs": summary.pairs, "disagreeing": summary.disagreeing,
+        "doubts": summary.doubts,
     })  # fmt: skip
-    text = (
-        f"{summary.networks} kernels of {len(seen.networks)} networks, {seen.missed} nodes could not be had alone\n"
+    lines = [
+        f"{summary.networks} kernels of {len(seen.networks)} networks, {seen.missed} nodes could not be had alone",
         f"{summary.measured} measured in {summary.seconds:.0f} s ({summary.networks_per_hour:.0f} an hour): "
-        + ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items()))
-        + "".join(f"\n{name} is refused: {error}" for name, error in refused.items())
-    )
-    failed = sum(summary.verdicts.get(v, 0) for v in ("failed", "quarantined", "censored"))
-    code = INTERRUPTED if summary.interrupted else PARTIAL if failed or refused else 0
+        + ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items())),
+        *(f"{name} is refused: {error}" for name, error in refused.items()),
+        *campaigns.repeated(document),
+        *campaigns.judged(document, NOISY),
+    ]
+    code = campaigns.exit_code(summary) or (PARTIAL if refused else 0)
+    text = "\n".join(lines)
     return Outcome(document, text, code, f"tempograd kernels fit --store {quote(str(store))} --out kernels/")
 
 

@@ -16,6 +16,7 @@ from tempograd.measurement.repeatability import (
     usual,
 )
 from tempograd.measurement.rounds import Failure
+from tempograd.profiler.plan import QUICK
 
 from .conftest import make
 
@@ -28,7 +29,7 @@ def test_only_networks_with_two_numbers_make_pairs(fingerprint):
     failed = make("c", [], fingerprint, failure=Failure("crashed", "run", 11))
     rows = [make(key, [y] * 6, fingerprint) for key, y in (("a", 1.0), ("b", 2.0), ("a", 1.1), ("c", 3.0), ("a", 9.0))]
     (found,) = pair_up([failed, *rows])
-    assert found == ("a", pytest.approx(log(1.1)), 0.0, True)
+    assert found == ("a", pytest.approx(log(1.1)), 0.0, True, QUICK.target)
 
 
 def test_the_spread_is_that_of_one_label_not_of_a_difference():
@@ -50,6 +51,16 @@ def test_an_outlier_is_found_and_chance_is_not():
     assert outliers(chance + pairs([log(1.6)], name="wrong")) == {"wrong0"}
     assert outliers(pairs([0.001, 0.0, 0.01])) == set()  # below the floor nothing is an outlier
     assert outliers([]) == set()
+
+
+@pytest.mark.parametrize(("apart", "beyond"), [(1.1, False), (1.4, True)])
+def test_few_pairs_are_held_to_what_their_plan_asks_for(apart, beyond, fingerprint):
+    """One pair alone is as far apart as most pairs are: that makes it no matter of chance."""
+    rows = [make("a", [y] * 6, fingerprint) for y in (1.0, apart)]
+    found = pair_up(rows)
+    assert outliers(found) == ({"a"} if beyond else set())
+    assert usual(found) == ([] if beyond else found)
+    assert outliers(pairs([log(apart)] * 5)) == set()  # five of them are how this device is
 
 
 def test_what_an_interval_admits_is_no_outlier():

@@ -559,6 +559,8 @@ def test_a_timer_that_claims_more_time_than_there_was_is_told_and_no_share_is(st
     [
         ({"verdicts": {"ok": 29, "noisy": 31, "failed": 9}}, 100, "29 of 60 labels met the plan's 5%"),
         ({"repeatability": 0.06, "pairs": 8}, 100, "two processes disagree by 6.0%"),
+        ({"repeatability": 0.259, "pairs": 1}, 100, "two processes disagree by 25.9% (standard deviation, 1 pair)"),
+        ({"disagreeing": ("a",), "pairs": 0}, 100, "1 of 1 networks that were timed twice have labels too far apart"),
         ({"rejected": {"sentinel_bracket": 40, "thermal": 20}}, 100, "60 of 100 rounds had to be left out (40 sent"),
         ({"gated_share": 0.1}, 100, "10% of the rounds were taken in the reference state, and the sentinel explains"),
         ({"drift": Drift((), (), 1.0, 0.0, 1.0, -0.2)}, 100, "moved by -20%"),

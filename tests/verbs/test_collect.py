@@ -1,7 +1,13 @@
 import pytest
 
-from tempograd.verbs.collect import collect
+from tempograd.data.dataset import LatencyDataset
+from tempograd.data.store import Store
+from tempograd.profiler.campaign import run
+from tempograd.profiler.plan import QUICK
+from tempograd.verbs.collect import collect, exit_code, failures, judged, repeated
 from tempograd.verbs.outcome import PARTIAL, UNRELIABLE
+
+from ..profiler.conftest import ScriptedDevice, items
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 
@@ -40,6 +46,49 @@ def test_the_default_plan_is_one_that_an_ordinary_machine_meets(tmp_path):
     done = collect(SPACE, tmp_path / "s.db", device=device, count=30)
     assert done.exit_code == 0
     assert "reliable: nothing speaks against these numbers" in done.text
+
+
+DOUBT = "two processes disagree by 25.9% (standard deviation, 1 pair), more than the plan's 5%"
+FAR = {"labels": 3, "pairs": 0, "repeatability": None, "disagreeing": ["a"], "doubts": ["far"], "interrupted": False}
+
+
+@pytest.mark.promise(2)
+@pytest.mark.parametrize(
+    ("told", "judgement"),
+    [
+        ({"pairs": 1, "repeatability": 0.01}, "nothing speaks against these numbers, but only 1 of them was timed"),
+        ({"pairs": 4, "repeatability": 0.01}, "only 4 of them were timed twice: from 5, as of 29, it is said"),
+        ({"pairs": 5, "repeatability": 0.01}, "reliable: nothing speaks against these numbers"),
+        ({"pairs": 1, "repeatability": 0.259, "doubts": [DOUBT]}, DOUBT),
+    ],
+)
+def test_few_pairs_call_nothing_reliable(told, judgement):
+    document = FAR | {"disagreeing": [], "doubts": []} | told
+    text = "\n".join([*repeated(document), *judged(document)])
+    assert judgement in text
+    assert ("reliable:" in text) == (told["pairs"] == 5)
+
+
+def test_two_labels_of_one_network_too_far_apart_are_named_and_left_out(tmp_path):
+    """Of a device that is 1.4 times slower in its last process, with the sentinel unmoved."""
+    with Store(tmp_path / "s.db", write=True) as store:
+        summary = run(Slowed(), items(3), QUICK, store, batch_size=1)
+        rows = LatencyDataset.from_store(store).rows
+    (apart,) = summary.disagreeing
+    assert summary.verdicts == {"ok": 2, "quarantined": 2}
+    assert [row.key for row in rows if row.verdict == "quarantined"] == [apart]
+    assert "1 of 1 networks that were timed twice have labels too far apart" in summary.doubts[0]
+    assert exit_code(summary) == UNRELIABLE
+    assert failures(summary) == 0
+    assert "left out as quarantined: a" in "\n".join(repeated(FAR))
+
+
+class Slowed(ScriptedDevice):
+    def __init__(self):
+        super().__init__(on_round=lambda session, key: setattr(self, "at_work", session.number))
+
+    def level_ms(self, key):
+        return super().level_ms(key) * (1.0 if self.at_work < 3 else 1.4)
 
 
 @pytest.mark.parametrize(
