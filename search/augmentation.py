@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import UsageError
 from ..tasks.task import Task
+from . import processes
 from .training import Training
 
 _BINS = 31  # steps of a strength that torchvision's RandAugment knows; kornia has as many
@@ -73,12 +74,15 @@ class Augmenter:
             )
 
     def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return normalised images ``(b, C, H, W)``, and labels: as they were, or where images are mixed as shares."""
+        """Return normalised images ``(b, C, H, W)``, and labels: as they were, or where images are mixed as shares.
+
+        Each of several processes mixes its own rows of a batch, by draws of its own.
+        """
         training, used = self.training, self._library
         if used is None:
             return images, labels
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)) + processes.rank())
             if training.rand_augment:
                 shown = (images * self._std + self._mean).clamp(0, 1)
                 changed = used.rand(shown, training.rand_augment, training.rand_magnitude)

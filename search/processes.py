@@ -107,14 +107,6 @@ def check_batch(batch: int, pieces: int = 1) -> None:
         )
 
 
-def share(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return this process's share of the rows of tensors: all of them where it is alone."""
-    if count() == 1:
-        return tensors
-    size = len(tensors[0]) // count()
-    return tuple(tensor[rank() * size : (rank() + 1) * size] for tensor in tensors)
-
-
 def mean(value: Tensor) -> Tensor:
     """Return the mean of a value over the processes, without gradient; the value itself where there is one."""
     if count() == 1:

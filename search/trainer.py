@@ -103,7 +103,7 @@ class Trainer(Resumable):
 
     def advance(self) -> dict[str, float]:
         self.network.train()
-        for step, images, labels in self.steps(self.task.weights, self.training.batch):
+        for step, images, labels in self.steps(self.task.weights, self.training.batch, pieces=self.training.accumulate):
             self._step(step, images, labels)
         told = {name: fmean(numbers) for name, numbers in self.tallies.items()}
         self.end_epoch()
@@ -164,8 +164,7 @@ class Trainer(Resumable):
         inputs, targets = self._augmenter(images, labels, self.generator)
         self.optimizer.zero_grad()
         loss = 0.0
-        for pieces in zip(inputs.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
-            piece, wanted = processes.share(*pieces)
+        for piece, wanted in zip(inputs.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
             value, outputs = self._loss(piece.to(self.compute), wanted.to(self.compute))
             loss += float(check_finite(processes.mean(value.detach()), where)) / training.accumulate
             self.scaler.scale(value / training.accumulate).backward()
@@ -179,7 +178,7 @@ class Trainer(Resumable):
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        self.passes += len(labels)
+        self.passes += len(labels) * processes.count()
         self.tallies.setdefault("loss", []).append(loss)
         if self._counts:
             self.tallies.setdefault(name, []).append(float(processes.mean(torch.tensor(told))))

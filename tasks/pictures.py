@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,12 +23,25 @@ from torch import Tensor
 from ..errors import InputRefusedError
 from .decode import BrokenImageError, header, need_pillow, pixels
 from .formats import Labelled
-from .images import Classification, channels_filled, classification, limited, moved, moves, resized, shares, split
+from .images import (
+    Classification,
+    channels_filled,
+    classification,
+    limited,
+    moved,
+    moves,
+    normalised,
+    resized,
+    shares,
+    split,
+)
+from .rows import Turn
 
 MEMORY_BYTES = 2**30  # of decoded images, or an eighth of the free memory if that is less
 BROKEN_SHARE = 0.01  # of images that cannot be read: more are refused
 _LOOKED_AT = 2000  # images that tell size, colour, mean and deviation
 _AHEAD = 3  # batches decoded before they are asked for
+_TOGETHER = 8  # images that a thread decodes at a time
 _SHOWN = 5
 _BATCH = 256
 
@@ -171,41 +184,73 @@ class Decoder:
     broken: Broken
 
     def one(self, source: Bytes, i: int) -> NDArray[np.uint8] | None:
-        """Return ``(C, H, W)`` pixels, or None of an image that cannot be read."""
+        """Return ``(H, W, C)`` pixels, or None of an image that cannot be read."""
         try:
-            return pixels(source.read(i), source.place(i), self.size, grey=self.grey)
+            return pixels(source.read(i), source.place(i), self.size, grey=self.grey).transpose(1, 2, 0)
         except BrokenImageError as error:
             self.broken.add(source.place(i), error)
             return None
 
     def batches(
-        self, examples: Examples, order: Iterable[NDArray[np.int64]]
+        self, examples: Examples, order: Iterable[NDArray[np.int64]], *, whole: bool = False
     ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-        """Yield ``(b, C, H, W)`` uint8 and which of its indices could be read, for each array of indices.
+        """Yield ``(b, C, H, W)`` uint8, channels last in memory, and the indices that they are of, for each array.
 
         Some batches are decoded ahead, by as many threads as there are cores.
+
+        Args:
+            examples: the compressed images.
+            order: arrays of indices.
+            whole: whether the place of one that cannot be read is taken by the next that can; else it is left out.
         """
-        waiting: deque[tuple[NDArray[np.int64], list[Future[NDArray[np.uint8] | None]]]] = deque()
+        waiting: deque[_Batch] = deque()
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
         try:
             for index in order:
-                rows = examples.index[index].tolist()
-                waiting.append((index, [pool.submit(self.one, examples.source, row) for row in rows]))
+                waiting.append(_Batch(self, examples, index, pool, whole=whole))
                 if len(waiting) > _AHEAD:
-                    yield from _stacked(*waiting.popleft())
+                    yield from waiting.popleft().read()
             while waiting:
-                yield from _stacked(*waiting.popleft())
+                yield from waiting.popleft().read()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stacked(
-    index: NDArray[np.int64], parts: Sequence[Future[NDArray[np.uint8] | None]]
-) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    images = [part.result() for part in parts]
-    kept = [i for i, image in enumerate(images) if image is not None]
-    if kept:
-        yield torch.from_numpy(np.stack([images[i] for i in kept])), index[kept]  # pyright: ignore[reportArgumentType, reportCallIssue]
+class _Batch:
+    """A batch on its way: threads decode it by a few images each, into one block of memory."""
+
+    def __init__(
+        self, decoder: Decoder, examples: Examples, index: NDArray[np.int64], pool: ThreadPoolExecutor, *, whole: bool
+    ) -> None:
+        self._decoder, self._examples, self._whole = decoder, examples, whole
+        self._index = index.copy()
+        self._pixels = np.empty((len(index), decoder.size, decoder.size, 1 if decoder.grey else 3), np.uint8)
+        pieces = [range(at, min(at + _TOGETHER, len(index))) for at in range(0, len(index), _TOGETHER)]
+        self._parts = [pool.submit(self._decode, piece) for piece in pieces]
+
+    def read(self) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+        """Wait, and yield the images that could be read, if any could, with their indices."""
+        kept = [place for part in self._parts for place in part.result()]
+        found, index = self._pixels, self._index
+        if len(kept) < len(index):
+            found, index = found[kept], index[kept]
+        if kept:
+            yield torch.from_numpy(found).permute(0, 3, 1, 2), index
+
+    def _decode(self, places: range) -> list[int]:
+        """Decode the images at some places of the batch; return the places that are filled."""
+        examples, kept = self._examples, list[int]()
+        for place in places:
+            first = int(self._index[place])
+            others = range(first + 1, first + len(examples)) if self._whole else ()
+            for index in (first, *others):
+                at = index % len(examples)
+                image = self._decoder.one(examples.source, int(examples.index[at]))
+                if image is not None:
+                    self._pixels[place], self._index[place] = image, at
+                    kept.append(place)
+                    break
+        return kept
 
 
 @dataclass(frozen=True)
@@ -219,6 +264,7 @@ class Streamed:
         mean, std: ``(C,)`` of the ``weights`` part, on the scale 0..1.
         flip: whether a mirrored image means the same.
         channels, size: of a space that it is fitted to; None: as decoded.
+        turn: the process whose rows shuffled batches hold; None: all rows.
     """
 
     examples: Examples
@@ -229,6 +275,7 @@ class Streamed:
     flip: bool = False
     channels: int | None = None
     size: tuple[int, int] | None = None
+    turn: Turn | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -264,33 +311,40 @@ class Streamed:
         for images, labels in self._read(order):
             yield self._normalised(images), labels
 
+    def own_rows(self, turn: Turn) -> Streamed:
+        """Return the part with the rows of one of several processes: it decodes no others."""
+        return replace(self, turn=turn)
+
     def batches(
         self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield one pass of shuffled batches from a step on; augmented ones are shifted up to an eighth, and mirrored.
 
-        What is passed over draws from the generator all the same, and is not decoded.
+        What is passed over draws from the generator all the same, and is not decoded. An image that cannot be read is
+        stood in for by the next one of the part, so that all batches are whole.
         """
-        order = torch.randperm(len(self), generator=generator).numpy()
+        order = torch.randperm(len(self), generator=generator)
         cut = [order[step * batch : (step + 1) * batch] for step in range(self.steps(batch))]
         height = self.shape[1]
         for index in cut[:start] if augment else ():
             moves(len(index), height, self.flip, generator)
-        for step, (images, labels) in enumerate(self._read(cut[start:]), start):
+        rows = [slice(None) if self.turn is None else self.turn.rows(len(index)) for index in cut]
+        own = [index[row].numpy() for index, row in zip(cut[start:], rows[start:], strict=True)]
+        for step, (images, labels) in enumerate(self._read(own, whole=True), start):
             drawn = moves(len(cut[step]), height, self.flip, generator) if augment else None
             if drawn is not None:
                 top, left, mirrored = drawn
-                n = len(images)  # fewer than drawn for where some cannot be read
-                images = moved(images, top[:n], left[:n], None if mirrored is None else mirrored[:n])
+                row = rows[step]
+                images = moved(images, top[row], left[row], None if mirrored is None else mirrored[row])
             yield self._normalised(images), labels
 
-    def _read(self, order: Iterable[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, index in self.decoder.batches(self.examples, order):
+    def _read(self, order: Iterable[NDArray[np.int64]], *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, index in self.decoder.batches(self.examples, order, whole=whole):
             fitted = images if self.size is None else resized(images, self.size)
             yield channels_filled(fitted, self.shape[0]), self.labels[torch.from_numpy(index)]
 
     def _normalised(self, images: Tensor) -> Tensor:
-        return (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+        return normalised(images, self.mean, self.std)
 
 
 def picture_task(

@@ -237,11 +237,10 @@ class Alternation(Resumable):
         self.supernet.train()
         self._drop_skips(schedule.drop_skips * (1 - number / schedule.epochs))
         for index, images, labels in self.steps(self.task.weights, schedule.batch):
-            images, labels = processes.share(images, labels)
             self.where = f"step {index + 1} of {steps}, epoch {number + 1} of {schedule.epochs}"
             if searching and index % schedule.law_every == 0:
                 ahead = (images, labels) if schedule.second_order else None
-                law_losses.append(self.step_law(*processes.share(*next(law_batches)), tau=tau, ahead=ahead))
+                law_losses.append(self.step_law(*next(law_batches), tau=tau, ahead=ahead))
             if weighing:
                 done = (number * steps + index) / (schedule.epochs * steps)
                 set_rate(self.weights_optimizer, cosine(schedule.weights_rate, schedule.weights_rate_last, done))

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from ... import outputs
 from ...errors import InputRefusedError, MismatchError
+from ...tasks.rows import Turn, own_rows
 from ...tasks.task import Part
-from ..processes import by_first, first
+from ..processes import by_first, count, first, rank
 from ..progress import Progress
 
 is_checkpoint = outputs.tensors_with("state")
@@ -147,12 +148,17 @@ class Resumable(ABC):
                 self.save(path)
             progress(self.stage, self.done, self.total, numbers)
 
-    def steps(self, part: Part, batch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def steps(self, part: Part, batch: int, *, pieces: int = 1) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield the steps of the running epoch that are left, each with an augmented batch; they may be saved between.
 
         After the last one, the epoch is to be ended by :meth:`end_epoch`.
+
+        Args:
+            part: of a task.
+            batch: examples a step, of all processes together; each gets its own rows.
+            pieces: that a batch will be run in.
         """
-        stream, last_s = self.stream("steps", part, batch, augment=True), perf_counter()
+        stream, last_s = self.stream("steps", part, batch, augment=True, pieces=pieces), perf_counter()
         for step in range(self.step_done, part.steps(batch)):
             yield (step, *next(stream))
             now_s = perf_counter()
@@ -160,10 +166,14 @@ class Resumable(ABC):
             if self._path is not None and now_s - self._saved_s >= self.save_every_s:
                 self.save(self._path)
 
-    def stream(self, name: str, part: Part, batch: int, *, augment: bool = False) -> Stream:
-        """Return the running epoch's stream of a name, where it was if the training was gone on from."""
+    def stream(self, name: str, part: Part, batch: int, *, augment: bool = False, pieces: int = 1) -> Stream:
+        """Return the running epoch's stream of a name, where it was if the training was gone on from.
+
+        Of several processes each gets its own rows of every batch.
+        """
         if name not in self._streams:
-            self._streams[name] = Stream(part, batch, self.generator, augment=augment)
+            own = own_rows(part, Turn(rank(), count(), pieces))
+            self._streams[name] = Stream(own, batch, self.generator, augment=augment)
             if name in self._places:
                 self._streams[name].go_to(*self._places.pop(name))
         return self._streams[name]

@@ -141,8 +141,7 @@ class OneShot(Resumable):
         for index, images, labels in self.steps(self.task.weights, schedule.batch):
             self.where = f"the supernet's step {index + 1} of {steps}, epoch {self.done + 1} of {self.total}"
             set_rate(self.optimizer, cosine(schedule.rate, 0.0, (self.done - first + index / steps) / length))
-            own = processes.share(images, labels)
-            losses.append(self.step(*(each.to(self.compute) for each in own), alone=alone))
+            losses.append(self.step(images.to(self.compute), labels.to(self.compute), alone=alone))
         self._done += 1
         self.end_epoch()
         return fmean(losses)

@@ -73,7 +73,6 @@ def test_one_process_alone_does_nothing_for_it(monkeypatch):
     network, values = torch.nn.Sequential(torch.nn.BatchNorm2d(2)), torch.rand(4)
     with processes.together(), processes.synchronised(network):
         assert "forward" not in vars(network[0])
-        assert processes.share(values)[0] is values
         assert processes.mean(values) is values
         assert processes.by_first(lambda: 3) == 3
         assert processes.in_turns([1, 2], list) == [1, 2]
