@@ -2,12 +2,18 @@
 
     python benchmarks/methods.py --out methods/ [--device local] [--methods la_darts densenas] [--part constraint]
     python benchmarks/methods.py --out /tmp/methods --device simulated:seed=1,slow=1.0 --tiny
+    python benchmarks/methods.py --out gram/ --methods gram --part random --budget brief --task cifar10:PATH,limit=5000
 
 ``constraint``: for every method with a target mode, 5 targets (quantiles of measured random networks) by 3 seeds; one
 search each, nothing tuned. Counted is the share whose trained network, measured once more, lies within 93 and 100 % of
 the target. ``random``: the network found at the middle target against at least 5 random networks of its space whose
-*measured* latency is within 3 % of its own, all trained alike; the difference is stated in standard errors.
+*measured* latency is within 3 % of its own, all trained alike; the difference is stated in standard errors. Of a method
+that keeps its supernet's weights, ``inherited`` compares the same networks with these, as they are deployed.
 ``learn`` is the first half of it, the laws, before anything is timed: it may run while something else is measured.
+
+``--budget`` sets all numbers at once: ``brief`` tells whether it works, ``full`` is what is reported. Maps, heat maps
+and text want ``--recipe benchmarks/adamw.toml``; the space of a recurrent cell is given:
+``--methods autoshrink --space recurrent:n=6,hidden=64,free=true --task text``.
 
 Rows go to ``OUT/rows.jsonl``; run the same command again to go on, rows that are there are not made again. The last
 line printed is the summary, as JSON.
@@ -20,6 +26,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -36,34 +43,50 @@ from tempograd.data.store import Store
 from tempograd.errors import TempogradError
 from tempograd.profiler.plan import Items, named
 from tempograd.profiler.verify import measure
-from tempograd.search.evaluator import train
-from tempograd.search.training import Training
+from tempograd.search.evaluator import Inherited, train
+from tempograd.search.training import recipe
 from tempograd.spaces.canonical import canonical
+from tempograd.tasks.fit import fit_space
 from tempograd.tasks.load import load_task
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
 from tempograd.verbs.outcome import Progress, silent
 from tempograd.verbs.search import search
 
-CELLS = "darts:layers=5,width=8,size=16,channels=1"
-LAYERS = "mbconv:family=proxyless,size=16,width=0.5,stages=4,layers=3,classes=10,channels=1"
+CELLS = "darts:layers=5,width=8,size=16"
+LAYERS = "mbconv:family=proxyless,size=16,width=0.5,stages=4,layers=3"
+NODES = "nodedag:n=6,stages=3,width=16,size=16"
 SPACES = {
     "la_darts": CELLS,
     "toponas": CELLS,
     "msgdas": CELLS,
-    "densenas": "routed:blocks=8-12/16-24/32-48,reach=3,layers=2,head=64,size=16,classes=10,channels=1",
-    "fbnetv2": "mbconv:family=fbnetv2,size=16,width=0.5,stages=3,layers=2,classes=10,channels=1,width_options=2",
+    "densenas": "routed:blocks=8-12/16-24/32-48,reach=3,layers=2,head=64,size=16",
+    "fbnetv2": "mbconv:family=fbnetv2,size=16,width=0.5,stages=3,layers=2,width_options=2",
     "proxylessnas": LAYERS,
     "lightnas": LAYERS,
-    "hardcorenas": "mbconv:family=ofa,size=16,width=0.5,stages=3,layers=4,classes=10,channels=1",
-    "ofa": "mbconv:family=ofa,size=16,width=0.5,stages=3,layers=4,classes=10,channels=1",
+    "hardcorenas": "mbconv:family=ofa,size=16,width=0.5,stages=3,layers=4",
+    "ofa": "mbconv:family=ofa,size=16,width=0.5,stages=3,layers=4",
+    "hdas": "staged:most=3,least=1,width=8,size=16",
+    "egdas": "chained:blocks=3,n=3,stages=3,copies=3,width=8,size=16",
+    "scalenas": "multibranch:modules=1-1,width=8,depth=2",
+    "autoshrink": NODES,
+    "gram": NODES,
 }
-TINY_CELLS = "nasbench201:cells=1,width=4,size=8,channels=1"
-TINY_LAYERS = "mbconv:family=ofa,size=8,width=0.25,stages=2,layers=3,classes=10,channels=1"
+TINY_CELLS = "nasbench201:cells=1,width=4,size=8"
+TINY_LAYERS = "mbconv:family=ofa,size=8,width=0.25,stages=2,layers=3"
 TINY = {name: TINY_CELLS if spec == CELLS else TINY_LAYERS for name, spec in SPACES.items()} | {
-    "densenas": "routed:blocks=4/6-8/10-12,reach=2,layers=1,head=16,size=8,classes=10,channels=1"
+    "densenas": "routed:blocks=4/6-8/10-12,reach=2,layers=1,head=16,size=8",
+    "hdas": "staged:most=2,least=1,width=4,size=8",
+    "egdas": "chained:blocks=2,n=2,stages=2,copies=3,width=4,size=8",
+    "scalenas": "multibranch:modules=1-1,width=4,depth=2,size=16",
+    "autoshrink": "nodedag:n=6,stages=1,width=6,size=8",
+    "gram": "nodedag:n=6,stages=1,width=6,size=8",
 }
-PROXIES = {CELLS: "darts:layers=3,width=4,size=8,channels=1"}
+PROXIES = {CELLS: "darts:layers=3,width=4,size=8", SPACES["hdas"]: "staged:most=3,least=1,width=4,size=8"}
+BUDGETS: dict[str, dict[str, int]] = {
+    "brief": {"networks": 80, "seeds": 1, "epochs": 5, "train_epochs": 5, "random": 10, "retrained": 3},
+    "full": {"networks": 300, "seeds": 3, "epochs": 30, "train_epochs": 20, "random": 12, "retrained": 5},
+}
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 MIDDLE = 0.5
 WINDOW = (0.93, 1.0)
@@ -78,14 +101,15 @@ class Bench:
         self.out.mkdir(parents=True, exist_ok=True)
         self.rows_path = self.out / "rows.jsonl"
         self.rows = self._read()
-        channels = load_task(arguments.task).weights.images.shape[1]
         own = TINY if arguments.tiny else SPACES
-        if arguments.space:
-            own = {name: str(arguments.space) for name in SPACES}
-        self.spaces = {name: _colours(spec, channels) for name, spec in own.items()}
-        self.proxies = {_colours(spec, channels): _colours(proxy, channels) for spec, proxy in PROXIES.items()}
-        if arguments.proxy:
-            self.proxies = dict.fromkeys(self.spaces.values(), arguments.proxy)
+        asked = {name.partition(":")[0] for name in arguments.methods}
+        specs = {name: arguments.space or own[name] for name in asked}
+        task = load_task(arguments.task)
+        self.spaces = {name: fit_space(spec, task).spec for name, spec in specs.items()}
+        proxies = {name: arguments.proxy or PROXIES.get(spec) for name, spec in specs.items()}
+        self.proxies = {
+            self.spaces[name]: fit_space(proxy, task).spec for name, proxy in proxies.items() if proxy is not None
+        }
         self.device = registry.create("device", arguments.device)
 
     def space(self, method: str) -> str:
@@ -102,7 +126,7 @@ class Bench:
         With every target comes how many of the networks measured lie in its window: a tiny space may have gaps.
         """
         spec, arguments = self.space(method), self.arguments
-        folder = self.out / f"space-{sorted(set(self.spaces.values())).index(spec)}"
+        folder = self.out / f"space-{sha256(spec.encode()).hexdigest()[:8]}"
         folder.mkdir(exist_ok=True)
         store, predictor = folder / "run.db", folder / "predictor"
         common = {"device": arguments.device, "plan": arguments.plan}
@@ -153,18 +177,16 @@ class Bench:
         progress: Progress,
     ) -> dict[str, Any]:
         arguments, spec = self.arguments, self.space(method)
-        start = perf_counter()
+        start, accepts = perf_counter(), registry.create("method", method).accepts
         row: dict[str, Any] = {"method": method, "space": spec, "target_ms": target_ms, "seed": seed}
-        shared = "supernet" in registry.create("method", method).accepts  # one supernet serves every target
-        supernet = self.out / f"{method}-{seed}.safetensors" if shared else None
+        given = {"queries": arguments.queries, "finalists": arguments.finalists, "epochs": arguments.epochs}
+        given |= {"supernet": self._supernet(method, seed), "proxy": self.proxies.get(spec)}
         try:
             found = search(
                 spec, predictor, out, target_ms=target_ms, method=method, task=arguments.task, random=0, seed=seed,
-                device=arguments.device, store=store, plan=arguments.plan, proxy=self.proxies.get(spec),
-                epochs=arguments.epochs, train_epochs=arguments.train_epochs, supernet=supernet,
-                compute=arguments.compute,
-                finalists=arguments.finalists if "finalists" in registry.create("method", method).accepts else None,
-                progress=progress,
+                device=arguments.device, store=store, plan=arguments.plan, recipe=arguments.recipe,
+                train_epochs=arguments.train_epochs, compute=arguments.compute, progress=progress,
+                **{name: value for name, value in given.items() if name in accepts},
             ).document  # fmt: skip
         except TempogradError as error:
             return row | {"error": f"{type(error).__name__}: {error}"}
@@ -178,22 +200,32 @@ class Bench:
             "accuracy": found["found"]["accuracy"], "seconds": perf_counter() - start,
         }  # fmt: skip
 
+    def _supernet(self, method: str, seed: int) -> Path:
+        """Return the file of a supernet that serves every target, where a method has one."""
+        return self.out / f"{method}-{seed}.safetensors"
+
     def random(self, method: str) -> None:
         self.constraint(method, [MIDDLE])
+        keeps = registry.create("method", method).deploys == "inherited"
         for seed in range(self.arguments.seeds):
             found = self.rows[f"constraint/{method}/{MIDDLE}/{seed}"]
-            row_id = f"random/{method}/{seed}"
-            if row_id not in self.rows and found.get("measured_ms"):
-                self.keep({"id": row_id} | self._against_random(method, found, seed))
+            for how in ("random", "inherited") if keeps else ("random",):
+                row_id = f"{how}/{method}/{seed}"
+                if row_id not in self.rows and found.get("measured_ms"):
+                    self.keep({"id": row_id} | self._against_random(method, found, seed, how))
 
-    def _against_random(self, method: str, found: dict[str, Any], seed: int) -> dict[str, Any]:
+    def _against_random(self, method: str, found: dict[str, Any], seed: int, how: str) -> dict[str, Any]:
+        """Compare a network found with random ones as fast, in merit: what the task wants more of."""
         arguments, space = self.arguments, registry.create("space", self.space(method))
         store, _, _ = self.prepare(method)
         task = load_task(arguments.task, seed=seed).fitted(space)
         near = self._equally_fast(space, store, found["measured_ms"], seed)
-        training = Training(epochs=arguments.train_epochs)
+        training = recipe(arguments.recipe, epochs=arguments.train_epochs)
+        of_supernet = self._inherited(method, space, task, seed) if how == "inherited" else None
 
         def accuracy(key: str, trained_with: int) -> float:
+            if of_supernet is not None:
+                return of_supernet.deployed(space.from_key(key)).score
             row_id = f"train/{space.spec}/{key}/{training.epochs}/{trained_with}"
             if row_id not in self.rows:  # another method met the same network, perhaps in another process
                 self.rows |= self._read()
@@ -204,14 +236,23 @@ class Bench:
                 self.keep({"id": row_id, "accuracy": trained.score, "validation": trained.validation_score})
             return self.rows[row_id]["accuracy"]
 
-        own = [accuracy(found["key"], 100 * seed + n) for n in range(arguments.retrained)]
-        others = [accuracy(key, 100 * seed) for key in near]
+        merit, times = task.metric.merit, arguments.retrained if of_supernet is None else 1
+        own = [merit(accuracy(found["key"], 100 * seed + n)) for n in range(times)]
+        others = [merit(accuracy(key, 100 * seed)) for key in near if key != found["key"]]
         row = {"method": method, "seed": seed, "measured_ms": found["measured_ms"], "own": own, "random": others}
         if len(others) < 2:
             return row | {"error": f"only {len(others)} random networks within {NEAR:.0%} of the latency"}
-        error = float(np.hypot(*(np.std(values, ddof=1) / len(values) ** 0.5 for values in (own, others))))
+        counted = [values for values in (own, others) if len(values) > 1]  # weights that are kept are so once
+        error = float(np.hypot.reduce([np.std(values, ddof=1) / len(values) ** 0.5 for values in counted]))
         gain = float(np.mean(own) - np.mean(others))
         return row | {"gain": gain, "standard_error": error, "standard_errors": gain / error if error else None}
+
+    def _inherited(self, method: str, space: Any, task: Any, seed: int) -> Inherited:
+        """Return what gives networks with the weights of the supernet that a search has left."""
+        searcher = registry.create("method", method, epochs=self.arguments.epochs).find
+        compute = self.arguments.compute or "cpu"
+        shot = searcher.trains(space, task, searcher.schedule, seed=seed, compute=compute)
+        return Inherited(space, shot.run(self._supernet(method, seed)), task, seed=seed, compute=compute)
 
     def _equally_fast(self, space: Any, store: Path, latency_ms: float, seed: int) -> list[str]:
         """Return random networks whose measured latency is within 3 % of one, measuring more until there are enough."""
@@ -248,7 +289,7 @@ class Bench:
         for method in self.arguments.methods:
             own = [row for row in self.rows.values() if row.get("method") == method]
             held = [row for row in own if row["id"].startswith("constraint/")]
-            against = [row for row in own if row["id"].startswith("random/") and "gain" in row]
+            against = [row for row in own if not row["id"].startswith("constraint/") and "gain" in row]
             ratios = [row["ratio"] for row in held if row.get("ratio") is not None]
             told[method] = {
                 "searches": len(held), "in_window": sum(row.get("in_window", False) for row in held),
@@ -270,10 +311,6 @@ def _until_learnt(stage: str, done: int, total: int) -> None:
     """End a search where networks would be timed; the next one goes on from its checkpoint."""
     if stage == "search" and done == total:
         raise _Learnt
-
-
-def _colours(spec: str, channels: int) -> str:
-    return spec.replace("channels=1", f"channels={channels}")
 
 
 def main() -> None:
@@ -298,7 +335,11 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=8)
     parser.add_argument("--retrained", type=int, default=3, help="times that the network found is trained")
     parser.add_argument("--random-rounds", type=int, default=6)
+    parser.add_argument("--queries", type=int, help="as of tempograd search, where the method accepts it")
+    parser.add_argument("--recipe", default="small", help="as of tempograd search")
+    parser.add_argument("--budget", choices=list(BUDGETS), help="sets all numbers that are not given")
     parser.add_argument("--tiny", action="store_true", help="small spaces, to try the script out")
+    parser.set_defaults(**BUDGETS.get(parser.parse_args().budget, {}))
     bench = Bench(parser.parse_args())
     torch.set_num_threads(1)
     for method in bench.arguments.methods:

@@ -57,6 +57,7 @@ def _of(method: str, tests: str, *rows: tuple[str, str, str, str]) -> list[Mutan
 
 ALTERNATION, NETWORK = "search/searchers/alternation.py", "spaces/network.py"
 ONE_SHOT, SHRINK, META = "search/searchers/one_shot.py", "search/searchers/shrink.py", "search/searchers/meta_graph.py"
+PIPELINE, TWO_LEVEL = "search/searchers/pipeline.py", "search/searchers/two_level.py"
 GROUPED, MODULES = "search/searchers/grouped_shot.py", "search/searchers/module_evolution.py"
 MULTIPLIER = "partial(LearnedMultiplier, eta=eta, two_sided=True)"
 DEAF = "lambda target_ms: LearnedMultiplier(target_ms, eta=1e-9, damping=0.0)"
@@ -231,11 +232,11 @@ MUTANTS = [
     ),
     *_of(
         "hardcorenas", "methods/test_hardcorenas.py",
-        ("weights on uniform paths", recipe("hardcorenas"), 'paths="uniform"', 'paths="sample"'),
+        ("weights on uniform paths", recipe("hardcorenas"), 'paths="uniform"', 'paths="draw"'),
         ("weights rest while the law moves", recipe("hardcorenas"), "law_only=True", "law_only=False"),
         ("within the budget", "search/searchers/frank_wolfe.py", "self.budget = law, Budget(space, cost, budget_ms)", "self.budget = law, Budget(space, cost, 1.5 * budget_ms)"),
         ("projected onto the budget", recipe("hardcorenas"), "deriver=within_target,", ""),
-        ("steps grow short", "search/searchers/frank_wolfe.py", "2 * count / (number + 2 * count)", "0.0"),
+        ("it moves", "search/searchers/frank_wolfe.py", "2 * count / (number + 2 * count)", "0.0"),
     ),
     *_of(
         "scalenas", "methods/test_scalenas.py",
@@ -306,6 +307,84 @@ MUTANTS = [
     *_of(
         "gram", "laws/test_bernoulli.py",
         ("what is passed on", "search/laws/bernoulli.py", "self.spread *", "0.0 *"),
+    ),
+    *_of(
+        "hdas", "methods/test_hdas.py",
+        ("depth of stages", recipe("hdas"), "regularisers=(partial(Depth, depth),), ", ""),
+        ("its weight", recipe("hdas"), "partial(Depth, depth)", "partial(Depth, 1.0)"),
+        ("deep and not shallow", "search/regularisers.py", "return -self.weight * self.depth(law)", "return self.weight * self.depth(law)"),
+        ("a number of cells", recipe("hdas"), "weighed=(_length(length),)", "weighed=()"),
+        ("its weight", recipe("hdas"), "return Length(weight, space) if", "return Length(1.0, space) if"),
+        ("few cells", "search/regularisers.py", "return self.weight * self.cells(law)", "return -self.weight * self.cells(law)"),
+        ("under a target latency in its place", "search/searchers/gradient.py", "(self.weighed if problem.target_ms is None else ())", "self.weighed"),
+        ("cells are asked for neither", recipe("hdas"), '{"cells": searcher(), "stages": stages}', '{"cells": stages, "stages": stages}'),
+        ("operations and connections mixed", recipe("hdas"), "from ..laws.softmax import Softmax", "from ..laws.gumbel import Gumbel as Softmax"),
+        ("the predictor is asked about samples", recipe("hdas"), 'feed: Feed = "sampled"', 'feed: Feed = "direct"'),
+        ("second order", recipe("hdas"), "second_order=second_order", "second_order=False"),
+        ("weights alone at first", recipe("hdas"), "warm_up=warm_up", "warm_up=0.0"),
+    ),
+    *_of(
+        "hdas", "methods/test_recipes.py",
+        ("a weight of latency", recipe("hdas"), "weighted=Linear,", "weighted=lambda lam, reference_ms: Linear(0.0, reference_ms),"),
+        ("a target's weight is learnt", recipe("hdas"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "hdas", "searchers/test_pipeline.py",
+        ("what cells are found is given to the stages", PIPELINE, "given={**self.given, **{name: taken[name] for name in own}}", "given=self.given"),
+        ("epochs of each level", PIPELINE, "wanted = round(left * share / rest) if rest else left", "wanted = 1"),
+    ),
+    *_of(
+        "hdas", "spaces/test_staged.py",
+        ("the last three values", "spaces/zoo/staged.py", "WINDOW = 3", "WINDOW = 2"),
+        ("of which two are kept", "spaces/zoo/staged.py", "KEPT = 2", "KEPT = 1"),
+        ("the last two leave", "spaces/zoo/staged.py", "Concat(), *states[number : number + 2]", "Concat(), *states[number + 1 : number + 2]"),
+        ("cells past the length are not there", "spaces/zoo/staged.py", "cell, x, when=self._when(stage, place))", "cell, x)"),
+    ),
+    *_of(
+        "hdas", "spaces/test_darts.py",
+        ("cells of each stage", "spaces/zoo/darts.py", "self.kinds[reduces if self.stages == 1 else 2 * stage + reduces]", "self.kinds[reduces if self.stages == 1 else reduces]"),
+    ),
+    *_of(
+        "hdas", "test_regularisers.py",
+        ("a step each edge", "search/regularisers.py", "(torch.stack([states[source] for _, source in node]) + 1)", "torch.stack([states[source] for _, source in node])"),
+        ("by the share of kept edges", "search/regularisers.py", "share = kept / kept.sum().clamp_min(torch.finfo(kept.dtype).tiny)", "share = kept"),
+    ),
+    *_of(
+        "egdas", "methods/test_egdas.py",
+        ("draws of less variance", TWO_LEVEL, "GumbelRao(space, generator, sites=own)", "GumbelRao(space, generator, sites=own, averaged=1)"),
+        ("the noise is conditioned on the draw", "search/laws/gumbel_rao.py", "noise / log_p.detach().exp().clamp_min(least) + first", "noise / log_p.detach().exp().clamp_min(least)"),
+        ("an ascent of neither", TWO_LEVEL, "weighted=lambda lam, reference_ms: Pareto(preference)", "weighted=lambda lam, reference_ms: __import__(Pareto.__module__, fromlist=['Linear']).Linear(preference, reference_ms)"),
+        ("the direction, not a sum", "search/forms.py", "min(1.0, max(0.0, float((two - one) @ two) / distance))", "0.5"),
+        ("one path at a time", TWO_LEVEL, "from ..laws.gumbel_rao import GumbelRao", "from ..laws.softmax import Softmax as GumbelRao"),
+        ("a preference a slot", TWO_LEVEL, "np.geomspace(1 / self.spread, self.spread, len(slots))", "np.ones(len(slots))"),
+        ("from the accurate to the fast", TWO_LEVEL, "np.geomspace(1 / self.spread, self.spread, len(slots))", "np.geomspace(self.spread, 1 / self.spread, len(slots))"),
+        ("its spread", recipe("egdas"), "            spread,\n", "            1.0,\n"),
+        ("one slot at a time", TWO_LEVEL, "others = {name: option for name, option in space.taken(start).items() if name not in own}", "own, others = [*space.taken(start)], dict[str, int]()"),
+        ("alone in all stages", TWO_LEVEL, "s.options.index(slot) if slot in s.options else 1", "0 if slot in s.options else 1"),
+        ("blocks stay as they were found", TWO_LEVEL, "        return Library(\n            found.architecture,", "        return Library(\n            library.base,"),
+        ("networks of these blocks", TWO_LEVEL, "return self.problem.space.changed(self.base, {i: max(architecture.choices[i], 0) for i in self.free})", "return architecture"),
+        ("weights alone at first", recipe("egdas"), "warm_up=warm_up", "warm_up=0.0"),
+        ("as many epochs a training as asked for", recipe("egdas"), "            train_epochs,\n", "            5,\n"),
+        ("as many queries", recipe("egdas"), 'EvolutionSearcher("nsga2", queries, population)', 'EvolutionSearcher("nsga2", 24, population)'),
+    ),
+    *_of(
+        "egdas", "searchers/test_two_level.py",
+        ("evolution by several objectives", recipe("egdas"), '"nsga2"', '"best"'),
+        ("the archive is measured, best first", TWO_LEVEL, "for query in queries.archive.best_first", "for query in queries.archive.members"),
+        ("nothing above the target", TWO_LEVEL, "if there and float(self._predict([architecture])[0]) <= self.limit_ms:", "if there:"),
+    ),
+    *_of(
+        "egdas", "searchers/test_evolution.py",
+        ("the least crowded of a front first", "search/searchers/evolution.py", 'front[np.argsort(-crowding, kind="stable")]', "front"),
+    ),
+    *_of(
+        "egdas", "test_forms.py",
+        ("gradients of one length", "search/forms.py", "first.double() / lengths[0], second.double() / (lengths[1] * preference)", "first.double(), second.double() / preference"),
+        ("divided by the preference", "search/forms.py", "second.double() / (lengths[1] * preference)", "second.double() * preference / lengths[1]"),
+    ),
+    *_of(
+        "egdas", "test_archive.py",
+        ("whom no other beats", "search/archive.py", "return cls(tuple(asked[i] for i in places), metric)", "return cls(tuple(asked), metric)"),
     ),
 ]  # fmt: skip
 

@@ -15,15 +15,18 @@ from tempograd.search.training import Training
 from tempograd.spaces.network import Network
 from tempograd.tasks.images import Classification, Images
 from tempograd.testing.methods import priced
+from tempograd.testing.small import small_specs
 
 CELL = "nasbench201:cells=1,width=4,size=8,channels=1"
 DARTS = "darts:layers=2,width=4,size=8,channels=1"
 ROUTED = "routed:blocks=4/6-8,reach=2,layers=1,head=16,size=8,classes=10,channels=1"
 LAYERS = "mbconv:family=proxyless,size=8,classes=10,channels=1,width=0.25,stages=2,layers=2"
 MASKED = "mbconv:family=fbnetv2,size=8,classes=10,channels=1,width=0.25,stages=2,layers=2,width_options=2"
+STAGE = small_specs("staged")[1].replace("classes=5", "classes=10,channels=1")
+BLOCKS = "chained:blocks=2,n=1,stages=2,copies=2,width=4,size=8,channels=1"
 HOMES = {
     "la_darts": CELL, "toponas": CELL, "msgdas": CELL, "densenas": ROUTED, "fbnetv2": MASKED, "proxylessnas": LAYERS,
-    "lightnas": ROUTED, "hardcorenas": LAYERS,
+    "lightnas": ROUTED, "hardcorenas": LAYERS, "hdas": STAGE, "egdas": BLOCKS,
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """EG-DAS, by its recipe: an enhanced gradient finds one block after the other, evolution makes networks of them."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from tempograd.search.price import Price
 from tempograd.search.queries import Queries
 from tempograd.search.training import Training
 
+from ..wiring import BLOCKS as SMALL
 from ..wiring import Planted, linear, parts, record, space_of
 
 SPEC = "chained:blocks=3,n=3,stages=1,copies=2,width=4,size=8,channels=1"
-SMALL = "chained:blocks=2,n=1,stages=2,copies=2,width=4,size=8,channels=1"
 INDEX = {site.name: i for i, site in enumerate(space_of(SMALL).sites)}
 
 
@@ -33,13 +34,19 @@ def conflicting(space, seed):
     return np.concatenate(worth), np.concatenate(cost)
 
 
+def first_blocks(architecture):
+    """Accuracy of a network by how many stages take the first slot: the accurate one, and the slow one."""
+    return sum(architecture.choices[INDEX[f"s{stage}/block"]] == 0 for stage in range(2)) / 2
+
+
 def run(patch, queries=3, spec=SMALL, seed=0, **more):
     """Run the recipe; accuracies of networks are a formula."""
-    patch.setattr(Queries, "_by_training", lambda self: lambda many: [sum(a.choices) / 100 for a in many])
+    patch.setattr(Queries, "_by_training", lambda self: partial(map, first_blocks))
     worth, cost = conflicting(space_of(spec), seed)
     fixed = f"egdas:epochs=2,warm_up=0,batch=4,queries={queries},population=2,train_epochs=1"
     planted = {"supernet": Planted(space_of(spec), worth), "cost": linear(space_of(spec), cost)}
-    return record(patch, fixed, spec, lam=0.3, **(planted | more))
+    mode = {} if "target_ms" in more else {"lam": 0.3}
+    return record(patch, fixed, spec, **(planted | mode | more))
 
 
 def test_no_step_is_an_ascent_of_loss_or_latency(monkeypatch):
@@ -143,6 +150,36 @@ def test_all_networks_asked_about_are_made_of_the_blocks_found(monkeypatch):
     inside = [INDEX[name] for names in space_of(SMALL).slots.values() for name in names]
     assert len(set(asked)) == 8
     assert len({tuple(a.choices[i] for i in inside) for a in (noted.found.architecture, *asked)}) == 1
+
+
+def test_a_weight_and_a_target_are_heard_in_what_is_kept(monkeypatch):
+    """All 16 networks of the blocks are asked about; so the best one by accuracy, weight or target is known."""
+    price = Price(linear(space_of(SMALL), conflicting(space_of(SMALL), 0)[1]), space_of(SMALL)).predict
+    free, weighed = (run(monkeypatch, queries=16, lam=lam).found for lam in (0.0, 100.0))
+    asked = [query.architecture for query in free.queries]
+    ms = price(asked)
+    assert first_blocks(free.architecture) == 1
+    assert price([weighed.architecture])[0] == ms.min() < price([free.architecture])[0]
+    target_ms = float(np.quantile(ms, 0.3))
+    held = run(monkeypatch, queries=16, target_ms=target_ms).found
+    assert price([held.architecture])[0] <= target_ms
+    assert all(query.predicted_ms <= target_ms for query in held.queries)
+
+
+def test_weights_learn_alone_at_first_and_networks_train_as_long_as_asked(monkeypatch):
+    epochs = []
+
+    def train(architecture, space, task, training, **more):
+        epochs.append(training.epochs)
+        return SimpleNamespace(passes=0, validation_score=0.5)
+
+    monkeypatch.setattr("tempograd.search.queries.train", train)
+    fixed = "egdas:epochs=2,warm_up=0.5,batch=4,queries=2,population=2,train_epochs=3"
+    noted = record(monkeypatch, fixed, SMALL, supernet=Planted(space_of(SMALL), conflicting(space_of(SMALL), 0)[0]),
+                   lam=0.3, steps=2)  # fmt: skip
+    assert epochs == [3, 3]
+    a_slot = ["weights"] * 2 + ["law", "weights"] * 2
+    assert [noted.passes[start].step for start in noted.starts] == a_slot * 2
 
 
 def test_it_says_what_is_of_the_paper_and_what_is_not():

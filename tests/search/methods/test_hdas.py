@@ -12,13 +12,11 @@ from tempograd.search.regularisers import Depth, Length
 from tempograd.spaces.zoo.darts import EDGES, OPTIONS
 from tempograd.spaces.zoo.staged import CONNECTIONS
 from tempograd.testing.methods import short
-from tempograd.testing.small import small_specs
 
-from ..wiring import Planted, linear, record, space_of
+from ..wiring import STAGE, Planted, linear, record, space_of
 
-LIGHT = small_specs("staged")[1].replace("classes=5", "classes=10,channels=1")  # one stage
-DEEP = LIGHT.replace("most=2,least=1", "most=5,least=5")
-LONG = LIGHT.replace("most=2", "most=4")
+DEEP = STAGE.replace("most=2,least=1", "most=5,least=5")
+LONG = STAGE.replace("most=2", "most=4")
 CELLS = "darts:layers=5,width=4,size=8,channels=1,stages=3"
 KINDS = ("normal0", "reduce0", "normal1", "reduce1", "normal2")
 
@@ -154,6 +152,20 @@ def test_under_a_target_latency_decides_how_many_cells_there_are(monkeypatch):
 def test_the_number_of_cells_is_no_loss_where_it_is_not_chosen(monkeypatch):
     noted = run(monkeypatch, DEEP, shallow, ",length=1", steps=1)
     assert not [r for r in noted.run.objective.regularisers if isinstance(r, Length)]
+
+
+# -- steps -----------------------------------------------------------------------------------------------------------
+
+
+def test_weights_learn_alone_at_first_then_laws_by_a_mixture_and_ahead_where_asked(monkeypatch):
+    looks = []
+    for ahead in ("false", "true"):
+        noted = record(monkeypatch, f"hdas:epochs=2,batch=4,warm_up=0.5,second_order={ahead}", STAGE, lam=0.1, steps=2)
+        assert [noted.passes[start].step for start in noted.starts] == ["weights"] * 2 + ["law", "weights"] * 2
+        assert all(float(gate.min()) > 0 for each in noted.passes for gate in each.gates.values())
+        looks.append({len(passes) for passes in noted.steps("law")})
+    assert looks[0] == {1}
+    assert min(looks[1]) > 1
 
 
 # -- latency ---------------------------------------------------------------------------------------------------------
