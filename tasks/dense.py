@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import InputRefusedError
 from ..metric import SHARE, Metric
+from .parts import Example, NumberedPart, mean_and_deviation, normalised
 from .task import Input, Meter, Output, Preprocessing, Task, metered
 
 IGNORED = 255  # the index of places in a mask that do not count
@@ -21,7 +22,7 @@ _SHARES = (0.5, 0.3)  # of the parts weights and law
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(NumberedPart[Tensor]):
     """One part of a task: images, and a target of as many dimensions for each.
 
     Attributes:
@@ -42,38 +43,20 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.images)
 
-    def steps(self, batch: int) -> int:
-        """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
-        return max(1, len(self) // batch)
+    def read(self, order: Iterable[Tensor]) -> Iterator[Example]:
+        return ((self.images[index], self.targets[index]) for index in order)
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor | None:
+        return torch.rand(count, generator=generator) < 0.5 if self.flip else None
+
+    def changed(self, example: Example, drawn: Tensor) -> Example:
+        images, targets = (torch.where(drawn.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x) for x in example)
+        return images, targets
+
+    def ready(self, example: Example) -> Example:
         """Return images, normalised float32 ``(n, C, H, W)``, and targets: int64 indices or float32 heights."""
-        return self._ready(self.images[index], self.targets[index])
-
-    def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all examples once, in their own order; the last batch may be smaller."""
-        for start in range(0, len(self), batch):
-            yield self.take(torch.arange(start, min(start + batch, len(self))))
-
-    def batches(
-        self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield one pass of shuffled batches from a step on; augmented ones are mirrored, half of them."""
-        order = torch.randperm(len(self), generator=generator)
-        for step in range(self.steps(batch)):
-            index = order[step * batch : (step + 1) * batch]
-            mirrored = torch.rand(len(index), generator=generator) < 0.5 if augment and self.flip else None
-            if step < start:
-                continue
-            images, targets = self.images[index], self.targets[index]
-            if mirrored is not None:
-                images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-                targets = torch.where(mirrored.view(-1, *[1] * (targets.ndim - 1)), targets.flip(-1), targets)
-            yield self._ready(images, targets)
-
-    def _ready(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        x = (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
-        return x, targets.float() / 255 if self.heights else targets.long()
+        images, targets = example
+        return normalised(images, self.mean, self.std), targets.float() / 255 if self.heights else targets.long()
 
 
 @dataclass(frozen=True)
@@ -235,9 +218,7 @@ def pairs_of(
     images: Sequence[NDArray[np.uint8]], targets: Sequence[NDArray[np.uint8]], *, flip: bool, heights: bool
 ) -> tuple[Pairs, Pairs, Pairs]:
     """Return the parts ``weights``, ``law`` and ``test`` of three arrays of images and of targets."""
-    scaled = images[0].astype(np.float32) / 255
-    mean = torch.from_numpy(scaled.mean(axis=(0, 2, 3)))
-    std = torch.from_numpy(scaled.std(axis=(0, 2, 3)).clip(min=1e-3))
+    mean, std = mean_and_deviation(images[0])
     weights, law, test = (
         Pairs(torch.from_numpy(x), torch.from_numpy(y), mean, std, flip, heights)
         for x, y in zip(images, targets, strict=True)

@@ -5,7 +5,7 @@ Images are kept as bytes, resized and grey spread over the channels when a task 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
@@ -19,18 +19,17 @@ from ..errors import InputRefusedError, UsageError
 from ..metric import Metric
 from ..spaces.space import SearchSpace
 from .formats import Labelled
-from .task import Input, Meter, Output, Part, Preprocessing, Task, check_outputs, metered
+from .parts import Example, ImagePart, mean_and_deviation
+from .task import Input, Meter, Output, Preprocessing, Task, check_outputs, metered
 
 _LAW_SHARE = 0.375  # of what is not test: with a test fifth, 50 % / 30 % / 20 %
 _TEST_SHARE = 0.2
 _RESIZE_CHUNK = 1024
 _MOST_BYTES = 2**28  # of images that tell mean and deviation
-_LARGE = 64 * 64  # pixels of images that are normalised one by one
-_SHIFT = 8  # images are shifted by up to an eighth of their size
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(ImagePart):
     """One part of a task: labelled images in memory.
 
     Attributes:
@@ -45,9 +44,6 @@ class Images:
     mean: Tensor
     std: Tensor
     flip: bool = False
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,62 +62,8 @@ class Images:
         images = channels_filled(resized(self.images, size), channels)
         return replace(self, images=images, mean=self.mean.repeat(repeats), std=self.std.repeat(repeats))
 
-    def steps(self, batch: int) -> int:
-        """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
-        return max(1, len(self) // batch)
-
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images, normalised float32 ``(n, C, H, W)``, and labels ``(n,)``."""
-        return self._normalised(self.images[index]), self.labels[index]
-
-    def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all images once, in their own order; the last batch may be smaller."""
-        for start in range(0, len(self), batch):
-            yield self.take(torch.arange(start, min(start + batch, len(self))))
-
-    def batches(
-        self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield one pass of shuffled batches from a step on; augmented ones are shifted up to an eighth, and mirrored.
-
-        What is passed over draws from the generator all the same: a pass that goes on is the pass that was begun.
-        """
-        order = torch.randperm(len(self), generator=generator)
-        height = self.images.shape[2]
-        for step in range(self.steps(batch)):
-            index = order[step * batch : (step + 1) * batch]
-            drawn = moves(len(index), height, self.flip, generator) if augment else None
-            if step < start:
-                continue
-            images = self.images[index]
-            yield self._normalised(images if drawn is None else moved(images, *drawn)), self.labels[index]
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return normalised(images, self.mean, self.std)
-
-
-class ImagePart(Part, Protocol):
-    """A part of labelled images, in memory or not."""
-
-    @property
-    def labels(self) -> Tensor: ...
-
-    @property
-    def mean(self) -> Tensor: ...
-
-    @property
-    def std(self) -> Tensor: ...
-
-    @property
-    def flip(self) -> bool: ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
-
-    @property
-    def own_channels(self) -> int: ...
-
-    def fitted(self, channels: int, size: tuple[int, int]) -> ImagePart: ...
+    def read(self, order: Iterable[Tensor]) -> Iterator[Example]:
+        return ((self.images[index], self.labels[index]) for index in order)
 
 
 @dataclass(frozen=True)
@@ -252,9 +194,7 @@ def classification(
         test = limited(test, limit, seed)
     weights, law = split(train, _LAW_SHARE, seed) if law is None else (train, law)
     some = weights.images[:: max(1, weights.images.nbytes // _MOST_BYTES)]  # as floats they take four times as much
-    scaled = some.astype(np.float32) / 255
-    mean = torch.from_numpy(scaled.mean(axis=(0, 2, 3)))
-    std = torch.from_numpy(scaled.std(axis=(0, 2, 3)).clip(min=1e-3))
+    mean, std = mean_and_deviation(some)
     parts = [
         Images(torch.from_numpy(p.images), torch.from_numpy(p.labels), mean, std, flip) for p in (weights, law, test)
     ]
@@ -340,41 +280,3 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 def channels_filled(images: Tensor, channels: int) -> Tensor:
     """Return images with so many channels, all of them the one grey where there are more than were given."""
     return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
-
-
-def moves(n: int, height: int, flip: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Draw how images are shifted, ``(n, 1)`` down and right from the frame's corner, and whether they are mirrored."""
-    top, left = torch.randint(0, 2 * _reach(height) + 1, (2, n, 1), generator=generator)
-    return top, left, torch.rand(n, 1, generator=generator) < 0.5 if flip else None
-
-
-def moved(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
-    """Shift each image on a frame of zeros, and mirror those that are to be."""
-    n, channels, height, width = images.shape
-    found = torch.zeros((n, height, width, channels), dtype=images.dtype)
-    down, right = ((each[:, 0] - _reach(height)).tolist() for each in (top, left))
-    flips = [False] * n if mirrored is None else mirrored[:, 0].tolist()
-    for to, image, y, x, flip in zip(found, images.permute(0, 2, 3, 1), down, right, flips, strict=True):
-        seen = image[max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)]
-        first = max(0, x) if flip else max(0, -x)
-        to[max(0, -y) : height - max(0, y), first : first + seen.shape[1]] = seen.flip(1) if flip else seen
-    return found.permute(0, 3, 1, 2)
-
-
-def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return ``(images / 255 - mean) / std`` as float32, mean and deviation by channel.
-
-    Larger images go one by one, so that all four steps find them in the cache.
-    """
-    n, channels, height, width = images.shape
-    if height * width < _LARGE or not images.permute(0, 2, 3, 1).is_contiguous():
-        return (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
-    found = torch.from_numpy(np.empty((n, height, width * channels), np.float32))  # numpy asks for huge pages
-    centers, scales = mean.repeat(width), std.repeat(width)
-    for to, image in zip(found, images.permute(0, 2, 3, 1).view(n, height, -1), strict=True):
-        to.copy_(image).div_(255).sub_(centers).div_(scales)
-    return found.view(n, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _reach(height: int) -> int:
-    return max(1, height // _SHIFT)

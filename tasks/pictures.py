@@ -23,18 +23,8 @@ from torch import Tensor
 from ..errors import InputRefusedError
 from .decode import BrokenImageError, header, need_pillow, pixels
 from .formats import Labelled
-from .images import (
-    Classification,
-    channels_filled,
-    classification,
-    limited,
-    moved,
-    moves,
-    normalised,
-    resized,
-    shares,
-    split,
-)
+from .images import Classification, channels_filled, classification, limited, resized, shares, split
+from .parts import Example, ImagePart, moved
 from .rows import Turn
 
 MEMORY_BYTES = 2**30  # of decoded images, or an eighth of the free memory if that is less
@@ -254,7 +244,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class Streamed:
+class Streamed(ImagePart):
     """One part of a task: labelled images in files, decoded when they are asked for.
 
     Attributes:
@@ -277,9 +267,6 @@ class Streamed:
     size: tuple[int, int] | None = None
     turn: Turn | None = None
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return channels, height and width of an image."""
@@ -296,21 +283,6 @@ class Streamed:
         mean, std = self.mean.repeat(repeats), self.std.repeat(repeats)
         return replace(self, channels=channels, size=size, mean=mean, std=std)
 
-    def steps(self, batch: int) -> int:
-        """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
-        return max(1, len(self) // batch)
-
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images, normalised float32 ``(n, C, H, W)``, and labels ``(n,)``; broken ones are left out."""
-        ((images, labels),) = self._read([index.numpy()])
-        return self._normalised(images), labels
-
-    def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all images once, in their own order; the last batch may be smaller."""
-        order = [np.arange(start, min(start + batch, len(self))) for start in range(0, len(self), batch)]
-        for images, labels in self._read(order):
-            yield self._normalised(images), labels
-
     def own_rows(self, turn: Turn) -> Streamed:
         """Return the part with the rows of one of several processes: it decodes no others."""
         return replace(self, turn=turn)
@@ -325,26 +297,23 @@ class Streamed:
         """
         order = torch.randperm(len(self), generator=generator)
         cut = [order[step * batch : (step + 1) * batch] for step in range(self.steps(batch))]
-        height = self.shape[1]
         for index in cut[:start] if augment else ():
-            moves(len(index), height, self.flip, generator)
+            self.drawn(len(index), generator)
         rows = [slice(None) if self.turn is None else self.turn.rows(len(index)) for index in cut]
-        own = [index[row].numpy() for index, row in zip(cut[start:], rows[start:], strict=True)]
-        for step, (images, labels) in enumerate(self._read(own, whole=True), start):
-            drawn = moves(len(cut[step]), height, self.flip, generator) if augment else None
+        own = [index[row] for index, row in zip(cut[start:], rows[start:], strict=True)]
+        for step, (images, labels) in enumerate(self.read(own, whole=True), start):
+            drawn = self.drawn(len(cut[step]), generator) if augment else None
             if drawn is not None:
                 top, left, mirrored = drawn
                 row = rows[step]
                 images = moved(images, top[row], left[row], None if mirrored is None else mirrored[row])
-            yield self._normalised(images), labels
+            yield self.ready((images, labels))
 
-    def _read(self, order: Iterable[NDArray[np.int64]], *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, index in self.decoder.batches(self.examples, order, whole=whole):
+    def read(self, order: Iterable[Tensor], *, whole: bool = False) -> Iterator[Example]:
+        arrays = (index.numpy() for index in order)
+        for images, index in self.decoder.batches(self.examples, arrays, whole=whole):
             fitted = images if self.size is None else resized(images, self.size)
             yield channels_filled(fitted, self.shape[0]), self.labels[torch.from_numpy(index)]
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return normalised(images, self.mean, self.std)
 
 
 def picture_task(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
@@ -19,6 +19,7 @@ from ...arguments import Count, Seed
 from ...errors import InputRefusedError, UsageError
 from ...metric import Metric
 from ...spaces.space import SearchSpace
+from ..parts import Example, NumberedPart
 from ..task import Input, Meter, Output, Task, check_outputs, metered
 
 _SHARES = (0.7, 0.15)  # of the text, from its beginning: weights and law
@@ -27,7 +28,7 @@ _MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(NumberedPart[None]):
     """One part of a text, cut into windows that do not overlap: what a network is given, and the same one token on.
 
     Attributes:
@@ -41,27 +42,11 @@ class Windows:
     def __len__(self) -> int:
         return (len(self.tokens) - 1) // self.length
 
-    def steps(self, batch: int) -> int:
-        """Return the steps of one pass; what does not fill a batch is left out, except where it is all there is."""
-        return max(1, len(self) // batch)
-
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return windows ``(n, length)`` and what follows each of their tokens ``(n, length)``, int64."""
-        places = index[:, None] * self.length + torch.arange(self.length)
-        return self.tokens[places], self.tokens[places + 1]
-
-    def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all windows once, as they stand in the text; the last batch may be smaller."""
-        for start in range(0, len(self), batch):
-            yield self.take(torch.arange(start, min(start + batch, len(self))))
-
-    def batches(
-        self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield one pass of shuffled batches from a step on; text is not augmented."""
-        order = torch.randperm(len(self), generator=generator)
-        for step in range(start, self.steps(batch)):
-            yield self.take(order[step * batch : (step + 1) * batch])
+    def read(self, order: Iterable[Tensor]) -> Iterator[Example]:
+        """Yield windows ``(n, length)`` and what follows each of their tokens ``(n, length)``, int64."""
+        for index in order:
+            places = index[:, None] * self.length + torch.arange(self.length)
+            yield self.tokens[places], self.tokens[places + 1]
 
 
 @dataclass(frozen=True)
