@@ -206,8 +206,8 @@ class Method:
 
     @property
     def accepts(self) -> frozenset[str]:
-        """Return which settings its searcher heeds."""
-        return self.find.accepts
+        """Return which settings its searcher heeds; weights that are kept want images for their statistics."""
+        return self.find.accepts - ({"accuracy"} if self.deploys == "inherited" else set())
 
     @property
     def needs(self) -> Need:

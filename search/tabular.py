@@ -31,7 +31,8 @@ from .result import asked, named, versions, write_json
 from .trace import Query
 from .training import Training
 
-LOOKUPS = 10  # latencies of the final networks that are looked up at most
+LOOKUPS = 10  # final networks that are looked up at most
+COMPARED = 3  # of them, where accuracies were predicted: what the table says decides between the best
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class TabularResult:
         lookups_predicted_ms: those of ``lookups``.
         optimum: the most accurate network of the table within the target; None if there is none.
         queries: the accuracies asked for, in order.
-        lookups: the latencies looked up after the search, in order, ``found`` the last.
+        lookups: the networks looked up after the search, in order; ``found`` is one of them, the last unless
+            accuracies were predicted.
         seconds: wall time of the search.
     """
 
@@ -162,10 +164,10 @@ def search_table(
         price: what networks of the space are predicted to cost.
         target_ms: budget of latency.
         queries: budget of accuracies.
-        lookups: latencies that may be looked up after the search.
+        lookups: networks that may be looked up after the search.
         seed: of everything random.
         progress: told what is done.
-        accuracy: predicts accuracies, in place of asking the table for them.
+        accuracy: predicts accuracies, in place of asking the table for them; only those looked up are then known.
 
     Raises:
         TargetError: even the smallest network is predicted above the target (before any query).
@@ -183,12 +185,14 @@ def search_table(
     found = method.find(problem)
     seconds = perf_counter() - start
     looked = _looked_up(problem, found, task, latencies_ms, lookups)
-    kept, predicted = looked[-1], price.predict([entry.architecture for entry in looked]).tolist()
+    predicted = price.predict([entry.architecture for entry in looked]).tolist()
+    fits = [i for i, entry in enumerate(looked) if entry.latency_ms <= target_ms]
+    kept = max(fits, key=lambda i: looked[i].accuracy, default=len(looked) - 1)
     within = (Entry(a, accuracy, latencies_ms[a]) for a, accuracy in task.accuracies.items())
     optimum = max((e for e in within if e.latency_ms <= target_ms), key=lambda e: e.accuracy, default=None)
     return TabularResult(
-        space, method.name, task.name, seed, target_ms, queries, table, kept, predicted[-1], tuple(predicted), optimum,
-        found.queries, looked, seconds,
+        space, method.name, task.name, seed, target_ms, queries, table, looked[kept], predicted[kept],
+        tuple(predicted), optimum, found.queries, looked, seconds,
     )  # fmt: skip
 
 
@@ -197,22 +201,25 @@ def _looked_up(
 ) -> tuple[Entry, ...]:
     """Return the candidates looked up, best first, until one is within the target; the last try is the safest.
 
-    That is the best one that would still be within the target if its latency were as far above what was predicted as
-    the worst of those looked up, or else the one predicted fastest.
+    Where accuracies were predicted, the best few are looked up in any case: the model's errors are larger than what
+    sets them apart. The safest try is the best one that would still be within the target if its latency were as far
+    above what was predicted as the worst of those looked up, or else the one predicted fastest.
     """
     target_ms = problem.target_ms or 0.0
     left = list(found.candidates or (found.architecture,))
+    least = 1 if problem.accuracy is None else min(COMPARED, limit)
     predicted = dict(zip(left, problem.predict()(left).tolist(), strict=True))
     looked: list[Entry] = []
     worst = 1.0
     while left and len(looked) < limit:
         best = left[0]
-        if len(looked) == limit - 1:
+        fits = any(entry.latency_ms <= target_ms for entry in looked)
+        if len(looked) == limit - 1 and not fits:
             safe = (a for a in left if predicted[a] * worst <= target_ms)
             best = next(safe, min(left, key=lambda a: predicted[a]))
         left.remove(best)
         looked.append(Entry(best, task.accuracies[best], latencies_ms[best]))
-        if looked[-1].latency_ms <= target_ms:
+        if len(looked) >= least and (fits or looked[-1].latency_ms <= target_ms):
             break
         worst = max(worst, looked[-1].latency_ms / predicted[best])
     return tuple(looked)

@@ -21,6 +21,8 @@ def ofa(
 ) -> Method:
     """Once-for-All (Cai et al., arXiv:1908.09791), small: sub-networks of all sizes at once, not stage by stage.
 
+    With predicted accuracies no supernet is trained: the evolution asks the model, ten times as often.
+
     Args:
         epochs: of sub-networks of all sizes.
         largest: epochs of the largest network before them.

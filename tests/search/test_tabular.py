@@ -10,9 +10,12 @@ from tempograd import registry
 from tempograd.data.result import read_result
 from tempograd.errors import TargetError, UsageError
 from tempograd.predictor.interval import Conformal
+from tempograd.search.method import Found, Method
 from tempograd.search.price import Price
 from tempograd.search.tabular import search_table
+from tempograd.search.trace import Trace
 from tempograd.spaces.saved import load_network
+from tempograd.tasks.predicted import PredictedTask
 from tempograd.tasks.table import table_column
 
 from .tables import SPACE, latencies, linear, table
@@ -77,6 +80,28 @@ def test_without_enough_look_ups_the_last_is_the_safest_and_a_miss_is_a_fail():
     hopeless = search(truth=lambda a: 10 * PREDICTED[a], lookups=3)
     assert (hopeless.verdict, hopeless.regret_points, hopeless.optimum) == ("fail", None, None)
     assert len(hopeless.lookups) == 3
+
+
+def test_of_predicted_accuracies_the_best_three_are_looked_up_and_the_best_that_fits_is_kept():
+    known = table(SPACE).accuracies
+    slow, *others = sorted((a for a in EVERYTHING if PREDICTED[a] <= 3.0), key=known.__getitem__)[:6]
+    truth = PREDICTED | {slow: 5.0}
+    found = Found(slow, np.zeros((6, 5)), Trace(), 0, 0.0, candidates=(slow, others[1], others[0], others[4]))
+    accuracy = PredictedTask("t", SPACE, torch.nn.Identity(), "raw", 1.0, {})
+
+    def looked_up(predicted, lookups):
+        method = Method("told", lambda problem: found)
+        price = Price(linear(SPACE), SPACE, conformal=CONFORMAL)
+        return search_table(
+            SPACE, method, table(SPACE), truth, price, target_ms=4.0, queries=1, lookups=lookups, accuracy=predicted
+        )
+
+    three = looked_up(accuracy, 10)
+    assert [entry.architecture for entry in three.lookups] == [slow, others[1], others[0]]
+    assert three.found.architecture == others[1]  # not the last, but the most accurate one within the target
+    assert three.document().found.predicted_ms == pytest.approx(PREDICTED[others[1]], rel=1e-5)
+    assert [entry.architecture for entry in looked_up(None, 10).lookups] == [slow, others[1]]
+    assert len(looked_up(accuracy, 2).lookups) == 2
 
 
 def test_an_infeasible_target_is_refused_before_any_query():

@@ -102,8 +102,9 @@ def test_what_would_not_be_heeded_is_refused(table, tmp_path):
     given = {"accuracy": f"table:{table}:acc", "target_ms": 5.0, "cost": "flops", "device": "simulated:seed=1"}
     with pytest.raises(UsageError, match="--task digits: with --accuracy nothing is trained"):
         search(SPEC, None, tmp_path / "out", task="digits", **given)
-    with pytest.raises(UsageError, match=r"ofa takes no predicted accuracies; leave it out, or use .*lightnas"):
-        search(SPEC, None, tmp_path / "out", method="ofa", **given)
+    for method in ("gram", "ofa:deploy=inherited"):
+        with pytest.raises(UsageError, match=r"takes no predicted accuracies; leave it out, or use .*lightnas"):
+            search(SPEC, None, tmp_path / "out", method=method, **given)
     with pytest.raises(UsageError, match="--accuracy-rows 20; allowed: with --accuracy"):
         search(SPEC, None, tmp_path / "out", accuracy_rows=20, target_ms=5.0, cost="flops")
     with pytest.raises(UsageError, match="--accuracy digits; allowed: table:FILE:COLUMN"):

@@ -10,6 +10,7 @@ import torch
 from tempograd import registry
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
+from tempograd.search.searchers.one_shot import OneShot
 from tempograd.search.searchers.predicted import PATHS, Surrogate
 from tempograd.search.training import Training
 from tempograd.tasks.predicted import PredictedTask
@@ -51,10 +52,11 @@ def best_within(asked):
     return max(asked.accuracy.predict([a for a, one in zip(networks, ms, strict=True) if one <= asked.target_ms]))
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_the_best_network_within_the_target_is_found_without_an_image(share):
+@pytest.mark.parametrize(("method", "share"), [("lightnas", 0.1), ("lightnas", 0.5), ("ofa:queries=20", 0.3)])
+def test_the_best_network_within_the_target_is_found_without_an_image(method, share, monkeypatch):
+    monkeypatch.setattr(OneShot, "step", lambda *args, **kwargs: pytest.fail("a supernet was trained"))
     asked = problem(share)
-    found = registry.create("method", "lightnas").find(asked)
+    found = registry.create("method", method).find(asked)
     assert asked.predict()([found.architecture])[0] <= asked.target_ms
     assert asked.accuracy.known(found.architecture) == pytest.approx(best_within(asked), abs=2e-3)
     assert found.candidates[0] == found.architecture
@@ -62,7 +64,7 @@ def test_the_best_network_within_the_target_is_found_without_an_image(share):
 
 
 @pytest.mark.parametrize("name", GRADIENT)
-def test_every_gradient_method_that_accepts_it_runs_by_predictions_alone(name):
+def test_every_method_of_laws_or_supernets_that_accepts_it_runs_by_predictions_alone(name):
     method = registry.create("method", name)
     if method.table_only or method.home not in ("", "nasbench201"):
         pytest.skip(f"{name} needs another space or cost")
