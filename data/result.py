@@ -77,14 +77,24 @@ class Parity(_Part):
         return self
 
 
+class MeasuredRange(_Part):
+    """Latencies of networks of the space that were measured before the search, in ms."""
+
+    smallest_ms: float
+    median_ms: float
+    largest_ms: float
+    networks: int
+
+
 class Feasibility(_Part):
-    """Predicted latencies of the space beside the target, in ms."""
+    """Predicted latencies of the space beside the target, in ms; and what was measured of it before."""
 
     smallest_ms: Number
     median_ms: Number
     largest_ms: Number
     target_ms: Positive = None
     share_within_target: Share = None
+    measured: MeasuredRange | None = None
 
 
 class Process(_Part):

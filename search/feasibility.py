@@ -1,9 +1,14 @@
-"""What a target means in a space, before any training: smallest, median and largest predicted latency beside it."""
+"""What a target means in a space, before any training: smallest, median and largest latency beside it.
+
+Where networks of the space were measured, their latencies stand beside the predicted ones, and count for more.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
+from math import floor, log10
 
 import numpy as np
 
@@ -19,7 +24,7 @@ _STARTS = 3  # walks to either end, from the best of the sample
 
 @dataclass(frozen=True)
 class Feasibility:
-    """Predicted latencies of a space, in ms.
+    """Latencies of a space, in ms, predicted but for ``measured``.
 
     Attributes:
         smallest_ms, largest_ms: of the cheapest and dearest network found by a greedy walk from a uniform sample.
@@ -27,6 +32,7 @@ class Feasibility:
         target_ms: asked for, if any.
         share_within_target: of the sample; None without a target.
         smallest: the cheapest network, one that connects input and output.
+        measured_ms: networks that connect input and output, and were measured.
     """
 
     smallest_ms: float
@@ -35,6 +41,7 @@ class Feasibility:
     target_ms: float | None
     share_within_target: float | None
     smallest: Architecture
+    measured_ms: Mapping[Architecture, float] = field(default_factory=dict[Architecture, float])
 
     def document(self) -> result.Feasibility:
         """Return the numbers as a part of the result's document."""
@@ -44,20 +51,55 @@ class Feasibility:
             largest_ms=self.largest_ms,
             target_ms=self.target_ms,
             share_within_target=self.share_within_target,
+            measured=self._measured(),
+        )
+
+    def _measured(self) -> result.MeasuredRange | None:
+        values = sorted(self.measured_ms.values())
+        if not values:
+            return None
+        return result.MeasuredRange(
+            smallest_ms=values[0], median_ms=float(np.median(values)), largest_ms=values[-1], networks=len(values)
         )
 
     def check(self) -> None:
-        """Raise TargetError if even the smallest network is predicted above the target."""
-        if self.target_ms is not None and self.target_ms < self.smallest_ms:
+        """Raise TargetError if the smallest network is predicted above the target, and none was measured within it."""
+        measured = self._measured()
+        if self.target_ms is None or self.target_ms >= self.smallest_ms:
+            return
+        if measured is None:
             raise TargetError(
                 f"target {self.target_ms:.4g} ms is below the smallest network of the space, predicted at "
                 f"{self.smallest_ms:.4g} ms ({self.smallest.key}); median {self.median_ms:.4g} ms, largest "
-                f"{self.largest_ms:.4g} ms. Ask for at least {self.smallest_ms:.4g} ms or choose a smaller space"
+                f"{self.largest_ms:.4g} ms. Ask for at least {_from(self.smallest_ms)} ms or choose a smaller space"
+            )
+        if self.target_ms < measured.smallest_ms:
+            raise TargetError(
+                f"target {self.target_ms:.4g} ms is below the smallest network of the space: {measured.networks} were "
+                f"measured, at {measured.smallest_ms:.4g} to {measured.largest_ms:.4g} ms (median "
+                f"{measured.median_ms:.4g}), and none is predicted below {self.smallest_ms:.4g} ms "
+                f"({self.smallest.key}). Ask for at least "
+                f"{_from(min(self.smallest_ms, measured.smallest_ms))} ms or choose a smaller space"
             )
 
 
+def _from(ms: float) -> str:
+    """Return a number of four digits that is not below a latency, so that asking for it is not refused.
+
+    >>> _from(0.08689216), _from(1.0), _from(123456.0)
+    ('0.0869', '1', '1.235e+05')
+    """
+    short = float(f"{ms:.4g}")
+    return f"{short if short >= ms else short + 10.0 ** (floor(log10(ms)) - 3):.4g}"
+
+
 def feasibility(
-    space: SearchSpace, predict: Predict, rng: np.random.Generator, *, target_ms: float | None = None
+    space: SearchSpace,
+    predict: Predict,
+    rng: np.random.Generator,
+    *,
+    target_ms: float | None = None,
+    measured_ms: Mapping[Architecture, float] | None = None,
 ) -> Feasibility:
     """Return what networks of a space cost, from 2,000 sampled ones (all, if there are fewer) and greedy walks."""
     sample = space.sample(space.at_most(SAMPLE), rng)
@@ -70,5 +112,6 @@ def feasibility(
         ends[sign] = [list(descend(space, start, predict, flat, sign=sign))[-1] for start in starts]
     smallest, smallest_ms = min(ends[1], key=lambda end: end[1])
     largest_ms = max(end[1] for end in ends[-1])
+    known = {one: ms for one, ms in (measured_ms or {}).items() if space.is_connected(one)}
     share = None if target_ms is None else float(np.mean(predicted <= target_ms))
-    return Feasibility(smallest_ms, float(np.median(predicted)), largest_ms, target_ms, share, smallest)
+    return Feasibility(smallest_ms, float(np.median(predicted)), largest_ms, target_ms, share, smallest, known)

@@ -42,6 +42,7 @@ class Price:
             there are none, or the cost is the upper end of its interval already.
         told: what a result tells of it: model, encoding, held-out scores.
         parity: held-out columns, in ms.
+        measured_ms: networks that were measured on the device before the search, those of trusted latency only.
 
     >>> import torch
     >>> from tempograd import registry
@@ -58,6 +59,7 @@ class Price:
     conformal: Conformal | None = None
     told: dict[str, Any] = field(default_factory=dict[str, Any])
     parity: dict[str, list[float]] | None = None
+    measured_ms: Mapping[Architecture, float] = field(default_factory=dict[Architecture, float])
 
     def predict(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Return ``(n,)`` ms; what was priced once is remembered."""

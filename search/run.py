@@ -100,7 +100,9 @@ def search(
     options = options or Options()
     method.check(space, target_ms=target_ms, lam=lam, proxy=proxy)
     check_training(options.training, options.compute, supernet="proxy" in method.accepts and proxy is None)
-    table = feasibility(space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms)
+    table = feasibility(
+        space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms, measured_ms=price.measured_ms
+    )
     problem = Problem(
         space=space,
         proxy=proxy or space,
@@ -121,6 +123,9 @@ def search(
     )
     table.check()
     ends = {"smallest_ms": table.smallest_ms, "median_ms": table.median_ms, "largest_ms": table.largest_ms}
+    if table.measured_ms:
+        values = table.measured_ms.values()
+        ends |= {"measured smallest_ms": min(values), "measured largest_ms": max(values)}
     progress("feasibility", 1, 1, ends)
     fitted, measure = task.fitted(space), _by_first(measure)
     found = method.find(problem)

@@ -175,7 +175,9 @@ def search_table(
     """
     if lookups < 1:
         raise UsageError(f"lookups={lookups}; allowed: from 1, what is found is always looked up")
-    table = feasibility(space, price.predict, np.random.default_rng(seed), target_ms=target_ms)
+    table = feasibility(
+        space, price.predict, np.random.default_rng(seed), target_ms=target_ms, measured_ms=price.measured_ms
+    )
     table.check()
     problem = Problem(
         space=space, proxy=space, price=price, task=task, target_ms=target_ms, lam=None, reference_ms=table.median_ms,

@@ -169,17 +169,23 @@ def _read(inputs: Path | None, wanted: list[str]) -> dict[str, Any]:
     return {"of": wanted}
 
 
+def trusted_ms(space: SearchSpace, store: Store, device: str) -> dict[str, float]:
+    """Return networks of a store by key with their latencies in ms: those that are ``ok`` and connect in and output.
+
+    No search keeps others, and no sum of costs explains them.
+    """
+    if (space.spec, device) not in store.sets():
+        return {}
+    rows = LatencyDataset.from_store(store, space=space.spec, fingerprint_id=device).ok()
+    told = zip(rows.keys, rows.y_ms.tolist(), strict=True)
+    return {key: ms for key, ms in told if space.is_connected(space.from_key(key))}
+
+
 def _measured(space: SearchSpace, store: Store, device: str, measure: Measure) -> dict[str, float]:
     """Return networks by key with their latencies in ms, measured now where the store holds too few."""
-    if (space.spec, device) in store.sets():
-        rows = LatencyDataset.from_store(store, space=space.spec, fingerprint_id=device).ok()
-        known = {
-            key: ms
-            for key, ms in zip(rows.keys, rows.y_ms.tolist(), strict=True)
-            if space.is_connected(space.from_key(key))  # no search keeps others, and no sum of costs explains them
-        }
-        if len(known) >= LINE:
-            return known
+    known = trusted_ms(space, store, device)
+    if len(known) >= LINE:
+        return known
     drawn = space.sample(space.at_most(4 * LINE), np.random.default_rng(0))
     networks = [architecture for architecture in drawn if space.is_connected(architecture)][:LINE]
     found = {m.key: m.latency_ms for m in measure(networks) if m.estimate is not None}

@@ -45,7 +45,7 @@ from ..tasks.load import load_task
 from ..tasks.task import Task
 from .accuracy import predicted_accuracy
 from .choices import shares_of
-from .costs import is_inputs, priced
+from .costs import is_inputs, priced, trusted_ms
 from .fitting import proxy_for, space_for, tell
 from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain, silent
 from .request import SearchRequest
@@ -114,6 +114,8 @@ class SearchOnDevice:
             )  # fmt: skip
 
         found = price() if list(shares_of(self.cost)) == ["predictor"] else processes.by_first(price)
+        known = processes.by_first(lambda: trusted_ms(space, bench.store, bench.device.fingerprint.id))
+        found = replace(found, measured_ms={space.from_key(key): ms for key, ms in known.items()})
         if outside := found.told.get("out_of_support"):
             self.progress(f"kernels unlike all that were timed: {', '.join(outside)}", 0, REMARK)
         return found
@@ -289,6 +291,12 @@ def _text(result: Result) -> str:
             f"predicted in this space: smallest {_short(table.smallest_ms)} ms, median {_short(table.median_ms)}, "
             f"largest {_short(table.largest_ms)}{met_by(table.share_within_target)}"
         )
+        if table.measured is not None:
+            lines.append(
+                f"measured before: smallest {_short(table.measured.smallest_ms)} ms, median "
+                f"{_short(table.measured.median_ms)}, largest {_short(table.measured.largest_ms)}, of "
+                f"{table.measured.networks} networks"
+            )
     target = "" if result.target_ms is None else f" against a target of {result.target_ms:.4g} ms"
     latency = _ms(measured.latency_ms, measured.low_ms, measured.high_ms, measured.verdict)
     lines.append(

@@ -15,8 +15,8 @@ def predict(architectures):
     return np.array([1.0 + COST_MS[list(a.choices)].sum() for a in architectures])
 
 
-def look(target_ms=None):
-    return feasibility(SPACE, predict, np.random.default_rng(0), target_ms=target_ms)
+def look(target_ms=None, measured_ms=None):
+    return feasibility(SPACE, predict, np.random.default_rng(0), target_ms=target_ms, measured_ms=measured_ms)
 
 
 def test_the_ends_are_those_of_the_whole_space():
@@ -41,6 +41,21 @@ def test_a_target_below_the_smallest_is_refused_with_what_to_ask_for():
     with pytest.raises(TargetError, match=f"Ask for at least {low.smallest_ms:.4g} ms"):
         low.check()
     look(low.smallest_ms).check()
+
+
+def test_what_was_measured_counts_for_more_than_a_prediction():
+    """The line says 1 ms and more; a network was measured at .6 ms, and one at 9 ms."""
+    networks = [a for a in SPACE.sample(20, np.random.default_rng(3)) if SPACE.is_connected(a)][:3]
+    measured_ms = dict(zip(networks, (9.0, 0.6, 2.0), strict=True))
+    look(0.7, measured_ms).check()
+    found = look(0.5, measured_ms)
+    with pytest.raises(TargetError, match=r"3 were measured, at 0.6 to 9 ms \(median 2\).* Ask for at least 0.6 ms"):
+        found.check()
+    told = found.document().measured
+    assert (told.smallest_ms, told.median_ms, told.largest_ms, told.networks) == (0.6, 2.0, 9.0, 3)
+    look(found.smallest_ms, dict.fromkeys(networks, 9.0)).check()  # nobody measured the smallest one
+    broken = next(a for a in SPACE.enumerate() if not SPACE.is_connected(a))
+    assert look(0.5, {broken: 0.1}).document().measured is None
 
 
 def test_the_document_holds_the_numbers():
