@@ -150,8 +150,9 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
         raise MismatchError(
             f"{predictor} is of device {kept.fingerprint_id}, not of {place.fingerprint.id}; name its --device"
         )
-    with one_network(model, shape) as network:
-        kernels = place.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=0.0).kernels
+    with one_network(model, shape, light=True) as network:
+        asked = Model(network.key, network.path, network.digest, own_batch=True)
+        kernels = place.profile(asked, seconds=0.0).kernels
     value, low, high = kept.predict(kernels)
     told = [(kernel, *kept.kernel_ms(kernel)) for kernel in kernels]
     share = value / sum(ms for _, ms, _ in told)

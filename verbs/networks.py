@@ -82,7 +82,9 @@ def placed(device: str | Place, precision: str | None) -> Place:
 
 
 @contextmanager
-def opened_networks(models: Sequence[Any], shape: Shape = None) -> Generator[list[Network | Refused]]:
+def opened_networks(
+    models: Sequence[Any], shape: Shape = None, *, light: bool = False
+) -> Generator[list[Network | Refused]]:
     """Open networks, each in a limited process of its own; what had to be written lies in a folder until the end.
 
     One that is refused, or that the shapes do not fit, is a `Refused` among the others.
@@ -91,6 +93,7 @@ def opened_networks(models: Sequence[Any], shape: Shape = None) -> Generator[lis
         models: paths of ONNX files or of folders with a ``network.onnx``, bytes, ONNX models, or torch modules.
         shape: of the inputs that are open, and of a torch module's; where a size is several, each network is there
             for each of them, with it in its name.
+        light: without weights of their own: enough to see their kernels.
 
     Raises:
         UsageError: a value that is no network, or a text that is no shape.
@@ -102,20 +105,20 @@ def opened_networks(models: Sequence[Any], shape: Shape = None) -> Generator[lis
             for shapes in every:
                 folder = Path(scratch, str(len(found)))
                 folder.mkdir()
-                one = _open(model, number, shapes, folder)
+                one = _open(model, number, shapes, folder, light)
                 found.append(replace(one, name=f"{one.name} {_label(shapes, every)}".rstrip()))
         yield found
 
 
 @contextmanager
-def accepted_networks(models: Sequence[Any], shape: Shape = None) -> Generator[list[Network]]:
+def accepted_networks(models: Sequence[Any], shape: Shape = None, *, light: bool = False) -> Generator[list[Network]]:
     """Open networks as `opened_networks` does, all of which are needed: a store is opened within, so that none is left.
 
     Raises:
         UsageError: a value that is no network, or a shape that does not fit.
         InputRefusedError: the first that is refused, with its name where there are several.
     """
-    with opened_networks(models, shape) as found:
+    with opened_networks(models, shape, light=light) as found:
         for one in found:
             if isinstance(one, Refused):
                 raise one.error if len(found) == 1 else type(one.error)(f"{one.name}: {one.error}")
@@ -129,7 +132,7 @@ def _label(shapes: Shapes, every: Sequence[Shapes]) -> str:
 
 
 @contextmanager
-def one_network(model: Any, shape: Shape = None) -> Generator[Network]:
+def one_network(model: Any, shape: Shape = None, *, light: bool = False) -> Generator[Network]:
     """Open one network of one shape, as `accepted_networks` does.
 
     Raises:
@@ -138,18 +141,18 @@ def one_network(model: Any, shape: Shape = None) -> Generator[Network]:
     """
     if len(shapes_of(shape)) > 1:
         raise UsageError("several shapes are several networks, and this takes one; measure and compare take them all")
-    with accepted_networks([model], shape) as (network,):
+    with accepted_networks([model], shape, light=light) as (network,):
         yield network
 
 
-def _open(model: Any, number: int, shapes: Shapes, folder: Path) -> Network | Refused:
+def _open(model: Any, number: int, shapes: Shapes, folder: Path, light: bool) -> Network | Refused:
     source, name = _file(model, number, shapes, folder)
     told = str(model) if isinstance(model, str | Path) else ""
     exported = not isinstance(model, str | Path | bytes) and hasattr(model, "parameters")
     ready = folder / "opened"
     ready.mkdir()
     try:
-        one = opened(source, {} if exported else shapes, ready)
+        one = opened(source, {} if exported else shapes, ready, light=light)
     except (InputRefusedError, UsageError) as error:  # the latter: shapes that do not fit this one
         return Refused(name, told, error)
     facts = one.facts

@@ -181,7 +181,7 @@ class LocalDevice:
     @contextmanager
     def _watching(self) -> Generator[WorkerSession]:
         # the graph that runs is written, with weights and all
-        settings = replace(self._settings, file_bytes=_LARGEST_GRAPH)
+        settings = replace(self._settings, file_bytes=_LARGEST_GRAPH, watches=True)
         with turn(self), WorkerSession(settings) as session:
             session.start_timing()
             yield session

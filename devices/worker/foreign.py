@@ -98,12 +98,19 @@ def check(
     Raises:
         InputRefusedError: with the reason.
     """
-    limits = limits or Limits()
     model = ModelProto()
     try:
         model.ParseFromString(content)
     except Exception as error:  # protobuf's DecodeError, or RecursionError: both mean the same to the caller
         raise InputRefusedError(f"not an ONNX model: {error}") from error
+    return check_model(model, folder, batch, limits, sizes_fixed=sizes_fixed)
+
+
+def check_model(
+    model: ModelProto, folder: Path, batch: int | None, limits: Limits | None = None, *, sizes_fixed: bool = True
+) -> list[str]:
+    """Refuse a network that was parsed already, as `check` does."""
+    limits = limits or Limits()
     if not model.graph.node:
         raise InputRefusedError("not an ONNX model: its graph has no nodes")
     _check_domains(model)

@@ -17,6 +17,7 @@ from typing import Any
 from onnx import ModelProto
 
 from ...errors import InputRefusedError, TempogradError, UsageError
+from ...graphs.light import lighten
 from ...graphs.network import facts_of
 from ...graphs.shapes import Shapes, check_operators, fixed
 from . import foreign, isolation
@@ -26,8 +27,11 @@ FILE_BYTES = 4 * 2**30
 CPU_SECONDS = 120
 
 
-def open_network(source: Path, shapes: Shapes, folder: Path) -> dict[str, Any]:
+def open_network(source: Path, shapes: Shapes, folder: Path, *, light: bool = False) -> dict[str, Any]:
     """Check a file and return its facts and the path and digest of what is to be timed.
+
+    ``light`` is for networks whose kernels alone are asked for: what is written has no weights of its own
+    (`graphs.light`).
 
     Raises:
         TempogradError: it is refused, or the shapes do not fit it.
@@ -38,11 +42,15 @@ def open_network(source: Path, shapes: Shapes, folder: Path) -> dict[str, Any]:
         model.ParseFromString(content)
     except Exception as error:  # protobuf's DecodeError, or RecursionError
         raise InputRefusedError(f"{source.name} is no ONNX model: {error}") from error
-    locations = foreign.check(content, source.parent, None, sizes_fixed=False)
+    locations = foreign.check_model(model, source.parent, None, sizes_fixed=False)
     check_operators(model)
     changed, different = fixed(model, shapes)
+    facts = facts_of(changed).to_dict()
     path = source
-    if different:
+    if light:
+        lighten(changed, folder, locations)
+        locations = sorted(_external(changed) & set(locations))
+    if different or light:
         path = folder / "network.onnx"
         content = changed.SerializeToString()
         path.write_bytes(content)
@@ -50,7 +58,13 @@ def open_network(source: Path, shapes: Shapes, folder: Path) -> dict[str, Any]:
             target = folder / location
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source.parent / location, target)
-    return {"path": str(path), "digest": sha256(content).hexdigest(), "facts": facts_of(changed).to_dict()}
+    return {"path": str(path), "digest": sha256(content).hexdigest(), "facts": facts}
+
+
+def _external(model: ModelProto) -> set[str]:
+    """Return the files that hold a model's weights."""
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    return {entry.value for entry in entries if entry.key == "location"}
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -77,7 +91,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     shapes = {name: tuple(sizes) for name, sizes in request["shapes"].items()}
     try:
-        reply = open_network(Path(request["source"]), shapes, Path(request["folder"]))
+        reply = open_network(Path(request["source"]), shapes, Path(request["folder"]), light=request["light"])
     except TempogradError as error:
         reply = {"usage" if isinstance(error, UsageError) else "refused": " ".join(str(error).split())[:1000]}
     except MemoryError:

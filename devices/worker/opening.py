@@ -70,13 +70,14 @@ class _OpenedReply(Reply):
     refused: str = ""
 
 
-def opened(source: Path, shapes: Shapes, folder: Path) -> Opened:
+def opened(source: Path, shapes: Shapes, folder: Path, *, light: bool = False) -> Opened:
     """Open a network in a limited process.
 
     Args:
         source: an ONNX file, external weights beside it.
         shapes: of the inputs that are open.
         folder: empty; where a network is written whose shapes had to be fixed.
+        light: write it without weights of its own: enough to see its kernels.
 
     Raises:
         UsageError: a shape that does not fit an input.
@@ -84,7 +85,8 @@ def opened(source: Path, shapes: Shapes, folder: Path) -> Opened:
     """
     command = [sys.executable, "-P", "-m", f"{__package__}.opener", str(os.getpid())]
     source = source.resolve()
-    request = {"source": str(source), "shapes": {k: list(v) for k, v in shapes.items()}, "folder": str(folder)}
+    sizes = {name: list(shape) for name, shape in shapes.items()}
+    request = {"source": str(source), "shapes": sizes, "folder": str(folder), "light": light}
     try:
         done = subprocess.run(
             command, input=json.dumps(request).encode(), capture_output=True, timeout=TIMEOUT_S, check=False,

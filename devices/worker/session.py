@@ -40,6 +40,7 @@ class WorkerSettings:
         start_s: time that importing the engine and loading the sentinels may take.
         load_s: time that loading, and then warming up, one network may take.
         file_bytes: limit of a file that it writes.
+        watches: it only tells kernels, and times nothing: the other sentinels are left out.
     """
 
     runtime: str
@@ -53,12 +54,13 @@ class WorkerSettings:
     start_s: float = 30.0
     load_s: float = 30.0
     file_bytes: int = FILE_BYTES
+    watches: bool = False
 
     def message(self) -> dict[str, Any]:
         """Return the worker's first message."""
         names = ("runtime", "options", "threads", "batch", "sentinel", "timed_cores", "idle_cores", "memory_bytes")
         seconds = max(CPU_SECONDS, int(2 * self.load_s))
-        return {name: getattr(self, name) for name in (*names, "file_bytes")} | {"cpu_seconds": seconds}
+        return {name: getattr(self, name) for name in (*names, "file_bytes", "watches")} | {"cpu_seconds": seconds}
 
 
 class WorkerSession:

@@ -39,7 +39,15 @@ class Worker:
     """The networks resident in this process, and the sentinels: the one in every round, the others in every fourth."""
 
     def __init__(
-        self, board: Board, runtime: Runtime, *, threads: int, batch: int, sentinel: str, precision: str
+        self,
+        board: Board,
+        runtime: Runtime,
+        *,
+        threads: int,
+        batch: int,
+        sentinel: str,
+        precision: str,
+        watches: bool = False,
     ) -> None:
         self._board = board
         self._runtime = runtime
@@ -52,7 +60,7 @@ class Worker:
         # created first: the first session of a process decides on denormals for its main thread
         self._sentinel = runtime.load(sentinels.read(sentinel, small=small), Path.cwd())
         self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
-        others = [kind for kind in sentinels.KINDS if kind != sentinel]
+        others = [] if watches else [kind for kind in sentinels.KINDS if kind != sentinel]
         self._others = {kind: runtime.load(sentinels.read(kind, small=small), Path.cwd()) for kind in others}
         self._blocks = {sentinel: _block(self._sentinel, self._sentinel_warm_up)}
         for kind, program in self._others.items():
@@ -261,6 +269,7 @@ def serve(requests: int, replies: int, parent: int) -> None:
             batch=first["batch"],
             sentinel=first["sentinel"],
             precision=first["options"].get("precision", "fp32"),
+            watches=first["watches"],
         )
         isolation.move_to(idle)
     except (TempogradError, MemoryError) as error:

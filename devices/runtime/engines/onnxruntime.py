@@ -74,6 +74,7 @@ _SESSION_ENTRIES = {
     "session.inter_op.allow_spinning": "0",
     "session.set_denormal_as_zero": "1",
 }
+_APART = {"file_name": "weights.bin", "min_size_in_bytes": "4096"}  # what nobody reads of a graph that ran
 
 
 class OnnxRuntime:
@@ -313,6 +314,8 @@ class OnnxRuntime:
         if ran is not None:
             options.optimized_model_filepath = str(ran)
         if watched is not None:
+            for name, value in _APART.items():
+                options.add_session_config_entry(f"session.optimized_model_external_initializers_{name}", value)
             options.enable_profiling = True
             options.profile_file_prefix = str(watched)
         source = model if isinstance(model, bytes) else str(model)

@@ -51,6 +51,17 @@ def test_open_sizes_are_fixed_in_a_copy_with_its_external_weights(written, scrat
     assert np.all(onnx.numpy_helper.to_array(inputs.graph.initializer[0]) == 1)
 
 
+def test_a_light_copy_has_the_same_identity_and_no_weights_of_its_own(written, scratch):
+    model = convolution(channels=64)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((64, 3, 3, 3), np.float32), "w"))
+    path = written(model)
+    whole = opening.opened(path, {}, scratch)
+    light = opening.opened(path, {}, scratch, light=True)
+    assert light.facts == whole.facts
+    assert light.path == scratch / "network.onnx"
+    assert not np.all(onnx.numpy_helper.to_array(onnx.load(light.path).graph.initializer[0]) == 1)
+
+
 def broken(**entries):
     model = convolution()
     tensor = model.graph.initializer[0]
