@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from math import prod
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 LEAST = 1024  # numbers of a tensor from which it is weights, and no bound, scale or axis that a graph is rewritten by
 _SHIFT = 64  # bytes between the views of two tensors, so that no runtime takes them for one
 _BLOCK = 2**18  # numbers drawn; larger tensors see them again
 _SIGMA = 0.05
+
+
+@cache
+def drawn() -> NDArray[np.float32]:
+    """Return seeded normal numbers, which larger weights repeat: drawing millions of them takes longer than timing."""
+    return np.random.default_rng(0).standard_normal(_BLOCK, dtype=np.float32)
 
 
 def lighten(model: ModelProto, folder: Path, taken: Collection[str] = ()) -> None:
@@ -38,6 +46,6 @@ def lighten(model: ModelProto, folder: Path, taken: Collection[str] = ()) -> Non
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
             tensor.external_data.add(key=key, value=value)
-    block = (_SIGMA * np.random.default_rng(0).standard_normal(_BLOCK, dtype=np.float32)).tobytes()
+    block = (_SIGMA * drawn()).tobytes()
     if weights:
         (folder / location).write_bytes((block * -(-size // len(block)))[:size])

@@ -8,6 +8,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from .kernels import Kernel
+from .light import drawn
 
 _UNARY = frozenset({"Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Softplus", "Clip"})
 _DOMAINS = {"com.microsoft": 1, "com.microsoft.nchwc": 1}
@@ -18,8 +19,8 @@ _OPSET = 17
 def alone(kernel: Kernel) -> ModelProto | None:
     """Return a network of this one node, weights drawn from a seed; None where not everything is known of it.
 
-    What is a constant in its network is one here; its other inputs are the network's inputs. Activations that were
-    fused into it follow it.
+    What is a constant in its network is one here; its other inputs are the network's inputs. Large weights repeat the
+    same numbers. Activations that were fused into it follow it.
     """
     known = kernel.inputs and kernel.outputs and len(kernel.slots) == len(kernel.inputs)
     if not known or any(prod(array.shape) == 0 for array in kernel.inputs):
@@ -27,7 +28,6 @@ def alone(kernel: Kernel) -> ModelProto | None:
     fused: list[str] = list(kernel.attributes.get("fused") or ())
     if kernel.domain not in ("", "ai.onnx", *_DOMAINS) or not set(fused) <= _UNARY:
         return None
-    rng = np.random.default_rng(0)
     names = [""] * (max(kernel.slots) + 1)
     inputs, held = [], []
     for n, (array, slot) in enumerate(zip(kernel.inputs, kernel.slots, strict=True)):
@@ -43,7 +43,7 @@ def alone(kernel: Kernel) -> ModelProto | None:
         told = kernel.values.get(str(n))
         if told is None and not np.issubdtype(dtype, np.floating):
             return None
-        values = rng.standard_normal(array.shape) if told is None else np.reshape(told, array.shape)
+        values = np.resize(drawn(), array.shape) if told is None else np.reshape(told, array.shape)
         held.append(numpy_helper.from_array(values.astype(dtype), f"x{n}"))
     if not inputs:
         return None

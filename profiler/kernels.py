@@ -29,6 +29,7 @@ KERNELS = "#kernels"
 
 CHAIN = 64
 _EMPTY, _CHAIN = "empty", "chain"  # networks of one node, and of many, that do next to nothing
+_LENGTHS = {_EMPTY: 1, _CHAIN: CHAIN}
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Seen:
 
     Attributes:
         networks: each with its kernels, in the order in which they run.
-        alone: signature -> kernel and its network of one node.
+        alone: signature -> kernel that can be had alone.
         missed: kernels that cannot be had alone.
         refused: name of a network that nobody can see through -> why.
     """
 
     networks: tuple[tuple[Network, tuple[Kernel, ...]], ...]
-    alone: Mapping[str, tuple[Kernel, ModelProto]]
+    alone: Mapping[str, Kernel]
     missed: int
     refused: Mapping[str, TempogradError]
 
@@ -66,7 +67,7 @@ def see(device: Place, networks: Sequence[Network]) -> Seen:
     if not isinstance(device, TellsKernels):
         raise UsageError("this device tells no kernels; allowed: local, with runtime=onnxruntime or openvino on a CPU")
     found: list[tuple[Network, tuple[Kernel, ...]]] = []
-    models: dict[str, tuple[Kernel, ModelProto]] = {}
+    ready: dict[str, Kernel] = {}
     refused: dict[str, TempogradError] = {}
     missed = 0
     models_of = (Model(network.key, network.path, network.digest, own_batch=True) for network in networks)
@@ -76,11 +77,12 @@ def see(device: Place, networks: Sequence[Network]) -> Seen:
             continue
         found.append((network, watched.kernels))
         for kernel in watched.kernels:
-            model = alone(kernel)
-            missed += model is None
-            if model is not None:
-                models.setdefault(kernel.signature, (kernel, model))
-    return Seen(tuple(found), models, missed, refused)
+            signature = kernel.signature
+            if signature not in ready and alone(kernel) is None:
+                missed += 1
+            else:
+                ready.setdefault(signature, kernel)
+    return Seen(tuple(found), ready, missed, refused)
 
 
 def collect(
@@ -106,8 +108,7 @@ def collect(
     """
     timed = list(seen.alone)
     if limit is not None:
-        timed = [timed[n] for n in telling([kernel for kernel, _ in seen.alone.values()], limit, seed)]
-    models = {_EMPTY: _chain(1), _CHAIN: _chain(CHAIN)} | {name: seen.alone[name][1] for name in timed}
+        timed = [timed[n] for n in telling(list(seen.alone.values()), limit, seed)]
     every = {kernel.signature: kernel for _, kernels in seen.networks for kernel in kernels}
     for signature, kernel in every.items():
         store.add_model(ModelRow(signature, "", kernel.op, "", {"kernel": msgspec.to_builtins(kernel)}))
@@ -118,11 +119,13 @@ def collect(
         )
 
     def build(key: str, folder: Path) -> tuple[Path, str]:
-        content, path = models[key].SerializeToString(), folder / f"{key}.onnx"
+        model = _chain(_LENGTHS[key]) if key in _LENGTHS else alone(seen.alone[key])
+        assert model is not None
+        content, path = model.SerializeToString(), folder / f"{key}.onnx"
         path.write_bytes(content)
         return path, sha256(content).hexdigest()
 
-    items = Items(KERNELS, tuple(models), build, own_batch=True)
+    items = Items(KERNELS, (*_LENGTHS, *timed), build, own_batch=True)
     summary = run(device, items, plan, store, seed=seed, progress=progress, stop=stop)
     if not (stop is not None and stop.is_set()):
         run(device, items_of([network for network, _ in seen.networks]), plan, store, seed=seed, stop=stop)
