@@ -10,147 +10,26 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from .. import outputs
-from ..errors import InputRefusedError, StoreError, UsageError
+from ..errors import InputRefusedError, StoreError, TempogradError, UsageError
 from ..locks import Lock
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement
-from .database import transaction, write_ahead
+from .database import Database, Run, code_of
 from .measurement_json import RESTORE, pack, unpack
+from .schema import APPLICATION_ID, DELIVERIES, MODELS, SCHEMA, TABLES, CampaignRow, ModelRow, Receipt
 
-APPLICATION_ID = 0x74677264  # "tgrd", in the file's header
-SCHEMA = 1
-TABLES = {".csv", ".tsv", ".txt", ".parquet", ".gz", ".xlsx"}  # what people have networks' latencies in
+TABULAR = {".csv", ".tsv", ".txt", ".parquet", ".gz", ".xlsx"}  # what people have networks' latencies in
 CHECKED_BYTES = 64 * 2**20  # a file up to this size is checked whenever it is opened
-
-_TABLES = """
-CREATE TABLE fingerprints (
-    id TEXT PRIMARY KEY,
-    json TEXT NOT NULL
-) STRICT;
-CREATE TABLE campaigns (
-    id TEXT PRIMARY KEY,
-    space TEXT NOT NULL,
-    fingerprint_id TEXT NOT NULL REFERENCES fingerprints (id),
-    plan TEXT NOT NULL,
-    seed INTEGER NOT NULL,
-    purpose TEXT NOT NULL,
-    created_s REAL NOT NULL
-) STRICT;
-CREATE TABLE calibrations (
-    number INTEGER PRIMARY KEY,
-    campaign TEXT NOT NULL REFERENCES campaigns (id),
-    json TEXT NOT NULL,
-    created_s REAL NOT NULL
-) STRICT;
-CREATE TABLE measurements (
-    number INTEGER PRIMARY KEY,
-    campaign TEXT NOT NULL REFERENCES campaigns (id),
-    key TEXT NOT NULL,
-    replicate INTEGER NOT NULL CHECK (replicate >= 0),
-    space TEXT NOT NULL,
-    fingerprint_id TEXT NOT NULL REFERENCES fingerprints (id),
-    onnx_digest TEXT NOT NULL,
-    verdict TEXT NOT NULL CHECK (verdict IN ('ok', 'noisy', 'hot', 'censored', 'failed', 'quarantined')),
-    latency_ms REAL CHECK (latency_ms > 0 AND latency_ms < 1e15),
-    payload BLOB NOT NULL,
-    created_s REAL NOT NULL,
-    UNIQUE (campaign, key, replicate),
-    CHECK (latency_ms IS NOT NULL OR verdict <> 'ok')
-) STRICT;
-CREATE INDEX measurements_by_device ON measurements (fingerprint_id, space);
-"""
-_DELIVERIES = """
-CREATE TABLE IF NOT EXISTS deliveries (
-    key TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    campaign TEXT NOT NULL REFERENCES campaigns (id),
-    agent TEXT NOT NULL,
-    fate TEXT NOT NULL,
-    body BLOB,
-    created_s REAL NOT NULL,
-    PRIMARY KEY (key, sha256)
-) STRICT
-"""  # made by the first campaign that is timed on other machines
-
-_MODELS = """
-CREATE TABLE IF NOT EXISTS models (
-    key TEXT NOT NULL,
-    onnx_digest TEXT NOT NULL,
-    name TEXT NOT NULL,
-    source TEXT NOT NULL,
-    facts TEXT NOT NULL,
-    created_s REAL NOT NULL,
-    PRIMARY KEY (key, onnx_digest)
-) STRICT
-"""  # made when the first network is measured that belongs to no space
-
-Fate = Literal["accepted", "evidence", "contradiction", "other_device", "newer"]
-
-
-@dataclass(frozen=True)
-class CampaignRow:
-    """One campaign: a space on a device by a plan with a seed.
-
-    Attributes:
-        id: derived from all of these, so that the same command finds the same campaign again.
-        purpose: ``collect`` or ``verify``.
-    """
-
-    id: str
-    space: str
-    fingerprint_id: str
-    plan: dict[str, Any]
-    seed: int
-    purpose: str
-    created_s: float
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What a campaign did with a result that came from another machine.
-
-    Attributes:
-        key: names the attempt; ``sha256`` is of the bytes that came.
-        agent: who sent it.
-        fate: ``accepted`` (its measurement is a row), ``evidence`` (its job was done before), ``contradiction`` (of the
-            same attempt, with other bytes), ``other_device`` or ``newer`` (of a version not known here).
-        body: the bytes that came; None if they were accepted.
-    """
-
-    key: str
-    sha256: str
-    agent: str
-    fate: Fate
-    body: bytes | None = None
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """A network that belongs to no space.
-
-    Attributes:
-        key: that its measurements are kept under; ``onnx_digest`` is the SHA-256 of the file that was timed.
-        name: for people, unique or not; the file's name without its ending.
-        source: where the file was, empty if it came from memory.
-        facts: its inputs, outputs, operators and more, as `graphs.network.NetworkFacts` tells them.
-    """
-
-    key: str
-    onnx_digest: str
-    name: str
-    source: str
-    facts: dict[str, Any]
 
 
 class Store:
@@ -177,7 +56,14 @@ class Store:
         if write:
             self._lock = self._hold()
         try:
-            self._connection = self._connect()
+            self._database = Database(self.path, told=self._told, write=write)
+            try:
+                self._database.admit(TABLES, application_id=APPLICATION_ID, schema=SCHEMA, refusal=self._refusal)
+                if self.path.stat().st_size <= CHECKED_BYTES:
+                    self.check()
+            except BaseException:
+                self._database.close()
+                raise
         except BaseException:
             self._release(forget=True)
             raise
@@ -186,9 +72,9 @@ class Store:
         """Close the file and let the lock go; closing twice is allowed."""
         if self.write:
             # the log goes into the file, so that a copy of the file alone has every row; where it cannot, it is kept
-            with suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
+            with suppress(TempogradError):
+                self._database.read("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.close()
         self._release()
 
     def __enter__(self) -> Self:
@@ -234,7 +120,7 @@ class Store:
             for row in rows:
                 run(f"INSERT INTO measurements ({columns}) VALUES ({marks})", *row)
             if receipts:
-                run(_DELIVERIES)
+                run(DELIVERIES)
             for r in receipts:
                 row = (r.key, r.sha256, campaign, r.agent, r.fate, r.body, time.time())
                 run("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
@@ -249,7 +135,7 @@ class Store:
         """Keep what is known of a network that belongs to no space, its newest name."""
         row = (model.key, model.onnx_digest, model.name, model.source, json.dumps(model.facts), time.time())
         with self._transaction() as run:
-            run(_MODELS)
+            run(MODELS)
             run("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?, ?, ?)", *row)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -272,7 +158,7 @@ class Store:
             InputRefusedError: one is damaged: its id is a digest of it.
         """
         found: dict[str, Fingerprint] = {}
-        for id_, text in self._read("SELECT id, json FROM fingerprints"):
+        for id_, text in self._database.read("SELECT id, json FROM fingerprints"):
             with self._whole("a fingerprint"):
                 found[id_] = Fingerprint.from_json(text)
                 if found[id_].id != id_:
@@ -281,7 +167,7 @@ class Store:
 
     def campaigns(self) -> list[CampaignRow]:
         """Return every campaign, the oldest first."""
-        rows = self._read(
+        rows = self._database.read(
             "SELECT id, space, fingerprint_id, plan, seed, purpose, created_s FROM campaigns ORDER BY created_s, id"
         )
         with self._whole("a campaign"):
@@ -289,12 +175,12 @@ class Store:
 
     def done(self, campaign: str) -> set[tuple[str, int]]:
         """Return the (key, replicate) pairs that this campaign has, failed ones too."""
-        return set(self._read("SELECT key, replicate FROM measurements WHERE campaign = ?", campaign))
+        return set(self._database.read("SELECT key, replicate FROM measurements WHERE campaign = ?", campaign))
 
     def counts(self, campaign: str | None = None) -> dict[str, int]:
         """Return verdict -> number of rows, of one campaign or of all."""
         where, values = _where(campaign=campaign)
-        return dict(self._read(f"SELECT verdict, count(*) FROM measurements{where} GROUP BY verdict", *values))
+        return dict(self._database.read(f"SELECT verdict, count(*) FROM measurements{where} GROUP BY verdict", *values))
 
     def sets(self) -> dict[tuple[str, str], int]:
         """Return (space, fingerprint id) -> number of rows.
@@ -303,8 +189,8 @@ class Store:
             InputRefusedError: an index is damaged.
         """
         query = "SELECT space, fingerprint_id, count(*) FROM measurements GROUP BY space, fingerprint_id"
-        rows = self._read(query)
-        known = {row[0] for row in self._read("SELECT id FROM fingerprints")}
+        rows = self._database.read(query)
+        known = {row[0] for row in self._database.read("SELECT id FROM fingerprints")}
         if lost := [row for row in rows if row[1] not in known or not isinstance(row[0], str)]:
             raise InputRefusedError(
                 f"{self.path} is damaged: rows of no device that it knows ({lost[0][1]!r}). {RESTORE}"
@@ -336,7 +222,7 @@ class Store:
         query = f"SELECT number, key, replicate, space, fingerprint_id, payload FROM measurements{where}"
         if newest is not None:
             query = f"SELECT * FROM ({query} ORDER BY number DESC LIMIT {int(newest)})"
-        for number, *named, payload in self._read(f"{query} ORDER BY number", *values):
+        for number, *named, payload in self._database.read(f"{query} ORDER BY number", *values):
             found = unpack(payload, f"row {number} of {self.path}")
             if [found.key, found.replicate, found.space, found.fingerprint_id] != named:
                 raise InputRefusedError(f"row {number} of {self.path} is damaged: it does not name itself. {RESTORE}")
@@ -353,7 +239,7 @@ class Store:
             "FROM measurements m JOIN campaigns p ON p.id = m.campaign "
             "WHERE m.space = ? AND m.fingerprint_id = ? ORDER BY m.number"
         )
-        return [row[0] for row in self._read(query, space, fingerprint_id)]
+        return [row[0] for row in self._database.read(query, space, fingerprint_id)]
 
     def calibrations(self, fingerprint_id: str) -> list[dict[str, Any]]:
         """Return the calibrations of a device, the oldest first."""
@@ -362,25 +248,25 @@ class Store:
             "WHERE p.fingerprint_id = ? ORDER BY c.number"
         )
         with self._whole("a calibration"):
-            return [json.loads(row[0]) for row in self._read(query, fingerprint_id)]
+            return [json.loads(row[0]) for row in self._database.read(query, fingerprint_id)]
 
     def labels(self, campaign: str) -> dict[tuple[str, int], tuple[str, float | None]]:
         """Return (key, replicate) -> (verdict, latency_ms or None) as they were written beside the raw rows."""
         query = "SELECT key, replicate, verdict, latency_ms FROM measurements WHERE campaign = ?"
-        return {(row[0], row[1]): (row[2], row[3]) for row in self._read(query, campaign)}
+        return {(row[0], row[1]): (row[2], row[3]) for row in self._database.read(query, campaign)}
 
     def receipts(self, campaign: str) -> list[Receipt]:
         """Return what became of this campaign's results from other machines, in the order in which they came."""
-        if not self._read("SELECT 1 FROM sqlite_schema WHERE name = 'deliveries'"):
+        if not self._database.read("SELECT 1 FROM sqlite_schema WHERE name = 'deliveries'"):
             return []
         query = "SELECT key, sha256, agent, fate, body FROM deliveries WHERE campaign = ? ORDER BY rowid"
-        return [Receipt(*row) for row in self._read(query, campaign)]
+        return [Receipt(*row) for row in self._database.read(query, campaign)]
 
     def models(self) -> list[ModelRow]:
         """Return the networks that belong to no space, the oldest first."""
-        if not self._read("SELECT 1 FROM sqlite_schema WHERE name = 'models'"):
+        if not self._database.read("SELECT 1 FROM sqlite_schema WHERE name = 'models'"):
             return []
-        rows = self._read("SELECT key, onnx_digest, name, source, facts FROM models ORDER BY created_s, rowid")
+        rows = self._database.read("SELECT key, onnx_digest, name, source, facts FROM models ORDER BY created_s, rowid")
         return [ModelRow(key, digest, name, source, json.loads(facts)) for key, digest, name, source, facts in rows]
 
     def check(self, *, thorough: bool = False) -> None:
@@ -390,7 +276,7 @@ class Store:
             InputRefusedError: it is damaged.
         """
         for query in ("PRAGMA integrity_check" if thorough else "PRAGMA quick_check", "PRAGMA foreign_key_check"):
-            found = [row for row in self._read(query) if row[0] != "ok"]
+            found = [row for row in self._database.read(query) if row[0] != "ok"]
             if found:
                 raise InputRefusedError(f"{self.path} is damaged ({found[0][0]}). {RESTORE}")
 
@@ -434,60 +320,20 @@ class Store:
             self._lock.release(forget=forget)
             self._lock = None
 
-    def _connect(self) -> sqlite3.Connection:
-        mode = "rwc" if self.write else "ro"
-        with self._named():
-            # commits are ours to make: autocommit here, BEGIN IMMEDIATE in _transaction
-            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-        try:
-            self._connection = connection
-            with self._named():
-                self._admit(connection)
-            if self.path.stat().st_size <= CHECKED_BYTES:
-                self.check()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _admit(self, connection: sqlite3.Connection) -> None:
-        """Set the file up if it is new; refuse what is no store of ours."""
-        connection.execute("PRAGMA busy_timeout = 10000")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        schema = connection.execute("PRAGMA user_version").fetchone()[0]
-        empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-        if self.write and empty and application == 0:
-            write_ahead(connection)
-            connection.executescript(
-                f"BEGIN IMMEDIATE;{_TABLES}"
-                f"PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {SCHEMA};COMMIT;"
-            )
-            return
-        if application != APPLICATION_ID:
-            raise InputRefusedError(f"{self.path} is a database, but no tempograd store; name another file")
-        if schema != SCHEMA:
-            raise InputRefusedError(
-                f"{self.path} has schema {schema}; this version reads schema {SCHEMA}. Nothing was changed; "
-                "upgrade with: pip install --upgrade tempograd"
-            )
-        if self.write:
-            write_ahead(connection)
-
     @contextmanager
-    def _transaction(self) -> Generator[Callable[..., object]]:
+    def _transaction(self) -> Generator[Run]:
         if not self.write:
             raise StoreError(f"{self.path} was opened to read; open it with write=True")
-        with self._named(), transaction(self._connection):
-            yield self._run
+        with self._database.transaction() as run:
+            yield run
 
-    def _run(self, query: str, *values: object) -> None:
-        self._connection.execute(query, values)
-
-    def _read(self, query: str, *values: Any) -> list[Any]:
-        with self._named():
-            return self._connection.execute(query, values).fetchall()
+    def _refusal(self, application: int, schema: int) -> str:
+        if application != APPLICATION_ID:
+            return f"{self.path} is a database, but no tempograd store; name another file"
+        return (
+            f"{self.path} has schema {schema}; this version reads schema {SCHEMA}. Nothing was changed; "
+            "upgrade with: pip install --upgrade tempograd"
+        )
 
     @contextmanager
     def _whole(self, what: str) -> Generator[None]:
@@ -497,39 +343,33 @@ class Store:
         except (ValueError, TypeError) as error:
             raise InputRefusedError(f"{self.path} is damaged: {what} cannot be read ({error}). {RESTORE}") from error
 
-    @contextmanager
-    def _named(self) -> Generator[None]:
-        """Turn what SQLite raises into errors that say what is lost (nothing) and what to do."""
-        try:
-            yield
-        except sqlite3.ProgrammingError as error:
-            raise StoreError(f"{self.path} is closed; open it again. ({error})") from error
-        except sqlite3.IntegrityError as error:
-            raise StoreError(f"{self.path} refused a row: {error}; nothing of it was kept") from error
-        except UnicodeDecodeError as error:
-            raise InputRefusedError(f"{self.path} is damaged: a text cannot be read ({error}). {RESTORE}") from error
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_NOTADB and self.path.suffix.lower() in TABLES:
-                name = quote(str(self.path))
-                raise InputRefusedError(
-                    f"{self.path} is a table, and no store of measurements. Judge predictors on it with: tempograd "
-                    f"evaluate {name} --space SPACE --column COLUMN; search on it with: --latency table:{name}:COLUMN"
-                ) from error
-            if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-                raise InputRefusedError(f"{self.path} is no readable store ({error}). {RESTORE}") from error
-            if code == sqlite3.SQLITE_FULL:
-                raise StoreError(f"disk full at {self.path}; nothing lost; free space and run again") from error
-            if code == sqlite3.SQLITE_IOERR:
-                # after a failed sync the kernel may have dropped the pages: this descriptor is not to be trusted again
-                self._connection.close()
-                raise StoreError(
-                    f"I/O error at {self.path} ({error}); nothing lost: every acknowledged row was synced before. "
-                    "Check the disk, then run again"
-                ) from error
-            raise StoreError(
-                f"cannot use {self.path}: {error}; nothing lost. Check path and rights, then run again"
-            ) from error
+    def _told(self, error: Exception) -> TempogradError | None:
+        """Return what an error is to be raised as: it says what is lost (nothing) and what to do."""
+        if isinstance(error, UnicodeDecodeError):
+            return InputRefusedError(f"{self.path} is damaged: a text cannot be read ({error}). {RESTORE}")
+        if not isinstance(error, sqlite3.Error):
+            return None
+        code = code_of(error)
+        if isinstance(error, sqlite3.ProgrammingError):
+            return StoreError(f"{self.path} is closed; open it again. ({error})")
+        if isinstance(error, sqlite3.IntegrityError):
+            return StoreError(f"{self.path} refused a row: {error}; nothing of it was kept")
+        if code == sqlite3.SQLITE_NOTADB and self.path.suffix.lower() in TABULAR:
+            name = quote(str(self.path))
+            return InputRefusedError(
+                f"{self.path} is a table, and no store of measurements. Judge predictors on it with: tempograd "
+                f"evaluate {name} --space SPACE --column COLUMN; search on it with: --latency table:{name}:COLUMN"
+            )
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return InputRefusedError(f"{self.path} is no readable store ({error}). {RESTORE}")
+        if code == sqlite3.SQLITE_FULL:
+            return StoreError(f"disk full at {self.path}; nothing lost; free space and run again")
+        if code == sqlite3.SQLITE_IOERR:
+            return StoreError(
+                f"I/O error at {self.path} ({error}); nothing lost: every acknowledged row was synced before. "
+                "Check the disk, then run again"
+            )
+        return StoreError(f"cannot use {self.path}: {error}; nothing lost. Check path and rights, then run again")
 
 
 def _row(campaign: str, m: Measurement) -> tuple[Any, ...]:

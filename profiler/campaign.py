@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from math import log
 
 from ..data.duplicates import blind_duplicates
-from ..data.store import Receipt, Store
+from ..data.schema import Receipt
+from ..data.store import Store
 from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.calibration import Calibration

@@ -13,7 +13,8 @@ import msgspec
 from onnx import ModelProto, TensorProto, helper
 
 from ..data.dataset import LatencyDataset
-from ..data.store import ModelRow, Store
+from ..data.schema import ModelRow
+from ..data.store import Store
 from ..devices.device import Model, Place, TellsKernels
 from ..errors import InputRefusedError, TempogradError, UsageError
 from ..graphs.kernels import Kernel

@@ -9,7 +9,8 @@ from math import inf, nan
 from pathlib import Path
 from typing import Any
 
-from ..data.store import ModelRow, Store
+from ..data.schema import ModelRow
+from ..data.store import Store
 from ..devices.device import Place
 from ..errors import UsageError
 from ..graphs.network import MODELS

@@ -22,7 +22,8 @@ from ..measurement.rounds import Failure, Round
 from .plan import Items, Plan
 
 if TYPE_CHECKING:  # a farm's agents time with the engine and keep no store
-    from ..data.store import Receipt, Store
+    from ..data.schema import Receipt
+    from ..data.store import Store
 
 MAX_CLOCK_RATIO = 1.1  # of what samples say that they took to what their pass took: a phone's clock is its own
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from math import inf
 
-from ..data.store import Receipt, Store
+from ..data.schema import Receipt
+from ..data.store import Store
 from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.calibration import Calibration

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ...data.database import is_ours, transaction, write_ahead
+from ...data.database import Database
 from ...devices.host import text_of
-from ...errors import InputRefusedError, StoreError, UsageError
+from ...errors import StoreError, UsageError
 from ...locks import Lock
 from ..messages import Job, Result
 from ..queue import Lease
@@ -58,28 +55,32 @@ class Spool:
 
     def __init__(self, folder: Path, *, cap_bytes: int = 10**9) -> None:
         self.folder, self.cap_bytes = folder, cap_bytes
-        self._turn = threading.RLock()
         self._boot = text_of(Path("/proc/sys/kernel/random/boot_id")) or ""
         self._lock = Lock(folder / "spool")
-        with self._named():
+        try:
             folder.mkdir(parents=True, exist_ok=True)
             if any(not file.name.startswith("spool.") for file in folder.iterdir()) and not self._file.exists():
                 raise UsageError(f"{folder} holds files and no spool: they are kept; give a folder of its own")
             if not self._lock.take():
                 raise StoreError(f"{folder} is held by {self._lock.holder()}; give each agent its own --spool")
-            self._connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        except OSError as error:
+            raise self._told(error) from error
         try:
-            with self._named():
-                self._admit()
-            self._bytes = int(self._read("SELECT coalesce(sum(length(body)), 0) FROM results")[0][0])
-            self.waiting = int(self._read("SELECT count(*) FROM results")[0][0])
+            self._database = Database(self._file, told=self._told)
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
+            self._database.admit(_TABLES, application_id=APPLICATION_ID, schema=SCHEMA, refusal=self._refusal)
+            self._bytes = int(self._database.read("SELECT coalesce(sum(length(body)), 0) FROM results")[0][0])
+            self.waiting = int(self._database.read("SELECT count(*) FROM results")[0][0])
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Let it go; closing twice is allowed."""
-        self._connection.close()
+        self._database.close()
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -102,17 +103,21 @@ class Spool:
     def hold(self, leases: Iterable[Lease]) -> None:
         """Note leases, or their new deadlines."""
         rows = [(x.attempt, encode(x.job), x.delivery, x.deadline_s, x.handle, self._boot) for x in leases]
-        with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)", rows)
+        with self._database.transaction() as run:
+            for row in rows:
+                run("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)", *row)
 
     def forget(self, leases: Iterable[Lease]) -> None:
         """Drop leases that were finished, given back or lost."""
-        with self._transaction() as connection:
-            connection.executemany("DELETE FROM leases WHERE attempt = ?", [(lease.attempt,) for lease in leases])
+        with self._database.transaction() as run:
+            for lease in leases:
+                run("DELETE FROM leases WHERE attempt = ?", lease.attempt)
 
     def leases(self) -> list[Lease]:
         """Return the leases of this boot of the machine; deadlines of another mean nothing."""
-        rows = self._read("SELECT job, delivery, attempt, deadline_s, handle FROM leases WHERE boot = ?", self._boot)
+        rows = self._database.read(
+            "SELECT job, delivery, attempt, deadline_s, handle FROM leases WHERE boot = ?", self._boot
+        )
         return [Lease(decode(job, Job), *rest) for job, *rest in rows]
 
     # -- results -------------------------------------------------------------------------------------------------
@@ -120,26 +125,26 @@ class Spool:
     def keep(self, results: Sequence[Result]) -> None:
         """Keep results until they are delivered; they are on the disk when this returns."""
         rows = [(result.key, encode(result)) for result in results]
-        with self._transaction() as connection:
+        with self._database.transaction() as run:
             for row in rows:
-                kept = connection.execute("INSERT OR IGNORE INTO results (key, body) VALUES (?, ?)", row).rowcount
+                kept = run("INSERT OR IGNORE INTO results (key, body) VALUES (?, ?)", *row).rowcount
                 self._bytes += kept * len(row[1])
                 self.waiting += kept
 
     def undelivered(self, most: int) -> list[Result]:
         """Return the oldest results."""
-        rows = self._read("SELECT body FROM results ORDER BY number LIMIT ?", most)
+        rows = self._database.read("SELECT body FROM results ORDER BY number LIMIT ?", most)
         return [decode(body, Result) for (body,) in rows]
 
     def waiting_keys(self) -> list[str]:
         """Return the keys of all results that are not delivered."""
-        return [key for (key,) in self._read("SELECT key FROM results ORDER BY number")]
+        return [key for (key,) in self._database.read("SELECT key FROM results ORDER BY number")]
 
     def delivered(self, results: Sequence[Result]) -> None:
         """Drop results that the queue has."""
-        with self._transaction() as connection:
+        with self._database.transaction() as run:
             for result in results:
-                rows = connection.execute("DELETE FROM results WHERE key = ? RETURNING length(body)", (result.key,))
+                rows = run("DELETE FROM results WHERE key = ? RETURNING length(body)", result.key)
                 for (length,) in rows.fetchall():
                     self._bytes -= length
                     self.waiting -= 1
@@ -149,41 +154,24 @@ class Spool:
     def note(self, name: str, value: Any) -> None:
         """Keep a value under a name."""
         text = json.dumps(value, allow_nan=False)
-        with self._transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+        with self._database.transaction() as run:
+            run("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, text)
 
     def noted(self, name: str, otherwise: Any) -> Any:
         """Return what was kept under a name."""
-        rows = self._read("SELECT json FROM notes WHERE name = ?", name)
+        rows = self._database.read("SELECT json FROM notes WHERE name = ?", name)
         return json.loads(rows[0][0]) if rows else otherwise
 
     # -- the file ------------------------------------------------------------------------------------------------
 
-    def _admit(self) -> None:
-        self._connection.execute("PRAGMA trusted_schema = OFF")
-        write_ahead(self._connection)
-        with self._transaction():
-            if not is_ours(self._connection, _TABLES, application_id=APPLICATION_ID, schema=SCHEMA):
-                raise InputRefusedError(
-                    f"{self._file} is no spool of this version of tempograd; name another folder, or "
-                    "delete it: then what it had not delivered is timed again"
-                )
+    def _refusal(self, *_: int) -> str:
+        return (
+            f"{self._file} is no spool of this version of tempograd; name another folder, or delete it: then what it "
+            "had not delivered is timed again"
+        )
 
-    @contextmanager
-    def _transaction(self) -> Generator[sqlite3.Connection]:
-        with self._turn, self._named(), transaction(self._connection):
-            yield self._connection
-
-    def _read(self, query: str, *values: object) -> list[Any]:
-        with self._turn, self._named():
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _named(self) -> Generator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                f"cannot write {self.folder} ({error}); nothing lost: what was not kept is timed again. Free or mount "
-                "the disk, then start again"
-            ) from error
+    def _told(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"cannot write {self.folder} ({error}); nothing lost: what was not kept is timed again. Free or mount "
+            "the disk, then start again"
+        )

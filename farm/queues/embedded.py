@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from ...data.database import is_ours, transaction, write_ahead
+from ...data.database import Database, Run, code_of
 from ...devices.host import text_of
-from ...errors import InputRefusedError, StoreError
+from ...errors import InputRefusedError, StoreError, TempogradError
 from ..messages import AgentState, Blob, Environment, Job, Result
 from ..queue import Delivery, Lease, QueueAwayError, QueueFullError, Seen, Standing, Terms, environment_of, now_s
 from ..subjects import COMMANDS, EVERY_AGENT, Command
@@ -73,17 +71,14 @@ class EmbeddedQueue:
     def __init__(self, path: Path, *, terms: Terms) -> None:
         self.path = path
         self.terms = terms
-        self._lock = threading.RLock()
         self._heard: int | None = None  # number of the last command that was heard
-        with self._named():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # commits are ours to make: autocommit here, BEGIN IMMEDIATE in _transaction
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = Database(path, told=self._told)
         try:
-            with self._named():
-                self._admit()
+            self._database.admit(_TABLES, application_id=APPLICATION_ID, schema=SCHEMA, refusal=self._refusal)
+            self._forget_other_boots()
         except BaseException:
-            self._connection.close()
+            self._database.close()
             raise
 
     @property
@@ -91,8 +86,7 @@ class EmbeddedQueue:
         return None
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,26 +101,26 @@ class EmbeddedQueue:
 
     def put_models(self, contents: Sequence[bytes]) -> list[str]:
         rows = [(digest(content), content) for content in contents]
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for row in rows:
                 run("INSERT OR IGNORE INTO models VALUES (?, ?)", *row)
         return [name for name, _ in rows]
 
     def drop_models(self, digests: Sequence[str]) -> None:
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for name in digests:
                 run("DELETE FROM models WHERE sha256 = ?", name)
 
     def offer(self, jobs: Sequence[Job]) -> None:
         rows = [(job.job_id, job.issue, job.device_class, encode(job)) for job in jobs]
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for job, row in zip(jobs, rows, strict=True):
                 there = run("SELECT 1 FROM jobs WHERE job_id = ?", job.job_id).fetchone()
-                if not there and self._is_new(job.message_id):
+                if not there and _is_new(run, job.message_id):
                     run("INSERT INTO jobs (job_id, issue, device_class, body) VALUES (?, ?, ?, ?)", *row)
 
     def withdraw(self, jobs: Sequence[Job]) -> None:
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for job in jobs:
                 run("DELETE FROM jobs WHERE job_id = ?", job.job_id)
 
@@ -137,30 +131,30 @@ class EmbeddedQueue:
         query = "SELECT number, agent, body FROM results WHERE campaign = ? AND free_s <= ? ORDER BY number LIMIT ?"
 
         def once() -> list[Delivery]:
-            with self._transaction() as run:
+            with self._database.transaction() as run:
                 now = now_s()
                 rows = run(query, campaign, now, n).fetchall()
                 for number, *_ in rows:
                     run("UPDATE results SET free_s = ? WHERE number = ?", now + self.terms.ack_wait_s, number)
             return [Delivery.of(campaign, agent, body, str(number)) for number, agent, body in rows]
 
-        return self._wait(lambda: bool(self._read(query, campaign, now_s(), 1)), once, wait_ms)
+        return self._wait(lambda: bool(self._database.read(query, campaign, now_s(), 1)), once, wait_ms)
 
     def confirm(self, deliveries: Sequence[Delivery]) -> None:
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for delivery in deliveries:
                 run("DELETE FROM results WHERE number = ?", int(delivery.handle))
 
     def agents(self) -> list[Seen]:
-        rows = self._read("SELECT agent, body, at_s FROM agents")
+        rows = self._database.read("SELECT agent, body, at_s FROM agents")
         return Seen.readable((agent, body, now_s() - at_s) for agent, body, at_s in rows)
 
     def environment(self, agent: str, sha256: str) -> Environment | None:
-        rows = self._read("SELECT body FROM environments WHERE agent = ? AND sha256 = ?", agent, sha256)
+        rows = self._database.read("SELECT body FROM environments WHERE agent = ? AND sha256 = ?", agent, sha256)
         return environment_of(rows[0][0], agent, sha256) if rows else None
 
     def command(self, agent: str, word: Command) -> None:
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             run("INSERT INTO commands (agent, word) VALUES (?, ?)", agent, word)
 
     # -- the agent's side ----------------------------------------------------------------------------------------
@@ -173,7 +167,7 @@ class EmbeddedQueue:
         most = self.terms.max_deliver
 
         def once() -> list[Lease]:
-            with self._transaction() as run:
+            with self._database.transaction() as run:
                 now = now_s()
                 leases: list[Lease] = []
                 for number, delivery, body in run(query, device_class, now, most, n).fetchall():
@@ -190,13 +184,13 @@ class EmbeddedQueue:
                     leases.append(Lease(job, delivery, secrets.token_hex(8), deadline_s, handle))
             return leases
 
-        return self._wait(lambda: bool(self._read(query, device_class, now_s(), most, 1)), once, wait_ms)
+        return self._wait(lambda: bool(self._database.read(query, device_class, now_s(), most, 1)), once, wait_ms)
 
     def renew(self, leases: Sequence[Lease]) -> list[Lease]:
         now = now_s()
         held = [lease for lease in leases if not lease.lost]
         try:
-            with self._transaction() as run:
+            with self._database.transaction() as run:
                 renewed = [
                     replace(lease, deadline_s=now + self.terms.hold_s)
                     for lease in held
@@ -210,58 +204,51 @@ class EmbeddedQueue:
         found: dict[str, bytes] = {}
         for blob in blobs:
             query = "SELECT sha256, content FROM models WHERE sha256 = ? AND length(content) = ?"
-            found |= dict(self._read(query, blob.sha256, blob.size_bytes))
+            found |= dict(self._database.read(query, blob.sha256, blob.size_bytes))
         return {name: content for name, content in found.items() if digest(content) == name}
 
     def deliver(self, results: Sequence[Result]) -> None:
         rows = [(result.campaign, result.agent, encode(result)) for result in results]
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for result, row in zip(results, rows, strict=True):
-                if self._is_new(result.key):
+                if _is_new(run, result.key):
                     run("INSERT INTO results (campaign, agent, body) VALUES (?, ?, ?)", *row)
 
     def finish(self, leases: Sequence[Lease]) -> None:
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for lease in leases:
                 if not lease.lost:
                     run("DELETE FROM jobs WHERE number = ? AND delivery = ?", *_fence(lease))
 
     def give_back(self, leases: Sequence[Lease], delay_ms: float = 0) -> None:
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             for lease in leases:
                 if not lease.lost:
                     run(_FREE, now_s() + delay_ms / 1e3, *_fence(lease))
 
     def announce(self, state: AgentState) -> None:
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             run("INSERT OR REPLACE INTO agents VALUES (?, ?, ?)", state.agent, encode(state), now_s())
 
     def put_environment(self, environment: Environment) -> str:
         name = environment.sha256
-        with self._transaction() as run:
+        with self._database.transaction() as run:
             row = (environment.agent, name, encode(environment))
             run("INSERT OR IGNORE INTO environments VALUES (?, ?, ?)", *row)
         return name
 
     def commands(self, agent: str) -> list[Command]:
         if self._heard is None:
-            self._heard = int(self._read("SELECT coalesce(max(number), 0) FROM commands")[0][0])
+            self._heard = int(self._database.read("SELECT coalesce(max(number), 0) FROM commands")[0][0])
         query = "SELECT number, word FROM commands WHERE agent IN (?, ?) AND number > ? ORDER BY number"
-        rows = self._read(query, agent, EVERY_AGENT, self._heard)
+        rows = self._database.read(query, agent, EVERY_AGENT, self._heard)
         self._heard = max([self._heard, *(number for number, _ in rows)])
         return [word for _, word in rows if word in COMMANDS]
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
-    def _is_new(self, id_: str) -> bool:
-        """Note an id within a transaction; return whether it had not been seen of late."""
-        now = now_s()
-        self._connection.execute("DELETE FROM remembered WHERE at_s < ?", (now - REMEMBERED_S,))
-        noted = self._connection.execute("INSERT OR IGNORE INTO remembered VALUES (?, ?)", (id_, now))
-        return bool(noted.rowcount)
-
     def _standing(self, job_id: str) -> Standing:
-        rows = self._read("SELECT delivery, free_s FROM jobs WHERE job_id = ?", job_id)
+        rows = self._database.read("SELECT delivery, free_s FROM jobs WHERE job_id = ?", job_id)
         if not rows:
             return "absent"
         delivery, free_s = rows[0]
@@ -280,60 +267,41 @@ class EmbeddedQueue:
 
     # -- the file ------------------------------------------------------------------------------------------------
 
-    def _admit(self) -> None:
-        """Set the file up if it is new; refuse what is no queue of ours; forget leases of before a reboot."""
-        run = self._connection.execute
-        run("PRAGMA busy_timeout = 10000")
-        run("PRAGMA trusted_schema = OFF")
-        write_ahead(self._connection)
-        with self._transaction():
-            if not is_ours(self._connection, _TABLES, application_id=APPLICATION_ID, schema=SCHEMA):
-                raise InputRefusedError(
-                    f"{self.path} is no queue of this version of tempograd (schema {SCHEMA}); name another file, or "
-                    "delete it: the store has all that matters"
-                )
-            boot = text_of(Path("/proc/sys/kernel/random/boot_id")) or ""
-            if run("SELECT id FROM boot").fetchall() != [(boot,)]:  # times of another boot mean nothing
-                run("DELETE FROM boot")
-                run("INSERT INTO boot VALUES (?)", (boot,))
-                for statement in (
-                    "UPDATE jobs SET free_s = 0",
-                    "UPDATE results SET free_s = 0",
-                    "DELETE FROM remembered",
-                ):
-                    run(statement)
-                run("DELETE FROM agents")
+    def _forget_other_boots(self) -> None:
+        """Set free what was leased before this machine's last start: times of another boot mean nothing."""
+        boot = text_of(Path("/proc/sys/kernel/random/boot_id")) or ""
+        with self._database.transaction() as run:
+            if run("SELECT id FROM boot").fetchall() == [(boot,)]:
+                return
+            run("DELETE FROM boot")
+            run("INSERT INTO boot VALUES (?)", boot)
+            run("UPDATE jobs SET free_s = 0")
+            run("UPDATE results SET free_s = 0")
+            run("DELETE FROM remembered")
+            run("DELETE FROM agents")
 
-    @contextmanager
-    def _transaction(self) -> Generator[Callable[..., sqlite3.Cursor]]:
-        with self._lock, self._named(), transaction(self._connection):
-            yield self._run
+    def _refusal(self, *_: int) -> str:
+        return (
+            f"{self.path} is no queue of this version of tempograd (schema {SCHEMA}); name another file, or delete it: "
+            "the store has all that matters"
+        )
 
-    def _run(self, query: str, *values: object) -> sqlite3.Cursor:
-        return self._connection.execute(query, values)
-
-    def _read(self, query: str, *values: object) -> list[Any]:
-        with self._lock, self._named():
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _named(self) -> Generator[None]:
-        """Turn what SQLite raises into errors that say what to do."""
-        try:
-            yield
-        except sqlite3.ProgrammingError as error:
-            raise QueueAwayError(f"{self.path} is closed; open it again. ({error})") from error
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise QueueAwayError(f"{self.path} is being written by another process; try again") from error
-            if code == sqlite3.SQLITE_FULL:
-                raise QueueFullError(f"disk full at {self.path}; free space, then it goes on") from error
-            if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-                raise InputRefusedError(
-                    f"{self.path} is no readable queue ({error}); delete it: the store has all that matters"
-                ) from error
-            raise StoreError(f"cannot use {self.path}: {error}; check path and rights, then run again") from error
+    def _told(self, error: Exception) -> TempogradError | None:
+        """Return what an error is to be raised as: it says what to do."""
+        if not isinstance(error, sqlite3.Error):
+            return None
+        code = code_of(error)
+        if isinstance(error, sqlite3.ProgrammingError):
+            return QueueAwayError(f"{self.path} is closed; open it again. ({error})")
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return QueueAwayError(f"{self.path} is being written by another process; try again")
+        if code == sqlite3.SQLITE_FULL:
+            return QueueFullError(f"disk full at {self.path}; free space, then it goes on")
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return InputRefusedError(
+                f"{self.path} is no readable queue ({error}); delete it: the store has all that matters"
+            )
+        return StoreError(f"cannot use {self.path}: {error}; check path and rights, then run again")
 
 
 _FREE = "UPDATE jobs SET free_s = ? WHERE number = ? AND delivery = ?"
@@ -342,3 +310,10 @@ _FREE = "UPDATE jobs SET free_s = ? WHERE number = ? AND delivery = ?"
 def _fence(lease: Lease) -> tuple[int, int]:
     number, _, delivery = lease.handle.partition(":")
     return int(number), int(delivery)
+
+
+def _is_new(run: Run, id_: str) -> bool:
+    """Note an id within a transaction; return whether it had not been seen of late."""
+    now = now_s()
+    run("DELETE FROM remembered WHERE at_s < ?", now - REMEMBERED_S)
+    return bool(run("INSERT OR IGNORE INTO remembered VALUES (?, ?)", id_, now).rowcount)

@@ -402,11 +402,11 @@ def test_a_failing_disk_stops_the_store_at_once(tmp_path, fingerprint):
 
     closed = []
     store = Store(tmp_path / "s.db", write=True)
-    real, store._connection = store._connection, Broken()
+    real, store._database._connection = store._database._connection, Broken()
     with pytest.raises(StoreError, match=r"I/O error at .*nothing lost"):
         store.begin("s", fingerprint, {}, 0)
     assert closed  # this descriptor is never synced again
-    store._connection = real
+    store._database._connection = real
     store.close()
 
 

@@ -227,7 +227,8 @@ def test_draining_gives_jobs_back_at_once(tmp_path, url):
         taken = queue.take("sim", 256, 0)
         assert len(taken) > 0
         held = [standing for standing in queue.standing([lease.job for lease in taken]) if standing == "leased"]
-        assert len(held) == len(taken) == queue._read("SELECT count(*) FROM jobs")[0][0]  # nobody else holds any
+        ((jobs,),) = queue._database.read("SELECT count(*) FROM jobs")
+        assert len(held) == len(taken) == jobs  # nobody else holds any
 
 
 @pytest.mark.fault(9)
@@ -475,7 +476,7 @@ def test_nobody_there_is_said(tmp_path, url):
     place = FarmDevice("sim", queue=url, patience_s=0.1)
     assert place.fingerprint
     with open_queue(url) as queue:
-        queue._connection.execute("UPDATE agents SET at_s = at_s - 1000")
+        queue._database.read("UPDATE agents SET at_s = at_s - 1000")
     with pytest.MonkeyPatch.context() as patch, campaign_thread(tmp_path, url, 1, patience_s=0.5) as ended:
         patch.setattr(farm, "AGENTS_S", 0.2)
         until = time.monotonic() + 30

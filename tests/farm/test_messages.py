@@ -392,7 +392,7 @@ def _smuggle(queue: Any, what: str, bodies: list[bytes]) -> None:
         names = [f"tg.job.pi5.{random.randbytes(32).hex()}" if what == "jobs" else "tg.result.c1.evil" for _ in bodies]
         queue._link.run(queue._publish([(name, body, {}) for name, body in zip(names, bodies, strict=True)]))
         return
-    with queue._transaction() as run:
+    with queue._database.transaction() as run:
         for body in bodies:
             if what == "jobs":
                 row = (random.randbytes(32).hex(), 1, "pi5", body)
