@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..data.store import Fate, Receipt
+from ..data.schema import Fate, Receipt
 from ..errors import DeviceError
 from ..measurement.calibration import Calibration
 from ..measurement.fingerprint import Fingerprint
