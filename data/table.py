@@ -104,7 +104,7 @@ def read_table(
     values = factor * numbers.values
     found = source.architectures(np.isfinite(values) & (values > 0))
     odd = np.flatnonzero((values <= 0) | np.isinf(values)).tolist()
-    odd += _placeholders(values, (lambda row: space.network_graph(found[row]).macs()) if kind == "time" else None)
+    odd += placeholders(values, (lambda row: space.network_graph(found[row]).macs()) if kind == "time" else None)
     failed = {row: shown(numbers.values[row]) for row in odd} | numbers.words
     kept = [row for row in found if row not in failed]
     if kind == "time":
@@ -123,7 +123,7 @@ def read_table(
     if kind == "time" and not source.unit:
         few = kept[:: max(1, len(kept) // SAMPLED)]
         told += _check_size(source, _sizes(space, [found[row] for row in few]), values[few])
-    remarks = (*source.remarks, *numbers.remarks, *told, *repeated, *_left_out(source.name, failed, numbers.empty))
+    remarks = (*source.remarks, *numbers.remarks, *told, *repeated, *left_out(source.name, failed, numbers.empty))
     rejected = tuple(f"row {row}: {value}" for row, value in sorted(failed.items()))
     return Table(architectures, latencies, len(numbers.empty), rejected, conflicting, remarks)
 
@@ -170,7 +170,7 @@ def read_accuracies(path: Path | str, space: SearchSpace, column: str, *, where:
                 f"{source.name}[share] if it is one"
             )
     architectures, shares, _, repeated = source.merged(found, np.minimum(values / scale, 1.0), middle=np.mean)
-    remarks = (*source.remarks, *numbers.remarks, *told, *repeated, *_left_out(source.name, failed, numbers.empty))
+    remarks = (*source.remarks, *numbers.remarks, *told, *repeated, *left_out(source.name, failed, numbers.empty))
     return Accuracies(dict(zip(architectures, shares.tolist(), strict=True)), remarks)
 
 
@@ -251,7 +251,7 @@ def _sizes(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray
     return np.array([space.raw_graph(a).macs() for a in architectures], float)
 
 
-def _placeholders(values: NDArray[np.float64], macs: Callable[[int], float] | None) -> list[int]:
+def placeholders(values: NDArray[np.float64], macs: Callable[[int], float] | None) -> list[int]:
     """Return rows of extreme values that stand for a failure.
 
     Such a value is ten times as large as every other one, in at most half of the rows, and stands there again, or is a
@@ -368,7 +368,8 @@ def _scale(source: Source, values: NDArray[np.float64], rows: NDArray[np.int64])
     return 100.0, []
 
 
-def _left_out(name: str, failed: Mapping[int, str], empty: Sequence[int]) -> list[str]:
+def left_out(name: str, failed: Mapping[int, str], empty: Sequence[int]) -> list[str]:
+    """Return what to tell of rows of a column that are left out: how many, and the first by number."""
     told: list[str] = []
     if failed:
         told.append(f"{counted(len(failed), 'row')} of {name} left out as failed: {named_rows(failed)}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +18,10 @@ from numpy.typing import NDArray
 
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
-from ..data.meaning import MS, meaning_of
+from ..data.meaning import MS, condition, meaning_of
+from ..data.table import left_out, placeholders
 from ..data.table_file import TableFile, open_table
+from ..data.table_rows import few, shown
 from ..errors import InputRefusedError, UnknownNameError, UsageError
 from ..search.pretrained import Pick, held_out_ms
 from .measure import measure
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
 Latency = Annotated[float, Meta(gt=0)]
 NAMES = ("model", "name", "network", "arch")
+PERCENT = 100.0
+ALIKE, STEEP = 0.8, 0.5  # correlation with the latencies, and power of them, of what is no accuracy
+SIZES = re.compile(r"(^|_|\b)(res|img|image|input)", re.IGNORECASE)  # of an input: timm's img_size
 LEAST = 20  # networks with a latency, below which nothing is learnt
 OFTEN = 3  # times that a word must stand in a column to be one of its kinds
 
@@ -43,6 +50,7 @@ class Pretrained:
         given_ms: ``(n,)`` latencies of some device, NaN where there is none.
         features: ``(n, d)``: logarithms of numbers, and kinds as one-hots.
         used: columns that the features are of.
+        remarks: rows that were left out, and how columns were read.
     """
 
     names: list[str]
@@ -50,6 +58,7 @@ class Pretrained:
     given_ms: NDArray[np.float64]
     features: NDArray[np.float64]
     used: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -118,8 +127,11 @@ def pick(
     elsewhere = lookup != latency
     if elsewhere:
         predicted_ms = np.where(known, read.given_ms, predicted_ms)
-    truth_ms = _milliseconds(open_table(path), lookup) if lookup is not None else np.full(len(read.names), nan)
+    truth_ms, told = (
+        _milliseconds(open_table(path), lookup) if lookup is not None else (np.full(len(read.names), nan), [])
+    )
     rows, remarks = _candidates(read, models, truth_ms if lookup is not None else None)
+    remarks = list(dict.fromkeys([*read.remarks, *told, *remarks]))
     state = Pick(read.accuracy[rows], predicted_ms[rows], residuals, target_ms, elsewhere=elsewhere)
     bench = _Bench(
         [read.names[i] for i in rows], truth_ms[rows], models, device, shape, store, plan, seed, progress, stop
@@ -155,11 +167,9 @@ def read_pretrained(
     if called is None:
         raise UsageError(f"{path} has no column {' or '.join(NAMES)}; say which holds the names: --name COLUMN")
     names = [str(cell) for cell in file.cells(called)]
-    percent = file.numbers(accuracy).values
-    if meaning_of(accuracy).kind in ("error", "time", "throughput"):
-        raise InputRefusedError(
-            f"{path}: column {accuracy!r} holds {meaning_of(accuracy).kind} by its name; name accuracies"
-        )
+    _check_one_place(file, names, latency)
+    given_ms, told = _milliseconds(file, latency)
+    percent, told_of_accuracy = _accuracies(file, accuracy, given_ms)
     columns: dict[str, NDArray[np.float64]] = {}
     for each in file.names:
         if each in (called, accuracy, latency, leave_out) or meaning_of(each).kind in ("time", "accuracy", "error"):
@@ -168,7 +178,8 @@ def read_pretrained(
     if not columns:
         raise UsageError(f"{path} says nothing of its networks but their names; add columns, such as gmacs and family")
     used = tuple(dict.fromkeys(key.partition("=")[0] for key in columns))
-    return Pretrained(names, percent, _milliseconds(file, latency), np.stack([*columns.values()], axis=1), used)
+    features = np.stack([*columns.values()], axis=1)
+    return Pretrained(names, percent, given_ms, features, used, (*file.remarks, *told, *told_of_accuracy))
 
 
 def _features(file: TableFile, name: str) -> dict[str, NDArray[np.float64]]:
@@ -188,8 +199,76 @@ def _features(file: TableFile, name: str) -> dict[str, NDArray[np.float64]]:
     return {name: np.where(np.isfinite(values), values, np.nanmedian(values))}
 
 
-def _milliseconds(file: TableFile, name: str) -> NDArray[np.float64]:
-    """Return a column of latencies ``(n,)`` in ms; NaN where there is none.
+def _accuracies(file: TableFile, name: str, given_ms: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
+    """Return a column of accuracies ``(n,)``, NaN where there is none, and what to tell of it.
+
+    Raises:
+        UnknownNameError: no such column.
+        InputRefusedError: by its name or its values it holds something else.
+    """
+    meaning, numbers = meaning_of(name), file.numbers(name)
+    if meaning.kind in ("error", "time", "throughput"):
+        raise InputRefusedError(f"{file.path}: column {name!r} holds {meaning.kind} by its name; name accuracies")
+    failed = {row: shown(numbers.values[row]) for row in np.flatnonzero(_failed(numbers.values)).tolist()}
+    values = np.where(_failed(numbers.values), nan, numbers.values)
+    if not meaning.kind and (why := _no_accuracy(values, given_ms)):
+        raise InputRefusedError(
+            f"{file.path}: column {name!r} holds no accuracies, of which more is better: {why}; name another column, "
+            "or, if they are, call it acc"
+        )
+    return values, [*numbers.remarks, *left_out(name, failed | numbers.words, numbers.empty)]
+
+
+def _no_accuracy(values: NDArray[np.float64], given_ms: NDArray[np.float64]) -> str:
+    """Return why values of an unknown kind are no accuracies; empty if they may be.
+
+    An accuracy ends at 100 %, so that it cannot double with the latency: it rises by a tenth or less where a time does.
+    """
+    if np.nanmax(values, initial=0.0) > PERCENT:
+        return f"{np.nanmax(values):g} is above {PERCENT:g} %"
+    both = np.isfinite(values) & np.isfinite(given_ms)
+    x, y = np.log(given_ms[both]), np.log(values[both])
+    if len(x) < LEAST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return ""
+    together, slope = float(np.corrcoef(x, y)[0, 1]), float(np.polyfit(x, y, 1)[0])
+    if together > ALIKE and slope > STEEP:
+        return f"they grow with the latencies as times do (to the power of {slope:.2g}, correlation {together:.2f})"
+    if together < -ALIKE:
+        return f"slower networks have less of it (correlation {together:.2f}), as of an error or a throughput"
+    return ""
+
+
+def _failed(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which numbers stand for none: those that are not above 0 or do not end, and such as 9999."""
+    wrong = (values <= 0) | np.isinf(values)
+    wrong[placeholders(values, None)] = True
+    return wrong
+
+
+def _check_one_place(file: TableFile, names: Sequence[str], latency: str) -> None:
+    """Refuse rows of several devices, batches and the like under one column of latencies.
+
+    Rows that a column tells apart are so where they hold the same names; a size of the input is the network's own.
+
+    Raises:
+        InputRefusedError: there are such rows.
+    """
+    for column in file.names:
+        if not condition(column) or SIZES.search(column) or column == latency:
+            continue
+        named: dict[str, set[str]] = {}
+        for name, cell in zip(names, file.cells(column), strict=True):
+            named.setdefault(str(cell).strip(), set()).add(name)
+        values = list(named)
+        if len(values) > 1 and any(named[one] & named[other] for one, other in pairwise(values)):
+            raise InputRefusedError(
+                f"{file.path}: column {column!r} has {few(values)}, and {latency} holds rows of all of them under the "
+                f"same names; keep the rows of one in the table, such as {column}={values[0]}"
+            )
+
+
+def _milliseconds(file: TableFile, name: str) -> tuple[NDArray[np.float64], list[str]]:
+    """Return a column of latencies ``(n,)`` in ms, NaN where there is none, and what to tell of it.
 
     Raises:
         UnknownNameError: no such column.
@@ -200,8 +279,12 @@ def _milliseconds(file: TableFile, name: str) -> NDArray[np.float64]:
     meaning = meaning_of(name)
     if meaning.kind not in ("", "time"):
         raise InputRefusedError(f"{file.path}: column {name!r} holds {meaning.kind} by its name, and no latency")
-    values = file.numbers(name).values * MS[meaning.unit or "ms"]
-    return np.where(np.isfinite(values) & (values > 0), values, nan)
+    numbers = file.numbers(name)
+    wrong, factor = _failed(numbers.values), MS[meaning.unit or "ms"]
+    failed = {row: shown(numbers.values[row]) for row in np.flatnonzero(wrong).tolist()}
+    told = [f"{name} is in {meaning.unit} by its name: multiplied by {factor:g} to ms"] if factor != 1 else []
+    told += [*numbers.remarks, *left_out(name, failed | numbers.words, numbers.empty)]
+    return np.where(wrong, nan, numbers.values * factor), told
 
 
 def _candidates(

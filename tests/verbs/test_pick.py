@@ -109,6 +109,60 @@ def test_bad_input_is_refused_with_what_is_allowed(table, changes, error, words)
         pick(table, **asked)
 
 
+@pytest.mark.parametrize("failed", ["-1", "0", "inf", "9999999", "failed"])
+def test_failures_in_a_column_of_latencies_are_counted_and_named(table, tmp_path, failed):
+    head, *lines = table.read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    for row in (3, 17):
+        cells[row][5] = failed
+    cells[20][5] = ""
+    path = tmp_path / "failed.csv"
+    path.write_text("\n".join([head, *(",".join(line) for line in cells)]) + "\n")
+    told = pick(path, accuracy="top1", latency="i7_ms", lookup="i7_ms", target_ms=10.0)
+    assert told.document["learnt_from"] == 37
+    failures, empty = told.document["remarks"]
+    assert failures.startswith("2 rows of i7_ms left out as failed: row 3: ")
+    assert "row 17: " in failures
+    assert empty == "1 row without a value in i7_ms: row 20"
+    assert failures in told.text
+
+
+def test_microseconds_are_told(table, tmp_path):
+    path = tmp_path / "us.csv"
+    path.write_text(table.read_text().replace("i7_ms", "i7_us"))
+    told = pick(path, accuracy="top1", latency="i7_us", lookup="i7_us", target_ms=0.01)
+    assert told.document["found"]["measured_ms"] <= 0.01
+    assert told.document["remarks"] == ["i7_us is in us by its name: multiplied by 0.001 to ms"]
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        (lambda gmacs: 3 * gmacs, "they grow with the latencies as times do"),
+        (lambda gmacs: 1 / gmacs, "slower networks have less of it"),
+        (lambda gmacs: 60 + 100 * gmacs, "is above 100 %"),
+    ],
+)
+def test_a_column_of_times_is_no_accuracy_though_its_name_does_not_say_so(table, tmp_path, of, why):
+    head, *lines = table.read_text().splitlines()
+    path = tmp_path / "silent.csv"
+    path.write_text("\n".join([f"{head},pixel", *(f"{one},{of(float(one.split(',')[2])):.5f}" for one in lines)]))
+    with pytest.raises(InputRefusedError, match=why):
+        pick(path, accuracy="pixel", latency="i7_ms", target_ms=10.0)
+
+
+@pytest.mark.parametrize("column", ["device", "batch"])
+def test_rows_of_two_places_are_not_one_table(table, tmp_path, column):
+    head, *lines = table.read_text().splitlines()
+    both = [f"{head},{column}", *(f"{line},{place}" for place in ("1", "2") for line in lines)]
+    path = tmp_path / "both.csv"
+    path.write_text("\n".join(both))
+    with pytest.raises(InputRefusedError, match=f"column '{column}' has 1, 2 .2 values., and i7_ms holds rows of all"):
+        pick(path, accuracy="top1", latency="i7_ms", target_ms=10.0)
+    path.write_text("\n".join(both).replace(column, "img_size"))  # a size of the input is the network's own
+    assert pick(path, accuracy="top1", latency="i7_ms", target_ms=10.0).exit_code == 0
+
+
 def test_too_few_latencies_and_bare_names_teach_nothing(tmp_path):
     few = tmp_path / "few.csv"
     few.write_text("model,gmacs,top1,i7_ms\n" + "".join(f"n{i},{i + 1},{60 + i},{i + 1}\n" for i in range(5)))
