@@ -321,11 +321,9 @@ def shrink(
 
 @app.command("import", epilog="Example: tempograd import ofa:ofa_mbv3_d234_e346_k357_w1.0 --out supernet.safetensors")
 def import_weights(
-    source: Annotated[str, typer.Argument(metavar="ofa:FILE", help="Weights of a published supernet.")],
+    source: Annotated[str, typer.Argument(metavar="ofa:FILE | vit:FILE", help="Weights of a published supernet.")],
     out: Annotated[Path, typer.Option(help="The file for search --supernet.")],
-    space: Annotated[
-        str | None, typer.Option(help="Whose networks inherit them. [default: that of the file, at 224 pixels]")
-    ] = None,
+    space: Annotated[str | None, typer.Option(help="Whose networks inherit them. [default: that of the file]")] = None,
     as_json: Json = False,
 ) -> None:
     """Read a published supernet's weights for searches that train nothing; a file that holds code is refused."""

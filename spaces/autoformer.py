@@ -8,6 +8,8 @@ taken by its first numbers, then cut in three, there as here: what a head adds d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isqrt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputRefusedError
@@ -15,7 +17,11 @@ from ..errors import InputRefusedError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .network import Network
+    from .space import SearchSpace
     from .zoo.vit import VisionTransformer
+
+_FAMILIES = {256: "tiny", 448: "small", 640: "base"}  # by the embedding of the whole supernet
 
 _LAYER = {  # of a layer: where its parameters stand, and their published names
     "attention/norm": "attn_layer_norm",
@@ -44,6 +50,44 @@ _ATTENTION: dict[str, tuple[str, int | None]] = {  # published name, and the fir
 _TABLES = {"rows": "v", "columns": "h"}
 
 
+def spec_of(weights: Mapping[str, Tensor], path: Path) -> str:
+    """Return the space of the supernet that weights are of.
+
+    Raises:
+        InputRefusedError: they are of none that was released; the message has the first name and shape that tell.
+    """
+    names = ("patch_embed_super.proj.weight", "pos_embed", "head.weight")
+    absent = next((name for name in names if name not in weights), None)
+    if absent is not None:
+        raise InputRefusedError(f"{path} is of another network: it has no {absent}; allowed: supernets of AutoFormer")
+    embed, positions, head = (tuple(weights[name].shape) for name in names)
+    if (len(embed), len(positions), len(head)) != (4, 3, 2) or embed[0] not in _FAMILIES or positions[1] < 2:
+        allowed = ", ".join(f"{wide} wide ({family})" for wide, family in _FAMILIES.items())
+        raise InputRefusedError(f"{path}: {names[0]} is {embed}, {names[1]} {positions}; allowed: embeddings {allowed}")
+    layers = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
+    size = isqrt(positions[1] - 1) * embed[-1]
+    family, shape = _FAMILIES[embed[0]], f"patch={embed[-1]},size={size},channels={embed[1]}"
+    return f"vit:family={family},layers={len(layers)},classes={head[0]},{shape}"
+
+
+def supernet_of(space: SearchSpace, weights: Mapping[str, Tensor], path: Path) -> Network:
+    """Return the supernet of a space ``vit`` with released weights.
+
+    Raises:
+        InputRefusedError: another space, or weights of another network; the message has the first name and shape.
+    """
+    from .zoo.vit import VisionTransformer
+
+    if not isinstance(space, VisionTransformer):
+        raise InputRefusedError(f"{path} is for the space vit, not for {space.spec}")
+    supernet = space.supernet()
+    try:
+        supernet.load_state_dict(read_autoformer(weights, space))
+    except InputRefusedError as error:
+        raise InputRefusedError(f"{path}: {error}") from error
+    return supernet.eval()
+
+
 def read_autoformer(state: Mapping[str, Tensor], space: VisionTransformer) -> dict[str, Tensor]:
     """Return the weights of ``space.supernet()``, by the names of its ``state_dict``, out of a released file.
 
@@ -65,7 +109,7 @@ def read_autoformer(state: Mapping[str, Tensor], space: VisionTransformer) -> di
                 f"{published} is missing: no supernet of AutoFormer with relative positions, or one of fewer layers "
                 f"than {space.spec}"
             )
-        value = state[published][rows]
+        value = state[published][rows] if state[published].ndim else state[published]
         value = value.reshape(value.shape[value.ndim - own.ndim :]) if value.ndim > own.ndim else value
         exact = published == "pos_embed" or "rel_pos" in published  # their rows are places
         few = value.ndim != own.ndim or any(have < want for have, want in zip(value.shape, own.shape, strict=True))

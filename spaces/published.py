@@ -57,8 +57,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputRefusedError(
             f"{path} is no file of tensors alone, and nothing in it was run; save its state_dict as safetensors"
         ) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
+    for holder in ("state_dict", "model"):  # Once-for-All's and AutoFormer's word for it
+        if isinstance(found, dict) and isinstance(found.get(holder), dict):
+            found = found[holder]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise InputRefusedError(f"{path} holds {type(found).__name__}, not tensors by name; save a state_dict")
     return {plain_name(str(name)): value for name, value in found.items()}

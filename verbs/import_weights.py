@@ -9,20 +9,21 @@ from .. import outputs
 from ..errors import UsageError
 from ..search.searchers.checkpoint import is_checkpoint
 from ..search.searchers.imported import write_imported
-from ..spaces.published import read_weights, spec_of, supernet_of
+from ..spaces import autoformer, published
 from .outcome import Outcome, space_of
 
-KINDS = ("ofa",)
+KINDS = {"ofa": published, "vit": autoformer}
 
 
 def import_weights(source: str, out: Path, *, space: str | None = None) -> Outcome:
     """Read published weights, check every name and shape, and write them as the file of a supernet.
 
     Args:
-        source: ``ofa:FILE``, weights of ``ofa_mbv3_d234_e346_k357`` at width 1.0 or 1.2: safetensors, or a file of
-            torch that holds nothing but tensors.
+        source: ``ofa:FILE``, weights of Once-for-All's ``ofa_mbv3_d234_e346_k357`` at width 1.0 or 1.2, or
+            ``vit:FILE``, those of a supernet of AutoFormer: safetensors, or a file of torch that holds nothing but
+            tensors.
         out: the file for ``search --supernet``.
-        space: whose networks inherit them; by default that of the file at 224 pixels.
+        space: whose networks inherit them; by default that of the file, of Once-for-All at 224 pixels.
 
     Raises:
         UsageError: another kind of source.
@@ -33,9 +34,9 @@ def import_weights(source: str, out: Path, *, space: str | None = None) -> Outco
         raise UsageError(f"cannot import {source!r}; allowed: {' or '.join(f'{known}:FILE' for known in KINDS)}")
     path = Path(name)
     outputs.check([out], is_checkpoint)
-    weights = read_weights(path)
-    there = space_of(space or spec_of(weights, path))
-    supernet = supernet_of(there, weights, path)
+    weights, layout = published.read_weights(path), KINDS[kind]
+    there = space_of(space or layout.spec_of(weights, path))
+    supernet = layout.supernet_of(there, weights, path)
     write_imported(out, there, supernet, path.name)
     count = sum(value.numel() for value in supernet.parameters())
     document = {"space": there.spec, "supernet": str(out), "source": path.name, "parameters": count}

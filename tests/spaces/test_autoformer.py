@@ -1,13 +1,17 @@
 """Released supernets of AutoFormer: a state of the published layout, run as published, is the network of the space."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import gelu, layer_norm, linear
 
 from tempograd import registry
 from tempograd.errors import InputRefusedError
-from tempograd.spaces.autoformer import read_autoformer
+from tempograd.search.searchers.imported import load_imported
+from tempograd.spaces.autoformer import read_autoformer, spec_of
 from tempograd.spaces.network import inherit
+from tempograd.verbs.import_weights import import_weights
 
 HEAD, SUPER, HEADS, SIDE, LAYERS, CLASSES = 4, 18, 4, 3, 2, 5
 SPEC = f"vit:layers={LAYERS},width=0.07,head={HEAD},patch=2,size=6,classes={CLASSES}"
@@ -97,3 +101,41 @@ def test_another_file_is_refused_by_the_name_of_the_weight(space, state):
         read_autoformer({**state, "pos_embed": torch.zeros(1, 17, SUPER)}, space)
     with pytest.raises(InputRefusedError, match=r"head\.weight is \(3, 18\)"):
         read_autoformer({**state, "head.weight": torch.zeros(3, SUPER)}, space)
+    with pytest.raises(InputRefusedError, match=r"norm\.weight is \(\)"):
+        read_autoformer({**state, "norm.weight": torch.zeros(())}, space)
+
+
+def test_a_released_file_becomes_the_file_of_a_supernet(space, state, tmp_path):
+    torch.save({"model": state, "epoch": 500}, tmp_path / "supernet.pth")
+    out = tmp_path / "supernet.safetensors"
+    done = import_weights(f"vit:{tmp_path / 'supernet.pth'}", out, space=SPEC)
+    assert done.document["space"] == space.spec
+    supernet = space.supernet()
+    load_imported(out, space, supernet)
+    expected = read_autoformer(state, space)
+    assert all(torch.equal(value, expected[name]) for name, value in supernet.state_dict().items())
+    out.unlink()
+    torch.save({"model": {**state, "norm.bias": torch.zeros(3)}}, tmp_path / "other.pth")
+    with pytest.raises(InputRefusedError, match=r"other\.pth: norm\.bias is \(3,\), .* needs \(17,\)"):
+        import_weights(f"vit:{tmp_path / 'other.pth'}", out, space=SPEC)
+    with pytest.raises(InputRefusedError, match=r"is for the space vit, not for mbconv"):
+        import_weights(f"vit:{tmp_path / 'supernet.pth'}", out, space="mbconv:family=ofa_mbv3,size=8")
+    assert not out.exists()
+
+
+def test_the_space_is_read_off_the_shapes_of_a_file():
+    def shaped(wide):
+        told = {
+            "patch_embed_super.proj.weight": (wide, 3, 16, 16),
+            "pos_embed": (1, 197, wide),
+            "head.weight": (7, wide),
+        }
+        return {name: torch.empty(shape) for name, shape in told.items()} | {f"blocks.{i}.x": 0 for i in range(14)}
+
+    spec = spec_of(shaped(448), Path("s.pth"))
+    assert spec == "vit:family=small,layers=14,classes=7,patch=16,size=224,channels=3"
+    assert registry.create("space", spec).network_graph
+    with pytest.raises(InputRefusedError, match=r"proj\.weight is \(300, 3, 16, 16\).*allowed: embeddings 256 wide"):
+        spec_of(shaped(300), Path("s.pth"))
+    with pytest.raises(InputRefusedError, match=r"it has no pos_embed; allowed: supernets of AutoFormer"):
+        spec_of({name: value for name, value in shaped(256).items() if name != "pos_embed"}, Path("s.pth"))

@@ -85,7 +85,7 @@ def test_weights_of_another_space_are_refused(supernet):
 def test_bad_sources_are_refused_and_nothing_is_written(published, tmp_path):
     out = tmp_path / "net.safetensors"
     for source in ("bignas:file", "ofa:", "ofa"):
-        with pytest.raises(UsageError, match="allowed: ofa:FILE"):
+        with pytest.raises(UsageError, match="allowed: ofa:FILE or vit:FILE"):
             import_weights(source, out)
     with pytest.raises(
         InputRefusedError, match=r"first_conv\.conv\.weight is \(16, 1, 3, 3\), expected \(24, 3, 3, 3\)"
