@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputRefusedError
-from ..graphs.kernels import Profile
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.rounds import Failure, Round
+
+if TYPE_CHECKING:
+    from ..graphs.kernels import Profile
 
 
 @dataclass(frozen=True)

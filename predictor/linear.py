@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
 
 from .predictor import Array
 
@@ -44,6 +43,8 @@ def fit_ridge(X: Array, target: Array, weight: Array, alphas: Sequence[float] = 
         weight: ``(n,)``, any scale.
         alphas: strengths to try, as shares of the total weight.
     """
+    from sklearn.linear_model import RidgeCV  # heavy: a design needs the moments only
+
     mean, inverse = moments(X, weight)
     if len(X) < 3 or not inverse.any():
         return Linear(np.zeros(X.shape[1]), float(np.average(target, weights=weight))), float("inf")

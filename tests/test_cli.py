@@ -31,6 +31,7 @@ from tempograd.measurement import quantities
 from tempograd.profiler import plan
 from tempograd.verbs import choices
 
+from . import command_line
 from .verbs.test_verdicts import bare
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
@@ -42,12 +43,13 @@ VERBS = ("agent", "doctor", "devices", "collect", "audit", "export", "fit", "pre
 STRACE = shutil.which("strace")
 
 
-def tempograd(*arguments, cwd=None, timeout=240, calls=None):
+def tempograd(*arguments, calls=None, **options):
     """Run a verb; where there is strace, what it asks of the network goes into ``calls``."""
+    if not (calls and STRACE):
+        return command_line.tempograd(*arguments, **options)
     strace = [STRACE, "-f", "-qq", "--seccomp-bpf", "-e", "trace=socket,connect,bind,listen", "-o", str(calls)]
-    command = [*(strace if calls and STRACE else []), sys.executable, "-m", "tempograd", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=environment)
+    command = [*strace, sys.executable, "-m", "tempograd", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def collected(store, count=60, device=DEVICE, space=SPACE, calls=None):

@@ -28,7 +28,6 @@ from ..measurement.repeatability import ENOUGH
 from ..profiler.campaign import CampaignSummary, run
 from ..profiler.choose import choose, choose_by_design, distinct
 from ..profiler.plan import Items, Plan, duplicates, named
-from ..report.charts import drift_figure
 from ..spaces.space import SearchSpace
 from .outcome import INTERRUPTED, PARTIAL, REMARK, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
 
@@ -247,6 +246,8 @@ def _better_sentinel(calibration: Mapping[str, Any] | None) -> str | None:
 
 
 def _draw(summary: CampaignSummary, path: Path) -> None:
+    from ..report.charts import drift_figure  # matplotlib
+
     drift = summary.drift
     assert drift is not None
     started_s = np.asarray(drift.minutes) * 60

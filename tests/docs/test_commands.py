@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ import typer
 import tempograd
 from tempograd.cli import app
 from tempograd.verbs.search import search as search_verb
+
+from ..command_line import program
 
 ROOT = Path(tempograd.__file__).parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"])
@@ -34,14 +37,14 @@ def blocks(page: Path):
 
 
 @pytest.fixture
-def surroundings(tmp_path) -> dict[str, str]:
+def surroundings(tmp_path) -> Iterator[dict[str, str]]:
     """An environment in which ``tempograd`` and ``python`` are those of this interpreter."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, command in {"python": "", "tempograd": "-m tempograd"}.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
-        (programs / name).chmod(0o755)
-    return os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "work")}
+    (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (programs / "python").chmod(0o755)
+    with program(programs / "tempograd"):
+        yield os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "work")}
 
 
 def announce(folder: Path) -> None:
