@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ..errors import InputRefusedError
 from ..metric import ACCURACY, Metric
 from ..outputs import MAX_JSON_BYTES
+from .examples import Examples
+from .parts import KEEPS_ALL, Number, Positive, Share, one_length
 
 SCHEMA = 1
 RESULT = "result.json"  # in the folder of a result
@@ -27,24 +28,8 @@ MeasurementVerdict = Literal["ok", "noisy", "hot", "censored", "failed", "quaran
 Verdict = Literal["pass", "fail", "unreliable", "measured"]
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
-Positive = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_finite)]
-Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_finite)]
-
-
 class _Part(BaseModel):
-    # what is not known here stays in the document: nothing is lost where a result is written again
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-
-def _one_length(columns: dict[str, list[Any]]) -> None:
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"columns of different lengths: {lengths}")
+    model_config = KEEPS_ALL
 
 
 class Predictor(_Part):
@@ -73,7 +58,7 @@ class Parity(_Part):
         columns = {"measured_ms": self.measured_ms, "predicted_ms": self.predicted_ms}
         if self.low_ms or self.high_ms:
             columns |= {"low_ms": self.low_ms, "high_ms": self.high_ms}
-        _one_length(columns)
+        one_length(columns)
         return self
 
 
@@ -202,7 +187,7 @@ class Trace(_Part):
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:
-        _one_length(self.columns())
+        one_length(self.columns())
         return self
 
     def columns(self) -> dict[str, list[Any]]:
@@ -253,6 +238,7 @@ class Result(_Part):
         training: the recipe of the network found, whole, the epochs it was trained, what each of them told.
         sentinels: readings of the device while it measured.
         optimum, regret_points, latencies_looked_up, networks, without_latency: what only a table can tell.
+        examples: what the network found makes of the test part, to be looked at.
         remarks: what is to be known of the data: what was skipped, and why.
         preprocessing, class_names: how an image becomes the network's input, and what its outputs stand for.
         rebuild: the line of Python that builds the network.
@@ -292,6 +278,7 @@ class Result(_Part):
     regret_points: Number = None
     networks: int | None = None
     without_latency: int | None = None
+    examples: Examples | None = None
     remarks: list[str] = []
     rebuild: str | None = None
 

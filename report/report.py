@@ -19,6 +19,7 @@ from ..data.result import Result, read_result
 from ..metric import ACCURACY
 from . import captions as pictures
 from .charts import COLOURS
+from .examples import examples
 from .formatting import count, digits, interval, ms, percent, score
 from .table import Table
 
@@ -72,7 +73,7 @@ def render(result: Result) -> str:
         answer=answer(result),
         comparison=comparison(result),
         pareto=pictures.pareto(result),
-        pictures=[make(result) for make in (pictures.parity, pictures.trace, pictures.drift, pictures.cells)],
+        pictures=[make(result) for make in (examples, pictures.parity, pictures.trace, pictures.drift, pictures.cells)],
         repairs=_repairs_table(result),
         provenance=_provenance(result),
         meanings=MEANINGS,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from .. import outputs
 from ..data import result as document
+from ..data.examples import Examples
 from ..data.result import (
     RESULT,
     SCHEMA,
@@ -97,6 +98,7 @@ class SearchResult:
         preprocessing: how an image becomes an input; None where inputs are no images.
         class_names: what the outputs stand for, by index.
         remarks: what a user should know of his data.
+        examples: what the network makes of a few test examples, for a report; empty where the task shows nothing.
         processes: the measurements of the trained network, each of a process of its own; ``found`` has one of them.
         repeatability: relative standard deviation between processes on this device; NaN if it is not known.
     """
@@ -124,6 +126,7 @@ class SearchResult:
     preprocessing: Preprocessing | None = None
     class_names: Sequence[str] = ()
     remarks: Sequence[str] = ()
+    examples: Mapping[str, Any] = field(default_factory=dict[str, Any])
     processes: Sequence[Measurement] = ()
     repeatability: float = float("nan")
 
@@ -156,6 +159,8 @@ class SearchResult:
         measured = [*self.steps, *(rival.step for rival in self.rivals)]
         if self.queries:
             extra["queries"] = Queries(**asked(self.queries, self.metric))
+        if self.examples:
+            extra["examples"] = Examples(**self.examples)
         if self.finalists:
             extra["finalists"] = [self._rival(rival) for rival in self.finalists]
         return Result(

@@ -159,6 +159,7 @@ def search(
         steps = repaired.steps
     else:
         trained = (deployed or trained_as_asked)(kept.architecture)
+    examples = processes.by_first(lambda: fitted.examples(trained.network))
     seconds["train"] = perf_counter() - start
     start = perf_counter()
     rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure, deployed)
@@ -188,6 +189,7 @@ def search(
         preprocessing=fitted.preprocessing,
         class_names=fitted.class_names,
         remarks=fitted.remarks,
+        examples=examples,
     )
 
 

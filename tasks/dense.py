@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import InputRefusedError
 from ..metric import SHARE, Metric
+from .examples import PICTURES, places
 from .parts import Example, NumberedPart, mean_and_deviation, normalised
 from .task import Input, Meter, Output, Preprocessing, Task, metered
 
@@ -99,6 +102,19 @@ class Dense(Task):
     def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
         return metered(self.meter(), outputs, targets)
 
+    def examples(self, network: nn.Module, compute: str = "cpu") -> Mapping[str, Any]:
+        inputs, targets = self.test.take(torch.arange(min(PICTURES, len(self.test))))
+        images = inputs * self.test.std[:, None, None] + self.test.mean[:, None, None]
+        with torch.no_grad():
+            outputs = network(inputs.to(compute)).cpu()
+        truth, given = self.shown(outputs, targets)
+        ignored = IGNORED if self.output.kind == "map" else None
+        return places(images, truth, given, kind=self.output.kind, names=self.class_names, ignored=ignored)
+
+    @abstractmethod
+    def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return truth and outputs as one plane each, ``(n, h, w)``: classes, or heights of 0..1."""
+
 
 @dataclass(frozen=True)
 class Segmentation(Dense):
@@ -115,6 +131,9 @@ class Segmentation(Dense):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         total = F.cross_entropy(_sized(outputs, targets), targets, ignore_index=IGNORED, reduction="sum")
         return total / (targets != IGNORED).sum().clamp(min=1)
+
+    def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return targets, _sized(outputs, targets)[:, : self.count].argmax(dim=1)
 
     def meter(self) -> Meter:
         return Confusion(torch.zeros(self.count, self.count, dtype=torch.int64))
@@ -164,6 +183,9 @@ class Keypoints(Dense):
 
     def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
         return F.mse_loss(outputs, teacher)
+
+    def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return targets.amax(dim=1), outputs[:, : self.count].amax(dim=1)
 
     def meter(self) -> Meter:
         return Near(self.metric.name)

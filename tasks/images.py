@@ -12,15 +12,16 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import InputRefusedError, UsageError
 from ..metric import Metric
 from ..spaces.space import SearchSpace
+from .examples import confusion
 from .formats import Labelled
 from .parts import Example, ImagePart, mean_and_deviation
-from .task import Input, Meter, Output, Preprocessing, Task, check_outputs, metered
+from .task import SCORING_BATCH, Input, Meter, Output, Preprocessing, Task, check_outputs, metered
 
 _LAW_SHARE = 0.375  # of what is not test: with a test fifth, 50 % / 30 % / 20 %
 _TEST_SHARE = 0.2
@@ -122,6 +123,10 @@ class Classification(Task):
 
     def meter(self) -> Meter:
         return Right()
+
+    def examples(self, network: nn.Module, compute: str = "cpu") -> Mapping[str, Any]:
+        with torch.no_grad():
+            return confusion(network, self.test.ordered(SCORING_BATCH), self.class_names, self.classes, compute)
 
     def fitted(self, space: SearchSpace) -> Classification:
         """Return the task with images of a space's size and channels.

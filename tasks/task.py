@@ -220,6 +220,10 @@ class Task(ABC):
                 meter.add(network(inputs.to(compute)).cpu(), targets)
         return meter.values()
 
+    def examples(self, network: nn.Module, compute: str = "cpu") -> Mapping[str, Any]:
+        """Return what a network in eval mode makes of the part ``test``, for a report: see ``examples.py``."""
+        return {}
+
     def trained(self, network: nn.Module) -> nn.Module | None:
         """Return the network after training of the task's own; None where it is trained on the part ``weights``."""
         return None

@@ -7,18 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from msgspec import Meta
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ...arguments import Count, Seed
 from ...errors import InputRefusedError, UsageError
 from ...metric import Metric
 from ...spaces.space import SearchSpace
+from ..examples import PASSAGE, passage
 from ..parts import Example, NumberedPart
 from ..task import Input, Meter, Output, Task, check_outputs, metered
 
@@ -95,6 +96,13 @@ class Language(Task):
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
         return metered(self.meter(), outputs, targets)
+
+    def examples(self, network: nn.Module, compute: str = "cpu") -> Mapping[str, Any]:
+        windows = -(-PASSAGE // self.test.length)
+        inputs, targets = self.test.take(torch.arange(min(windows, len(self.test))))
+        joint = "" if self.unit == "characters" else " "
+        with torch.no_grad():
+            return passage(network, inputs, targets, self.class_names, joint, compute)
 
     def meter(self) -> Meter:
         return Surprise("bits per character" if self.unit == "characters" else "bits per word")

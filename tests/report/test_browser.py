@@ -14,6 +14,7 @@ from tempograd.report.profile import write_profile
 from tempograd.report.report import write_report
 
 from .conftest import profiled
+from .test_examples import KINDS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -116,3 +117,13 @@ def test_the_probe_sees_a_page_that_is_too_wide(tmp_path):
     (tmp_path / "wide.html").write_text("<div style='width: 700px'>x</div>")
     width, needed, _ = needs(tmp_path / "wide.html", tmp_path)
     assert needed > width
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_of_every_kind_load_silently_and_fit_a_phone(write, tmp_path, minimal_result, kind):
+    minimal_result["examples"] = {"kind": kind} | KINDS[kind]
+    page = write_report(write(minimal_result), tmp_path / "page.html")
+    width, needed, who = needs(page, tmp_path)
+    assert needed <= width, who
+    _, console, outside = browse(page, tmp_path, "--dump-dom")
+    assert (console, outside) == ([], set())

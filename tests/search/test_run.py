@@ -242,7 +242,10 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
         "schema", "space", "method", "task", "seed", "mode", "target_ms", "lam", "device", "predictor", "feasibility",
         "found", "verdict", "repairs", "random", "trace", "sentinels", "environment", "versions", "command", "seconds",
         "training", "rebuild", "metric", "preprocessing", "class_names", "remarks",
+        "examples",
     }  # fmt: skip
+    counts = np.array(told["examples"]["counts"])
+    assert counts.diagonal().sum() / counts.sum() == pytest.approx(result.trained.score)
     assert told["predictor"] == {"model": "linear", "feed": "sampled"}
     assert set(told["found"]) == {
         "key", "text", "predicted_ms", "predicted_low_ms", "predicted_high_ms", "measured", "accuracy",
