@@ -44,7 +44,7 @@ def _confused(names: Sequence[str], counts: NDArray[np.int64]) -> str:
     wrong = counts - np.diag(counts.diagonal())
     if not wrong.any():
         return "None was taken for another."
-    truth, given = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    truth, given = divmod(int(wrong.argmax()), len(names))
     found = counts.diagonal() / counts.sum(axis=1).clip(min=1)
     seldom = int(np.where(counts.sum(axis=1) > 0, found, np.inf).argmin())
     return (
@@ -61,7 +61,7 @@ def _confusion_figure(names: Sequence[str], counts: NDArray[np.int64]) -> Figure
     share = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.grid(visible=False)
-    ticks = np.arange(0, n, -(-n // 30))
+    ticks = range(0, n, -(-n // 30))
     short = [_short(names[i]) for i in ticks]
     axes.set_xticks(ticks, short, rotation=90 if max(map(len, short)) > 3 else 0)
     axes.set_yticks(ticks, short)

@@ -81,7 +81,7 @@ def passage(
         drawn.append(int(torch.multinomial(share, 1, generator=generator)))
         window = torch.cat([window[:, 1:], torch.tensor([[drawn[-1]]], device=window.device)], dim=1)
     return {
-        "kind": "sequence", "tokens": [tokens[i] + joint for i in shown.tolist()],
+        "kind": "sequence", "tokens": [f"{tokens[i]}{joint}" for i in shown.tolist()],
         "bits": [round(bit, 3) for bit in bits.reshape(-1)[:PASSAGE].tolist()],
         "written": joint.join(tokens[i] for i in drawn),
     }  # fmt: skip
