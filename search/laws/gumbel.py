@@ -19,7 +19,7 @@ class Gumbel(Softmax):
     """As ``Softmax``, but the supernet runs a draw: soft, or one option a site with the soft draw's gradient.
 
     Args:
-        space, generator, noise: as for ``Softmax``.
+        space, generator, noise, none: as for ``Softmax``.
         hard: one-hot gates, straight-through, so that a pass runs one option a site.
         one_copy: where gates are soft, they are hard all the same at sites whose options are one block once more each,
             such as a resolution: then a pass costs no more than one of them, however many there are.
@@ -33,8 +33,9 @@ class Gumbel(Softmax):
         noise: NonNegative = 1e-3,
         hard: bool = True,
         one_copy: bool = False,
+        none: bool = True,
     ) -> None:
-        super().__init__(space, generator, noise=noise)
+        super().__init__(space, generator, noise=noise, none=none)
         copied = {
             node.operation.site
             for node, _ in (space.graph.walk() if one_copy else ())

@@ -42,6 +42,8 @@ class Softmax(Law):
         generator: draws the first logits, ``noise * N(0, 1)``.
         noise: their standard deviation.
         sites: those that it is a law over; None for all.
+        none: whether ``none`` is an option where no rule counts a node's edges. In a mixture it only scales what
+            a node is given, and BatchNorm undoes that (DARTS, 2.4): what it saves is seen, what it costs is not.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Softmax(Law):
         *,
         noise: NonNegative = 1e-3,
         sites: Collection[str] | None = None,
+        none: bool = True,
     ) -> None:
         super().__init__(space)
         own = [site for site in space.sites if sites is None or site.name in sites]
@@ -65,6 +68,13 @@ class Softmax(Law):
         for rule in rules:
             for name in rule.sites:
                 self._none[index[name], own[index[name]].options.index(rule.none)] = True
+        ruled = {name for rule in rules for name in rule.sites}
+        self._left_out = torch.tensor(
+            [
+                [not none and site.name not in ruled and site.options[i : i + 1] == ("none",) for i in range(options)]
+                for site in own
+            ]
+        )
         self._nodes = [_nodes([r for r in rules if r.keep == keep], index) for keep in sorted({r.keep for r in rules})]
         deciding = {name for site in space.sites for name, _ in site.when}
         self._relative = torch.tensor([bool(site.when) and site.name not in deciding for site in own])
@@ -112,7 +122,7 @@ class Softmax(Law):
         return log_p.masked_fill(self._none, 0.0).masked_fill(self._absent, -torch.inf)
 
     def _masked(self) -> Tensor:
-        return self.logits.masked_fill(self._absent, NEVER)
+        return self.logits.masked_fill(self._absent | self._left_out, NEVER)
 
     def _live(self) -> Tensor:
         """Return the logits without ``none`` at the sites under a rule."""

@@ -19,6 +19,7 @@ def la_darts(
     draws: Count = 4,
     feed: Feed = "sampled",
     one_path: bool = False,
+    none: bool = True,
     epochs: Count = 15,
     warm_up: Share = 0.2,
     batch: Batch = 64,
@@ -31,6 +32,8 @@ def la_darts(
         draws: architectures sampled for the predictor, per law step.
         feed: how the law is shown to the predictor.
         one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465), not the mixture: far cheaper steps.
+        none: whether an edge may be left out where no rule counts edges, as in `nasbench201`. Behind BatchNorm a
+            mixture does not see what ``none`` costs, so DARTS does not derive it: ``none=false`` takes it out.
         epochs: of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
@@ -38,7 +41,7 @@ def la_darts(
         second_order: law steps look one weight step ahead, as DARTS does (1806.09055).
     """
     searcher = GradientSearcher(
-        law=Gumbel if one_path else Softmax,
+        law=partial(Gumbel if one_path else Softmax, none=none),
         cost=partial(PredictorCost, feed=feed, draws=draws),
         weighted=Linear,
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ..wiring import CELL, Planted, record, space_of
+from ..wiring import CELL, Planted, linear, record, space_of
 
 SPACE = space_of(CELL)
 
@@ -70,6 +70,21 @@ def test_both_kinds_of_steps_run_the_mixture_or_one_path_where_that_is_asked_for
         for step in ("law", "weights"):
             assert {each.one_path for each in noted.of(step)} == {one}
         assert one or all(each.on(site) == set(range(5)) for each in noted.passes for site in each.gates)
+
+
+def test_without_none_it_is_neither_run_nor_derived_and_latency_is_still_heard(monkeypatch):
+    """Though it is the cheapest, and as good as any."""
+    latency = np.tile([0.0, 1.0, 2.0, 4.0, 1.0], 6)  # none, skip, 1x1, 3x3, pooling
+    for argument in (",none=false", ",none=false,one_path=true", ""):
+        noted = record(
+            monkeypatch, f"la_darts:epochs=3,warm_up=0,batch=4{argument}", CELL, supernet=Planted(SPACE, np.zeros(30)),
+            cost=linear(SPACE, latency), lam=8.0, steps=12,
+        )  # fmt: skip
+        ran = {option for each in noted.of("law") for site in each.gates for option in each.on(site)}
+        assert (0 in ran) is (argument == "")
+        taken = set(noted.found.architecture.choices)
+        assert taken <= {1, 4} if argument else 0 in taken
+        assert (noted.found.scores[:, 0] < -1e6).all() == (argument != "")
 
 
 def test_of_second_order_a_law_step_looks_at_images_of_the_weights_too(monkeypatch):
