@@ -10,12 +10,9 @@ predictor or a result never does: `registry.create` finds what was given, or say
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 import traceback
-from collections.abc import Iterator
-from dataclasses import fields
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
@@ -26,9 +23,6 @@ from typing import Any
 from .. import registry
 from ..arguments import check, read_all
 from ..errors import InputRefusedError, MismatchError, TempogradError, UnknownNameError, UsageError
-from .encoding import OneHots
-from .graph import Choice, Graph
-from .layers import Operation, Width
 from .space import SearchSpace
 
 _FILE = re.compile(
@@ -78,51 +72,6 @@ def given(asked: str | SearchSpace) -> SearchSpace:
 def is_file(asked: str) -> bool:
     """Return whether a text names a space in a file."""
     return _FILE.fullmatch(asked) is not None
-
-
-def name_of(space: SearchSpace) -> str:
-    """Return the name that a space bears in its spec: that of the registry, or ``NAME@DIGEST`` of one of the user's."""
-    shipped = type(space).__module__.startswith(f"{__package__}.zoo.")
-    if shipped or (space.name in registry.names("space") and registry.load("space", space.name) is type(space)):
-        return space.name
-    return f"{space.name}@{digest_of(space)}"
-
-
-def digest_of(space: SearchSpace) -> str:
-    """Return twelve hexadecimal digits, equal for spaces whose sites, rules, encodings and graphs are equal."""
-    told = [repr(space.sites), repr(space.rules), repr((space.affine, space.elastic))]
-    told += [f"{type(e).__name__} {e.name} {_code(e)}" for e in space.encodings]
-    return sha256("\n".join([*told, *_lines(space.graph)]).encode()).hexdigest()[:12]
-
-
-def _code(encoding: Any) -> str:
-    """Return the source of what a user's encoding makes of the one-hots."""
-    view = encoding.view if isinstance(encoding, OneHots) else None
-    try:
-        return "" if view is None else inspect.getsource(view)
-    except (OSError, TypeError):
-        return getattr(view, "__qualname__", "")
-
-
-def _lines(graph: Graph) -> Iterator[str]:
-    """Yield what a graph is made of; unlike the ``repr`` of its nodes, all that is chosen is told."""
-    yield f"{value_of(graph.input_shape)} > {graph.output}"
-    for node in graph.nodes:
-        operation = node.operation
-        yield f"{node.name} {value_of(operation)} {node.inputs} {value_of(node.shape)}"
-        if isinstance(operation, Choice):
-            for inner in operation.graphs:
-                yield from (f"  {line}" for line in _lines(inner))
-
-
-def value_of(value: Any) -> str:
-    """Return the text of a layer, shape or argument, with all that is chosen in it."""
-    if isinstance(value, Width):
-        return f"{value.sites}{sorted(value.sizes.items())}"
-    if isinstance(value, Operation):
-        told = {f.name: value_of(getattr(value, f.name)) for f in fields(value) if f.name != "graphs"}
-        return f"{type(value).__name__} {told}"
-    return f"({', '.join(map(value_of, value))})" if isinstance(value, tuple) else repr(value)  # type: ignore[arg-type]
 
 
 def _from_file(asked: str, found: re.Match[str]) -> SearchSpace:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from ..arguments import check_fields, written
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
 from .architecture import Architecture, KeepInputs, Site
+from .digest import name_of
 from .domain import Domain
 from .encoding import COUNTS, LAYERS, RAW, CompiledGraph, Encoding, OneHots
 from .graph import Graph, is_connected, resolve, simplify
@@ -149,8 +150,6 @@ class SearchSpace(ABC):
     @cached_property
     def spec(self) -> str:
         """Return the full text identity: the name with every argument; one of the user's own bears its digest."""
-        from .own import name_of
-
         return self._named(name_of(self))
 
     def _named(self, name: str) -> str:

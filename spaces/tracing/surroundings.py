@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..digest import value_of
 from ..graph import INPUT, Graph
-from ..own import value_of
 
 
 def content_of(graph: Graph) -> str:
