@@ -27,7 +27,7 @@ from ..measurement.label import GATE, Estimate, order_interval
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import FLOOR, Pair, settled, spread
 from ..spaces.export import WeightPool
-from ..spaces.graph import constants
+from ..spaces.graph import INPUT, constants, ports
 from ..spaces.space import SearchSpace
 from .campaign import MAX_REJECTED, MIN_OK
 from .check import COVERAGE, MISS, Check, compare, skipped
@@ -268,11 +268,11 @@ class Audit:
 
     def _outputs(self, session: Session) -> list[Check]:
         rng = np.random.default_rng([self.seed, 6])
-        shape = (self.device.batch, *self.space.graph.input_shape)
-        inputs = [rng.standard_normal(shape, dtype=np.float32) for _ in range(INPUTS)]
         allowed = TOLERANCE.get(str(self.fingerprint.options.get("precision", "fp32")))
         worst, blind, worst_key = 0.0, list[str](), ""
         for key in self.sampled:
+            shape, _ = ports(self.space.network_graph(self.space.from_key(key)))[INPUT]
+            inputs = [rng.standard_normal((self.device.batch, *shape), dtype=np.float32) for _ in range(INPUTS)]
             found = session.outputs(key, inputs)
             if found is None:
                 return skipped(("output.values", "caching.outputs"), "this device computes nothing")

@@ -13,9 +13,10 @@ import numpy as np
 from ..errors import UsageError
 from ..measurement.measurement import Measurement
 from ..spaces.architecture import Architecture
+from ..spaces.graph import INPUT, Graph, ports
 from ..spaces.space import SearchSpace
 from ..tasks.predicted import PredictedTask
-from ..tasks.task import Task
+from ..tasks.task import Preprocessing, Task
 from . import processes
 from .evaluator import Trained, check_training, train
 from .feasibility import feasibility
@@ -186,7 +187,7 @@ def search(
         seconds=seconds,
         queries=found.queries,
         finalists=field,
-        preprocessing=fitted.preprocessing,
+        preprocessing=_fed(fitted.preprocessing, trained.network.graph),
         class_names=fitted.class_names,
         remarks=fitted.remarks,
         examples=examples,
@@ -200,6 +201,14 @@ def _deployed(method: Method, found: Found) -> Callable[[Architecture], Trained]
     if found.deployed is None:
         raise UsageError(f"{method.name} keeps inherited weights, and its searcher gave none; say deploys='trained'")
     return found.deployed
+
+
+def _fed(preprocessing: Preprocessing | None, network: Graph) -> Preprocessing | None:
+    """Return how an image becomes the input of a network that may take it at another size than the task gives it."""
+    side = ports(network)[INPUT][0][-1]
+    if preprocessing is None or preprocessing.size == (side, side) or network.input_shape[-1] == side:
+        return preprocessing
+    return replace(preprocessing, size=(side, side), resize="bilinear")
 
 
 def _by_first(measure: Measure) -> Measure:

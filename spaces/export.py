@@ -42,6 +42,7 @@ from .layers import (
     Operation,
     Pool,
     Relu,
+    Resize,
     Scale,
     Shape,
     Shuffle,
@@ -376,6 +377,7 @@ _EMIT: dict[type[Operation], Callable[[_Emitter, Any, Node], None]] = {
     Mean: lambda emitter, op, node: emitter.add("Mean", node, *node.inputs),
     Pool: _emit_pool,
     Relu: lambda emitter, op, node: emitter.add("Relu", node, *node.inputs),
+    Resize: lambda emitter, op, node: emitter.add("Identity", node, *node.inputs),  # the image comes as `ports` says
     Scale: lambda emitter, op, node: emitter.add("Mul", node, *node.inputs),
     Shuffle: _emit_shuffle,
     Subsample: _emit_subsample,

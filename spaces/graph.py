@@ -16,7 +16,7 @@ from typing import Final
 
 from .common.reshaping import Input
 from .common.sequence import Embedding
-from .layers import Add, Identity, Mean, Operation, Relu, Shape, Zero, chosen, sites_of
+from .layers import Add, Identity, Mean, Operation, Relu, Resize, Shape, Zero, chosen, sites_of
 
 INPUT: Final = "input"
 FIXED: Final = ""  # the site of a choice of one: a block that is there, priced by the table like any other
@@ -417,9 +417,13 @@ def reaching(graph: Graph) -> Graph:
 
 
 def ports(graph: Graph) -> dict[str, tuple[Shape, bool]]:
-    """Return a network's inputs by name: shape, and whether it holds whole numbers."""
+    """Return a network's inputs by name: shape, and whether it holds whole numbers.
+
+    A network that brings its image to another size takes it at that size.
+    """
     whole = any(isinstance(n.operation, Embedding) and INPUT in n.inputs for n, _ in graph.walk())
-    found = {INPUT: (graph.input_shape, whole)}
+    shape = next((n.shape for n in graph.nodes if isinstance(n.operation, Resize)), graph.input_shape)
+    found = {INPUT: (shape, whole)}
     for node in graph.nodes:
         if isinstance(node.operation, Input):
             found[node.name] = node.shape, node.operation.whole

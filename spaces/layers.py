@@ -244,6 +244,16 @@ class Subsample(Operation):
 
 
 @dataclass(frozen=True)
+class Resize(Operation):
+    """Brings an image to ``size`` rows and columns, bilinearly, before the network: what is exported takes it so."""
+
+    size: int
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (inputs[0][0], self.size, self.size)
+
+
+@dataclass(frozen=True)
 class Identity(Operation):
     """Passes its input."""
 

@@ -50,6 +50,7 @@ from .layers import (
     Operation,
     Pool,
     Relu,
+    Resize,
     Scale,
     Shape,
     Shuffle,
@@ -450,6 +451,13 @@ def _rows(op: Subsample, dimension: int, x: Tensor) -> Tensor:
     return _index(tuple(op.rows(x.shape[dimension])), x.device)
 
 
+def image_of(images: Tensor, size: int) -> Tensor:
+    """Return images ``(b, C, H, W)`` at another height and width, as they are where they have it."""
+    if tuple(images.shape[-2:]) == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
 @cache
 def _index(rows: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(rows).to(device)
@@ -475,6 +483,7 @@ _FIXED: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     GlobalPool: lambda op, inputs: ordered(inputs[0]).mean(dim=(2, 3), keepdim=op.keep_map),
     HardSigmoid: lambda op, inputs: F.hardsigmoid(inputs[0]),
     HardSwish: lambda op, inputs: F.hardswish(inputs[0]),
+    Resize: lambda op, inputs: image_of(inputs[0], op.size),
     Scale: lambda op, inputs: inputs[0] * inputs[1],
     Shuffle: lambda op, inputs: F.channel_shuffle(inputs[0], op.groups),
     Subsample: lambda op, inputs: inputs[0][:, :, _rows(op, 2, inputs[0])][:, :, :, _rows(op, 3, inputs[0])],

@@ -19,6 +19,7 @@ from ..errors import DeviceError, UnknownNameError, UsageError
 from ..profiler.timer import clock_of
 from ..registry import create, load, names
 from ..spaces.export import WeightPool
+from ..spaces.graph import INPUT, ports
 from .networks import Zoo, model_bytes
 from .small import several, small_specs
 
@@ -54,7 +55,8 @@ def _networks(folder, specs):
             network = space.to_torch(chosen).eval()
             network.load_arrays(weights.weights(network.graph))
             rngs = [np.random.default_rng([number, n, i]) for i in range(2)]
-            inputs = [rng.standard_normal((1, *space.graph.input_shape), np.float32) for rng in rngs]
+            shape, _ = ports(network.graph)[INPUT]
+            inputs = [rng.standard_normal((1, *shape), np.float32) for rng in rngs]
             with torch.no_grad():
                 expected = [network(torch.from_numpy(x)).numpy() for x in inputs]
             found[key] = Model(key, *space.write_onnx(chosen, folder, batch=1)), inputs, expected

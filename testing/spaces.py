@@ -19,7 +19,7 @@ from ..spaces.circuit import SKELETON, counts
 from ..spaces.export import WeightPool, to_onnx
 from ..spaces.graph import INPUT, Graph, ports
 from ..spaces.layers import BatchNorm
-from ..spaces.network import inherit
+from ..spaces.network import image_of, inherit
 from ..spaces.own import given
 from ..spaces.space import SearchSpace
 from .small import several, small_specs
@@ -66,7 +66,10 @@ def whole(outputs):
 def run_onnx(space, model, x):
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     given = dict(zip(ports(space.graph), [x] if isinstance(x, torch.Tensor) else x, strict=True))
-    outputs = session.run(None, {one.name: given[one.name].numpy() for one in session.get_inputs()})
+    fed = {one.name: given[one.name] for one in session.get_inputs()}
+    if INPUT in fed and (side := session.get_inputs()[0].shape[-1]) != fed[INPUT].shape[-1]:
+        fed[INPUT] = image_of(fed[INPUT], side)
+    outputs = session.run(None, {name: value.numpy() for name, value in fed.items()})
     return whole([torch.from_numpy(output) for output in outputs])
 
 

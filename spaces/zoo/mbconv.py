@@ -12,8 +12,8 @@ A network is a stem, stages of layers, and a head. What may be chosen differs by
 
 All of them may leave the width of stages open (``width_options`` sizes from 4/7 to full) and the resolution of the
 input (``resolution_options`` likewise). Widths and the expansions of ``ofa`` and ``fbnetv2`` are masks on one widest
-layer, so that a supernet does not grow with their number; a resolution is a grid of the image, and the whole network
-runs on it.
+layer, so that a supernet does not grow with their number. A resolution is a grid of the image, and the whole network
+runs on it; in ``ofa`` and ``ofa_mbv3`` the image is brought to that size before: what is exported takes it so.
 
 Images of up to 64 pixels are not halved by the stem and the second stage. Not as published, but in ``ofa_mbv3``:
 smaller kernels of ``ofa`` are the middle of the largest, squeeze layers have no bias, and channels are even. One width
@@ -48,6 +48,7 @@ from ..layers import (
     Linear,
     Operation,
     Relu,
+    Resize,
     Subsample,
     Width,
     expanded,
@@ -80,7 +81,7 @@ class MbConv(SearchSpace):
         stages: how many of the family's stages are built.
         layers: layers that a stage has at most.
         width_options: sizes that each stage's channels are chosen from; 1 for no choice.
-        resolution_options: sizes that the map of the image is chosen from; 1 for no choice.
+        resolution_options: sizes of the image to choose from; 1 for no choice.
     """
 
     family: str = "fbnet"
@@ -282,7 +283,8 @@ class MbConv(SearchSpace):
         return self.architecture(choices)
 
     def _at(self, size: int) -> Block:
-        return lambda builder, x: self._network(builder, builder.add("grid", Subsample(size), x))
+        entry = Resize(size) if self.family in OFA else Subsample(size)
+        return lambda builder, x: self._network(builder, builder.add("grid", entry, x))
 
     def _network(self, builder: GraphBuilder, x: str) -> str:
         """Append the whole network; its input may have been subsampled."""

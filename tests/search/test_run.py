@@ -17,11 +17,12 @@ from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.rounds import Round
 from tempograd.search.price import Price
 from tempograd.search.result import verdict_of
-from tempograd.search.run import Options, search
+from tempograd.search.run import Options, _fed, search
 from tempograd.search.searchers.one_shot import OneShot
 from tempograd.search.training import Training
 from tempograd.spaces.network import inherit
 from tempograd.tasks.load import load_task
+from tempograd.tasks.task import Preprocessing
 
 SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8,channels=1",
@@ -307,3 +308,14 @@ def test_a_task_that_does_not_fit_is_refused_before_the_search(task):
     space = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1,classes=3")
     with pytest.raises(UsageError, match="10 classes"):
         run(space, task, lam=0.1)
+
+
+def test_a_network_that_takes_smaller_images_than_the_task_gives_says_so():
+    space = registry.create(
+        "space", "mbconv:family=ofa,size=16,width=0.25,stages=1,layers=2,classes=10,channels=1,resolution_options=2"
+    )
+    whole = Preprocessing((16, 16), 1, "L", (0.5,), (0.5,), resize="nearest")
+    small, large = (space.network_graph(space.architecture([i, 0, 0, 0, 0])) for i in (0, 1))
+    assert _fed(whole, small) == replace(whole, size=(9, 9), resize="bilinear")
+    assert _fed(whole, large) == whole
+    assert _fed(None, small) is None

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -9,6 +10,8 @@ from tempograd import registry
 from tempograd.data.table import read_table
 from tempograd.errors import InvalidArchitectureError, UsageError
 from tempograd.spaces.circuit import counts
+from tempograd.spaces.export import to_onnx
+from tempograd.spaces.graph import ports
 from tempograd.spaces.layers import Mask
 from tempograd.spaces.network import inherit
 
@@ -142,6 +145,33 @@ def test_effective_shapes_are_exact_where_a_width_enters_twice():
     )
     found = space.circuit.cost(table, gates | {"s1/width": p, "s1l1/expand": q})
     assert float(found) == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize("family", ["ofa", "ofa_mbv3"])
+def test_a_resolution_of_once_for_all_is_the_size_of_the_input_that_is_exported(family):
+    spec = f"mbconv:family={family},size=16,classes=5,width=0.25,stages=2,layers=2,resolution_options=3"
+    space = registry.create("space", spec)
+    assert space.columns["resolution"] == ("r", (9, 13, 16))
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    supernet = space.supernet().eval()
+    for option, side in enumerate(space.sizes):
+        architecture = space.architecture([option, *[1] * (len(space.sites) - 1)])
+        graph = space.network_graph(architecture)
+        assert ports(graph) == {"input": ((3, side, side), False)}
+        fixed = registry.create("space", f"{spec.rpartition(',')[0].replace('size=16', f'size={side}')}")
+        alone = fixed.network_graph(fixed.architecture(architecture.choices[1:]))
+        assert (graph.macs(), graph.parameters()) == (alone.macs(), alone.parameters())
+        network = inherit(space.to_torch(architecture), supernet).eval()
+        small = torch.nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        model = to_onnx(graph, network.arrays(), batch=2)
+        assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [2, 3, side, side]
+        assert not {"Resize", "Gather", "Identity"} & {node.op_type for node in model.graph.node}
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        told = torch.from_numpy(session.run(None, {"input": small.numpy()})[0])
+        gates = {site: gate[0] for site, gate in space.gates([architecture]).items()}
+        with torch.no_grad():
+            for found in (network(images), network(small), supernet(images, gates)):
+                assert torch.allclose(found, told, atol=1e-4)
 
 
 def test_a_resolution_runs_the_network_on_a_grid_of_the_image():
