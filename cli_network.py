@@ -166,7 +166,7 @@ def kernels_collect(
     as_json: Json = False,
 ) -> None:
     """Time each different kernel of these networks alone, and the networks whole. Run again to continue."""
-    with progress_of("timing kernels") as (progress, stop):
+    with progress_of("timing kernels", "timing networks") as (progress, stop):
         from .verbs import kernels as verb
 
         result = verb.collect(

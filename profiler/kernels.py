@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,12 @@ def collect(
     *,
     limit: int | None = None,
     seed: int = 0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[str, Progress], None] = lambda stage, progress: None,
     stop: threading.Event | None = None,
 ) -> CampaignSummary:
     """Time every kernel of networks alone, and the networks whole, into a store; what is there is not repeated.
 
-    With ``limit``, no more than so many kernels are timed: those that tell the most.
+    With ``limit``, no more than so many kernels are timed: those that tell the most. ``progress`` is told the stage too.
 
     Returns:
         The summary of the kernels' campaign.
@@ -127,9 +128,10 @@ def collect(
         return path, sha256(content).hexdigest()
 
     items = Items(KERNELS, (*_LENGTHS, *timed), build, own_batch=True)
-    summary = run(device, items, plan, store, seed=seed, progress=progress, stop=stop)
+    summary = run(device, items, plan, store, seed=seed, progress=partial(progress, "timing kernels"), stop=stop)
     if not (stop is not None and stop.is_set()):
-        run(device, items_of([network for network, _ in seen.networks]), plan, store, seed=seed, stop=stop)
+        wholes = items_of([network for network, _ in seen.networks])
+        run(device, wholes, plan, store, seed=seed, progress=partial(progress, "timing networks"), stop=stop)
     return summary
 
 

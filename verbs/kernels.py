@@ -71,7 +71,7 @@ def collect(
         with Store(store, write=True) as kept:
             summary = room.collect(
                 place, seen, timing, kept, limit=limit, seed=seed, stop=stop,
-                progress=lambda p: progress("timing kernels", p.done, p.total),
+                progress=lambda stage, p: progress(stage, p.done, p.total),
             )  # fmt: skip
     document = plain({
         "store": str(store), "device": place.fingerprint.id, "networks": [network.name for network, _ in seen.networks],

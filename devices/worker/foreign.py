@@ -234,7 +234,9 @@ def _external_size(folder: Path, location: str) -> int:
     try:
         status = path.lstat()
     except OSError as error:
-        raise InputRefusedError(f"external data at {location!r}: {error.strerror}") from error
+        raise InputRefusedError(
+            f"external data at {location!r}: {error.strerror}; they must lie beside the model"
+        ) from error
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise InputRefusedError(f"external data at {location!r} is no regular file, or has several hard links")
     return status.st_size

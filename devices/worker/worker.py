@@ -137,7 +137,10 @@ class Worker:
             content = foreign.read(Path(path), digest)
             foreign.check(content, Path(path).parent, None)
             return msgspec.to_builtins(self._runtime.profile(content, Path(path).parent, seconds=seconds))
-        except (InputRefusedError, FallbackError, MemoryError) as error:
+        except MemoryError as error:
+            why = "it needs more memory than the measuring process may take; allow more, --device local:memory_gib=16"
+            return {"refused": f"{why} ({_line(error)[:200]})"}
+        except (InputRefusedError, FallbackError) as error:
             return {"refused": _line(error)}
         finally:
             self._board.note(-1, "idle")

@@ -17,6 +17,9 @@ from ..graphs.models import convolution
 DEVICE = "simulated:noise=0.002,process_noise=0.002,sentinel_noise=0.002,slow=1,overhead_us=20"
 
 
+STAGES = []  # told while the networks of `learnt` were timed
+
+
 def content(channels, size):
     return convolution(sizes=(1, 3, size, size), channels=channels).SerializeToString()
 
@@ -26,7 +29,8 @@ def learnt(tmp_path_factory):
     """A store of kernels of a dozen networks, and the predictor learnt from it."""
     folder = tmp_path_factory.mktemp("kernels")
     given = [content(channels, size) for channels in (8, 16, 32, 64) for size in (16, 32, 64)]
-    collected = collect(given, folder / "kernels.db", device=DEVICE)
+    STAGES.clear()
+    collected = collect(given, folder / "kernels.db", device=DEVICE, progress=lambda stage, *_: STAGES.append(stage))
     return folder, collected, fit(folder / "kernels.db", folder / "kernels")
 
 
@@ -34,6 +38,7 @@ def test_each_kernel_is_timed_alone_once_and_what_is_there_is_not_repeated(learn
     folder, collected, _ = learnt
     assert collected.exit_code == 0
     assert collected.document["kernels"] == 2 + 24, "an empty network, a chain, 12 convolutions and 12 rectifiers"
+    assert list(dict.fromkeys(STAGES)) == ["timing kernels", "timing networks"]
     again = collect([content(8, 16)], folder / "kernels.db", device=DEVICE)
     assert again.text.splitlines()[1].startswith("0 measured")
 
