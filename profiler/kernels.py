@@ -100,7 +100,8 @@ def collect(
 ) -> CampaignSummary:
     """Time every kernel of networks alone, and the networks whole, into a store; what is there is not repeated.
 
-    With ``limit``, no more than so many kernels are timed: those that tell the most. ``progress`` is told the stage too.
+    With ``limit``, no more than so many kernels are timed: those that tell the most.
+    ``progress`` is told the stage too.
 
     Returns:
         The summary of the kernels' campaign.
