@@ -6,7 +6,8 @@ free. The times at which values are ready are features for the models above.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,9 @@ from .predictor import Array
 
 Step = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 Stages = tuple[tuple[Step, ...], ...]
+_Present = tuple[Tensor, Tensor]
+"""What a step finds in rows: the shares of an operation's kinds ``(b, k)`` and the logarithm of their sum ``(b,)``; for
+a join nothing, and how many more than one of its inputs are there."""
 
 STEPS, LEARNING_RATE = 600, 0.2
 HUBER_DELTA = 0.05  # relative errors above it count linearly
@@ -57,37 +61,57 @@ class Schedule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         ready: list[Tensor] = []
         for number, steps in enumerate(self.stages):
-            times, _ = self._stage(x, number, steps)
+            times, _ = self._times(_present(x, steps), number, dict(self.named_parameters()))
             ready += [time.clamp_min(0) for time, (_, columns, _) in zip(times, steps, strict=True) if not columns]
         return torch.stack(ready, dim=-1)
 
-    def total(self, x: Tensor) -> Tensor:
-        """Return the sum of the times at which the cells are ready, ``(b,)``."""
-        found = torch.zeros(len(x), dtype=x.dtype)
+    def total(self, present: Sequence[Sequence[_Present]], parameters: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of the times ``(b,)`` at which the cells are ready.
+
+        Args:
+            present: for each cell what its steps find in the rows, which no parameter changes.
+            parameters: ``cost``, ``join`` and ``tau``, as ``named_parameters`` gives them.
+        """
+        found = torch.zeros((), dtype=torch.float64)
         for number, steps in enumerate(self.stages):
-            times, tau = self._stage(x, number, steps)
+            times, tau = self._times(present[number], number, parameters)
             taken = {i for inputs, _, _ in steps for i in inputs}
             found = found + _latest([time for n, time in enumerate(times) if n not in taken], tau).clamp_min(0)
         return found
 
-    def _stage(self, x: Tensor, number: int, steps: Sequence[Step]) -> tuple[list[Tensor], Tensor]:
-        cost, join = functional.softplus(self.cost[self.offsets[number] :]), functional.softplus(self.join[number])
-        tau = functional.softplus(self.tau[number]) + 1e-3
-        start, here = torch.zeros(len(x), dtype=x.dtype), torch.ones(len(x), dtype=x.dtype)
+    def _times(
+        self, present: Sequence[_Present], number: int, parameters: Mapping[str, Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        cost = functional.softplus(parameters["cost"][self.offsets[number] :])
+        join, tau = (
+            functional.softplus(parameters["join"][number]),
+            functional.softplus(parameters["tau"][number]) + 1e-3,
+        )
         times: list[Tensor] = []
-        present: list[Tensor] = []
-        for inputs, columns, costs in steps:
-            before = [start if i == SOURCE else times[i] for i in inputs]
+        for (inputs, columns, costs), (taken, counted) in zip(self.stages[number], present, strict=True):
+            before = [torch.zeros_like(counted) if i == SOURCE else times[i] for i in inputs]
             if columns:
-                taken = x[:, list(columns)]
-                share = taken.sum(dim=1)
-                present.append(share)
-                times.append(before[0] + taken @ cost[list(costs)] + tau * share.clamp_min(DEAD).log())
+                times.append(before[0] + taken @ cost[list(costs)] + tau * counted)
             else:
-                many = sum((here if i == SOURCE else present[i] for i in inputs), torch.zeros_like(start))
-                present.append(many.clamp_max(1))
-                times.append(_latest(before, tau) + join * (many - 1).clamp_min(0))
+                times.append(_latest(before, tau) + join * counted)
         return times, tau
+
+
+def _present(x: Tensor, steps: Sequence[Step]) -> list[_Present]:
+    """Return what steps find in rows ``x (b, d)``: see `_Present`."""
+    start, here = torch.zeros(len(x), dtype=x.dtype), torch.ones(len(x), dtype=x.dtype)
+    shares: list[Tensor] = []
+    found: list[_Present] = []
+    for inputs, columns, _ in steps:
+        if columns:
+            taken = x[:, list(columns)]
+            shares.append(taken.sum(dim=1))
+            found.append((taken, shares[-1].clamp_min(DEAD).log()))
+        else:
+            many = sum((here if i == SOURCE else shares[i] for i in inputs), start)
+            shares.append(many.clamp_max(1))
+            found.append((x[:, :0], (many - 1).clamp_min(0)))
+    return found
 
 
 def _latest(times: Sequence[Tensor], tau: Tensor) -> Tensor:
@@ -95,34 +119,57 @@ def _latest(times: Sequence[Tensor], tau: Tensor) -> Tensor:
     return tau * torch.logsumexp(torch.stack(list(times)) / tau, dim=0)
 
 
-def fit_schedule(stages: Stages, X: Array, y_ms: Array, weight: Array) -> Schedule:
+def fit_schedules(stages: Stages, X: Array, y_ms: Array, weights: Array) -> list[Schedule]:
     """Learn the costs, beside a linear term in all features, by Huber's loss of relative errors.
+
+    Several are learnt side by side, in hardly more time than one: each from the rows that have a weight in its own.
 
     Args:
         stages: as `Schedule` takes them.
         X: features ``(n, d)``.
         y_ms: ``(n,)``.
-        weight: ``(n,)``, mean 1.
+        weights: ``(k, n)``, one row for each schedule; 0 for what it must not see.
     """
-    mean, inverse = moments(X, weight)
-    x, scale = torch.from_numpy(X), float(np.average(y_ms, weights=weight))
-    z = torch.from_numpy((X - mean) * inverse / max(1.0, np.sqrt((inverse > 0).sum())))
-    target, counted = torch.from_numpy(y_ms / scale), torch.from_numpy(weight)
-    schedule = Schedule(stages)
-    linear = torch.zeros(X.shape[1], dtype=torch.float64, requires_grad=True)
-    constant = torch.tensor(float(np.median(y_ms) / scale), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([*schedule.parameters(), linear, constant], LEARNING_RATE / 25)
+    x, schedule = torch.from_numpy(X), Schedule(stages)
+    learnt = [_standardised(X, y_ms, weight) for weight in weights]
+    z, target, floor, counted = (torch.stack([one[part] for one in learnt]) for part in range(4))
+    own = {
+        name: value.detach().expand(len(weights), *value.shape).clone() for name, value in schedule.named_parameters()
+    }
+    own["constant"] = torch.stack([one[4] for one in learnt])
+    own["linear"] = torch.zeros(len(weights), X.shape[1], dtype=torch.float64)
+    optimizer = torch.optim.Adam([value.requires_grad_() for value in own.values()], LEARNING_RATE / 25, fused=True)
     slope = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
-    floor = FLOOR_SHARE * float(target.min())
+    present = [_present(x, steps) for steps in stages]
+    totals = torch.vmap(partial(schedule.total, present))
     for _ in range(STEPS):
-        error = (constant + schedule.total(x) + z @ linear - target) / target.clamp_min(floor)
+        line = own["constant"][:, None] + (z @ own["linear"][:, :, None])[:, :, 0]
+        error = (line + totals({name: own[name] for name in ("cost", "join", "tau")}) - target) / floor
         loss = functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=HUBER_DELTA)
-        penalty = STRENGTH * linear.square().sum()
         optimizer.zero_grad()
-        ((counted * loss).mean() / HUBER_DELTA + penalty).backward()
+        ((counted * loss).sum() / HUBER_DELTA + STRENGTH * own["linear"].square().sum()).backward()
         optimizer.step()
         slope.step()
-    return schedule.requires_grad_(False)
+    found: list[Schedule] = []
+    for number in range(len(weights)):
+        found.append(Schedule(stages).requires_grad_(False))
+        found[-1].load_state_dict({name: own[name][number].detach() for name in ("cost", "join", "tau")})
+    return found
+
+
+def _standardised(X: Array, y_ms: Array, weight: Array) -> tuple[Tensor, ...]:
+    """Return features and labels in the units in which one schedule learns from the rows that have a weight.
+
+    These are features ``(n, d)``, labels ``(n,)``, the least that an error of each is compared with, what each counts,
+    and the constant to begin with.
+    """
+    seen = weight > 0
+    mean, inverse = moments(X[seen], weight[seen])
+    scale = float(np.average(y_ms[seen], weights=weight[seen]))
+    z = (X - mean) * inverse / max(1.0, np.sqrt((inverse > 0).sum()))
+    least = np.maximum(y_ms, FLOOR_SHARE * y_ms[seen].min()) / scale
+    start = np.asarray(np.median(y_ms[seen]) / scale)
+    return tuple(map(torch.from_numpy, (z, y_ms / scale, least, weight / seen.sum(), start)))
 
 
 def stages_of(value: object, width: int) -> Stages:

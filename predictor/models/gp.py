@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -18,7 +18,7 @@ from ..estimator import Groups, LatencyModel, array_of, folds, learnt_groups, of
 from ..linear import FLOOR_SHARE, moments
 from ..modules import KernelModule, matern, one_thread
 from ..predictor import Array, State
-from ..schedule import Schedule, Stages, fit_schedule, stages_of
+from ..schedule import Schedule, Stages, fit_schedules, stages_of
 
 LEARNING_RATE = 0.1
 BATCH = 500  # rows that one step of the hyperparameters sees
@@ -30,6 +30,8 @@ NEAR_ZERO = 0.05  # share of the typical latency below which errors count absolu
 MANY = 200  # rows, from which a single label moves neither schedule nor hyperparameters of half of them
 MAX_SUPPORT = 2000  # with more rows, so many of them carry the kernel
 CHUNK_ROWS = 2048
+
+Rows = npt.NDArray[np.int64]
 
 
 class GaussianProcessLatency(LatencyModel):
@@ -89,26 +91,36 @@ class GaussianProcessLatency(LatencyModel):
         weight, together = tempered(weight), learnt_groups(groups, sample_weight, len(y_ms))
         with one_thread(), torch.enable_grad():
             many = len(np.unique(together)) >= MANY
-            schedule, found = self._learn(features, y_ms, weight, together if many else None)
-            held_out = found.held_out_ms if many else self._by_folds(features, y_ms, weight, together)
+            parts = [] if many else list(folds(together, self.random_state))
+            schedule, *others = self._schedules(features, y_ms, weight, [learn for learn, _ in parts])
+            found = _fit(
+                _with_times(features, schedule), y_ms, weight, self.steps, self.random_state, together if many else None
+            )
+            held_out = found.held_out_ms if many else np.full(len(y_ms), float(np.median(y_ms)))
+            for (learn, test), own in zip(parts, others, strict=True):
+                held_out[test] = self._predicted(own, features, y_ms, weight, learn, test)
         self._set(schedule, found.arrays, found.scalars)
         self.held_out_ms_: Array = of_all_rows(np.maximum(held_out, found.scalars["floor_ms"]), sample_weight)
         return self
 
-    def _learn(self, X: Array, y_ms: Array, weight: Array, groups: Groups | None) -> tuple[Schedule | None, _Fitted]:
-        schedule = fit_schedule(self.stages, X, y_ms, weight) if self.stages and len(y_ms) > 2 else None
-        features = X if schedule is None else np.hstack([X, schedule(torch.from_numpy(X)).numpy()])
-        return schedule, _fit(features, y_ms, weight, self.steps, self.random_state, groups)
+    def _schedules(self, X: Array, y_ms: Array, weight: Array, parts: Sequence[Rows]) -> list[Schedule | None]:
+        """Return a schedule learnt from all rows, and one from each part of them; None where there is none to learn."""
+        rows: list[Rows] = [np.arange(len(y_ms)), *parts]
+        if not self.stages or min(map(len, rows)) <= 2:
+            return [None] * len(rows)
+        weights = np.zeros((len(rows), len(y_ms)))
+        for own, learn in zip(weights, rows, strict=True):
+            own[learn] = weight[learn]
+        return [*fit_schedules(self.stages, X, y_ms, weights)]
 
-    def _by_folds(self, X: Array, y_ms: Array, weight: Array, groups: Groups) -> Array:
-        """Return ``(n,)`` predictions in ms of processes that have seen nothing of a row, not even its schedule."""
-        held_out = np.full(len(y_ms), float(np.median(y_ms)))
-        for learn, test in folds(groups, self.random_state):
-            schedule, found = self._learn(X[learn], y_ms[learn], weight[learn], None)
-            with torch.no_grad():
-                module = KernelModule(schedule, found.arrays, **found.scalars)
-                held_out[test] = module(torch.from_numpy(X[test])).numpy()
-        return held_out
+    def _predicted(
+        self, schedule: Schedule | None, X: Array, y_ms: Array, weight: Array, learn: Rows, test: Rows
+    ) -> Array:
+        """Return predictions in ms of a process that has seen nothing of the rows ``test``, not even its schedule."""
+        seen = _with_times(X[learn], schedule)
+        found = _fit(seen, y_ms[learn], weight[learn], self.steps, self.random_state, None)
+        with torch.no_grad():
+            return KernelModule(schedule, found.arrays, **found.scalars)(torch.from_numpy(X[test])).numpy()
 
     def predict(self, X: npt.ArrayLike) -> Array:
         """Return the latencies ``(n,)`` in ms of the encodings ``X (n, d)``."""
@@ -167,6 +179,11 @@ class GaussianProcessLatency(LatencyModel):
     def _set(self, schedule: Schedule | None, arrays: dict[str, Array], scalars: dict[str, float]) -> None:
         self._arrays, self._scalars = arrays, scalars
         self.network_: KernelModule = KernelModule(schedule, arrays, **scalars).requires_grad_(False)
+
+
+def _with_times(X: Array, schedule: Schedule | None) -> Array:
+    """Return features, and the times of their schedule beside them."""
+    return X if schedule is None else np.hstack([X, schedule(torch.from_numpy(X)).numpy()])
 
 
 _FEATURES = ("mean", "inverse", "rates", "slopes")

@@ -5,7 +5,7 @@ import torch
 from tempograd.errors import InputRefusedError, UsageError
 from tempograd.predictor.models import gp
 from tempograd.predictor.models.gp import GaussianProcessLatency
-from tempograd.predictor.schedule import Schedule, fit_schedule
+from tempograd.predictor.schedule import Schedule, fit_schedules
 
 # two branches of two operations each side by side, then two operations in a row: what `parallel` is made of
 LIVE = [tuple(range(5 * site + 1, 5 * site + 5)) for site in range(6)]
@@ -91,7 +91,7 @@ def test_state_with_a_schedule_survives(parallel):
 
 def test_a_schedule_learns_the_costs_of_the_longer_branch(parallel):
     X, y, _ = solid(parallel)
-    schedule = fit_schedule(STAGES, X, y, np.ones(len(y)))
+    (schedule,) = fit_schedules(STAGES, X, y, np.ones((1, len(y))))
     ready_ms = schedule(torch.from_numpy(X)).numpy()[:, 0] * y.mean()
     cost = np.array([0.0, 0.1, 0.7, 2.0, 0.4])[(X.reshape(-1, 6, 5).argmax(2))] * np.linspace(0.6, 1.4, 6)
     longer = np.maximum(cost[:, :2].sum(1), cost[:, 2:4].sum(1))
