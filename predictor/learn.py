@@ -21,6 +21,7 @@ from ..errors import UsageError
 from .choice import choose_encoding
 from .estimator import Groups, fit_held_out
 from .interval import Conformal
+from .linear import Linear
 from .metrics import Scores
 from .plain import model_class
 from .predictor import Array
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MANY_ROWS = 100  # networks, from which a Gaussian process is better than a line
+LINE, PROCESS = "transfer", "gp"  # the models of few networks, and of many
 CENSORED_WEIGHT = 0.1  # of the mean weight: what is known of a censored network is one side of its latency
 
 
@@ -152,7 +154,21 @@ def learn(
 
 def default_model(networks: int, sources: Sequence[object]) -> str:
     """Return the model for so many networks, with or without other devices to transfer from."""
-    return "transfer" if sources or networks < MANY_ROWS else "gp"
+    return LINE if sources or networks < MANY_ROWS else PROCESS
+
+
+def source_line(
+    X: npt.ArrayLike, y_ms: npt.ArrayLike, weight: npt.ArrayLike | None = None, *, blocks: Sequence[int]
+) -> Linear:
+    """Return another device's latency in ms as a line, such as a model takes among its ``sources``.
+
+    Args:
+        X: ``(n, d)`` of the sparing encoding.
+        y_ms: ``(n,)``.
+        weight: ``(n,)`` 1 / relative variance of the label; None for all the same.
+        blocks: numbers of consecutive features in each block.
+    """
+    return estimator_of(LINE, blocks=blocks).fit(X, y_ms, sample_weight=weight).line_
 
 
 def stated(model: str, what: str) -> bool:

@@ -206,8 +206,16 @@ class Method:
 
     @property
     def accepts(self) -> frozenset[str]:
-        """Return which settings its searcher heeds; weights that are kept want images for their statistics."""
-        return self.find.accepts - ({"accuracy"} if self.deploys == "inherited" else set())
+        """Return which settings its searcher heeds.
+
+        Weights that are kept want images for their statistics, and a supernet of the very space.
+        """
+        return self.find.accepts - ({"accuracy", "proxy"} if self.deploys == "inherited" else set())
+
+    @property
+    def trains_supernet(self) -> bool:
+        """Return whether it trains a supernet of its own."""
+        return "proxy" in self.find.accepts
 
     @property
     def needs(self) -> Need:

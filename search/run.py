@@ -100,7 +100,7 @@ def search(
     keep_freed_memory()
     options = options or Options()
     method.check(space, target_ms=target_ms, lam=lam, proxy=proxy)
-    check_training(options.training, options.compute, supernet="proxy" in method.accepts and proxy is None)
+    check_training(options.training, options.compute, supernet=method.trains_supernet and proxy is None)
     table = feasibility(
         space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms, measured_ms=price.measured_ms
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import UsageError
 from .common.convolution import pointwise
 from .graph import Block, GraphBuilder
 from .layers import (
@@ -144,3 +145,16 @@ def _biased_squeeze(builder: GraphBuilder, x: str, channels: int) -> str:
     y = builder.add("mask", Mask(narrow), y) if isinstance(narrow, Width) else y
     y = builder.add("gate", HardSigmoid(), builder.add("expand", pointwise(channels), y))
     return builder.add("scale", Scale(), x, y)
+
+
+def check_halvings(size: int, stages: int) -> None:
+    """Refuse images whose map cannot be halved before every stage but the first.
+
+    Raises:
+        UsageError: the size is no multiple of a power of two that is large enough.
+    """
+    multiple = 2 ** (stages - 1)
+    if size % multiple:
+        raise UsageError(
+            f"size={size}; allowed: a multiple of {multiple}, since {stages} stages halve the map {stages - 1} times"
+        )

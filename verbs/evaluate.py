@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..predictor.design import d_optimal
 from ..predictor.evaluate import METRICS, covered, split_rows
 from ..predictor.interval import TooFewResidualsError
-from ..predictor.learn import check_sources, default_model, estimator_of, learn
+from ..predictor.learn import check_sources, default_model, learn, source_line
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores
 from ..spaces.space import SearchSpace
@@ -123,8 +123,7 @@ def _source(space: SearchSpace, table: Path, column: str, where: Sequence[str]) 
     found = _Device(space, read_table(table, space, column, where=where, kinds=KINDS))
     rows = np.random.default_rng(1).permutation(len(found.table.y_ms))[:SOURCE_ROWS]
     sparing = space.sparing_encoding
-    model = estimator_of("transfer", blocks=sparing.blocks(space))
-    return model.fit(found.encode(sparing.name)[rows], found.table.y_ms[rows]).line_
+    return source_line(found.encode(sparing.name)[rows], found.table.y_ms[rows], blocks=sparing.blocks(space))
 
 
 def _design(

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.quantities import LATENCY, QUANTITIES
 from ..predictor.interval import COVERAGE
-from ..predictor.learn import Censored, check_sources, default_model, estimator_of, learn, stated
+from ..predictor.learn import Censored, check_sources, default_model, learn, source_line, stated
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
@@ -176,10 +176,9 @@ def _lines(path: Path, space: SearchSpace, quantity: str) -> list[Linear]:
     if bare := [found.fingerprint.id for found in sets if not found.keys]:
         raise UsageError(f"no network with {quantity} on {', '.join(bare)} in {path}; leave this source out")
     sparing = space.sparing_encoding
-    models = [estimator_of("transfer", blocks=sparing.blocks(space)) for _ in sets]
+    blocks = sparing.blocks(space)
     return [
-        model.fit(d.encode(space, sparing.name), d.values(quantity), sample_weight=d.weights(quantity)).line_
-        for model, d in zip(models, sets, strict=True)
+        source_line(d.encode(space, sparing.name), d.values(quantity), d.weights(quantity), blocks=blocks) for d in sets
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
@@ -56,21 +56,21 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
         UsageError: an option is not accepted, the method cannot search a table, or a table has no target.
     """
     check_kind(given, on_table=on_table)
-    if on_table and "proxy" in method.accepts and "accuracy" not in given:
-        able = ", ".join(_methods(accepting="queries", refusing="proxy"))
+    if on_table and method.trains_supernet and "accuracy" not in given:
+        able = ", ".join(_methods(lambda one: "queries" in one.accepts and not one.trains_supernet))
         raise UsageError(
             f"{method.name} trains networks, and a table has no images; use {able}, or predict accuracies: --accuracy"
         )
     for name in given:
         about, shown = OPTIONS[name].option, _shown(name, given)
-        if about.lacks and name not in method.accepts:
-            able = ", ".join(_methods(accepting=name))
-            raise UsageError(f"{shown}: {method.name} {about.lacks}; leave it out, or use {able}")
         if about.scratch and method.deploys == "inherited":
             raise UsageError(
                 f"{shown}: {method.name} keeps the supernet's weights and trains no network from scratch; leave it "
                 "out, or say deploy=trained"
             )
+        if about.lacks and name not in method.accepts:
+            able = ", ".join(_methods(lambda one, name=name: name in one.accepts))
+            raise UsageError(f"{shown}: {method.name} {about.lacks}; leave it out, or use {able}")
         if not on_table and "accuracy" in given and name in OF_TRAINING:
             raise UsageError(f"{shown}: with --accuracy nothing is trained, accuracies are predicted; leave it out")
         if not on_table and about.predicted and not {"predictor", "kernels"} & set(costs):
@@ -86,7 +86,6 @@ def _shown(name: str, given: Mapping[str, Any]) -> str:
     return flag if value is True else f"{flag} {words}"
 
 
-def _methods(*, accepting: str, refusing: str = "") -> list[str]:
-    """Return the methods that accept one option and not another."""
-    every = ((name, registry.create("method", name).accepts) for name in registry.names("method"))
-    return [name for name, accepts in every if accepting in accepts and refusing not in accepts]
+def _methods(able: Callable[[Method], bool]) -> list[str]:
+    """Return the names of the methods that are able to."""
+    return [name for name in registry.names("method") if able(registry.create("method", name))]

@@ -23,7 +23,7 @@ from ..errors import InputRefusedError, MismatchError, UsageError
 from ..graphs.kernels import Kernel
 from ..predictor.interval import COVERAGE, Conformal
 from ..predictor.kernels import KernelPredictor
-from ..predictor.learn import learn
+from ..predictor.learn import LINE, learn
 from ..predictor.modules import ScaledModule
 from ..profiler.choose import choose
 from ..search.cost import PredictorCost
@@ -31,8 +31,7 @@ from ..search.price import Price
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 
-NETWORKS = 200  # whose kernels are added up
-MODEL = "transfer"  # learnt from these in a second; sums of kernels have no noise, and are nearly linear in counts
+NETWORKS = 200  # whose kernels are added up: sums have no noise, and are nearly a line in counts
 LITTLE = 0.02  # mean share of the time from which kernels unlike all that were timed are told of
 NAMED = 5  # of them, the dearest
 
@@ -125,7 +124,7 @@ def by_kernels(space: SearchSpace, kept: KernelPredictor, told: Sums, *, upper_b
     counts = space.sparing_encoding
     learnt = learn(
         {counts.name: space.encode(networks, counts.name).astype(float)}, np.array(list(told.ms.values())), None,
-        space.groups(networks), model=MODEL, blocks={counts.name: counts.blocks(space)}, seed=seed,
+        space.groups(networks), model=LINE, blocks={counts.name: counts.blocks(space)}, seed=seed,
     )  # fmt: skip
     line_off = learnt.conformal.log_half_width(min(COVERAGE, len(networks) / (len(networks) + 1)))
     half = kept.log_half_width() + line_off

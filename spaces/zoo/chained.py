@@ -25,9 +25,8 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from ...arguments import Classes, Size
-from ...errors import UsageError
 from ..architecture import KeepInputs, Site
-from ..blocks import relu_conv_bn
+from ..blocks import check_halvings, relu_conv_bn
 from ..encoding import RAW, Counts, Encoding, LayerTotals, OneHots, Rows
 from ..graph import INPUT, Block, Graph, GraphBuilder
 from ..layers import Add, BatchNorm, Concat, Conv, GlobalPool, Identity, Linear, Pool, Relu, Zero
@@ -84,11 +83,7 @@ class Chained(SearchSpace):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size % 2 ** (self.stages - 1):
-            raise UsageError(
-                f"size={self.size}; allowed: a multiple of {2 ** (self.stages - 1)}, since {self.stages} stages halve "
-                f"the map {self.stages - 1} times"
-            )
+        check_halvings(self.size, self.stages)
 
     @property
     def slots(self) -> Mapping[str, tuple[str, ...]]:

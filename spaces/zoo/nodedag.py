@@ -21,7 +21,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from ...arguments import Classes, Seed, Size
-from ...errors import UsageError
+from ..blocks import check_halvings
 from ..graph import FIXED, INPUT, Block, Graph, GraphBuilder
 from ..layers import BatchNorm, Conv, GlobalPool, Linear, Pool, Relu
 from ..masks import EdgeMasks, deal
@@ -58,11 +58,7 @@ class NodeDag(EdgeMasks):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size % 2 ** (self.stages - 1):
-            raise UsageError(
-                f"size={self.size}; allowed: a multiple of {2 ** (self.stages - 1)}, since {self.stages} stages halve "
-                f"the map {self.stages - 1} times"
-            )
+        check_halvings(self.size, self.stages)
 
     @cached_property
     def operations_of_nodes(self) -> tuple[str, ...]:

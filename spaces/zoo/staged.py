@@ -25,7 +25,7 @@ from msgspec import Meta
 from ...arguments import Classes, Few, Size
 from ...errors import InputRefusedError, InvalidArchitectureError, UsageError
 from ..architecture import KeepInputs, Site
-from ..blocks import relu_conv_bn
+from ..blocks import check_halvings, relu_conv_bn
 from ..graph import INPUT, Block, Condition, Graph, GraphBuilder, block_graph, resolve
 from ..layers import Add, BatchNorm, Concat, Conv, GlobalPool, Linear
 from ..level import Level
@@ -82,11 +82,7 @@ class Staged(SearchSpace):
         object.__setattr__(self, "cell", self.cell and key_of(self.cell))
         if self.least > self.most:
             raise UsageError(f"least={self.least}, most={self.most}; allowed: least up to most, the cells of a stage")
-        if self.size % 2 ** (self.stages - 1):
-            raise UsageError(
-                f"size={self.size}; allowed: a multiple of {2 ** (self.stages - 1)}, since the map is halved between "
-                f"{self.stages} stages"
-            )
+        check_halvings(self.size, self.stages)
         if not self.cell and self.stages != STAGES:
             raise UsageError(
                 f"stages={self.stages} without a cell; allowed: cell=KEY or cell=FOLDER, or {STAGES} stages, whose "

@@ -19,7 +19,7 @@ from tempograd.tasks.table import TableTask
 from ..tables import SPACE, accuracies, latencies, linear
 
 GRADIENT = [n for n in registry.names("method") if "accuracy" in (m := registry.create("method", n)).accepts
-            and "proxy" in m.accepts]  # fmt: skip
+            and m.trains_supernet]  # fmt: skip
 
 
 @cache
