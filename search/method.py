@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,6 +176,15 @@ class Searcher(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksSpace(Protocol):
+    """A searcher that can say before any work that its own settings do not fit a space."""
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise UsageError, with what is allowed, if they do not."""
+        ...
+
+
 @dataclass(frozen=True)
 class Method:
     """A recipe: its name and the searcher that carries it out.
@@ -227,6 +236,8 @@ class Method:
     ) -> None:
         """Raise UsageError, with what is allowed, unless the method can search this space in this mode."""
         self.needs.check(space, self.name)
+        if isinstance(self.find, ChecksSpace):
+            self.find.check(space if proxy is None else proxy)
         if lam is not None and not self.weighs:
             raise UsageError(f"{self.name} knows no weight of latency; give --target-ms in place of --lam")
         if target_ms is not None and not self.targets:

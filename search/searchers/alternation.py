@@ -106,6 +106,20 @@ class Schedule:
         return exp(log(self.tau_first) + share * (log(self.tau_last) - log(self.tau_first)))
 
 
+def check_learns(law: Law, schedule: Schedule) -> bool:
+    """Return whether a law learns.
+
+    Raises:
+        UsageError: it has epochs and nothing to learn, or the other way round.
+    """
+    learns = bool(list(law.parameters()))
+    if not learns and schedule.law_epochs:
+        raise UsageError(f"{type(law).__name__} has nothing to learn; give warm_up=1: weights only")
+    if learns and not schedule.law_epochs:
+        raise UsageError(f"warm_up=1 leaves {type(law).__name__} no epoch to learn in; allowed: below 1")
+    return learns
+
+
 class Alternation(Resumable):
     """The state of one search; :meth:`run` carries it to the end.
 
@@ -316,13 +330,9 @@ class Alternation(Resumable):
 
     def _law_optimizer(self) -> torch.optim.Optimizer | None:
         """Return what moves the law; None where there is nothing to move."""
-        law, form, schedule = self.law, self.term.form, self.schedule
-        if not list(law.parameters()):
-            if schedule.law_epochs:
-                raise UsageError(f"{type(law).__name__} has nothing to learn; give warm_up=1: weights only")
+        law, form = self.law, self.term.form
+        if not check_learns(law, self.schedule):
             return None
-        if not schedule.law_epochs:
-            raise UsageError(f"warm_up=1 leaves {type(law).__name__} no epoch to learn in; allowed: below 1")
         if law.moves != form.moves:
             raise UsageError(
                 f"{type(form).__name__} moves a law by {form.moves}, {type(law).__name__} is moved by {law.moves}: the "
@@ -331,7 +341,7 @@ class Alternation(Resumable):
         if form.budget_ms is not None and form.moves == "frank_wolfe":
             return FrankWolfe(law, self.space, self.term.model, form.budget_ms)
         return torch.optim.Adam(
-            law.parameters(), schedule.law_rate, schedule.law_betas, weight_decay=schedule.law_decay
+            law.parameters(), self.schedule.law_rate, self.schedule.law_betas, weight_decay=self.schedule.law_decay
         )
 
     def _paths(self, tau: float, *, warm: bool) -> tuple[Gates, ...]:

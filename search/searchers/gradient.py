@@ -29,7 +29,7 @@ from ..need import ANY, Need
 from ..objective import CostTerm, Objective
 from ..regularisers import Distillation, Regulariser
 from ..steps import seeded
-from .alternation import Alternation, Schedule
+from .alternation import Alternation, Schedule, check_learns
 from .predicted import Surrogate, answers
 
 
@@ -73,6 +73,10 @@ class GradientSearcher:
     def needs(self) -> Need:
         """Return what its laws need of a space."""
         return _needs_of(self.law) & _needs_of(self.warm_up)
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise UsageError if the law does not fit the space, or has no epoch to learn in."""
+        check_learns(self.law(space, torch.Generator()), self.schedule)
 
     def __call__(self, problem: Problem) -> Found:
         """Search and derive."""

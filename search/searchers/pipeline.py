@@ -56,6 +56,10 @@ class Pipeline:
             lambda space: all(level.name in self.searchers for level in space.levels),
         )
 
+    def check(self, space: SearchSpace) -> None:
+        """Raise UsageError if there are fewer epochs than levels."""
+        self._scheduled(space.levels)
+
     def __call__(self, problem: Problem) -> Found:
         """Search level by level, going on from the checkpoint.
 

@@ -51,3 +51,16 @@ def test_a_method_needs_what_its_searcher_does_and_what_it_says_itself():
     with pytest.raises(UsageError, match="--target-ms in place of --lam"):
         method.check(SPACE, target_ms=None, lam=0.1)
     method.check(SPACE, target_ms=1.0, lam=None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "of", "why"),
+    [
+        ("hdas:epochs=1", "staged", "epochs=1; allowed: from 2, one for each level"),
+        ("la_darts:warm_up=1", "nasbench201:cells=1,width=4,size=8", "warm_up=1 leaves Softmax no epoch to learn in"),
+        ("msgdas:paths=9", "nasbench201:cells=1,width=4,size=8", "paths=9; allowed: 1..5"),
+    ],
+)
+def test_settings_that_do_not_fit_a_space_are_refused_before_any_price(spec, of, why):
+    with pytest.raises(UsageError, match=why):
+        registry.create("method", spec).check(registry.create("space", of), target_ms=1.0, lam=None)
