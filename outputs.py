@@ -53,6 +53,25 @@ def check(paths: Iterable[Path], ours: Ours) -> None:
         _check_folder(real)
 
 
+def foreign(folder: Path, marks: Iterable[str]) -> str:
+    """Return what to tell before writing into a folder that somebody else has filled; empty where there is nothing.
+
+    Args:
+        folder: that will be written into.
+        marks: patterns of names, of which tempograd leaves one there, or in a folder in it.
+    """
+    if not folder.is_dir() or any(next(folder.glob(each), None) for mark in marks for each in (mark, f"*/{mark}")):
+        return ""
+    there = sorted(path.name for path in folder.iterdir() if path.name != ".DS_Store")
+    if not there:
+        return ""
+    files = f"{len(there)} file{'s' * (len(there) != 1)} or folder{'s' * (len(there) != 1)}"
+    return (
+        f"{folder} is not empty: {files} that tempograd did not write, kept as they are ({', '.join(there[:3])}"
+        f"{', ...' * (len(there) > 3)}); the output is written beside them"
+    )
+
+
 def write(contents: Mapping[Path, bytes], ours: Ours, *, together: bool = False) -> None:
     """Write files whole or not at all, each readable under its name only when all of them are on the disk.
 

@@ -223,6 +223,31 @@ def test_our_own_is_replaced_and_the_rest_stays(tmp_path):
     assert stat.S_IMODE((tmp_path / "b.json").stat().st_mode) & 0o444 == 0o444 & ~os.umask(os.umask(0o022))
 
 
+@pytest.mark.parametrize(("names", "told"), [((), False), (("notes.txt", "x"), True), (("notes.txt", "a.db"), False)])
+def test_a_folder_that_somebody_else_filled_is_told_of(tmp_path, names, told):
+    out = tmp_path / "out"
+    assert outputs.foreign(out, ["*.db"]) == ""
+    out.mkdir()
+    for name in names:
+        (out / name).write_text("mine")
+    said = outputs.foreign(out, ["*.db"])
+    assert ("2 files or folders that tempograd did not write, kept as they are (notes.txt, x)" in said) == told
+    (out / "1.5ms").mkdir()
+    (out / "1.5ms" / "b.db").write_text("ours")  # several targets have a folder each
+    assert outputs.foreign(out, ["*.db"]) == ""
+
+
+@pytest.mark.parametrize("verb", [fit, search])
+def test_what_is_written_beside_foreign_files_is_said_first(tmp_path, verb):
+    (tmp_path / "notes.txt").write_text("mine")
+    said = []
+    asked = {fit: (tmp_path / "no.db", tmp_path), search: (SPACE, tmp_path / "no", tmp_path)}[verb]
+    how = {} if verb is fit else {"target_ms": 1.0}
+    with pytest.raises(TempogradError):  # there is no store and no predictor
+        verb(*asked, **how, progress=lambda *told: said.append(told[0]))
+    assert "1 file or folder that tempograd did not write, kept as they are (notes.txt)" in said[0]
+
+
 def test_a_link_to_our_own_stays_a_link(tmp_path):
     (tmp_path / "disk").mkdir()
     outputs.write({tmp_path / "disk" / "a.json": document(0)}, ours)

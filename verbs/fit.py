@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import registry
+from .. import outputs, registry
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.dataset import FEW_ROWS, LatencyDataset
@@ -23,12 +23,12 @@ from ..predictor.interval import COVERAGE
 from ..predictor.learn import Censored, check_sources, default_model, learn, source_line, stated
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
-from ..predictor.saved import Binding, Head, SavedPredictor, check_place, save
+from ..predictor.saved import DOCUMENT, Binding, Head, SavedPredictor, check_place, save
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
 from .option import one_of
-from .outcome import Outcome, Progress, asked_spec, device_spec_of, only_space, plain, silent, stored_space
+from .outcome import REMARK, Outcome, Progress, asked_spec, device_spec_of, only_space, plain, silent, stored_space
 
 MIN_ROWS = 40
 SAMPLE = 500  # networks that say what latencies a space has
@@ -64,6 +64,8 @@ def fit(
     if not quantities or len(set(quantities)) < len(quantities):
         raise UsageError(f"quantities={list(quantities)}; give one or more, each once: {', '.join(QUANTITIES)}")
     check_place(out)
+    if told := outputs.foreign(out, [DOCUMENT]):
+        progress(told, 0, REMARK)
     with Store(store) as opened:
         dataset = LatencyDataset.from_store(
             opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device

@@ -42,6 +42,8 @@ def quickstart(
     check_place(predictor)
     earlier(result)
     outputs.check([page], is_report)
+    if told := outputs.foreign(out, [store.name]):
+        progress(told, 0, REMARK)
     collected = collect(SPACE, store, device=device, count=COUNT, plan="quick", seed=seed, progress=progress, stop=stop)
     go_on(stop)
     if not (result.exists() and predictor.exists()):

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import registry
+from .. import outputs, registry
+from ..data.result import RESULT
 from ..errors import TargetError, UsageError
 from ..search.training import Training as Recipe
 from .choices import shares_of
 from .flags import check, check_kind
 from .option import takes_keywords, was_given
-from .outcome import VERDICT_CODES, Outcome, Progress, exact, silent, target_folder
+from .outcome import REMARK, VERDICT_CODES, Outcome, Progress, exact, silent, target_folder
 from .request import SEARCH, SearchRequest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .tabular import SearchOnTable
 
 SUPERNET = "supernet.safetensors"
+LEFT = (RESULT, SUPERNET, "search.safetensors", "cost.json", "trainings", "*.db")  # in its folder
 DEFAULTS = {one.name: one.default for one in SEARCH if was_given(one.default)} | {"train_epochs": Recipe().epochs}
 
 
@@ -70,6 +72,8 @@ def search(
     """
     request = SearchRequest.of(space=space, predictor=predictor, out=out, **options)
     kind = _kind(request, command, progress, stop)
+    if told := outputs.foreign(request.what.out, LEFT):
+        progress(told, 0, REMARK)
     from ..search import processes
 
     with processes.together(request.training.compute):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
+from .. import outputs
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
@@ -17,7 +18,7 @@ from ..profiler.plan import Items, named
 from ..profiler.verify import measure
 from .collect import collect
 from .fit import fit
-from .outcome import Outcome, Progress, device_of, go_on, silent, space_of
+from .outcome import REMARK, Outcome, Progress, device_of, go_on, silent, space_of
 from .search import search
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def shrink(
         TargetError: no sub-network takes so small a share.
     """
     check_arguments(shrink, locals())
+    if told := outputs.foreign(out, [STORE]):
+        progress(told, 0, REMARK)
     space, place = _traced(space_of(network)), device_of(device)
     store = out / STORE
     done = collect(space, store, device=place, count=count, plan=plan, seed=seed, progress=progress, stop=stop)
