@@ -1,6 +1,7 @@
 """Recipes: how a network is trained, by name or from a TOML file of the user's.
 
-``small`` is for what ships: tiny images, tiny networks, minutes. ``imagenet`` is for photographs. A file states what it
+``small`` is for what ships: tiny images, tiny networks, minutes. ``dense`` is for maps and heat maps of few images:
+more, smaller steps. ``imagenet`` is for photographs. A file states what it
 changes, and which recipe it begins with::
 
     base = "imagenet"
@@ -153,6 +154,16 @@ class Training:
 
 RECIPES: dict[str, Training] = {
     "small": Training(),
+    "dense": Training(
+        name="dense",
+        epochs=40,
+        batch=16,
+        optimizer="adamw",
+        learning_rate=5e-3,
+        weight_decay=0.01,
+        decay_all=False,
+        warm_up=1.0,
+    ),
     "imagenet": Training(
         name="imagenet",
         epochs=150,
@@ -183,7 +194,7 @@ def recipe(spec: str, **changes: Any) -> Training:
     """Return the recipe of a name or a file.
 
     Args:
-        spec: ``small``, ``imagenet``, or a path that ends in ``.toml``.
+        spec: ``small``, ``dense``, ``imagenet``, or a path that ends in ``.toml``.
         changes: values in place of the recipe's; None leaves the recipe's.
 
     Raises:

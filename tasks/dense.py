@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,22 @@ class Dense(Task):
 
 @dataclass(frozen=True)
 class Segmentation(Dense):
-    """A class for every pixel; pixels of index 255 do not count. Smaller outputs are brought to the mask's size."""
+    """A class for every pixel; pixels of index 255 do not count. Smaller outputs are brought to the mask's size.
+
+    Pixels weigh in the loss by one over the square root of their class's share of the part ``weights``, 1 on average:
+    else a network that calls everything ground has learnt most of what there is.
+    """
+
+    @cached_property
+    def class_weights(self) -> Tensor:
+        """Return ``(count,)`` float32; a class that no pixel has weighs as the seldomest one."""
+        targets = self.weights.targets
+        counts = torch.bincount(targets[targets != IGNORED].long(), minlength=self.count).double()
+        there = counts > 0
+        if not bool(there.any()):
+            return torch.ones(self.count)
+        found = (counts.sum() / counts.clamp(min=float(counts[there].min()))).sqrt()
+        return (found * counts.sum() / (found * counts).sum()).float()
 
     @property
     def metric(self) -> Metric:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -129,7 +145,8 @@ class Segmentation(Dense):
         return Output("map", self.count, self.weights.targets.shape[-1])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        total = F.cross_entropy(_sized(outputs, targets), targets, ignore_index=IGNORED, reduction="sum")
+        weight, sized = self.class_weights.to(outputs), _sized(outputs, targets)[:, : self.count]
+        total = F.cross_entropy(sized, targets, weight, ignore_index=IGNORED, reduction="sum")
         return total / (targets != IGNORED).sum().clamp(min=1)
 
     def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ _NAMES = ("background", "disc", "square", "cross")
 _SIZE = 32
 
 
-def shapes_segmentation(*, images: Images = 600, seed: Seed = 0) -> Segmentation:
+def shapes_segmentation(*, images: Images = 1800, seed: Seed = 0) -> Segmentation:
     """Draw coloured 32x32 images with up to three shapes on a noisy ground; 4 classes of pixels, the main metric mIoU.
 
     Args:

@@ -34,7 +34,7 @@ def test_a_file_states_what_it_changes_and_takes_paths_from_its_folder(tmp_path)
         ("batch = [64]", r"batch=\[64\]; allowed: a whole number from 2"),
         ("mixup = nan", r"mixup=nan; allowed: a number from 0"),
         ('optimizer = "adam"', r"optimizer='adam'; allowed: sgd or adamw"),
-        ('base = "best"', r"base='best'; allowed: small, imagenet"),
+        ('base = "best"', r"base='best'; allowed: small, dense, imagenet"),
         ("epoch = 3", r"unknown key 'epoch'.*Did you mean 'epochs'"),
         ("accumulate = 3", r"accumulate=3 pieces of a batch of 64; allowed"),
         ("warm_up = 20", r"warm_up=20 of 20 epochs; allowed"),

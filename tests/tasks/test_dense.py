@@ -1,5 +1,6 @@
 """Metrics of maps, heat maps and text against numbers worked out by hand."""
 
+from dataclasses import replace
 from math import exp, log
 
 import numpy as np
@@ -37,9 +38,17 @@ def test_ignored_pixels_have_no_loss_even_where_all_are(shapes):
     outputs = torch.randn(1, 4, 2, 2)
     truth = torch.tensor([[[1, IGNORED], [IGNORED, IGNORED]]])
     assert float(shapes.loss(outputs, truth)) == pytest.approx(
-        float(torch.nn.functional.cross_entropy(outputs[:, :, 0, 0], truth[:, 0, 0]))
+        float(shapes.class_weights[1] * torch.nn.functional.cross_entropy(outputs[:, :, 0, 0], truth[:, 0, 0]))
     )
     assert float(shapes.loss(outputs, torch.full_like(truth, IGNORED))) == 0
+
+
+def test_seldom_classes_weigh_more_and_all_pixels_one_on_average(shapes):
+    masks = torch.tensor([[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [1, IGNORED, IGNORED]]], dtype=torch.uint8)
+    weights = replace(shapes, weights=replace(shapes.weights, targets=masks)).class_weights
+    assert float(weights[1] / weights[0]) == pytest.approx(3)  # nine pixels to one
+    assert float(9 * weights[0] + weights[1]) == pytest.approx(10)
+    assert weights[1] == weights[2] == weights[3]  # what is not there weighs as the seldomest
 
 
 def test_a_smaller_map_is_brought_to_the_masks_size(shapes):
