@@ -1,11 +1,12 @@
 """Accuracies that a search pays for: a query trains a network or looks into a table, and a budget counts them.
 
-Asking again about a known network costs nothing and tells nothing new. What was asked, in which order, is the trace.
+Asking again about a known network costs nothing and tells nothing new, and under another name it is not asked about.
+What was asked, in which order, is the trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from math import inf
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..errors import TargetError, UsageError
 from ..spaces.architecture import Architecture
+from ..spaces.canonical import network_names
 from ..tasks.table import TableTask
 from .evaluator import train
 from .front import pick
@@ -45,6 +47,7 @@ class Queries:
         self.problem, self.budget = problem, default if problem.queries is None else problem.queries
         self.known: dict[Architecture, Query] = {}
         self.passes = 0
+        self._names: dict[Architecture, int] = {}
         self._predict = problem.predict()
         self._ask = ask or self._by_task()
 
@@ -132,8 +135,11 @@ class Queries:
                 if predicted[i] <= self.limit_ms and space.is_connected(members[i]):
                     yield members[i]
         else:
+            drawn: set[int] = set()
             for architecture, _ in within(space, self._predict, self.limit_ms, rng):
-                yield architecture
+                if self._name(architecture) not in drawn:
+                    drawn.add(self._name(architecture))
+                    yield architecture
 
     def _least_ms(self) -> float:
         """Return the least predicted latency of a network that connects input and output."""
@@ -141,15 +147,37 @@ class Queries:
         drawn = self.members() or space.sample(_DRAWN, np.random.default_rng(self.problem.seed))
         return float(min(self._predict([a for a in drawn if space.is_connected(a)]), default=inf))
 
-    def may_ask(self, architecture: Architecture) -> bool:
-        """Return whether a network is new, there, connected and predicted within the target."""
+    def may_ask(self, architecture: Architecture, besides: Collection[Architecture] = ()) -> bool:
+        """Return whether a network is new, see `is_new`, there, connected and predicted within the target."""
         task = self.problem.task
         return (
             architecture not in self.known
             and (not isinstance(task, TableTask) or architecture in task.accuracies)
             and self.problem.space.is_connected(architecture)
             and float(self._predict([architecture])[0]) <= self.limit_ms
+            and self.is_new(architecture, besides)
         )
+
+    def is_new(self, architecture: Architecture, besides: Collection[Architecture] = ()) -> bool:
+        """Return whether no name of a network was asked about, nor is about to be; in a table each name has a number.
+
+        Args:
+            architecture: one name of the network.
+            besides: architectures that are about to be asked about.
+        """
+        if architecture in self.known or architecture in besides:
+            return False
+        if isinstance(self.problem.task, TableTask):
+            return True
+        return self._name(architecture) not in {self._name(one) for one in (*self.known, *besides)}
+
+    def _name(self, architecture: Architecture) -> int:
+        """Return what all architectures that are one network share."""
+        if architecture not in self._names:
+            space = self.problem.space
+            sites = [site.name for site in space.sites]
+            self._names[architecture] = int(network_names(space.graph, sites, space.choices([architecture]))[0])
+        return self._names[architecture]
 
     def _by_task(self) -> Ask:
         """Return how the problem's accuracies are had: by a model, in a table, or by training."""

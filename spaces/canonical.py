@@ -96,7 +96,18 @@ _NOTHING, _ABSENT, _IMAGE = np.arange(3, dtype=np.uint64)  # zero or constant; n
 
 
 def network_groups(graph: Graph, sites: Sequence[str], choices: NDArray[np.integer]) -> Rows:
-    """Return ``(n,)`` numbers from 0, equal for architectures whose output is computed alike.
+    """Return ``(n,)`` numbers from 0, equal where `network_names` are.
+
+    Args:
+        graph: the space's choice graph.
+        sites: names of the places of choice.
+        choices: ``(n, sites)`` option indices, -1 where a site decides nothing.
+    """
+    return np.unique(network_names(graph, sites, choices), return_inverse=True)[1]
+
+
+def network_names(graph: Graph, sites: Sequence[str], choices: NDArray[np.integer]) -> Values:
+    """Return ``(n,)`` names of networks, 64-bit hashes that are equal for architectures whose output is computed alike.
 
     Every value of every network is named by a hash of its operation and its inputs, a layer of all networks at a time.
     What is constant counts as nothing, and two operations of one kind on one value count as one value even where each
@@ -109,8 +120,7 @@ def network_groups(graph: Graph, sites: Sequence[str], choices: NDArray[np.integ
         choices: ``(n, sites)`` option indices, -1 where a site decides nothing.
     """
     taken = {site: np.asarray(column, np.int64) for site, column in zip(sites, choices.T, strict=True)}
-    values = _Numbering(taken).values(graph, np.full(len(choices), _IMAGE), np.arange(len(choices)))
-    return np.unique(values, return_inverse=True)[1]
+    return _Numbering(taken).values(graph, np.full(len(choices), _IMAGE), np.arange(len(choices)))
 
 
 class _Numbering:

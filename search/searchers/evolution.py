@@ -111,7 +111,7 @@ class EvolutionSearcher:
             else:
                 child = mutated(space, crossed(space, one, parent(), rng), rng, rate=self.rate)
             child = queries.settled(child)
-            if child not in born and queries.may_ask(child):
+            if queries.may_ask(child, born):
                 return child
         return None
 
@@ -141,7 +141,7 @@ class EvolutionSearcher:
 
 
 def _stranger(queries: Queries, fresh: Iterator[Architecture], born: Sequence[Architecture]) -> Architecture | None:
-    return next((each for each in fresh if each not in queries.known and each not in born), None)
+    return next((each for each in fresh if queries.is_new(each, born)), None)
 
 
 def by_fronts(queries: list[Query], metric: Metric = ACCURACY) -> list[Query]:

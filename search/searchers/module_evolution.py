@@ -64,7 +64,7 @@ class ModuleEvolution:
                 if child is not None:
                     children.setdefault(child)
             if not children:
-                stranger = next((each for each in fresh if each not in queries.known), None)
+                stranger = next((each for each in fresh if queries.is_new(each)), None)
                 if stranger is None:
                     return
                 children.setdefault(stranger)

@@ -104,3 +104,17 @@ def test_a_target_below_every_network_of_a_table_is_refused_with_the_fastest_tha
 def has_path(architecture):
     a, b, c, d, e, f = (choice != 0 for choice in architecture.choices)
     return d or (a and e) or ((b or (a and c)) and f)
+
+
+def test_a_network_is_asked_about_once_whatever_it_is_called():
+    space = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
+    asked = replace(problem(queries=1, target_ms=100.0), task=load_task("digits,limit=150"), space=space, proxy=space)
+    queries = Queries(asked, 1, lambda architectures: [0.5 for _ in architectures])
+    drawn = list(islice(queries.draws(np.random.default_rng(0)), 60))
+    assert len(set(space.groups(drawn).tolist())) == 60
+    through, other = (space.parse(f"|{a}~0|+|none~0|{b}~1|+|none~0|none~1|nor_conv_3x3~2|") for a, b in (
+        ("skip_connect", "nor_conv_1x1"), ("nor_conv_1x1", "skip_connect")))  # fmt: skip
+    assert queries.may_ask(other)
+    assert not queries.may_ask(other, [through])
+    queries.ask([through])
+    assert not queries.is_new(other)
