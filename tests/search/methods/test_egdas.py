@@ -123,6 +123,17 @@ def test_the_gradient_of_its_law_has_far_less_variance_than_plain_straight_throu
     assert bool(((ours - theirs).mean(dim=0).abs() <= 5 * error + 1e-7).all())
 
 
+def test_all_noises_of_a_draw_agree_with_what_is_drawn(monkeypatch):
+    """They are conditioned on it: each would have drawn the same options, so the mean gradient stays what it was."""
+    own, seen, softmax = run(monkeypatch, queries=2).run.law.laws[0], [], torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda value, dim: seen.append(value) or softmax(value, dim=dim))
+    with torch.no_grad():
+        for seed in range(20):
+            drawn = torch.stack([*own.draw(torch.Generator().manual_seed(seed), tau=1.0).values()]).argmax(dim=-1)
+            assert seen[-1].shape[0] > 1
+            assert (seen[-1].argmax(dim=-1) == drawn).all()
+
+
 def test_a_slot_is_searched_alone_in_all_stages_and_nothing_else_moves(monkeypatch):
     noted = run(monkeypatch)
     slots, steps = space_of(SMALL).slots, noted.steps("law")
