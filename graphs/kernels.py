@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from math import prod
 from typing import Annotated, Any
@@ -84,7 +85,7 @@ class Kernel:
     provider: Text = ""
     ms: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
 
-    @property
+    @cached_property
     def signature(self) -> str:
         """Return what is equal for kernels that take the same time: sixteen hexadecimal digits."""
         told = [self.op, [[a.dtype, a.shape] for a in self.inputs], [[a.dtype, a.shape] for a in self.outputs]]
