@@ -245,7 +245,7 @@ class LatencyDataset:
         return np.array([value(row) for row in self.labelled], float)
 
     def _widened(self, half_ms: FloatArray) -> FloatArray:
-        between = 0.0 if np.isnan(self.repeatability) else 1.96 * self.repeatability
+        between = 1.96 * (FLOOR if np.isnan(self.repeatability) else self.repeatability)
         return np.hypot(half_ms, between * self.y_ms)
 
 

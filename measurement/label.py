@@ -12,9 +12,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import exp, hypot, log
+from math import exp, log, sqrt
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ Path = Literal["gated", "ratio", "plain"]
 GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
 MIN_GATED = 3  # gated rounds that make a label without any correction
 MIN_COMMON_SHARE = 0.5  # below this, the sentinel does not explain the drift and must not correct it
+FLOOR = 0.005  # relative standard deviation between processes below which no label is believed
 BETA_SPREAD = 0.1  # least standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
 
 
@@ -41,6 +42,8 @@ class Reference:
         common_share: R2 of ln(network) on ln(sentinel) in calibration; what the sentinel explains.
         calibration: id of the calibration in force.
         beta_spread: standard deviation of elasticities from network to network.
+        process_sd: relative standard deviation between measuring processes that the rounds of one cannot tell; 0 where
+            it is added later, from what was learnt since.
     """
 
     sentinel_ms: float
@@ -50,6 +53,7 @@ class Reference:
     common_share: float = 1.0
     calibration: str = ""
     beta_spread: float = BETA_SPREAD
+    process_sd: float = 0.0
 
     @classmethod
     def of(
@@ -61,12 +65,13 @@ class Reference:
         common_share: float = 1.0,
         calibration: str = "",
         beta_spread: float = BETA_SPREAD,
+        process_sd: float = 0.0,
     ) -> Reference:
         """Take the reference state from sentinel readings: the gate is 1.10 x their 5 % quantile."""
         readings = np.asarray(readings_ms, float)
         gate = GATE * float(np.quantile(readings, 0.05))
         fast_ms = float(np.median(readings[readings <= gate]))
-        return cls(fast_ms, gate, beta, noise, common_share, calibration, beta_spread)
+        return cls(fast_ms, gate, beta, noise, common_share, calibration, beta_spread, process_sd)
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,11 @@ class Estimate:
 
     Attributes:
         latency_ms: the headline, in the reference state.
-        low_ms, high_ms: interval of the median over rounds, 95 % unless asked otherwise, widened by ``repeatability``
-            and, for a ratio, by what is not known of the network's elasticity.
+        low_ms, high_ms: interval of the median over rounds, 95 % unless asked otherwise, widened by what differs
+            between processes and, for a ratio, by what is not known of the network's elasticity.
         path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain``.
         rounds, gated: valid rounds, and those of them that passed the gate.
+        process_sd: the relative standard deviation between processes that is in the interval.
     """
 
     latency_ms: float
@@ -87,11 +93,30 @@ class Estimate:
     path: Path
     rounds: int
     gated: int
+    process_sd: float = 0.0
 
     @property
     def half_width(self) -> float:
         """Return the interval's half width as a share of the latency."""
         return max(self.high_ms - self.latency_ms, self.latency_ms - self.low_ms) / self.latency_ms
+
+    @property
+    def precision(self) -> float:
+        """Return the half width without what differs between processes: what more rounds in this one can narrow.
+
+        Stopping and verdicts go by it.
+        """
+        return self.between(0.0).half_width
+
+    def between(self, process_sd: float) -> Estimate:
+        """Return the label with the interval that another standard deviation between processes gives it."""
+        level, more = self.latency_ms, process_sd**2 - self.process_sd**2
+
+        def widened(half_ms: float) -> float:
+            return sqrt(max(half_ms**2 + more * (1.96 * level) ** 2, 0.0))
+
+        low, high = max(0.0, level - widened(level - self.low_ms)), level + widened(self.high_ms - level)
+        return replace(self, low_ms=low, high_ms=high, process_sd=process_sd)
 
 
 def order_interval(values: Sequence[float], coverage: float = 0.95) -> tuple[float, float]:
@@ -127,17 +152,13 @@ def _quantile_of_t(n: int, coverage: float) -> float:
     return t_quantile(coverage, n - 1)
 
 
-def estimate(
-    rounds: Sequence[Round], reference: Reference, clock: str, *, repeatability: float = 0.0, coverage: float = 0.95
-) -> Estimate | None:
+def estimate(rounds: Sequence[Round], reference: Reference, clock: str, *, coverage: float = 0.95) -> Estimate | None:
     """Return the label of a network from its rounds, or None if no round is valid.
 
     Args:
         rounds: all rounds, the invalid ones too.
         reference: the device's reference state.
         clock: ``cpu`` for one thread, ``wall`` for more, ``gpu`` on a GPU.
-        repeatability: relative standard deviation between measuring processes, from blind duplicates; it joins the
-            interval in quadrature.
         coverage: Coverage of the interval at this number of rounds; a plan that looks several times asks for more than
             0.95 at each look, so that all of them together keep it.
     """
@@ -159,12 +180,11 @@ def estimate(
     if path == "plain":  # nothing vouches for these rounds: the interval also holds what the sentinel would have said
         corrected = order_interval([_corrected_ms(r, reference, clock) for r in valid], coverage)
         low, high = min(low, corrected[0]), max(high, corrected[1])
-    spread = repeatability
+    found = Estimate(level, low, high, path, len(valid), len(gated))
     if path == "ratio":  # how far this network follows the sentinel is known only as well as elasticities agree
-        spread = hypot(spread, reference.beta_spread * float(np.median([abs(_drift(r, reference)) for r in valid])))
-    extra = 1.96 * spread * level
-    low, high = max(0.0, level - hypot(level - low, extra)), level + hypot(high - level, extra)
-    return Estimate(level, low, high, path, len(valid), len(gated))
+        drift = float(np.median([abs(_drift(r, reference)) for r in valid]))
+        found = replace(found.between(reference.beta_spread * drift), process_sd=0.0)
+    return found.between(reference.process_sd)
 
 
 def _drift(round_: Round, reference: Reference) -> float:

@@ -131,7 +131,7 @@ class Measurement:
             if self.failure.cause == "timeout":
                 return "censored"
             return "quarantined" if self.attempts > 1 else "failed"
-        if self.estimate is not None and self.estimate.half_width <= float(self.plan["target"]):
+        if self.estimate is not None and self.estimate.precision <= float(self.plan["target"]):
             return "ok"
         hot = sum(any("thermal" in e or "throttle" in e for e in r.events) for r in self.rounds)
         return "hot" if 2 * hot > len(self.rounds) else "noisy"

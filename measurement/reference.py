@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .calibration import HOUR_S, Calibration
-from .label import Reference
+from .label import FLOOR, Reference
 from .measurement import Measurement
 from .rounds import Round
 
@@ -22,10 +22,22 @@ class SentinelHistory:
 
     They are those of the last hour, and never fewer than the last 2000: a few rounds taken while the device happens to
     be slow must not become a reference of their own.
+
+    Args:
+        rounds: earlier ones, the oldest first.
+        readings: (seconds since the epoch, ms) before them.
+        process_sd: what labels of this device differ by between processes, beyond what their rounds tell; see
+            `repeatability.process_sd`.
     """
 
-    def __init__(self, rounds: Iterable[Round] = (), readings: Iterable[tuple[float, float]] = ()) -> None:
+    def __init__(
+        self,
+        rounds: Iterable[Round] = (),
+        readings: Iterable[tuple[float, float]] = (),
+        process_sd: float = FLOOR,
+    ) -> None:
         self._readings = deque(readings)
+        self._process_sd = process_sd
         self.extend(rounds)
 
     def __len__(self) -> int:
@@ -51,11 +63,15 @@ class SentinelHistory:
             common_share=calibration.common_share,
             calibration=calibration.id,
             beta_spread=calibration.beta_spread,
+            process_sd=self._process_sd,
         )
 
 
 def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Return the measurements, all of one device, under the reference state of the time around them."""
+    """Return the measurements, all of one device, under the reference state of the time around them.
+
+    What differs between processes is not in their intervals: whoever has them all knows it better.
+    """
     measurements = list(measurements)
     readings = sorted((r.started_s, r.sentinel_ms) for m in measurements for r in m.rounds)
     times_s, values_ms = np.array(readings).reshape(-1, 2).T
@@ -67,6 +83,7 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
             low = max(min(low, here - MIN_READINGS // 2), 0)
             window = values_ms[low : max(high, low + MIN_READINGS)]
             seen = Reference.of(window.tolist())
-            m = replace(m, reference=replace(m.reference, sentinel_ms=seen.sentinel_ms, gate_ms=seen.gate_ms))
+            known = replace(m.reference, sentinel_ms=seen.sentinel_ms, gate_ms=seen.gate_ms, process_sd=0.0)
+            m = replace(m, reference=known)
         result.append(m)
     return result

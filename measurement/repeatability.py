@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import hypot, inf, log
+from math import ceil, hypot, inf, log
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .label import Estimate
+from .label import FLOOR, Estimate
 from .measurement import Measurement
 
 SIGMAS = 4.0  # a duplicate further off than this many is no matter of chance
-FLOOR = 0.005  # relative standard deviation below which no label is believed
 ENOUGH = 5  # pairs in the reference state that make the others unnecessary
 AGAIN = 2  # the first replicate that is no blind duplicate: the network was measured again because it was noisy
 FEW = (2.58, 2.15, 1.94, 1.82)  # sqrt(chi2 / n) at 99 %: what chance makes of a spread told by 1, 2, 3, 4 pairs
@@ -27,7 +26,7 @@ class Pair(NamedTuple):
     Attributes:
         key: the network.
         difference: ln of the ratio of the labels.
-        sigma: its standard deviation as far as the two intervals explain it.
+        sigma: its standard deviation as far as the rounds of the two explain it.
         gated: both were taken in the device's reference state.
         target: half width of the interval that their plan asks for, as a share; infinite if it is not known.
     """
@@ -91,7 +90,8 @@ def across(told: Measurement, processes: Iterable[Measurement], repeatability: f
     Args:
         told: the one whose label is told.
         processes: all measurements of the same network by the same plan; noisy ones count where none is ``ok``.
-        repeatability: relative standard deviation between processes, from blind duplicates; NaN if it is not known.
+        repeatability: relative standard deviation between processes, from blind duplicates; NaN if it is not known,
+            which leaves what the label was closed with.
     """
     own = told.estimate
     if own is None:
@@ -99,10 +99,15 @@ def across(told: Measurement, processes: Iterable[Measurement], repeatability: f
     known = [m for m in processes if m.failure is None and m.estimate is not None]
     latencies_ms = [m.latency_ms for m in ([m for m in known if m.verdict == "ok"] or known)]
     between = float(np.std(np.log(latencies_ms), ddof=1)) if len(latencies_ms) > 1 else 0.0
-    extra = 1.96 * max(between, 0.0 if np.isnan(repeatability) else repeatability) * own.latency_ms
-    low_ms = max(0.0, own.latency_ms - hypot(own.latency_ms - own.low_ms, extra))
-    high_ms = own.latency_ms + hypot(own.high_ms - own.latency_ms, extra)
-    return replace(own, low_ms=min(low_ms, *latencies_ms, own.latency_ms), high_ms=max(high_ms, *latencies_ms, 0.0))
+    own = own.between(max(between, own.process_sd if np.isnan(repeatability) else repeatability))
+    low_ms, high_ms = min(own.low_ms, *latencies_ms, own.latency_ms), max(own.high_ms, *latencies_ms, 0.0)
+    return replace(own, low_ms=low_ms, high_ms=high_ms)
+
+
+def facing(one: Estimate, other: Estimate) -> float:
+    """Return how far apart, in ln, two labels may lie by their rounds alone: by the sides that face each other."""
+    below, above = sorted((one.between(0.0), other.between(0.0)), key=lambda label: label.latency_ms)
+    return hypot(log(below.high_ms / below.latency_ms), log(above.latency_ms / max(above.low_ms, 1e-9)))
 
 
 def settled(verdicts: Mapping[tuple[str, int], str]) -> dict[tuple[str, int], str]:
@@ -138,5 +143,5 @@ def _rank(verdict: str) -> int:
 
 def _pair(key: str, target: float | None, one: Estimate, other: Estimate) -> Pair:
     difference = log(other.latency_ms / one.latency_ms)
-    sigma = hypot(one.half_width, other.half_width) / 1.96
-    return Pair(key, difference, sigma, one.path == other.path == "gated", inf if target is None else target)
+    gated = one.path == other.path == "gated"
+    return Pair(key, difference, facing(one, other) / 1.96, gated, inf if target is None else target)

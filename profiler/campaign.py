@@ -19,7 +19,17 @@ from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
-from ..measurement.repeatability import AGAIN, ENOUGH, outliers, settled, spread, usual, worse_than
+from ..measurement.repeatability import (
+    AGAIN,
+    ENOUGH,
+    outliers,
+    pair_up,
+    process_sd,
+    settled,
+    spread,
+    usual,
+    worse_than,
+)
 from .engine import engine_of
 from .plan import PLANS, Items, Plan, duplicates
 from .timer import Job, Tally, clock_of
@@ -202,10 +212,13 @@ def schedule(keys: Sequence[str], twice: Sequence[int], batch_size: int) -> list
 
 
 def recall(store: Store, device: Place) -> tuple[SentinelHistory, Calibration | None]:
-    """Return what the store knows of a device's state: recent sentinel readings and the last calibration."""
+    """Return what the store knows of a device: recent sentinel readings, how far processes agree, the calibration."""
     id_ = device.fingerprint.id
-    rows = store.measurements(fingerprint_id=id_, newest=RECENT_ROWS)
-    history = SentinelHistory(r for row in rows for r in sorted(row.rounds, key=lambda r: r.started_s))
+    rows = list(store.measurements(fingerprint_id=id_, newest=RECENT_ROWS))
+    pairs = [pair for space in {m.space for m in rows} for pair in pair_up(m for m in rows if m.space == space)]
+    history = SentinelHistory(
+        (r for row in rows for r in sorted(row.rounds, key=lambda r: r.started_s)), process_sd=process_sd(usual(pairs))
+    )
     kept = store.calibrations(id_)
     return history, Calibration(**kept[-1]) if kept else None
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from ..measurement.label import Estimate
+from ..measurement.repeatability import facing
 
 COVERAGE = 0.95
 MISS = 0.01  # how often a sound device and store may fail one check
@@ -59,7 +60,7 @@ def compare(
     """
     limit = 1.96 * 2**0.5 * repeatability
     differences = [log(new.latency_ms / old.latency_ms) for old, new in pairs]
-    within = sum(abs(d) <= _joint(*pair, limit) for d, pair in zip(differences, pairs, strict=True))
+    within = sum(abs(d) <= hypot(facing(*pair), limit) for d, pair in zip(differences, pairs, strict=True))
     p = float(binomtest(within, asked, COVERAGE, alternative="less").pvalue)
     size = float(np.median(np.abs(differences))) if differences else float("nan")
     reasons = [f"too few agree (p = {p:.2g})"] if p < MISS else []
@@ -69,7 +70,7 @@ def compare(
         "aa.coverage", not reasons, f"{within} of {asked} within their interval; median difference {size:.1%}",
         f"{COVERAGE:.0%}, p >= {MISS:g}; at most {MOST_DIFFERENCE:.0%}", "; ".join(reasons),
     )  # fmt: skip
-    moved = [d for d, (_, new) in zip(differences, pairs, strict=True) if new.half_width <= target and d]
+    moved = [d for d, (_, new) in zip(differences, pairs, strict=True) if new.precision <= target and d]
     least = 1 - log(MISS, 2)  # fewer can never reach the test's level
     if len(moved) < least:
         why = f"{len(moved)} reliable labels, fewer than {ceil(least)}: take a larger --count, or a quieter hour"
@@ -80,11 +81,3 @@ def compare(
     reason = "the device is slower or faster than it was" if drifted else ""
     text = f"{shift:+.1%} over {len(moved)} reliable labels (sign test p = {sign:.2g})"
     return [coverage, Check("aa.drift", not drifted, text, f"{limit:.1%} if p < {MISS:g}", reason)]
-
-
-def _joint(old: Estimate, new: Estimate, limit: float) -> float:
-    """Return how far apart, in ln, two labels may lie, by the sides of their intervals that face each other."""
-    below, above = sorted((old, new), key=lambda label: label.latency_ms)
-    up = log(below.high_ms / below.latency_ms)
-    down = log(above.latency_ms / max(above.low_ms, 1e-9))
-    return hypot(up, down, limit)

@@ -24,7 +24,7 @@ def should_close(estimate: Estimate | None, plan: Plan, rounds: int) -> bool:
     """
     if rounds >= plan.checks[-1]:
         return True
-    return rounds in plan.checks and estimate is not None and estimate.half_width <= plan.target
+    return rounds in plan.checks and estimate is not None and estimate.precision <= plan.target
 
 
 def next_step(label: Callable[[], Estimate | None], plan: Plan, *, valid: int, taken: int, waited: bool) -> Step:
@@ -47,5 +47,5 @@ def next_step(label: Callable[[], Estimate | None], plan: Plan, *, valid: int, t
     estimate = label()
     if not spent and not should_close(estimate, plan, valid):
         return "go on"
-    reached = estimate is not None and (estimate.gated >= MIN_GATED or estimate.half_width <= plan.target)
+    reached = estimate is not None and (estimate.gated >= MIN_GATED or estimate.precision <= plan.target)
     return "close" if reached or not plan.requeue else "wait"

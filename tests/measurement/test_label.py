@@ -8,7 +8,7 @@ from tempograd.measurement.calibration import calibrate
 from tempograd.measurement.label import Reference, estimate, order_interval
 from tempograd.measurement.reference import SentinelHistory
 
-from .conftest import a_round, round_, series
+from .conftest import a_round, measured, round_, series
 
 
 @given(st.integers(6, 60))
@@ -53,11 +53,22 @@ def test_fewer_are_corrected_by_the_sentinel_if_it_explains_the_drift():
     assert (plain.path, plain.latency_ms) == ("plain", pytest.approx(3.2))
 
 
-def test_repeatability_joins_in_quadrature():
+def test_what_differs_between_processes_joins_in_quadrature_and_can_be_changed():
     rounds = [round_(v) for v in (1.97, 1.98, 1.99, 2.0, 2.01, 2.02, 2.03)]
     narrow = estimate(rounds, Reference(1.0, 1.1), "cpu")
-    wide = estimate(rounds, Reference(1.0, 1.1), "cpu", repeatability=0.02)
+    wide = estimate(rounds, Reference(1.0, 1.1, process_sd=0.02), "cpu")
     assert wide.half_width == pytest.approx(np.hypot(narrow.half_width, 1.96 * 0.02))
+    assert (narrow.precision, wide.precision) == (narrow.half_width, pytest.approx(narrow.half_width))
+    assert wide.between(0.03).half_width == pytest.approx(np.hypot(narrow.half_width, 1.96 * 0.03))
+    one = estimate(rounds[:1], Reference(1.0, 1.1, process_sd=0.02), "cpu")
+    assert (one.low_ms, one.high_ms, one.precision) == (0.0, np.inf, np.inf)
+
+
+def test_a_label_is_ok_by_its_rounds_however_processes_differ():
+    rounds = [round_(v) for v in (1.99, 1.99, 2.0, 2.0, 2.01, 2.01)]
+    label = measured(rounds, Reference(1.0, 1.1, process_sd=0.05), target=0.02)
+    assert label.verdict == "ok"
+    assert label.estimate.half_width > 0.09
 
 
 @pytest.mark.parametrize(("n", "coverage"), [(3, 0.95), (5, 0.95), (6, 0.95), (8, 0.985), (11, 0.985), (20, 0.985)])

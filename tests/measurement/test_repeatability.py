@@ -4,12 +4,14 @@ from math import log
 import numpy as np
 import pytest
 
+from tempograd.measurement.label import FLOOR
 from tempograd.measurement.repeatability import (
     AGAIN,
     Pair,
     across,
     outliers,
     pair_up,
+    process_sd,
     representative,
     settled,
     spread,
@@ -37,6 +39,21 @@ def test_the_spread_is_that_of_one_label_not_of_a_difference():
     first, second = 0.02 * rng.standard_normal((2, 4000))
     assert spread(pairs(first - second)) == pytest.approx(0.02, rel=0.05)
     assert np.isnan(spread([]))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.01])
+def test_what_differs_between_processes_is_what_their_rounds_do_not_explain(sigma):
+    rng = np.random.default_rng(1)
+    planted = 0.02
+    found = process_sd(pairs(np.hypot(2**0.5 * planted, sigma) * rng.standard_normal(4000), sigma=sigma))
+    assert found == pytest.approx(planted, rel=0.05)
+
+
+def test_it_is_never_below_the_floor_nor_told_by_a_few_pairs():
+    rng = np.random.default_rng(2)
+    assert process_sd(pairs(0.01 * rng.standard_normal(200), sigma=0.01)) == FLOOR
+    assert process_sd(pairs([0.1] * 4)) == process_sd([]) == FLOOR
+    assert process_sd(pairs([0.1] * 5)) == pytest.approx(0.1 / 1.96 / 2**0.5)
 
 
 def test_corrected_labels_count_only_where_there_is_nothing_better():

@@ -6,6 +6,7 @@ import pytest
 from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.devices.device import Model
+from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import UsageError
 from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import run
@@ -57,6 +58,30 @@ def test_a_failure_is_a_measurement_too():
     found = measure(device, items(3), QUICK)
     assert [m.verdict for m in found] == ["ok", "failed", "ok"]
     assert np.isnan(found[1].latency_ms)
+
+
+def test_the_interval_of_one_process_holds_what_differs_between_processes(tmp_path):
+    """Planted: every process times each network off by 0.4 or 2 %, which no round of that process tells."""
+    low_quartile = 0.994  # of what a sample's own noise adds: a round's value is that, not the median
+
+    def truth_ms(model):
+        return 0.5 + 0.01 * int(model.key[2:])
+
+    def held(found, *, alone=False):
+        labels = [(m.estimate.between(0.0) if alone else m.estimate, truth_ms(m) * low_quartile) for m in found]
+        return np.mean([label.low_ms <= true <= label.high_ms for label, true in labels])
+
+    def timed(spread, processes):
+        device = SimulatedDevice(latency_of=truth_ms, process_noise=spread, noise=0.01, slow=1.0, seed=3)
+        with Store(tmp_path / f"{spread}.db", write=True) as store:
+            return [measure(device, items(100), QUICK, store, seed=n, batch_size=100) for n in range(processes)]
+
+    first, *_ = timed(0.004, 1)
+    assert held(first) >= 0.95 > held(first, alone=True)
+    *_, learnt = timed(0.02, 3)  # by then a pair of every network tells how far two processes differ
+    assert held(learnt) >= 0.92
+    assert held(learnt, alone=True) < 0.75
+    assert {m.verdict for m in learnt} == {"ok"}  # more rounds of this process would not help
 
 
 def test_single_operations_can_be_timed(space, tmp_path):
