@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from .label import BETA_SPREAD
+from .label import BETA_SPREAD, MIN_COMMON_SHARE
 from .rounds import Round
 
 HOUR_S = 3600.0
@@ -24,8 +24,9 @@ class Calibration:
     Attributes:
         id: names it in every measurement that it was used for.
         at_s: when, by the device's clock of rounds.
-        common_share: R2 of ln(network) on ln(sentinel) within networks; below 0.5 the sentinel corrects nothing.
-        beta: elasticity of a network's time on the sentinel's, shrunk to 1.
+        common_share: R2 of ln(network) on ln(sentinel) within networks.
+        beta: elasticity of a network's time on the sentinel's: shrunk to 1, or, where the common share is below 0.5,
+            the slope as it was seen, from 0 to 1. A noisy sentinel has a small one, so that it moves a label little.
         beta_spread: its standard deviation from network to network.
         noise: standard deviation of ln(before / after) of the sentinel, by its median.
         round_sd: Standard deviation of ln of a round's value within a network, as it came.
@@ -49,7 +50,7 @@ class Calibration:
 
     def attainable(self, rounds: int, coverage: float = 0.95) -> float:
         """Return the half width of the interval (a share of the latency) to expect of this many rounds."""
-        sd = min(self.round_sd, self.residual_sd) if self.common_share >= 0.5 else self.round_sd
+        sd = min(self.round_sd, self.residual_sd) if self.common_share >= MIN_COMMON_SHARE else self.round_sd
         return NormalDist().inv_cdf((1 + coverage) / 2) * float(np.sqrt(np.pi / 2 / rounds)) * sd
 
 
@@ -84,7 +85,7 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     others = {kind: _other_share(kind, used.values(), clock) for kind in kinds}
     residual = max(vv - slope * sv, 0.0) / max(free - 1, 1)
     weight = BETA_SPREAD**2 / (BETA_SPREAD**2 + residual / ss) if ss > 0 else 0.0
-    beta = 1 + weight * (slope - 1)
+    beta = 1 + weight * (slope - 1) if share >= MIN_COMMON_SHARE else min(max(slope, 0.0), 1.0)
     after = float(np.sqrt(np.sum((v - beta * s) ** 2) / free))
     spread = max(BETA_SPREAD, _elasticity_spread(by_network))
     round_sd = float(np.sqrt(vv / free))

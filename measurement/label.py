@@ -25,7 +25,7 @@ from .rounds import Round
 Path = Literal["gated", "ratio", "plain"]
 GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
 MIN_GATED = 3  # gated rounds that make a label without any correction
-MIN_COMMON_SHARE = 0.5  # below this, the sentinel does not explain the drift and must not correct it
+MIN_COMMON_SHARE = 0.5  # below this, the sentinel explains little of the drift: it corrects by as much, and no more
 FLOOR = 0.005  # relative standard deviation between processes below which no label is believed
 BETA_SPREAD = 0.1  # least standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
 
@@ -37,7 +37,7 @@ class Reference:
     Attributes:
         sentinel_ms: T_ref, the median of the gated sentinel readings.
         gate_ms: readings at or below this are gated.
-        beta: elasticity of a network's time on the sentinel's, shrunk to 1.
+        beta: elasticity of a network's time on the sentinel's, see `Calibration`.
         noise: standard deviation of ln(before/after) of the sentinel.
         common_share: R2 of ln(network) on ln(sentinel) in calibration; what the sentinel explains.
         calibration: id of the calibration in force.
@@ -82,7 +82,8 @@ class Estimate:
         latency_ms: the headline, in the reference state.
         low_ms, high_ms: interval of the median over rounds, 95 % unless asked otherwise, widened by what differs
             between processes and, for a ratio, by what is not known of the network's elasticity.
-        path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain``.
+        path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain`` (corrected by the little that
+            the sentinel explains).
         rounds, gated: valid rounds, and those of them that passed the gate.
         process_sd: the relative standard deviation between processes that is in the interval.
     """
@@ -165,7 +166,9 @@ def estimate(rounds: Sequence[Round], reference: Reference, clock: str, *, cover
     valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
     if not valid:
         return None
-    gated = [r for r in valid if r.sentinel_ms <= reference.gate_ms]
+    # a sentinel noisier than the gate is wide lets rounds through by chance
+    told = reference.noise <= log(GATE)
+    gated = [r for r in valid if r.sentinel_ms <= reference.gate_ms] if told else []
     path: Path = "gated"
     if len(gated) >= MIN_GATED:
         values = [r.value_ms(clock) for r in gated]
@@ -174,12 +177,12 @@ def estimate(rounds: Sequence[Round], reference: Reference, clock: str, *, cover
         values = [_corrected_ms(r, reference, clock) for r in valid]
     else:
         path = "plain"
-        values = [r.value_ms(clock) for r in valid]
+        values = [r.value_ms(clock) * exp(-reference.beta * _drift(r, reference)) for r in valid]
     level = float(np.median(values))
     low, high = order_interval(values, coverage)
-    if path == "plain":  # nothing vouches for these rounds: the interval also holds what the sentinel would have said
-        corrected = order_interval([_corrected_ms(r, reference, clock) for r in valid], coverage)
-        low, high = min(low, corrected[0]), max(high, corrected[1])
+    if path == "plain":  # little vouches for these rounds: the interval also holds what they say themselves
+        bare = order_interval([r.value_ms(clock) for r in valid], coverage)
+        low, high = min(low, bare[0]), max(high, bare[1])
     found = Estimate(level, low, high, path, len(valid), len(gated))
     if path == "ratio":  # how far this network follows the sentinel is known only as well as elasticities agree
         drift = float(np.median([abs(_drift(r, reference)) for r in valid]))

@@ -81,6 +81,20 @@ def worse_than(repeatability: float, pairs: int, target: float) -> bool:
     return pairs > 0 and repeatability > target * (FEW[pairs - 1] if pairs < ENOUGH else 1.0)
 
 
+def process_sd(pairs: Sequence[Pair]) -> float:
+    """Return the standard deviation between processes with which 95 % of pairs agree: what their rounds do not tell.
+
+    It is the least that makes the joint 95 % intervals of so many pairs hold their differences, as ranks of a sample
+    promise it (all of them, if fewer than 19), and never below 0.5 %: so much differs by where a process' memory lies.
+    With fewer than five pairs nothing more is known.
+    """
+    if len(pairs) < ENOUGH:
+        return FLOOR
+    missing = sorted((pair.difference / 1.96) ** 2 - pair.sigma**2 for pair in pairs)
+    rank = min(ceil(0.95 * (len(missing) + 1)), len(missing))
+    return max(FLOOR, (max(missing[rank - 1], 0.0) / 2) ** 0.5)
+
+
 def across(told: Measurement, processes: Iterable[Measurement], repeatability: float) -> Estimate | None:
     """Return the label of a measurement with an interval that covers what differs between measuring processes.
 

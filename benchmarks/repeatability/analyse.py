@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tempograd import registry
 from tempograd.data.store import Store
-from tempograd.measurement.label import Reference, estimate
+from tempograd.measurement.label import FLOOR, Reference, estimate
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.reference import in_hindsight
 from tempograd.measurement.repeatability import pair_up, representative, spread
@@ -216,7 +216,7 @@ def _alone(measurements: Sequence[Measurement]) -> list[Measurement]:
         return []
     own = Reference.of(readings)
     return [
-        replace(m, reference=replace(m.reference, sentinel_ms=own.sentinel_ms, gate_ms=own.gate_ms))
+        replace(m, reference=replace(m.reference, sentinel_ms=own.sentinel_ms, gate_ms=own.gate_ms, process_sd=FLOOR))
         for m in measurements
         if m.reference is not None
     ]
@@ -358,7 +358,7 @@ def write(out: Path, docs: Path) -> None:
         whole = page.read_text()
         before, after = whole[: whole.index(BEGIN) + len(BEGIN)] + "\n", "\n" + whole[whole.index(END) :]
     page.write_text(f"{before}\n{text.strip()}\n{after}")
-    print(page)
+    print(text, page, sep="\n")
 
 
 def _setting(note: Mapping[str, Any], truth: Array, other: Array, gated: Array, conditions: Sequence[Condition]) -> str:

@@ -158,6 +158,8 @@ class Worker:
 
     def start_timing(self, cores: list[int]) -> dict[str, Any]:
         """Move every thread to the timed cores."""
+        gc.collect()
+        gc.freeze()  # what lives now is out of later collections, which would take 20 ms before every pass
         isolation.move_to(cores)
         self._cores = cores
         if self._sentinel.gpu_time is not None:
@@ -167,8 +169,6 @@ class Worker:
     def run_pass(self, networks: list[int], burst_ms: float) -> dict[str, Any]:
         """Time one round of each network, in this order; nothing is collected, written or sent meanwhile."""
         rows: list[dict[str, Any]] = []
-        gc.collect()
-        gc.freeze()
         gc.disable()
         counters = timing.Counters(self._cores)
         try:
@@ -183,7 +183,6 @@ class Worker:
         finally:
             counters.close()
             gc.enable()
-            gc.unfreeze()
         return {"rounds": rows}
 
     def _round(self, network: int, burst_ms: float, counters: timing.Counters) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_fewer_are_corrected_by_the_sentinel_if_it_explains_the_drift():
     assert elastic.latency_ms == pytest.approx(3.2 / 1.6**0.5)
     within_noise = estimate(rounds, Reference(1.0, 1.1, noise=0.3), "cpu")
     assert within_noise.latency_ms == pytest.approx(3.2)
-    plain = estimate(rounds, Reference(1.0, 1.1, common_share=0.3), "cpu")
+    plain = estimate(rounds, Reference(1.0, 1.1, beta=0.0, common_share=0.3), "cpu")
     assert (plain.path, plain.latency_ms) == ("plain", pytest.approx(3.2))
 
 
@@ -106,11 +106,31 @@ def test_the_ratio_corrects_a_drift_that_the_gate_never_sees():
 
 def test_where_the_sentinel_explains_nothing_a_drift_widens_the_interval_instead():
     rng = np.random.default_rng(3)
-    reference = Reference(1.0, 1.1, common_share=0.1)
-    found = estimate(series(rng, 8, share_slow=1.0, beta=0.0), reference, "cpu")
+    slow = series(rng, 8, share_slow=1.0, beta=0.0)
+    found = estimate(slow, Reference(1.0, 1.1, beta=0.0, common_share=0.1), "cpu")
     assert found.path == "plain"
     assert found.latency_ms == pytest.approx(1.0, abs=0.02)
-    assert found.low_ms < 0.66  # had the network followed the sentinel, it would be there
+    little = estimate(slow, Reference(1.0, 1.1, beta=0.3, common_share=0.1), "cpu")
+    assert little.latency_ms == pytest.approx(1.6**-0.3, abs=0.02)
+    assert little.high_ms > 0.98  # what the rounds say themselves
+
+
+def test_a_sentinel_noisier_than_the_gate_corrects_by_what_it_explains_and_gates_nothing():
+    """Planted: a loaded machine, whose state the sentinel tells with an error as large as half of its changes."""
+    rng = np.random.default_rng(4)
+    state = {"slow": 1.35, "sentinel_noise": 0.2}
+    calibration = calibrate({str(i): series(rng, 12, level=1 + i, **state) for i in range(12)}, "cpu")
+    assert calibration.common_share < 0.5
+    assert 0 < calibration.beta < 0.7  # the sentinel's noise is no change of the network
+    reference = SentinelHistory(series(rng, 300, **state)).reference(calibration)
+    # processes differ by the share of their time in the slow state, as on a machine that others use
+    processes = [series(rng, 6, share_slow=rng.choice([0.1, 0.9]), **state) for _ in range(400)]
+    labels = [estimate(rounds, reference, "cpu") for rounds in processes]
+    assert {label.path for label in labels} == {"plain"}
+    bare = [[r.value_ms("cpu") for r in rounds] for rounds in processes]
+    gated = [[r.value_ms("cpu") for r in rounds if r.sentinel_ms <= reference.gate_ms] for rounds in processes]
+    by_chance = [np.median(some if len(some) >= 3 else every) for some, every in zip(gated, bare, strict=True)]
+    assert np.std(np.log([label.latency_ms for label in labels])) < 0.8 * np.std(np.log(by_chance))
 
 
 def test_what_is_corrected_for_a_drift_is_as_uncertain_as_networks_differ():
