@@ -183,7 +183,11 @@ def _sized(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Keypoints(Dense):
-    """A heat map for every point of a figure; points that are not labelled have an empty map and do not count."""
+    """A heat map for every point of a figure; points that are not labelled have an empty map and do not count.
+
+    A network's map is taken as logits of where the point is, and learns by cross-entropy over all places: squared
+    errors of maps that are nearly empty teach it little more than to give empty ones.
+    """
 
     @property
     def metric(self) -> Metric:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -195,14 +199,17 @@ class Keypoints(Dense):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         there = _labelled(targets)
-        error = (outputs - targets).square().mean(dim=(2, 3))
-        return (error * there).sum() / there.sum().clamp(min=1)
+        truth = targets.flatten(2) / targets.sum(dim=(2, 3)).clamp(min=1e-6)[..., None]
+        surprise = -(truth * outputs[:, : self.count].flatten(2).log_softmax(dim=2)).sum(dim=2)
+        return (surprise * there).sum() / there.sum().clamp(min=1)
 
     def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
-        return F.mse_loss(outputs, teacher)
+        told, learnt = teacher.flatten(2).softmax(dim=2), outputs.flatten(2).log_softmax(dim=2)
+        return -(told * learnt).sum(dim=2).mean()
 
     def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return targets.amax(dim=1), outputs[:, : self.count].amax(dim=1)
+        maps = outputs[:, : self.count]
+        return targets.amax(dim=1), (maps - maps.amax(dim=(2, 3), keepdim=True)).exp().amax(dim=1)
 
     def meter(self) -> Meter:
         return Near(self.metric.name)

@@ -74,7 +74,8 @@ class Output:
 
     Attributes:
         kind: ``classes`` is ``(b, count)`` logits, ``map`` is ``(b, count, H, W)`` logits, ``heatmaps`` are ``(b,
-            count, side, side)`` heights, ``sequence`` is ``(b, count, length)`` logits of what comes next.
+            count, side, side)`` logits of where each point is, ``sequence`` is ``(b, count, length)`` logits of what
+            comes next.
         count: classes, points or tokens.
         side: height and width of targets that are maps, if they have one size. Heat maps must be as large, other maps
             may be smaller.
