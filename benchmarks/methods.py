@@ -78,7 +78,7 @@ TINY = {name: TINY_CELLS if spec == CELLS else TINY_LAYERS for name, spec in SPA
     "densenas": "routed:blocks=4/6-8/10-12,reach=2,layers=1,head=16,size=8",
     "hdas": "staged:most=2,least=1,width=4,size=8",
     "egdas": "chained:blocks=2,n=2,stages=2,copies=3,width=4,size=8",
-    "scalenas": "multibranch:modules=1-1,width=4,depth=2,size=16",
+    "scalenas": "multibranch:modules=1-1,width=4,depth=2",
     "autoshrink": "nodedag:n=6,stages=1,width=6,size=8",
     "gram": "nodedag:n=6,stages=1,width=6,size=8",
 }
@@ -177,16 +177,18 @@ class Bench:
         progress: Progress,
     ) -> dict[str, Any]:
         arguments, spec = self.arguments, self.space(method)
-        start, accepts = perf_counter(), registry.create("method", method).accepts
+        start, made = perf_counter(), registry.create("method", method)
+        accepts = made.accepts
         row: dict[str, Any] = {"method": method, "space": spec, "target_ms": target_ms, "seed": seed}
         given = {"queries": arguments.queries, "finalists": arguments.finalists, "epochs": arguments.epochs}
+        training = {"recipe": arguments.recipe, "train_epochs": arguments.train_epochs}
         given |= {"supernet": self._supernet(method, seed), "proxy": self.proxies.get(spec)}
         try:
             found = search(
                 spec, predictor, out, target_ms=target_ms, method=method, task=arguments.task, random=0, seed=seed,
-                device=arguments.device, store=store, plan=arguments.plan, recipe=arguments.recipe,
-                train_epochs=arguments.train_epochs, compute=arguments.compute, progress=progress,
+                device=arguments.device, store=store, plan=arguments.plan, compute=arguments.compute, progress=progress,
                 **{name: value for name, value in given.items() if name in accepts},
+                **(training if made.deploys == "trained" else {}),
             ).document  # fmt: skip
         except TempogradError as error:
             return row | {"error": f"{type(error).__name__}: {error}"}
