@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tempograd.spaces.tracing.marks import Choice, Depth, Width
     from tempograd.spaces.tracing.shrink import shrink
     from tempograd.spaces.tracing.tracer import space_from
+    from tempograd.verbs.width_step import width_step
 
 __version__ = "0.1.0"
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "shrink",
     "space",
     "space_from",
+    "width_step",
 ]
 _ELSEWHERE = {
     "Choice": "tempograd.spaces.tracing.marks",
@@ -62,6 +64,7 @@ _ELSEWHERE = {
     "Width": "tempograd.spaces.tracing.marks",
     "shrink": "tempograd.spaces.tracing.shrink",
     "space_from": "tempograd.spaces.tracing.tracer",
+    "width_step": "tempograd.verbs.width_step",
 }
 
 

@@ -36,7 +36,7 @@ def test_public_names():
     assert tempograd.__all__ == [
         "Choice", "Depth", "TempogradError", "Width", "__version__", "collect", "compare", "device", "evaluate",
         "fit", "load", "measure", "pick", "predict", "profile", "report", "search", "shrink", "space",
-        "space_from",
+        "space_from", "width_step",
     ]  # fmt: skip
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tempograd.__version__
 

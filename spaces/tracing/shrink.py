@@ -53,7 +53,7 @@ def shrink(
         example_input: one input, or one for each argument of ``forward``, with a batch.
         options: sizes that each width is chosen from.
         least: the smallest of them, a share of the channels.
-        step: widths are multiples of it; runtimes are slow at others. ONNX Runtime on a CPU wants 4, 8 or 16.
+        step: widths are multiples of it; runtimes are slow at others. ``tg.width_step(device)`` measures it.
         depth: whether blocks may be left out.
 
     Raises:
