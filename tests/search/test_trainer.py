@@ -6,46 +6,22 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tempograd import registry
 from tempograd.errors import InputRefusedError, UsageError
-from tempograd.search.evaluator import check_training, train
+from tempograd.search.evaluator import check_training
 from tempograd.search.teacher import of_module
 from tempograd.search.trainer import Trainer, optimizer_of
-from tempograd.search.training import Training
 from tempograd.tasks.load import load_task
 
-SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
-NETWORK = SPACE.architecture((3, 1, 1, 1, 1, 3))
-SHORT = Training(epochs=2, batch=32)
+from .trainings import NETWORK, SHORT, SPACE, run, same, trainer, weights
 
 
 @pytest.fixture(scope="module")
 def task():
     return load_task("digits,limit=300").fitted(SPACE)
-
-
-def run(task, training, folder=None, **kwargs):
-    return train(NETWORK, SPACE, task, training, seed=0, folder=folder, **kwargs)
-
-
-def trainer(task, training, network=None, **kwargs):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = network or SPACE.to_torch(NETWORK)
-    return Trainer(network, task, training, seed=0, compute="cpu", name="it", **kwargs)
-
-
-def same(one, other):
-    return all(np.array_equal(value, other[name]) for name, value in one.items())
-
-
-def weights(made):
-    return {name: value.detach().numpy().copy() for name, value in made.kept.state_dict().items()}
 
 
 EVERYTHING = replace(
