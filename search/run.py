@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..tasks.predicted import PredictedTask
 from ..tasks.task import Preprocessing, Task
 from . import processes
 from .evaluator import Trained, check_training, train
-from .feasibility import feasibility
+from .feasibility import Feasibility, feasibility
 from .finalists import choose
 from .malloc import keep_freed_memory
 from .method import Found, Method, Problem
@@ -104,67 +105,33 @@ def search(
     table = feasibility(
         space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms, measured_ms=price.measured_ms
     )
-    problem = Problem(
-        space=space,
-        proxy=proxy or space,
-        price=price,
-        task=task,
-        target_ms=target_ms,
-        lam=lam,
+    problem = _posed(
+        space, price, task, options, progress, target_ms=target_ms, lam=lam, proxy=proxy or space,
         reference_ms=table.median_ms,
-        training=options.training,
-        seed=options.seed,
-        compute=options.compute,
-        checkpoint=options.checkpoint,
-        supernet=options.supernet,
-        queries=options.queries,
-        progress=progress,
-        trainings=options.trainings,
-        accuracy=task if isinstance(task, PredictedTask) else None,
-    )
+    )  # fmt: skip
     table.check()
-    ends = {"smallest_ms": table.smallest_ms, "median_ms": table.median_ms, "largest_ms": table.largest_ms}
-    if table.measured_ms:
-        values = table.measured_ms.values()
-        ends |= {"measured smallest_ms": min(values), "measured largest_ms": max(values)}
-    progress("feasibility", 1, 1, ends)
+    progress("feasibility", 1, 1, _ends(table))
     fitted, measure = task.fitted(space), _by_first(measure)
     found = method.find(problem)
     problem = replace(problem, begin=found.begin)
     seconds = {"search": found.seconds}
-    start = perf_counter()
-    steps, kept, repaired = _measured(problem, found, measure, repair=options.repair)
-    seconds["measure"] = perf_counter() - start
-    start = perf_counter()
-
     deployed = _deployed(method, found)
-
-    def trained_as_asked(architecture: Architecture) -> Trained:
-        return train(
-            architecture, space, fitted, options.training, seed=options.seed, compute=options.compute,
-            progress=progress, folder=options.trainings, begin=found.begin,
-            teacher=None if options.training.teacher else space.teacher(),
-        )  # fmt: skip
-
-    field: list[Rival] = []
-    if options.finalists > 1 and repaired is not None:
-        kept, trained, field = choose(
-            repaired,
-            kept,
-            options.finalists,
-            deployed or trained_as_asked,
-            seed=options.seed,
-            metric=task.metric,
-            inherited=found.inherited,
-        )
-        steps = repaired.steps
-    else:
-        trained = (deployed or trained_as_asked)(kept.architecture)
-    examples = processes.by_first(lambda: fitted.examples(trained.network))
-    seconds["train"] = perf_counter() - start
-    start = perf_counter()
-    rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure, deployed)
-    seconds["random"] = perf_counter() - start
+    give = deployed or _training(problem, fitted)
+    with _timed(seconds, "measure"):
+        steps, kept, repaired = _measured(problem, found, measure, repair=options.repair)
+    with _timed(seconds, "train"):
+        finalists: list[Rival] = []
+        if options.finalists > 1 and repaired is not None:
+            kept, trained, finalists = choose(
+                repaired, kept, options.finalists, give, seed=options.seed, metric=task.metric,
+                inherited=found.inherited,
+            )  # fmt: skip
+            steps = repaired.steps
+        else:
+            trained = give(kept.architecture)
+        examples = processes.by_first(lambda: fitted.examples(trained.network))
+    with _timed(seconds, "random"):
+        rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure, deployed)
     low, high = price.interval([kept.architecture]) if price.interval else (None, None)
     return SearchResult(
         space=space,
@@ -186,12 +153,76 @@ def search(
         trace=found.trace,
         seconds=seconds,
         queries=found.queries,
-        finalists=field,
+        finalists=finalists,
         preprocessing=_fed(fitted.preprocessing, trained.network.graph),
         class_names=fitted.class_names,
         remarks=fitted.remarks,
         examples=examples,
     )
+
+
+def _posed(
+    space: SearchSpace,
+    price: Price,
+    task: Task,
+    options: Options,
+    progress: Progress,
+    *,
+    target_ms: float | None,
+    lam: float | None,
+    proxy: SearchSpace,
+    reference_ms: float,
+) -> Problem:
+    """Return what is asked for, as a searcher sees it."""
+    return Problem(
+        space=space,
+        proxy=proxy,
+        price=price,
+        task=task,
+        target_ms=target_ms,
+        lam=lam,
+        reference_ms=reference_ms,
+        training=options.training,
+        seed=options.seed,
+        compute=options.compute,
+        checkpoint=options.checkpoint,
+        supernet=options.supernet,
+        queries=options.queries,
+        progress=progress,
+        trainings=options.trainings,
+        accuracy=task if isinstance(task, PredictedTask) else None,
+    )
+
+
+def _ends(table: Feasibility) -> dict[str, float]:
+    """Return the ends of what networks are predicted at, and measured where some were, in ms."""
+    ends = {"smallest_ms": table.smallest_ms, "median_ms": table.median_ms, "largest_ms": table.largest_ms}
+    if table.measured_ms:
+        values = table.measured_ms.values()
+        ends |= {"measured smallest_ms": min(values), "measured largest_ms": max(values)}
+    return ends
+
+
+def _training(problem: Problem, fitted: Task) -> Callable[[Architecture], Trained]:
+    """Return what trains a network as the problem says, taught by the space's teacher where it names no other."""
+    training = problem.training
+
+    def trained(architecture: Architecture) -> Trained:
+        return train(
+            architecture, problem.space, fitted, training, seed=problem.seed, compute=problem.compute,
+            progress=problem.progress, folder=problem.trainings, begin=problem.begin,
+            teacher=None if training.teacher else problem.space.teacher(),
+        )  # fmt: skip
+
+    return trained
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Generator[None]:
+    """Note how long a step took."""
+    start = perf_counter()
+    yield
+    seconds[step] = perf_counter() - start
 
 
 def _deployed(method: Method, found: Found) -> Callable[[Architecture], Trained] | None:
