@@ -69,6 +69,7 @@ class MeasuredRange(_Part):
     median_ms: float
     largest_ms: float
     networks: int
+    verdict: Literal["ok"] = "ok"
 
 
 class Feasibility(_Part):
@@ -80,6 +81,7 @@ class Feasibility(_Part):
     target_ms: Positive = None
     share_within_target: Share = None
     measured: MeasuredRange | None = None
+    verdict: Literal["predicted"] = "predicted"
 
 
 class Process(_Part):

@@ -52,6 +52,7 @@ class Feasibility:
             target_ms=self.target_ms,
             share_within_target=self.share_within_target,
             measured=self._measured(),
+            verdict="predicted",
         )
 
     def _measured(self) -> result.MeasuredRange | None:
@@ -59,7 +60,11 @@ class Feasibility:
         if not values:
             return None
         return result.MeasuredRange(
-            smallest_ms=values[0], median_ms=float(np.median(values)), largest_ms=values[-1], networks=len(values)
+            smallest_ms=values[0],
+            median_ms=float(np.median(values)),
+            largest_ms=values[-1],
+            networks=len(values),
+            verdict="ok",
         )
 
     def check(self) -> None:

@@ -6,7 +6,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isfinite, nan
 from pathlib import Path
@@ -329,24 +329,25 @@ class _Bench:
     seed: int
     progress: Progress
     stop: threading.Event | None
-    verdict: str = "ok"  # of the last one
+    verdicts: dict[int, str] = field(default_factory=dict[int, str])
 
     def __call__(self, row: int) -> float:
         if self.models is None:
+            self.verdicts[row] = "looked_up"
             return float(self.truth_ms[row])
         done = measure(
             [self.models / f"{self.names[row]}.onnx"], device=self.device, shape=self.shape, store=self.store,
             plan=self.plan, seed=self.seed, progress=self.progress, stop=self.stop,
         ).document["networks"][0]  # fmt: skip
         go_on(self.stop)
-        self.verdict = done["verdict"]
+        self.verdicts[row] = done["verdict"]
         return nan if done["latency_ms"] is None else float(done["latency_ms"])
 
 
 def _verdict(bench: _Bench, found: int | None, *, asked: bool) -> str:
     if not asked:
         return "predicted"
-    return "fail" if found is None else "pass" if bench.verdict == "ok" else "unreliable"
+    return "fail" if found is None else "pass" if bench.verdicts[found] in ("ok", "looked_up") else "unreliable"
 
 
 def _best(accuracy: NDArray[np.float64], truth_ms: NDArray[np.float64], target_ms: float) -> float | None:
@@ -360,6 +361,7 @@ def _told(state: Pick, bench: _Bench, row: int) -> dict[str, Any]:
     return {
         "name": bench.names[row], "accuracy": float(state.accuracy[row]),
         "predicted_ms": float(state.predicted_ms[row]), "measured_ms": measured_ms if isfinite(measured_ms) else None,
+        "verdict": bench.verdicts.get(row, "predicted"),
     }  # fmt: skip
 
 
@@ -372,9 +374,10 @@ def _text(d: dict[str, Any], *, judged: bool) -> str:
     ]
     if d["measured"]:
         rows = [
-            (m["name"], f"{m['accuracy']:.4g}", _ms(m["predicted_ms"]), _ms(m["measured_ms"])) for m in d["measured"]
+            (m["name"], f"{m['accuracy']:.4g}", _ms(m["predicted_ms"]), _ms(m["measured_ms"]), m["verdict"])
+            for m in d["measured"]
         ]
-        lines.append(table(("network", "accuracy", "predicted", "measured"), rows))
+        lines.append(table(("network", "accuracy", "predicted", "measured", "verdict"), rows))
     if found is None:
         fastest_ms = min((m["measured_ms"] for m in d["measured"] if m["measured_ms"] is not None), default=None)
         lines.append(
