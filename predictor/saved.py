@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +30,12 @@ import numpy.typing as npt
 from .. import outputs
 from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
 from ..registry import names
+from .binding import Binding, FingerprintLike, fingerprint_differences
 from .card import model_card
 from .document import (
     DOCUMENT,
     SCHEMA,
-    UNITS,
     HeadDocument,
-    Unit,
     arrays_file,
     document_digest,
     read_arrays,
@@ -54,58 +53,6 @@ OUTSIDE = 3.0  # widths of the worst held-out network that an interval out of su
 DIFFERENCES = 5  # that a refusal names
 SUPPORT_TOLERANCE = 1e-6  # share of a feature's range by which a relaxed encoding may overshoot by rounding
 PACKAGES = ("tempograd", "numpy", "scikit-learn", "safetensors", "torch")
-
-
-class FingerprintLike(Protocol):
-    """A device's fingerprint, as far as it is needed here."""
-
-    @property
-    def id(self) -> str: ...
-
-    def to_json(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Binding:
-    """What a predictor's numbers are of.
-
-    Attributes:
-        space: the search space's full spec.
-        encoding: the name of the encoding that its features are.
-        fingerprint_id: the device.
-        fingerprint_json: the device's fingerprint as canonical JSON.
-        quantity: what is predicted; its name ends in its unit.
-    """
-
-    space: str
-    encoding: str
-    fingerprint_id: str
-    fingerprint_json: str
-    quantity: str = "latency_ms"
-
-    def __post_init__(self) -> None:
-        if not self.quantity.endswith(tuple(f"_{unit}" for unit in UNITS)):
-            raise UsageError(
-                f"quantity={self.quantity!r}; its name must end in one of {', '.join(UNITS)}, as energy_mj"
-            )
-        try:
-            tree = json.loads(self.fingerprint_json)
-        except ValueError as error:
-            raise UsageError(
-                f"fingerprint_json is not JSON: {error}; give what the fingerprint's to_json wrote"
-            ) from error
-        if not isinstance(tree, dict):
-            raise UsageError("fingerprint_json must be a JSON object; give what the fingerprint's to_json wrote")
-
-    @classmethod
-    def of(cls, *, space: str, encoding: str, fingerprint: FingerprintLike, quantity: str = "latency_ms") -> Binding:
-        """Bind to a space, an encoding, a device and a quantity."""
-        return cls(space, encoding, fingerprint.id, fingerprint.to_json(), quantity)
-
-    @property
-    def unit(self) -> Unit:
-        """Return the quantity's unit."""
-        return next(unit for unit in UNITS if self.quantity.endswith(f"_{unit}"))
 
 
 @dataclass(frozen=True)
@@ -230,7 +177,7 @@ class SavedPredictor:
             if asked is not None and saved != asked:
                 wrong.append(f"{name}: saved {saved!r}, asked {asked!r}")
         if fingerprint is not None:
-            wrong += _fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
+            wrong += fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
         if wrong:
             more = f"; ... ({len(wrong)} differences)" if len(wrong) > DIFFERENCES else ""
             raise MismatchError(
@@ -446,16 +393,3 @@ def _arrays_there(folder: Path) -> Path | None:
         return path if sha256(path.read_bytes()).hexdigest() == document["arrays_sha256"] else None
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _fingerprint_differences(saved_json: str, asked_json: str) -> list[str]:
-    saved, asked = (_flat(json.loads(text)) for text in (saved_json, asked_json))
-    different = [key for key in sorted({*saved, *asked}) if saved.get(key) != asked.get(key)]
-    return [f"device {key}: saved {saved.get(key)!r}, asked {asked.get(key)!r}" for key in different]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -19,11 +19,12 @@ from ..data.store import Store
 from ..errors import UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.quantities import LATENCY, QUANTITIES
+from ..predictor.binding import Binding
 from ..predictor.interval import COVERAGE
 from ..predictor.learn import Censored, check_sources, default_model, learn, source_line, stated
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
-from ..predictor.saved import DOCUMENT, Binding, Head, SavedPredictor, check_place, save
+from ..predictor.saved import DOCUMENT, Head, SavedPredictor, check_place, save
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from tempograd.measurement.fingerprint import Fingerprint
+from tempograd.predictor.binding import Binding
 from tempograd.predictor.document import document_digest
 from tempograd.predictor.interval import Conformal
 from tempograd.predictor.models.ridge import RidgeLatency
-from tempograd.predictor.saved import DOCUMENT, Binding, save
+from tempograd.predictor.saved import DOCUMENT, save
 
 DEVICE = Fingerprint("local", {"cores": 8}, {"onnxruntime": "1.32.0"}, {"threads": 1, "batch": 1})
 

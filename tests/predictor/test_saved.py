@@ -9,9 +9,10 @@ from sklearn.linear_model import LinearRegression
 from tempograd.errors import InputRefusedError, MismatchError, StoreError, UsageError
 from tempograd.measurement.fingerprint import Fingerprint
 from tempograd.predictor import saved
+from tempograd.predictor.binding import Binding
 from tempograd.predictor.interval import Conformal
 from tempograd.predictor.models.ridge import RidgeLatency
-from tempograd.predictor.saved import CARD, DOCUMENT, Binding, Head, load, save
+from tempograd.predictor.saved import CARD, DOCUMENT, Head, load, save
 from tempograd.registry import load as load_entry
 from tempograd.registry import names
 
