@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="local")
-    parser.add_argument("--method", default="lightnas")
+    parser.add_argument("--method", default="ofa")
     parser.add_argument("--plan", default="quick")
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--rows", type=int, default=900, help="Rows of the table that accuracy is learnt from.")
