@@ -495,8 +495,8 @@ def test_leftovers_of_a_killed_run_do_no_harm(space, tmp_path):
 def test_real_networks_on_this_machine(space, store):
     device = registry.create("device", "local")
     summary = sample(device, space, QUICK, store, count=6, batch_size=4)
-    assert summary.measured == 6 + summary.duplicates
-    assert set(summary.verdicts) <= {"ok", "noisy"}
+    assert summary.measured == 6 + summary.duplicates + summary.again
+    assert set(summary.verdicts) <= {"ok", "noisy", "quarantined"}  # whatever else this machine does
     assert 0 < summary.timed_share < 1
     assert 0 < summary.sentinel_share < 1
     for m in store.measurements():
