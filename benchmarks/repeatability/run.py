@@ -246,7 +246,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=18, help="after which a condition stops")
     parser.add_argument("--throughput", action=argparse.BooleanOptionalAction, default=True, help="T1 and T2 as well")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--short", action="store_true", help="at most 20 minutes in all; sets what SHORT says")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="at most 20 minutes in all: 20 networks, 8 minutes each of quiet and load, the cost",
+    )
     arguments = parser.parse_args()
     if arguments.short:
         vars(arguments).update(SHORT)
