@@ -14,6 +14,7 @@ from tempograd.cli import app
 from tempograd.data.store import Store
 from tempograd.measurement.rounds import Failure
 from tempograd.profiler.plan import QUICK
+from tempograd.search import pretrained
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
 
@@ -67,6 +68,7 @@ def folder(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(pretrained, "TREES", 20)
         fit(folder / "run.db", folder / "p", model="transfer")
         yield folder
 
