@@ -130,7 +130,8 @@ class Bench:
         folder.mkdir(exist_ok=True)
         store, predictor = folder / "run.db", folder / "predictor"
         common = {"device": arguments.device, "plan": arguments.plan}
-        collect(spec, store, count=arguments.networks, **common)
+        count = registry.create("space", spec).at_most(arguments.networks)
+        collect(spec, store, count=count, **common)
         table_only = registry.create("method", method).table_only
         drawn = folder / "drawn.json"  # what is in the store before any search adds to it
         if not drawn.exists():
@@ -198,8 +199,8 @@ class Bench:
             "measured_ms": measured["latency_ms"], "ratio": ratio, "verdict": found["verdict"],
             "in_window": ratio is not None and WINDOW[0] <= ratio <= WINDOW[1], "key": found["found"]["key"],
             "predicted_ms": found["found"]["predicted_ms"], "measured_on_the_way": len(found["repairs"]),
-            "finalists": [rival["accuracy"] for rival in found.get("finalists", [])],
-            "accuracy": found["found"]["accuracy"], "seconds": perf_counter() - start,
+            "finalists": [rival["score"] for rival in found.get("finalists", [])],
+            "score": found["found"]["score"], "seconds": perf_counter() - start,
         }  # fmt: skip
 
     def _supernet(self, method: str, seed: int) -> Path:

@@ -153,6 +153,8 @@ def test_a_slot_is_searched_alone_in_all_stages_and_nothing_else_moves(monkeypat
         seen[slot] = {name: passes[0].on(name) for name in INDEX}
     derived = noted.found.architecture.choices
     assert all(seen["b1"][name] == {derived[INDEX[name]]} for name in slots["b0"])  # what the first stage had found
+    for name in (each for own in slots.values() for each in own):  # its only node keeps both edges
+        assert derived[INDEX[name]] == 1 + noted.found.scores[INDEX[name], 1:].argmax()
 
 
 def test_all_networks_asked_about_are_made_of_the_blocks_found(monkeypatch):
