@@ -4,7 +4,6 @@ import io
 import numpy as np
 import pytest
 
-from tempograd.data.examples import Examples
 from tempograd.data.result import Result
 from tempograd.errors import InputRefusedError
 from tempograd.report.examples import examples
@@ -55,24 +54,6 @@ def test_perplexity_of_a_passage_is_of_its_bits_and_the_darkest_token_is_the_mos
 
 def test_without_examples_it_says_so(minimal_result):
     assert examples(Result.model_validate(minimal_result)).words.endswith("no examples of what the network does.")
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes"),
-    [
-        ("classes", {"counts": [[1, 2], [3, 4]]}),
-        ("classes", {"counts": [[1, 2, 3]]}),
-        ("map", {"truth": {"shape": [2, 4, 4], "data": PLANE["data"]}}),
-        ("map", {"truth": None}),
-        ("heatmaps", {"given": packed(np.zeros((3, 4, 3), np.uint8))}),
-        ("map", {"images": {"shape": [2, 8, 6, 3], "data": "AAAA"}}),
-        ("map", {"images": {"shape": [512, 512, 512, 3], "data": packed(np.zeros((1, 1, 1), np.uint8))["data"]}}),
-        ("sequence", {"bits": [1.0]}),
-    ],
-)
-def test_what_contradicts_itself_is_no_document(kind, changes):
-    with pytest.raises(ValueError, match=r"not|length|bytes|Field"):
-        Examples.model_validate({"kind": kind} | KINDS[kind] | changes)
 
 
 def test_a_result_with_such_examples_is_refused(minimal_result, write, tmp_path):

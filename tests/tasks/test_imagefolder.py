@@ -9,10 +9,12 @@ import torch
 from tempograd import registry
 from tempograd.errors import InputRefusedError
 from tempograd.tasks import pictures
+from tempograd.tasks.decode import pixels
 from tempograd.tasks.load import load_task
 from tempograd.testing.tasks import TaskContract
 
 Image = pytest.importorskip("PIL.Image")
+ImageOps = pytest.importorskip("PIL.ImageOps")
 
 
 def coloured(n, size=(20, 16), seed=0):
@@ -118,6 +120,19 @@ def test_an_image_lies_as_the_camera_says(tmp_path):
     found = images[(images == 255).float().mean(dim=(1, 2, 3)) == 0.5]
     assert len(found) == 20
     assert bool((found[:, :, :8] == 255).all())
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same():
+    y, x = np.mgrid[:300, :400]
+    large = np.stack([x / 400, y / 300, (x + y) / 700], axis=2)
+    content = io.BytesIO()
+    Image.fromarray(np.round(255 * large).astype(np.uint8)).save(content, "JPEG", quality=95)
+    found = pixels(content.getvalue(), "it", 32, grey=False).astype(int)
+    whole = ImageOps.fit(Image.open(content), (32, 32), method=Image.Resampling.BILINEAR)
+    assert np.abs(found - np.asarray(whole).transpose(2, 0, 1)).max() <= 3
+    with Image.open(content) as opened:
+        opened.draft(None, (64, 64))
+        assert opened.size == (100, 75)
 
 
 def test_hidden_files_and_other_kinds_are_skipped_counted_and_named(tmp_path):
