@@ -426,9 +426,9 @@ def test_late_contradicting_and_foreign_results_never_become_rows(tmp_path, url)
             assert (again.job.job_id, again.job.issue) == (second.job.job_id, 2)
             queue.deliver([puppet.result(again)])
             lying = replace(right, started_unix_ms=2)  # the same attempt with other bytes
-            queue._is_new, kept = (lambda id_: True), queue._is_new
-            queue.deliver([lying, right])
-            queue._is_new = kept
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("tempograd.farm.queues.embedded._is_new", lambda run, id_: True)
+                queue.deliver([lying, right])
             queue.deliver([puppet.result(lease) for lease in rest])
             queue.finish([again, *rest])
         assert "error" not in ended
