@@ -4,9 +4,10 @@
 
 The table is of ``mbconv:family=ofa``: latency columns ``help:*``, and accuracies of every network. For each column:
 targets at five quantiles of its latencies, both predictors from as many rows of the table, and three searches for each
-target, every one told the latency predictor and allowed as many look-ups of latency:
+target, every one told the latency predictor and allowed as many look-ups:
 
-- ``lightnas``: gradients by predicted accuracy, over the space; the answer is one of the table's networks;
+- ``lightnas``: gradients by predicted accuracy, over the space; the answer is one of the table's networks, the most
+  accurate within the target of those looked up;
 - ``evolution``, ``random_search``: ask the table for as many accuracies as the gradient search learnt from. A table has
   so few of the space's networks that no child would be among them: here a child is the one of the table's networks,
   predicted within the target and not asked yet, that is nearest to a mutation of its parent.
