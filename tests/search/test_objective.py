@@ -257,13 +257,12 @@ def test_an_encoding_without_a_slope_is_priced_by_swaps(space):
     value = cost(gates)
     value.sum().backward()
     assert float(value.detach()) == pytest.approx(float(predict([architecture])[0]), rel=1e-5)
-    for number, site in enumerate(space.sites):
-        for option in range(len(site.options)):
-            choices = list(own)
-            choices[number] = option
-            effect = float(predict([Architecture(space.spec, tuple(choices))])[0]) - float(value.detach())
-            slope = gates[site.name].grad[0]
-            assert float(slope[option] - slope[own[number]]) == pytest.approx(effect, abs=1e-5)
+    swaps = [(number, option) for number, width in enumerate(space.widths) for option in range(width)]
+    swapped = [Architecture(space.spec, (*own[:number], option, *own[number + 1 :])) for number, option in swaps]
+    for (number, option), price_ms in zip(swaps, predict(swapped), strict=True):
+        slope = gates[space.sites[number].name].grad[0]
+        effect = float(price_ms) - float(value.detach())
+        assert float(slope[option] - slope[own[number]]) == pytest.approx(effect, abs=1e-5)
 
 
 def test_the_expectation_by_swaps_follows_the_law(space, law):
