@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -52,6 +53,22 @@ def relaxed(n, *, dtype=torch.float32, seed=0):
     return logits.softmax(dim=-1).reshape(n, 30)
 
 
+@cache
+def _additive():
+    return make_table(500, seed=1, parallel=False)
+
+
+@cache
+def _parallel():
+    return make_table(800, seed=2, parallel=True, noise=0.005)
+
+
+@cache
+def _fitted(name, table):
+    """Return a fitted model, once for all tests that only look at it."""
+    return ModelContract.quick(name).fit(table().X, table().y_ms)
+
+
 def failing(model):
     """Return the check of scikit-learn that a model says it fails on purpose."""
     return {"check_sample_weight_equivalence_on_dense_data": model.rows_count} if model.rows_count else {}
@@ -90,15 +107,15 @@ class ModelContract:
 
     @pytest.fixture
     def additive(self):
-        return make_table(500, seed=1, parallel=False)
+        return _additive()
 
     @pytest.fixture
     def parallel(self):
-        return make_table(800, seed=2, parallel=True, noise=0.005)
+        return _parallel()
 
     @pytest.fixture
-    def fitted(self, request, parallel):
-        return self.quick(request.param).fit(parallel.X, parallel.y_ms)
+    def fitted(self, request):
+        return _fitted(request.param, _parallel)
 
     def test_scikit_learn_contract(self, estimator, check):
         check(estimator)
@@ -160,8 +177,8 @@ class ModelContract:
         assert error[0] < 0.6 * error[1]
 
     def test_same_seed_same_predictor(self, name, parallel):
-        first, second = (self.quick(name).fit(parallel.X, parallel.y_ms).predict(parallel.X) for _ in range(2))
-        np.testing.assert_array_equal(first, second)
+        again = self.quick(name).fit(parallel.X, parallel.y_ms)
+        np.testing.assert_array_equal(again.predict(parallel.X), _fitted(name, _parallel).predict(parallel.X))
 
     def test_works_in_a_pipeline_and_a_grid_search(self, name, additive):
         model = make_pipeline(FunctionTransformer(), clone(self.quick(name)))
@@ -171,7 +188,7 @@ class ModelContract:
         assert search.best_score_ > 0.8
 
     def test_state_survives_safetensors_and_json(self, name, parallel):
-        model = self.quick(name).fit(parallel.X, parallel.y_ms)
+        model = _fitted(name, _parallel)
         arrays, config = model.get_state()
         arrays = load(save({key: np.ascontiguousarray(value) for key, value in arrays.items()}))
         again = type(model).from_state(arrays, json.loads(json.dumps(config, allow_nan=False)))
@@ -181,16 +198,16 @@ class ModelContract:
         if isinstance(model, DifferentiablePredictor):
             assert isinstance(again, DifferentiablePredictor)
 
-    def test_state_without_any_one_array_is_refused(self, name, additive):
-        model = self.quick(name).fit(additive.X, additive.y_ms)
+    def test_state_without_any_one_array_is_refused(self, name):
+        model = _fitted(name, _additive)
         arrays, config = model.get_state()
         for missing in arrays:
             rest = {key: value for key, value in arrays.items() if key != missing}
             with pytest.raises(InputRefusedError, match=missing.rpartition(".")[2]):  # a member's, without its number
                 type(model).from_state(rest, config)
 
-    def test_state_of_another_shape_or_with_nan_is_refused(self, name, additive):
-        model = self.quick(name).fit(additive.X, additive.y_ms)
+    def test_state_of_another_shape_or_with_nan_is_refused(self, name):
+        model = _fitted(name, _additive)
         arrays, config = model.get_state()
         for key, value in arrays.items():
             with pytest.raises(InputRefusedError, match="expected finite numbers"):
@@ -199,14 +216,14 @@ class ModelContract:
                 type(model).from_state(arrays | {key: np.full(value.shape, np.nan)}, config)
 
     @pytest.mark.parametrize("params", [None, [], {"no_such_argument": 1}])
-    def test_state_with_foreign_parameters_is_refused(self, name, additive, params):
-        model = self.quick(name).fit(additive.X, additive.y_ms)
+    def test_state_with_foreign_parameters_is_refused(self, name, params):
+        model = _fitted(name, _additive)
         arrays, config = model.get_state()
         with pytest.raises(InputRefusedError, match="allowed"):
             type(model).from_state(arrays, config | {"params": params})
 
-    def test_state_with_a_parameter_of_another_type_is_refused(self, name, additive):
-        model = self.quick(name).fit(additive.X, additive.y_ms)
+    def test_state_with_a_parameter_of_another_type_is_refused(self, name):
+        model = _fitted(name, _additive)
         arrays, config = model.get_state()
         for argument in config["params"]:
             with pytest.raises(InputRefusedError, match=argument):

@@ -10,6 +10,8 @@ import pytest
 from tempograd import registry
 from tempograd.data.table import read_table
 from tempograd.predictor.learn import learn
+from tempograd.predictor.models.gp import GaussianProcessLatency
+from tempograd.predictor.models.trees import TreesLatency
 from tempograd.verbs.evaluate import evaluate
 from tempograd.verbs.tabular import learn_latency
 
@@ -39,7 +41,9 @@ def judged(path, **wanted):
 
 
 @pytest.mark.parametrize("wanted", [{}, {"model": "trees", "valid": 40, "seeds": 1}], ids=str)
-def test_nothing_is_learnt_where_nothing_can_be(lottery, wanted):
+def test_nothing_is_learnt_where_nothing_can_be(lottery, wanted, monkeypatch):
+    fewer = (100, *TreesLatency.__init__.__defaults__[1:])
+    monkeypatch.setattr(TreesLatency.__init__, "__defaults__", fewer)
     document = judged(lottery, **wanted).document
     assert abs(document["spearman"]["mean"]) < 0.25
     by_name = judged(lottery, by_name=True, **wanted).document
@@ -85,10 +89,11 @@ def test_a_table_without_twins_says_nothing_of_names(tmp_path):
     assert done.document["mape_pct"] == by_name.document["mape_pct"]
 
 
-def test_a_search_on_a_table_promises_no_more_than_it_knows(lottery):
+def test_a_search_on_a_table_promises_no_more_than_it_knows(lottery, monkeypatch):
     """Residuals of a lottery are as wide as the lottery, however many names each network has."""
+    monkeypatch.setattr(GaussianProcessLatency.__init__, "__defaults__", ((), 10, 0))  # fewer steps
     space = registry.create("space", SPACE)
     table = read_table(lottery, space, "ms")
-    for rows in (60, 110):
+    for rows in (60, 100):
         learnt = learn_latency(space, table, rows)
         assert np.median(learnt.conformal.residuals) > 0.2

@@ -131,8 +131,9 @@ def test_state_with_an_unknown_backbone_is_refused(trained):
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_module_compiles(trained):
+    """To one graph with its way back: what Inductor would make of it is Inductor's affair, and takes a while."""
     x = torch.rand(7, 30)
-    eager, compiled = trained.module, torch.compile(trained.module, fullgraph=True)
+    eager, compiled = trained.module, torch.compile(trained.module, fullgraph=True, backend="aot_eager")
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     eager(a).sum().backward()
     compiled(b).sum().backward()
