@@ -269,6 +269,7 @@ def pool_of(space):
     return pool, place.encode(pool, "raw"), costs(place, pool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "law"), telling(PLANTED))
 def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_search(space, law):
     """Quality and latency are tables; random search looks at as many networks as there were steps.

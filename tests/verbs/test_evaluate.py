@@ -40,6 +40,7 @@ def judged(path, **wanted):
     return evaluate(path, space=SPACE, columns=["ms"], **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [{}, {"model": "trees", "valid": 40, "seeds": 1}], ids=str)
 def test_nothing_is_learnt_where_nothing_can_be(lottery, wanted, monkeypatch):
     fewer = (100, *TreesLatency.__init__.__defaults__[1:])
@@ -89,6 +90,7 @@ def test_a_table_without_twins_says_nothing_of_names(tmp_path):
     assert done.document["mape_pct"] == by_name.document["mape_pct"]
 
 
+@pytest.mark.slow
 def test_a_search_on_a_table_promises_no_more_than_it_knows(lottery, monkeypatch):
     """Residuals of a lottery are as wide as the lottery, however many names each network has."""
     monkeypatch.setattr(GaussianProcessLatency.__init__, "__defaults__", ((), 10, 0))  # fewer steps

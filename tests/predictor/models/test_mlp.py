@@ -1,5 +1,3 @@
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -126,9 +124,6 @@ def test_state_with_an_unknown_backbone_is_refused(trained):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"
-)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_module_compiles(trained):
     """To one graph with its way back: what Inductor would make of it is Inductor's affair, and takes a while."""

@@ -232,6 +232,7 @@ def connected():
     return [a.choices for a in NB201.enumerate() if NB201.is_connected(a)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [Softmax, partial(Gumbel, hard=False), Gumbel], ids=["softmax", "soft", "hard"])
 def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_search(law):
     """The best of 15,625 networks by quality and weighted latency, against as many random ones as there were steps."""
@@ -259,6 +260,7 @@ def test_every_kept_edge_of_a_cell_gets_its_best_operation():
     assert np.mean(hits) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("two_sided", [False, True])
 def test_a_learnt_multiplier_lands_near_the_target_and_a_larger_target_gives_a_better_network(two_sided):
     """A space of six sites has few networks worth having, so that single targets are met within some ten per cent."""
