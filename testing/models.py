@@ -1,3 +1,4 @@
+# pyright: basic, reportArgumentType=false, reportOptionalSubscript=false
 """What every model of latency owes: scikit-learn's contract, honest weights, a state without pickle, a true slope."""
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.table import read_table
+from tempograd.predictor import schedule
 from tempograd.predictor.learn import learn
-from tempograd.predictor.models.gp import GaussianProcessLatency
 from tempograd.predictor.models.trees import TreesLatency
 from tempograd.verbs.evaluate import evaluate
 from tempograd.verbs.tabular import learn_latency
@@ -93,7 +93,7 @@ def test_a_table_without_twins_says_nothing_of_names(tmp_path):
 @pytest.mark.slow
 def test_a_search_on_a_table_promises_no_more_than_it_knows(lottery, monkeypatch):
     """Residuals of a lottery are as wide as the lottery, however many names each network has."""
-    monkeypatch.setattr(GaussianProcessLatency.__init__, "__defaults__", ((), 10, 0))  # fewer steps
+    monkeypatch.setattr(schedule, "STEPS", 20)
     space = registry.create("space", SPACE)
     table = read_table(lottery, space, "ms")
     for rows in (60, 100):

@@ -10,7 +10,7 @@ import pytest
 from tempograd import registry
 from tempograd.data.table import read_table
 from tempograd.errors import InputRefusedError, TargetError, UnknownNameError, UsageError
-from tempograd.predictor.models.gp import GaussianProcessLatency
+from tempograd.predictor import schedule
 from tempograd.search.tabular import search_table
 from tempograd.verbs.search import search
 from tempograd.verbs.tabular import learn_latency
@@ -157,7 +157,7 @@ def test_half_a_table_or_no_predictor_is_refused(published, tmp_path):
 
 @pytest.mark.parametrize(("rows", "model"), [(20, "transfer"), (100, "gp")])
 def test_the_model_is_the_one_for_so_many_rows(published, rows, model, monkeypatch):
-    monkeypatch.setattr(GaussianProcessLatency.__init__, "__defaults__", ((), 5, 0))  # fewer steps
+    monkeypatch.setattr(schedule, "STEPS", 20)
     space = registry.create("space", SPACE)
     table = read_table(published, space, "help:device")
     learnt = learn_latency(space, table, rows)
