@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from math import inf
 
 import numpy as np
@@ -48,6 +49,8 @@ class Queries:
         self.known: dict[Architecture, Query] = {}
         self.passes = 0
         self._names: dict[Architecture, int] = {}
+        self._asked: set[int] = set()
+        self._named = 0  # the first so many of those known are among them
         self._predict = problem.predict()
         self._ask = ask or self._by_task()
 
@@ -169,7 +172,10 @@ class Queries:
             return False
         if isinstance(self.problem.task, TableTask):
             return True
-        return self._name(architecture) not in {self._name(one) for one in (*self.known, *besides)}
+        self._asked.update(self._name(one) for one in islice(self.known, self._named, None))
+        self._named = len(self.known)
+        name = self._name(architecture)
+        return name not in self._asked and all(name != self._name(one) for one in besides)
 
     def _name(self, architecture: Architecture) -> int:
         """Return what all architectures that are one network share."""

@@ -100,8 +100,9 @@ def answers(problem: Problem, task: PredictedTask, scores: Scores, derived: Arch
     for start in order[:_IMPROVED]:
         found |= dict.fromkeys(_improved(problem, task, pool[start]))
     ranked = list(found)
-    best = np.argsort(-_merit(problem, task, ranked), kind="stable")
-    return tuple(ranked[i] for i in best[:_KEPT])
+    merit = _merit(problem, task, ranked)
+    best = np.argsort(-merit, kind="stable")
+    return tuple(ranked[i] for i in best[:_KEPT] if merit[i] > -inf or i == best[0])
 
 
 def _improved(problem: Problem, task: PredictedTask, start: Architecture) -> list[Architecture]:

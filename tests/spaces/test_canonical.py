@@ -94,7 +94,7 @@ def test_layers_that_are_skipped_leave_equal_networks():
     assert len(set(forms)) == len(set(groups.tolist())) == len(set(zip(forms, groups.tolist(), strict=True)))
 
 
-@pytest.mark.slow
-def test_the_whole_space_has_as_many_forms_as_the_documentation_says(space):
-    cells = {canonical(space.network_graph(a)) for a in space.enumerate()}
-    assert len(cells) == 6366
+def test_cells_of_three_options_have_as_many_forms_as_were_counted(space):
+    """The whole space has 6,366, which `benchmarks/distinct_networks.py` counts, and compares with a runtime's."""
+    cells = product((NONE, SKIP, CONV3), repeat=len(EDGES))
+    assert len({form(space, *choices) for choices in cells}) == 160

@@ -69,7 +69,7 @@ def test_every_method_of_laws_or_supernets_that_accepts_it_runs_by_predictions_a
     if method.table_only or method.home not in ("", "nasbench201"):
         pytest.skip(f"{name} needs another space or cost")
     method = registry.create("method", name, epochs=2)
-    asked = problem(0.5, task=problem(0.5).accuracy)
+    asked = problem(0.5, task=problem(0.5).accuracy, queries=20)
     found = method.find(asked)
     assert asked.predict()(list(found.candidates)).max() <= asked.target_ms
     accuracy = asked.accuracy.predict(list(found.candidates))
