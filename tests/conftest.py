@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many workers as cores: more 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that are marked ``real`` once more where they fail: they may lose a race to this machine's other work.
 
-    Pytest's closing line counts them. Each test's promises and faults go into its report. Files with slow tests begin,
-    so that no worker still has one when the others are done.
+    Pytest's closing line counts them. Each test's promises and faults go into its report. Files with many slow tests
+    begin, so that no worker still has one when the others are done.
     """
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     for item in items:
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.flaky(reruns=1))

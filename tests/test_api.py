@@ -51,11 +51,13 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_verb_shows_an_example_that_runs(folder):
     assert {*IN_ORDER} == {*tg.__all__} - {"TempogradError", "__version__", *tg._ELSEWHERE}
     assert (folder / "page.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_example_of_the_module_runs(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (example,) = doctest.DocTestFinder(recurse=False).find(api, "api", globs={})
@@ -112,6 +114,7 @@ def test_what_is_nothing_of_ours_is_refused(tmp_path):
         answers.LatencyPredictor(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["import tempograd.search.law", "from tempograd import report", "pass"])
 def test_verbs_that_are_packages_too_can_be_called_whatever_was_imported_first(first):
     code = (

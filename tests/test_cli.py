@@ -88,6 +88,7 @@ def flow(tmp_path_factory):
     return folder, done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["collect", "fit", "search", "report"])
 def test_every_step_ends_well_and_prints_one_json_document(flow, verb):
     _, done = flow
@@ -256,6 +257,7 @@ def test_a_dry_run_measures_nothing(tmp_path):
     assert not (tmp_path / "run.db").exists()
 
 
+@pytest.mark.slow
 def test_evaluate_reads_published_tables(tmp_path):
     space = registry.create("space", "nasbench201")
     architectures = [space.from_index(i) for i in range(160)]
@@ -403,6 +405,7 @@ def test_a_search_that_cannot_be_is_refused_with_the_next_step(arguments, messag
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_a_table_is_searched_and_what_leaves_is_built_by_a_line(tmp_path):
     space = registry.create("space", "nasbench201")
     choices = [a.choices for a in space.enumerate()][::20]
@@ -425,6 +428,7 @@ def test_a_table_is_searched_and_what_leaves_is_built_by_a_line(tmp_path):
     assert built.returncode == 0, built.stderr
 
 
+@pytest.mark.slow
 def test_several_targets_share_one_supernet(flow, tmp_path):
     folder, done = flow
     target_ms = json.loads(done["search"].stdout)["target_ms"]
@@ -473,6 +477,7 @@ def test_networks_that_fail_are_rows_and_the_exit_code_says_so(tmp_path):
     assert document["verdicts"]["quarantined"] + document["verdicts"].get("failed", 0) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.fault(27)
 @pytest.mark.promise(1)
 def test_the_first_interrupt_finishes_the_item_and_the_same_command_goes_on(tmp_path):
@@ -532,6 +537,7 @@ def test_every_verb_ends_at_the_first_signal(verb, number, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 130
 
 
+@pytest.mark.slow
 @pytest.mark.fault(27)
 def test_a_closed_terminal_ends_a_campaign_and_a_copy_of_its_store_is_whole(tmp_path):
     store = tmp_path / "run.db"

@@ -63,6 +63,7 @@ def elsewhere(tmp_path_factory):
         yield folder
 
 
+@pytest.mark.slow
 @given(line=lines())
 @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_flags_are_taken_or_refused_on_purpose_and_soon(elsewhere, line):

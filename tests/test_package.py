@@ -41,6 +41,7 @@ def test_public_names():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tempograd.__version__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_doctests(name):
     if name.endswith(("__main__", "tempograd.api")):
@@ -64,6 +65,7 @@ def test_import_takes_milliseconds():
     assert int(done.stdout) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.promise(4)
 def test_no_code_is_read_from_files():
     """No pickle, no eval, no load that could run code anywhere in the source."""

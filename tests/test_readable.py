@@ -71,6 +71,7 @@ OUTPUTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", OUTPUTS.values(), ids=OUTPUTS)
 def test_tables_fit_and_nothing_is_coloured(folder, words, monkeypatch):
     monkeypatch.chdir(folder)

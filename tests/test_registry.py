@@ -59,6 +59,7 @@ def specs(draw):
     return kind, name + "".join(f"{',' if n else ':'}{key}={draw(values)}" for n, key in enumerate(keys))
 
 
+@pytest.mark.slow
 @given(drawn=specs())
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_a_spec_is_made_or_refused_on_purpose_and_soon(drawn):

@@ -9,6 +9,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_refuses_and_names_what_is_missing(tmp_path):
     import torch
 

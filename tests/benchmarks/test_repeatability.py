@@ -181,6 +181,7 @@ def test_reference_and_labels_of_hindsight_find_a_known_truth(raw):
     assert np.isfinite(hindsight.on("gated")).sum() + np.isfinite(hindsight.on("ratio")).sum() == 4 * 14
 
 
+@pytest.mark.slow
 def test_the_page_keeps_its_text_and_gets_the_figures(raw):
     folder, _ = raw
     page = folder / "results" / "repeatability.md"

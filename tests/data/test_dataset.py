@@ -116,6 +116,7 @@ def test_networks_closed_while_the_device_was_slow_are_corrected_in_hindsight(st
     assert found.rows[1].path == "gated"
 
 
+@pytest.mark.slow
 def test_a_reference_is_of_its_own_time(store, fingerprint):
     # a device that became slower for good: an hour of each, too many readings to need the other one's
     for hour, level in ((0, 1.0), (9, 1.5)):

@@ -16,6 +16,7 @@ from .conftest import keep, make
 SMALL = "nasbench201:cells=1,width=4,size=8,channels=1"
 
 
+@pytest.mark.slow
 def test_collect_audit_export_and_fit_tell_one_repeatability(tmp_path):
     """Networks that an audit times again are no blind duplicates: they lie at another time, and were chosen."""
     path, device = tmp_path / "s.db", "simulated:seed=1,process_noise=0.02"

@@ -65,6 +65,7 @@ def dataset(fingerprint):
     return LatencyDataset(SPACE, fingerprint, tuple(rows), 0.02, 12, {"noisy": 3})
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(datasets)
 def test_a_data_set_survives_export_and_import(tmp_path_factory, dataset):

@@ -353,6 +353,7 @@ def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(tmp_path, finger
         store.append(store.campaigns()[0].id, replace(next(store.measurements()), key="next"))
 
 
+@pytest.mark.slow
 @pytest.mark.fault(1)
 def test_acknowledged_rows_outlive_sigkill(tmp_path, fingerprint):
     payload = pack(make("x", [1.0] * 6, fingerprint)).hex()

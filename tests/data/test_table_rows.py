@@ -101,6 +101,7 @@ def test_a_column_that_decides_more_than_the_space_is_refused_unless_constant(wr
     assert len(read_table(write(wide | {"e6": [3] * 25}), space, "lat").y_ms) == 25
 
 
+@pytest.mark.slow
 def test_the_resolution_of_once_for_all_is_read_or_refused(write):
     small = registry.create("space", "mbconv:family=ofa")
     open_ = registry.create("space", "mbconv:family=ofa,size=224,resolution_options=25")
@@ -128,6 +129,7 @@ def exported(space, folder, fingerprint):
     return architectures, labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("space"))
 def test_what_export_writes_is_read(tmp_path, fingerprint, name):
     space = registry.create("space", name)

@@ -15,12 +15,14 @@ class TestDevices(DeviceContract):
     optional = True
 
 
+@pytest.mark.slow
 class TestAlwaysHere(DeviceContract):
     """These two are never skipped."""
 
     names = ("local", "simulated:seed=3,noise=0.02")
 
 
+@pytest.mark.slow
 class TestPhone(DeviceContract):
     names = ("android",)
 

@@ -59,6 +59,7 @@ def test_an_engine_that_ends_the_process_is_a_row(faulty, monkeypatch, tmp_path)
     assert "ended the process that asked (-6)" in entry.found
 
 
+@pytest.mark.slow
 def test_no_engine_is_imported_by_whoever_asks(told):
     assert told["imported"] == []
 

@@ -30,6 +30,7 @@ def test_a_sentinel_never_changes():
     assert files == FILES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sentinels.KINDS)
 @pytest.mark.parametrize(("precision", "small"), [("fp32", False), ("int8-dynamic", True), ("int8-static", False)])
 def test_a_sentinel_is_a_valid_network_with_sane_outputs(kind, precision, small):

@@ -111,6 +111,7 @@ def options(words: list[str]) -> tuple[str, set[str]]:
     return " ".join(used), {option for parameter in command.params for option in parameter.opts} | {"--help"}
 
 
+@pytest.mark.slow
 def test_verbs_and_flags_of_every_command_exist():
     wrong, seen = [], set()
     for where, words in commands():

@@ -66,6 +66,7 @@ def test_the_table_is_sorted_and_names_no_paper_twice():
     assert len({plain(row[2]) for row in ROWS}) == len(ROWS)
 
 
+@pytest.mark.slow
 def test_titles_and_first_authors_are_those_of_the_table():
     wrong = [
         f"{name}: {author}, {title}" for name, text in citing().items() for author, title in TITLED.findall(text)
@@ -74,12 +75,14 @@ def test_titles_and_first_authors_are_those_of_the_table():
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_numbers_and_first_authors_are_those_of_the_table():
     found = [(name, author, number) for name, text in citing().items() for author, number in NUMBERED.findall(text)]
     assert len(found) > 60
     assert [case for case in found if case[1] not in NAMES.get(case[2], ())] == []
 
 
+@pytest.mark.slow
 def test_every_arxiv_number_is_in_the_table():
     after = re.compile(r"arXiv[: ]+((?:\(?\d{4}\.\d{5}[^.;*]{0,60}?)+)")
     numbers = {number for text in citing().values() for part in after.findall(text) for number in ID.findall(part)}

@@ -76,6 +76,7 @@ def test_every_link_within_the_site_leads_somewhere(site, pages):
     assert len(pages) > 20
 
 
+@pytest.mark.slow
 def test_no_page_loads_anything_from_elsewhere(site, pages):
     outside = [
         f"{path.relative_to(site)}: {link}" for path, page in pages.items() for link in page.loads

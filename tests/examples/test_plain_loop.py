@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 PATH = Path(__file__).parents[2] / "examples" / "plain_loop.py"
 
 
@@ -13,6 +15,7 @@ def load():
     return module
 
 
+@pytest.mark.slow
 def test_a_heavier_weight_gives_a_faster_network():
     module = load()
     free, bound = (module.run(weight, steps=40) for weight in (0.0, 1.0))

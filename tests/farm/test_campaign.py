@@ -99,6 +99,7 @@ def pairs(store, campaign):
     return [(m.key, m.replicate) for m in store.measurements(campaign=campaign)]
 
 
+@pytest.mark.slow
 def test_a_farm_fills_the_same_store_as_the_device_itself(tmp_path, url):
     device = truth(tmp_path, 60)
     with Store(tmp_path / "local.db", write=True) as store:
@@ -158,6 +159,7 @@ def test_without_a_store_results_are_handed_over(tmp_path, url):
         assert [m.verdict for m in measure(FarmDevice("sim", queue=url), items(3), QUICK)] == ["ok"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.fault(12)
 def test_agents_that_are_killed_lose_nothing_and_double_nothing(tmp_path, url):
     device = truth(tmp_path, 250)
@@ -190,6 +192,7 @@ def test_agents_that_are_killed_lose_nothing_and_double_nothing(tmp_path, url):
         assert queue.take("sim", 10, 0) == []
 
 
+@pytest.mark.slow
 def test_a_campaign_goes_on_where_it_was_stopped(tmp_path, url):
     stop = threading.Event()
     with agent_thread(tmp_path, url, truth(tmp_path, 100)), Store(tmp_path / "farm.db", write=True) as store:
@@ -203,6 +206,7 @@ def test_a_campaign_goes_on_where_it_was_stopped(tmp_path, url):
         assert {r.fate for r in store.receipts(first.campaign)} <= {"accepted", "evidence"}
 
 
+@pytest.mark.slow
 def test_draining_gives_jobs_back_at_once(tmp_path, url):
     process = agent_process(tmp_path, url, truth(tmp_path, 3000))
     place = FarmDevice("sim", queue=url, ahead_s=0.001)
@@ -231,6 +235,7 @@ def test_draining_gives_jobs_back_at_once(tmp_path, url):
         assert len(held) == len(taken) == jobs  # nobody else holds any
 
 
+@pytest.mark.slow
 @pytest.mark.fault(9)
 @pytest.mark.fault(13)
 def test_a_server_that_goes_away_costs_nothing_but_time(tmp_path, newest_nats_program, free_port):
@@ -270,6 +275,7 @@ def test_a_server_that_goes_away_costs_nothing_but_time(tmp_path, newest_nats_pr
             each.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.fault(21)
 def test_a_hostile_model_is_a_refused_outcome_and_the_others_are_timed(tmp_path, url, zoo_network):
     def build(key, folder):

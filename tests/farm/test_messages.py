@@ -59,6 +59,7 @@ def test_what_is_written_is_read(messages: list[Any]) -> None:
     assert encode(messages[3])[:1] != b"{"  # the large one is compressed
 
 
+@pytest.mark.slow
 @given(
     text=st.text(st.characters(codec="utf-8"), max_size=30),
     number=st.floats(allow_nan=False, allow_infinity=False),
@@ -81,6 +82,7 @@ def test_a_job_is_named_by_what_it_asks_for(job: Make) -> None:
     assert len({job_id(**fields | other) for other in others} | {job_id(**fields)}) == 6
 
 
+@pytest.mark.slow
 def test_every_field_is_needed_and_no_other_is_taken(messages: list[Any]) -> None:
     refused = 0
     for message in messages:
@@ -172,6 +174,7 @@ def test_a_newer_version_says_how_to_upgrade(job: Make) -> None:
         decode(_bytes(tree), Job)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(30)
 def test_a_bomb_is_not_inflated() -> None:
     bomb = zlib.compress(b"\0" * 2**28)
@@ -246,6 +249,7 @@ def test_labels_can_be_derived_from_whatever_is_let_in(job: Make, result: Make) 
 # -- fuzzing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.fault(29)
 def test_twelve_thousand_mutations(messages: list[Any]) -> None:
     """Each is refused as documented, or says something that is allowed and comes back as it was."""

@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 
 from tempograd.predictor.choice import capped_log_errors, choose_encoding, held_out_errors, simplest_of_the_best
 from tempograd.predictor.models.lookup import LookupLatency
 
 
+@pytest.mark.slow
 def test_the_encoding_that_tells_more_is_chosen(parallel):
     rng = np.random.default_rng(0)
     encodings = {"noise": rng.standard_normal((800, 6)), "half": parallel.X[:, :15], "all": parallel.X}

@@ -30,6 +30,7 @@ def held(model, X, y_ms, groups):
     return fit_held_out(model, X, y_ms, np.ones(len(y_ms)), seed=0, groups=groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -47,6 +48,7 @@ def test_nothing_is_learnt_where_nothing_can_be(model):
     assert spearmanr(y_ms, held(model, X, y_ms, groups))[0] < 0.25
 
 
+@pytest.mark.slow
 def test_nor_with_so_many_rows_that_they_are_left_out_by_formula(monkeypatch):
     monkeypatch.setattr(gp, "MANY", 50)
     for support in (2000, 120):
@@ -111,6 +113,7 @@ def test_no_fold_has_a_group_on_both_sides():
     assert not any(set(groups[learn].tolist()) & set(groups[test].tolist()) for learn, test in parts)
 
 
+@pytest.mark.slow
 def test_the_choice_of_an_encoding_is_not_led_by_names():
     """An encoding that only knows networks again is worthless for those never seen."""
     rng = np.random.default_rng(0)

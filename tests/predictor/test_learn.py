@@ -21,6 +21,7 @@ from tempograd.predictor.models.transfer import TransferLatency
 from tempograd.verbs.fit import encodings_of
 
 
+@pytest.mark.slow
 def test_what_is_learnt_is_the_model_of_the_registry_on_the_chosen_encoding(additive):
     X, y = additive.X[:120], additive.y_ms[:120]
     useless = np.random.default_rng(0).standard_normal((120, 2))

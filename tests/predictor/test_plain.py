@@ -40,6 +40,7 @@ def installed(monkeypatch):
     monkeypatch.setattr(plain.registry, "names", lambda kind: [*names(kind), *OTHERS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["forest", "near"])
 def test_it_learns_with_weights_and_comes_back_from_its_state(name, additive):
     weight = np.where(np.arange(500) < 400, 1.0, 0.0)

@@ -10,6 +10,7 @@ def outside(support, X):
     return np.any((low - 1e-6 > X) | (high + 1e-6 < X), axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(32)
 @pytest.mark.parametrize("name", registry.names("space"))
 def test_networks_drawn_like_those_learnt_from_are_inside(name):

@@ -54,6 +54,7 @@ def truth(device, space, keys, directory):
 # -- the whole of it ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [QUICK, STANDARD], ids=["quick", "standard"])
 def test_labels_are_true_and_intervals_hold_on_a_device_that_changes_its_speed(device, space, store, plan, tmp_path):
     summary = sample(device, space, plan, store, count=80, seed=3)
@@ -102,6 +103,7 @@ def test_a_grown_campaign_measures_only_what_is_new(device, space, store):
     assert again.verdicts == second.verdicts
 
 
+@pytest.mark.slow
 @pytest.mark.fault(17)
 def test_noisy_labels_are_measured_again_where_too_few_are_not(space, store):
     device = registry.create("device", "simulated:seed=1,disturbed=0.2")
@@ -120,6 +122,7 @@ def test_noisy_labels_are_measured_again_where_too_few_are_not(space, store):
     assert not summary.interrupted
 
 
+@pytest.mark.slow
 def test_few_noisy_labels_among_good_ones_are_left_alone(space, store):
     device = registry.create("device", "simulated:seed=1,disturbed=0.04")
     summary = sample(device, space, QUICK, store, count=60, seed=5)
@@ -255,6 +258,7 @@ def crash(key):
     return Failure("crashed", "run", 11, f"{key} fell")
 
 
+@pytest.mark.slow
 def test_failures_are_rows_and_everybody_else_is_measured(space, store):
     device = registry.create("device", "simulated:seed=1,crash=0.05,hang=0.04,oom=0.03,nan=0.04")
     summary = sample(device, space, QUICK, store, count=120, batch_size=16)
@@ -537,6 +541,7 @@ def test_every_label_says_all_that_is_timed(tmp_path, space):
 # -- can the run be believed? ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_good_run_has_no_doubts(device, space, store):
     summary = sample(device, space, QUICK, store, count=60, seed=3)
     assert summary.doubts == ()

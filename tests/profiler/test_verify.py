@@ -17,6 +17,7 @@ from tempograd.profiler.verify import TRIES, confirm, measure
 from .conftest import ScriptedDevice, items
 
 
+@pytest.mark.slow
 def test_networks_come_back_in_the_order_asked_and_precisely(device, space, tmp_path):
     chosen = space.sample(5, np.random.default_rng(0))
     with Store(tmp_path / "s.db", write=True) as store:

@@ -51,6 +51,7 @@ def asked(log):
     return {url for url in urls if urlsplit(url).scheme in {"http", "https", "ws", "wss", "ftp"}}
 
 
+@pytest.mark.slow
 def test_loads_silently_and_alone(write, tmp_path, full_result):
     full_result["task"] = "<script>console.log('run')</script><img src=http://evil.example/x>"
     page = write_report(write(full_result), tmp_path / "report.html")
@@ -69,6 +70,7 @@ def test_the_checks_see_a_page_that_misbehaves(tmp_path):
     assert outside == {"http://evil.example/x"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1100, 500])
 def test_is_not_blank(write, tmp_path, full_result, width):
     page = write_report(write(full_result), tmp_path / "report.html")
@@ -101,6 +103,7 @@ def needs(page, folder):
     return int(width), int(needed), who
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "minimal", "kernels"])
 def test_a_phone_need_not_scroll_sideways(write, tmp_path, full_result, minimal_result, kind):
     page = tmp_path / "page.html"

@@ -13,6 +13,7 @@ def rows(table):
     return list(csv.DictReader(io.StringIO(table.csv(), newline="")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_full_result_has_every_picture_and_its_data(full_result, name):
     picture = MAKERS[name](Result.model_validate(full_result))

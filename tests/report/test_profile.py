@@ -60,6 +60,7 @@ def test_names_are_text_and_nothing_is_loaded():
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
 
 
+@pytest.mark.slow
 def test_a_page_is_made_anew_and_what_is_none_is_left_alone(tmp_path):
     page = tmp_path / "page.html"
     for _ in range(2):

@@ -77,6 +77,7 @@ def test_order_of_the_page(full_page):
     assert at == sorted(at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "word", "said"),
     [
@@ -95,6 +96,7 @@ def test_the_verdict_comes_first(page, full_result, change, word, said):
     assert "95 % interval 1.100 to 1.160 ms; 12 of 14 rounds" in words
 
 
+@pytest.mark.slow
 def test_a_network_without_a_latency_is_shown_as_such(page, full_result):
     full_result["found"]["measured"] |= {"latency_ms": None, "low_ms": None, "high_ms": None}
     words = Page(page(unreliable(full_result, "failed"))).said()
@@ -117,6 +119,7 @@ def test_a_minimal_result_says_what_is_missing(page, minimal_result):
         assert sentence in words
 
 
+@pytest.mark.slow
 @pytest.mark.promise(2)
 def test_every_measured_number_in_a_table_has_its_verdict(full_page):
     text = full_page
@@ -128,6 +131,7 @@ def test_every_measured_number_in_a_table_has_its_verdict(full_page):
     assert all('class="badge ' in row for row in re.findall(r"<tr>.*?</tr>", feasibility, re.DOTALL) if "<td" in row)
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(page, full_result):
     full_result["found"]["text"] = "|<script>~0|"
     tree = poisoned(full_result)
@@ -169,6 +173,7 @@ def test_ids_are_unique_and_every_figure_is_told(full_page):
     assert len(re.findall(r'download="[a-z]+\.csv" href="data:text/csv', text)) == 6
 
 
+@pytest.mark.slow
 def test_same_result_same_bytes(write, tmp_path, full_result):
     directory = write(full_result)
     first = write_report(directory, tmp_path / "a.html").read_bytes()
@@ -210,6 +215,7 @@ def test_answer_owns_up_to_an_interval_above_the_target(full_result):
     assert "may miss" in answer(Result.model_validate(full_result))
 
 
+@pytest.mark.slow
 def test_the_report_says_which_random_networks_do_not_count_and_what_each_process_said(full_result, write, tmp_path):
     full_result["random"][0] |= {"measured_ms": 1.3, "verdict": "ok"}
     full_result["found"]["measured"]["processes"] = [

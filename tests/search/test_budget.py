@@ -68,6 +68,7 @@ def test_the_cost_is_linear_in_the_rows_of_a_block(space):
         assert middle == pytest.approx(0.7 * budget.cost_ms(one) + 0.3 * budget.cost_ms(end), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_vertex_is_the_best_within_the_budget_and_has_one_site_between_options_at_most(space):
     budget, rng = budget_of(space), np.random.default_rng(3)
     for seed in range(5):
@@ -111,6 +112,7 @@ def test_every_iterate_of_a_hard_search_is_within_the_budget(space):
     assert values[-1] < values[0] - 0.1
 
 
+@pytest.mark.slow
 def test_a_hard_search_of_a_linear_loss_ends_near_the_optimum():
     """Against the best of all networks within the budget, for a cost of one block."""
     space = registry.create("space", SPECS["nasbench201"])
@@ -150,6 +152,7 @@ def test_what_options_add_to_a_loss_sums_up_to_what_an_architecture_adds(space):
         assert np.allclose(added, encoded @ value - float(loss.detach()), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nasbench201", "routed"])
 def test_a_hard_search_of_a_loss_that_adds_up_derives_the_best_of_all_within_the_budget(name):
     """The law itself ends where no single block can be better; what its steps told of every option is exact."""
@@ -174,6 +177,7 @@ def test_a_hard_search_of_a_loss_that_adds_up_derives_the_best_of_all_within_the
         assert row @ value >= (encoded @ value)[price <= budget_ms - 1e-6].max() - 1e-4
 
 
+@pytest.mark.slow
 def test_rounding_stays_within_the_budget_and_comes_near_the_best_of_all(space):
     every = list(itertools.islice(space.enumerate(), 60_000))
     price, shortfall = costs(space, every), []

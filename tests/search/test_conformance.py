@@ -174,6 +174,7 @@ def reason(space, law, deriver, form):
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("law", LAWS)
 def test_every_legal_combination_takes_a_step_and_derives_and_every_other_is_refused(space, law):
@@ -252,6 +253,7 @@ def best_by_hand(space, scores):
 COUNTED = [(space, law) for space, law in PAIRS if SPACES[space].rules or SPACES[space].size_log10 <= ENUMERABLE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "law"), COUNTED)
 def test_what_is_derived_is_the_best_by_brute_force(space, law):
     made = law_of(law, SPACES[space], seed=3, noise=1.0)
@@ -297,6 +299,7 @@ def test_a_planted_optimum_is_found_in_four_of_five_seeds_and_not_by_random_sear
     assert better >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["abs_ratio", "learned_multiplier", "hinge_ratio"])
 def test_a_form_with_a_target_ends_near_it(form):
     """Where latency and quality pull apart; a hinge only from above."""
@@ -313,6 +316,7 @@ def test_a_form_with_a_target_ends_near_it(form):
     assert form == "hinge_ratio" or min(ratios) > 0.85
 
 
+@pytest.mark.slow
 def test_the_common_direction_ends_where_no_network_is_better_in_both():
     place = SPACES["nasbench201"]
     every = [a for a in place.enumerate() if is_network(place, a)]

@@ -41,6 +41,7 @@ def test_elsewhere_than_on_a_cuda_device_nothing_changes():
     assert all(torch.equal(value, before[name]) for name, value in own.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_recorded_mixture_moves_statistics_only_where_they_are_tracked(monkeypatch):
     """What records is stood in for by one that runs, three times as CUDA's does before it records."""
 

@@ -115,6 +115,7 @@ def test_a_law_that_is_nearly_certain_samples_what_is_derived(space):
     assert set(space.decode(rows)) == {wanted}
 
 
+@pytest.mark.slow
 def test_draws_of_routes_are_as_long_as_those_of_the_law():
     """The best of noise summed along a route would lie on the longest one."""
     space = registry.create("space", "routed:blocks=4-6/8-10/12-16,reach=3,layers=1,head=16,size=8")

@@ -25,6 +25,7 @@ def trained(task):
     return train(NETWORK, SPACE, task, Training(epochs=15, batch=32), seed=0)
 
 
+@pytest.mark.slow
 def test_a_network_learns_digits(task, trained):
     assert trained.score > 0.5  # chance is 0.1
     assert trained.validation_score == task.score(trained.network, "law")

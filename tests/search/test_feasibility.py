@@ -19,6 +19,7 @@ def look(target_ms=None, measured_ms=None):
     return feasibility(SPACE, predict, np.random.default_rng(0), target_ms=target_ms, measured_ms=measured_ms)
 
 
+@pytest.mark.slow
 def test_the_ends_are_those_of_the_whole_space():
     found = look()
     every = [a for a in SPACE.enumerate() if SPACE.is_connected(a)]

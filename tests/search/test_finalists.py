@@ -5,6 +5,7 @@ from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from tempograd.search.deriver import draws
 from tempograd.search.finalists import choose
@@ -55,6 +56,7 @@ def test_no_network_is_trained_twice_under_two_names():
     assert len(set(forms)) == len(forms)
 
 
+@pytest.mark.slow
 def test_where_the_predictor_errs_more_are_measured_until_there_are_enough():
     device = FakeDevice(DARTS, noise=0.0)
     start = dear(device)
@@ -71,6 +73,7 @@ def test_where_the_predictor_errs_more_are_measured_until_there_are_enough():
     assert len(state.steps) - before > 2 * 7  # one lot would not have been enough
 
 
+@pytest.mark.slow
 @SPACES
 def test_those_of_the_highest_inherited_score_are_trained(space):
     _, state, kept = ended(space)
@@ -86,6 +89,7 @@ def test_those_of_the_highest_inherited_score_are_trained(space):
     assert np.mean(others) > np.quantile(list(asked.values()), 0.75)
 
 
+@pytest.mark.slow
 def test_draws_that_use_the_target_are_taken_as_they_are():
     """A walk to the target would make every one the more like its cheapest relatives."""
     _, state, kept = ended(DARTS)
@@ -132,6 +136,7 @@ def test_a_finalist_that_is_too_slow_when_measured_again_is_passed_over():
     assert best is field[0].trained
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_field():
     keys = []
     for _ in range(2):

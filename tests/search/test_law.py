@@ -25,6 +25,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 class TestLaws(LawContract):
     names = registry.names("law")
 
@@ -186,6 +187,7 @@ def pairs(p):
     return {(i, j): p[i] * p[j] / (1 - p[i]) for i, j in itertools.permutations(range(len(p)), 2)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gumbel", "gumbel_rao", "exclusive_top_k"])
 def test_a_path_is_drawn_with_the_softmax_probabilities(name):
     law, rng = law_over(name, NB201), generator()
@@ -193,6 +195,7 @@ def test_a_path_is_drawn_with_the_softmax_probabilities(name):
     assert follows(counts, torch.softmax(law.logits[0].detach(), dim=0))
 
 
+@pytest.mark.slow
 def test_two_paths_are_drawn_without_replacement():
     law, rng = law_over("two_path", NB201), generator()
     p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
@@ -233,6 +236,7 @@ def test_two_paths_leave_all_other_probabilities_as_they_were():
     assert (after - before)[on].abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_exclusive_paths_share_nothing_and_come_in_the_order_of_draws_without_replacement():
     law, rng = law_over("exclusive_top_k", NB201, paths=2), generator()
     p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
@@ -260,6 +264,7 @@ def test_one_exclusive_path_is_gumbel_bit_for_bit():
         assert torch.equal(g_a, g_b)
 
 
+@pytest.mark.slow
 def test_averaged_noise_keeps_the_mean_gradient_and_lowers_its_variance():
     def gradients(law, n=3000):
         rng, weight = generator(2), torch.randn(5, generator=generator(5))
@@ -316,6 +321,7 @@ def test_the_most_probable_sets_are_not_always_the_most_probable_edges():
     assert differs > 0
 
 
+@pytest.mark.slow
 def test_routes_are_visited_with_the_product_of_their_transitions():
     law = law_over("markov_route", ROUTED)
     sample = law.sample(40_000, generator())
@@ -332,6 +338,7 @@ def test_routes_are_visited_with_the_product_of_their_transitions():
     assert follows([counts[key] for key in expected], list(expected.values()))
 
 
+@pytest.mark.slow
 def test_uniform_is_uniform_over_edges_and_operations_and_has_nothing_to_learn():
     law, rng = law_over("uniform", DARTS), generator()
     assert list(law.parameters()) == []

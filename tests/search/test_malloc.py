@@ -26,6 +26,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_that_one_step_freed_costs_the_next_one_no_page_faults():
     if not keep_freed_memory():
         pytest.skip("this C library has no mallopt: nothing to tell it")

@@ -12,6 +12,7 @@ from tempograd.testing.methods import MethodContract, priced, short, space_for
 from tempograd.testing.small import small_specs
 
 
+@pytest.mark.slow
 class TestMethods(MethodContract):
     names = registry.names("method")
 

@@ -219,6 +219,7 @@ def test_a_damped_multiplier_answers_to_the_violation_of_now_and_keeps_what_was_
     assert (budget.lam, budget.summed) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["raw", "layers"])
 def test_a_gaussian_process_pulls_a_law_to_what_is_fast(encoding):
     """Its first buffer is one of whole numbers: an encoding made such has no slope, and a search would not hear it."""
@@ -265,6 +266,7 @@ def test_an_encoding_without_a_slope_is_priced_by_swaps(space):
         assert float(slope[option] - slope[own[number]]) == pytest.approx(effect, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_expectation_by_swaps_follows_the_law(space, law):
     width = space.encode(space.sample(1, np.random.default_rng(0)), "counts").shape[1]
     module = torch.nn.Sequential(torch.nn.Linear(width, 1), torch.nn.Flatten(0))

@@ -52,6 +52,7 @@ def searched(space, law, value, *, steps=80):
     return made
 
 
+@pytest.mark.slow
 def test_toponas_finds_the_edges_that_the_rule_of_darts_misses():
     """Two edges are worth most whatever is on them, two others are worth less, with one operation each.
 

@@ -58,6 +58,7 @@ def test_only_a_tables_networks_are_there():
         queries(other)
 
 
+@pytest.mark.slow
 def test_the_best_within_the_target_is_found_and_candidates_fall_in_accuracy():
     asked = problem(target_ms=3.5, queries=30)
     queries = Queries(asked, 1)

@@ -29,6 +29,7 @@ def test_a_predictor_that_promises_too_much_fails_first_and_passes_after_repair(
     assert len(device.measured) == len(state.steps) <= 48
 
 
+@pytest.mark.slow
 @SPACES
 def test_a_slow_and_noisy_start_does_not_tell_how_far_the_predictor_errs(space):
     device = FakeDevice(space)
@@ -208,6 +209,7 @@ def test_where_latencies_come_in_levels_the_one_below_the_target_is_found(share,
         assert len(state.steps) <= 24
 
 
+@pytest.mark.slow
 def test_a_network_just_below_the_target_is_given_up_if_a_third_process_finds_it_above():
     device = Stepped(NB201)
     level = 1.0 * device.truth_ms(dear(device))

@@ -90,6 +90,7 @@ def middle_ms(space):
     return float(np.median([device.truth_ms(a) for a in space.sample(200, np.random.default_rng(1))]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_meets_a_target_as_measured(space, task, method):
     device = Device(space)
@@ -107,6 +108,7 @@ def test_a_method_meets_a_target_as_measured(space, task, method):
 OFA = registry.create("space", "mbconv:family=ofa,size=8,channels=1,classes=10,width=0.25,stages=1,layers=3")
 
 
+@pytest.mark.slow
 def test_ofa_keeps_the_very_weights_of_its_supernet_and_trains_nothing_where_it_is_asked_to(task, tmp_path):
     """Random networks inherit alike; a second target trains nothing at all."""
     told, path = [], tmp_path / "supernet.safetensors"
@@ -149,6 +151,7 @@ def test_weights_of_a_smaller_space_are_not_deployed(task):
         run(OFA, task, method="ofa:deploy=inherited", target_ms=5.0, proxy=proxy)
 
 
+@pytest.mark.slow
 def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
     device = Device(space)
     target_ms = middle_ms(space)
@@ -162,6 +165,7 @@ def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
     assert "finalists" not in run(space, task, device=device, target_ms=target_ms).document().to_json()
 
 
+@pytest.mark.slow
 def test_a_weight_of_latency_measures_what_was_derived(space, task):
     result = run(space, task, lam=0.3)
     assert result.verdict == "measured"
@@ -224,6 +228,7 @@ def test_without_repair_a_miss_is_a_fail(task):
     assert result.rivals == []
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, task):
     device = Device(space)
 

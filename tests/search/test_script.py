@@ -37,6 +37,7 @@ def write_folder(root, *, colour):
                 Image.fromarray(pixels.astype(np.uint16) * 257 if i % 3 else pixels).save(folder / f"{i}.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("colour", "size"), [(True, 12), (False, 16)])
 def test_predict_py_reaches_the_claimed_accuracy(tmp_path, colour, size):
     write_folder(tmp_path / "images", colour=colour)
@@ -60,6 +61,7 @@ def test_predict_py_reaches_the_claimed_accuracy(tmp_path, colour, size):
     assert right / len(files) == pytest.approx(result.found.accuracy, abs=1.5 / len(files) if size != 16 else 1e-9)
 
 
+@pytest.mark.slow
 def test_weights_have_the_modules_own_keys_and_the_mode_that_umask_says(tmp_path):
     write_folder(tmp_path / "images", colour=False)
     out, before = tmp_path / "result", os.umask(0o022)

@@ -47,6 +47,7 @@ def noisy(share):
     return lambda a: PREDICTED[a] * factors[a]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random_search", "evolution", "regularized_evolution", "surrogate_search"])
 def test_what_is_found_is_told_beside_the_optimum(method):
     truth = noisy(0.1)
@@ -65,6 +66,7 @@ def test_what_is_found_is_told_beside_the_optimum(method):
     assert [*above, result.found] == list(result.lookups)
 
 
+@pytest.mark.slow
 def test_a_surrogate_with_all_the_queries_it_wants_finds_the_optimum():
     assert search("surrogate_search", queries=120).regret_points == pytest.approx(0, abs=0.5)
 
@@ -117,6 +119,7 @@ def test_methods_that_train_are_refused_with_where_the_others_stand():
             search(method)
 
 
+@pytest.mark.slow
 def test_the_folder_tells_all_and_a_report_reads_it(tmp_path):
     result = search("surrogate_search", truth=noisy(0.1))
     result.save(tmp_path / "result", {"predictor": {"model": "linear"}, "predicted_interval_ms": (3.0, 4.0)})

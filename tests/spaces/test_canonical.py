@@ -61,6 +61,7 @@ def test_networks_of_one_form_cost_the_same(space):
         assert found.setdefault(canonical(graph), cost) == cost
 
 
+@pytest.mark.slow
 def test_groups_keep_every_name_of_a_network_together(space):
     """Whatever is one network by its canonical form, or by what the cell computes, is in one group."""
     architectures = space.sample(600, np.random.default_rng(1))

@@ -80,6 +80,7 @@ def test_isomorphic_cells_have_one_canonical_form_and_one_shared_encoding(cell, 
     assert one["live number of skip"] != two["live number of skip"]
 
 
+@pytest.mark.slow
 def test_canonical_forms_tell_networks_apart(space, cell):
     """Networks of one canonical form have as many layers of each kind once they are simplified and shared."""
     forms: dict = {}
@@ -94,6 +95,7 @@ def test_canonical_forms_tell_networks_apart(space, cell):
     assert all(len({c for _, c in seen}) == 1 for seen in forms.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["nasbench201", "darts:layers=5,width=8"])
 def test_every_count_has_a_column(spec):
     space = registry.create("space", spec)

@@ -173,6 +173,7 @@ def test_a_stage_without_a_cell_is_refused():
         registry.create("space", "darts:stages=2")
 
 
+@pytest.mark.slow
 def test_the_supernet_and_the_circuit_of_cells_of_stages_are_the_built_network():
     space, contract = registry.create("space", "darts:layers=5,width=4,size=8,stages=3"), SpaceContract()
     sample = space.sample(2, np.random.default_rng(0))

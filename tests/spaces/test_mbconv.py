@@ -71,6 +71,7 @@ def test_rows_of_the_public_ofa_table_are_architectures():
         assert text.startswith(f"resolution={OFA.sites[0].options[OFA.sizes.index(row['r'])]};")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_a_masked_supernet_equals_the_narrow_network(mode):
     """Also where statistics are taken from the batch: masked channels touch no other channel."""

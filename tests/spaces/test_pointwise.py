@@ -48,6 +48,7 @@ def test_networks_are_made_of_it():
     assert [type(layer) for layer in network.layers.values()] == [StridedPointwiseConv2d]
 
 
+@pytest.mark.slow
 def test_it_leaves_the_heap_alone_on_a_cpu_without_avx512():
     """``nn.Conv2d(4, 6, 1, 2, bias=False)`` in its place dies of signal 6 here (torch 2.13)."""
     if "malloc_debug" not in _with_checked_heap("print(open('/proc/self/maps').read())").stdout:

@@ -40,6 +40,7 @@ def test_architecture_and_outputs_come_back(saved):
         assert torch.equal(load_network(folder)(images), network(images))
 
 
+@pytest.mark.slow
 def test_the_line_runs_without_the_search(saved):
     folder, *_ = saved
     absent = "not [m for m in sys.modules if m.startswith(('tempograd.search', 'tempograd.profiler'))]"

@@ -155,6 +155,7 @@ KEPT = {f"{kind}/e{i}": 3 for kind in ("normal0", "reduce0", "normal1", "reduce1
         for i in (0, 1, 2, 3, 5, 6, 9, 10)}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_with_searched_cells_the_supernet_and_the_circuit_are_the_built_network(whole):
     contract, sample = SpaceContract(), whole.sample(2, np.random.default_rng(5))
     assert registry.create("space", whole.spec) == whole

@@ -58,6 +58,7 @@ def test_a_layer_counts_by_kind_and_by_the_blocks_that_its_channels_come_in():
     assert (found["Conv 3 read"], found["Conv 3 written"]) == (prod((12, 4, 4)), prod((24, 2, 2)))
 
 
+@pytest.mark.slow
 def test_what_divides_the_channels_is_learnt_from_totals_and_not_from_one_hots():
     """A device on which channels not in fours are slow, as ONNX Runtime's are."""
     space = registry.create("space", WIDE)

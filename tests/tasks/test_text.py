@@ -44,6 +44,7 @@ def test_a_cell_learns_what_only_its_state_can_know(task):
     assert trained.score < 1.3 < task.metric.chance
 
 
+@pytest.mark.slow
 def test_autoshrink_comes_to_a_verdict_by_perplexity(task):
     space = fit_space(CELL, task)
     truth, measure = device(space)

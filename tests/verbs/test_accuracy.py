@@ -43,6 +43,7 @@ def test_what_is_learnt_ranks_networks_that_it_has_not_seen(table):
     )
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_by_the_seed_and_as_many_as_were_asked_for(table):
     first, again, other = (predicted_accuracy(f"table:{table}:acc", SPACE, rows=25, seed=s) for s in (0, 0, 1))
     some = SPACE.sample(5, np.random.default_rng(3))
@@ -67,6 +68,7 @@ def test_columns_that_teach_nothing_are_refused(table):
         learn_accuracy("t", SPACE, dict.fromkeys(SPACE.sample(2, np.random.default_rng(0)), 0.5))
 
 
+@pytest.mark.slow
 def test_a_search_on_a_device_needs_no_image_and_says_so(table, tmp_path):
     said = []
     done = search(
@@ -87,6 +89,7 @@ def test_a_search_on_a_device_needs_no_image_and_says_so(table, tmp_path):
     assert result["found"]["score"] == pytest.approx(found)
 
 
+@pytest.mark.slow
 def test_a_search_on_a_table_asks_it_for_no_accuracy(table, tmp_path):
     done = search(
         SPEC, None, tmp_path / "out", task=f"table:{table}:acc", latency=f"table:{table}:ms", latency_rows=30,

@@ -21,6 +21,7 @@ def test_a_run_without_a_label_is_never_called_reliable(tmp_path):
     assert "predictor can be learnt" not in done.text
 
 
+@pytest.mark.slow
 @pytest.mark.fault(17)
 def test_noise_is_told_calmly_with_what_it_means_and_what_to_do(tmp_path):
     done = collect(SPACE, tmp_path / "s.db", device="simulated:disturbed=0.8", count=20, plan="quick")
@@ -32,6 +33,7 @@ def test_noise_is_told_calmly_with_what_it_means_and_what_to_do(tmp_path):
     assert again.document["again"] == again.document["measured"] > 0  # the advice does something
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_advised_is_one_that_the_device_meets(tmp_path):
     device = "simulated:noise=0.02"
     strict = collect(SPACE, tmp_path / "s.db", device=device, count=20, plan="precise")
@@ -40,6 +42,7 @@ def test_a_plan_that_is_advised_is_one_that_the_device_meets(tmp_path):
     assert collect(SPACE, tmp_path / "s.db", device=device, count=20, plan="quick").exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_default_plan_is_one_that_an_ordinary_machine_meets(tmp_path):
     device = "simulated:noise=0.02"
     assert collect(SPACE, tmp_path / "t.db", device=device, count=30, plan="standard").exit_code == UNRELIABLE
@@ -91,6 +94,7 @@ class Slowed(ScriptedDevice):
         return super().level_ms(key) * (1.0 if self.at_work < 3 else 1.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "count", "following"),
     [("simulated:crash=1", 3, "tempograd doctor"), ("simulated", 3, "--count 200"), ("simulated", 30, "tempograd fit")],

@@ -26,6 +26,7 @@ def files(tmp_path):
     return found
 
 
+@pytest.mark.slow
 def test_all_are_compared_with_the_first(files, tmp_path):
     done = compare([files["b"], files["a"], files["c"]], devices=[QUIET], store=tmp_path / "run.db")
     rows = done.document["networks"]
@@ -36,6 +37,7 @@ def test_all_are_compared_with_the_first(files, tmp_path):
         assert [row.name for row in kept.models()] == ["b", "a", "c"]
 
 
+@pytest.mark.slow
 def test_the_same_network_twice_shows_no_difference(files):
     rows = compare([files["a"], files["a"]], devices=[QUIET]).document["networks"]
     assert [row["name"] for row in rows] == ["a", "a #2"]
@@ -49,6 +51,7 @@ def test_one_network_on_two_devices(files):
     assert rows[0]["name"] != rows[1]["name"]
 
 
+@pytest.mark.slow
 def test_the_gate_fails_where_the_network_is_slower_than_its_baseline_by_more_than_allowed(files):
     ask = {"devices": [QUIET]}
     assert compare([files["b"]], baseline=files["a"], **ask).exit_code == 8
@@ -57,6 +60,7 @@ def test_the_gate_fails_where_the_network_is_slower_than_its_baseline_by_more_th
     assert (better.exit_code, better.document["gate"]["verdict"]) == (0, "pass")
 
 
+@pytest.mark.slow
 def test_the_gate_reads_what_was_measured_before_under_the_same_name(files, tmp_path):
     store = tmp_path / "base.db"
     measure([files["a"]], device=QUIET, store=store)

@@ -57,6 +57,7 @@ def price_of(spec, name, path, **more):
     return found, found.predict(networks), measured, calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_a_table_of_measured_operations_prices_every_space_in_milliseconds(name, store_of):
     found, predicted, measured, _ = price_of("table", name, store_of(name))
@@ -74,6 +75,7 @@ def test_counters_and_sums_become_milliseconds_too(spec, store_of):
     assert np.corrcoef(predicted, measured)[0, 1] > 0.6
 
 
+@pytest.mark.slow
 def test_a_line_is_drawn_through_what_the_store_holds_or_through_a_few_networks_measured_now(store_of):
     path = store_of("nasbench201")
     *_, calls = price_of("flops", "nasbench201", path)
@@ -129,6 +131,7 @@ def test_a_predictor_that_is_not_there_is_asked_for(tmp_path):
         search(SPECS["routed"], None, tmp_path / "out", cost="predictor", target_ms=1.0, device=DEVICE)
 
 
+@pytest.mark.slow
 def test_a_search_runs_without_any_predictor(store_of, tmp_path):
     done = search(
         SPECS["routed"], None, tmp_path / "out", method="densenas", target_ms=0.06, device=DEVICE, task="synthetic",

@@ -8,6 +8,7 @@ from tempograd.verbs import devices as verb
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.slow
 def test_rows_are_the_inventory_and_progress_counts_them(monkeypatch):
     entries = list(inventory())[:3]
     monkeypatch.setattr(verb, "inventory", lambda: iter(entries))

@@ -63,6 +63,7 @@ def test_a_design_learns_from_no_network_twice(lottery, monkeypatch):
     assert len(set(told[0].tolist())) == len(told[0]) == 60
 
 
+@pytest.mark.slow
 def test_both_splits_are_told(lottery):
     done, marked = judged(lottery), judged(lottery, by_name=True)
     document, by_name = done.document, marked.document

@@ -23,6 +23,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", ["init", "up", "add-agent", "revoke", "status", "doctor", "pause", "resume", "drain", "release"]
 )
@@ -79,6 +80,7 @@ def test_up_stays_until_it_is_asked_to_end(newest_nats_program, tmp_path, free_p
     assert not server.answers(("127.0.0.1", free_port))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

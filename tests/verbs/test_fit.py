@@ -58,6 +58,7 @@ def test_a_table_is_judged_with_the_model_for_so_many_networks(tmp_path):
         evaluate(tmp_path / "t.parquet", space=SPACE, columns=["a"], source_columns=["b"], model="mlp")
 
 
+@pytest.mark.slow
 def test_the_latencies_of_the_space_are_told_with_a_target_that_can_be_asked_for(stores, tmp_path):
     done = fit(stores[0], tmp_path / "a predictor")
     about = done.document["of_space"]
@@ -69,6 +70,7 @@ def test_the_latencies_of_the_space_are_told_with_a_target_that_can_be_asked_for
     assert about["smallest"] < target_ms < about["largest"]
 
 
+@pytest.mark.slow
 def test_noisy_labels_are_learnt_from_and_judged_by_where_there_are_no_others(tmp_path):
     store = tmp_path / "noisy.db"
     collect(SPACE, store, device="simulated:disturbed=1", count=45, plan="quick")
@@ -78,6 +80,7 @@ def test_noisy_labels_are_learnt_from_and_judged_by_where_there_are_no_others(tm
     assert "as far as labels this noisy can tell" in done.text
 
 
+@pytest.mark.slow
 def test_one_seed_has_no_spread(tmp_path):
     table = tmp_path / "t.csv"
     space = registry.create("space", SPACE)

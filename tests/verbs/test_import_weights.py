@@ -38,6 +38,7 @@ def supernet(published):
     return published.with_name("supernet.safetensors")
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_read_and_what_comes_next(published, tmp_path):
     words = ["import", f"ofa:{published}", "--out", str(tmp_path / "net.safetensors"), "--space", SPEC]
     done = CliRunner().invoke(app, words)
@@ -53,6 +54,7 @@ def shot(spec):
     return OneShot(space, task, OneShotSchedule(), seed=0, compute="cpu")
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_supernet_trained_with_the_imported_weights(supernet, published, monkeypatch):
     monkeypatch.setattr(OneShot, "step", lambda *args, **kwargs: pytest.fail("a supernet was trained"))
     before, training = supernet.read_bytes(), shot(SPEC)
@@ -64,6 +66,7 @@ def test_a_search_finds_the_supernet_trained_with_the_imported_weights(supernet,
     assert supernet.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_statistics_of_what_inherits_are_taken_anew_from_the_images(supernet):
     training = shot(SPEC)
     network = training.run(supernet)

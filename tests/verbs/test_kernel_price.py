@@ -60,6 +60,7 @@ def test_networks_that_were_never_timed_are_priced_near_their_truth(told, tmp_pa
     assert np.all(upper.predict(networks) > price.predict(networks))
 
 
+@pytest.mark.slow
 def test_the_price_has_a_slope_in_the_gates(told):
     import torch
 
@@ -87,6 +88,7 @@ def test_kernels_unlike_those_that_were_timed_are_named(told, monkeypatch):
     assert len(found.named) <= 5
 
 
+@pytest.mark.slow
 def test_what_a_search_goes_on_with_is_kept(told, tmp_path):
     space, device, kept, _ = told
     networks = space.sample(5, np.random.default_rng(1))
@@ -99,6 +101,7 @@ def test_what_a_search_goes_on_with_is_kept(told, tmp_path):
     assert len(json.loads((tmp_path / "cost.json").read_text())["kernels"]["ms"]) > 100
 
 
+@pytest.mark.slow
 def test_kernels_are_a_share_of_a_price_too(told, tmp_path):
     space, device, kept, _ = told
     with Store(tmp_path / "run.db", write=True) as store:
@@ -126,6 +129,7 @@ def test_what_does_not_fit_is_refused(told, tmp_path, folder):
                 priced(cost, space, learnt, store, device, None, upper_bound=False)
 
 
+@pytest.mark.slow
 def test_a_search_follows_the_kernels_and_what_it_found_is_measured(folder, tmp_path):
     done = search(
         SPACE, folder, tmp_path / "result", target_ms=1.0, device=DEVICE, method="la_darts", epochs=1, train_epochs=1,

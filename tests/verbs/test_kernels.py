@@ -65,6 +65,7 @@ def test_a_network_that_was_not_seen_is_predicted_near_its_measured_time(learnt)
     assert {one["how"] for one in told.document["kernels"]} == {"predicted"}
 
 
+@pytest.mark.slow
 def test_kernels_of_a_network_that_was_seen_are_those_measured(learnt):
     folder, _, _ = learnt
     assert {one["how"] for one in predict(content(8, 16), folder / "kernels", device=DEVICE).document["kernels"]} == {
@@ -98,6 +99,7 @@ def test_rows_of_kernels_are_of_no_space_and_are_exported_by_name(learnt, tmp_pa
         audit(folder / "kernels.db", device=DEVICE)
 
 
+@pytest.mark.slow
 def test_kernels_of_a_space_are_sampled_and_no_more_than_asked_are_timed(tmp_path):
     ask = {"space": "nasbench201:cells=1,width=4,size=8", "networks": 3, "device": DEVICE}
     found = collect([], tmp_path / "run.db", limit=10, **ask).document

@@ -48,6 +48,7 @@ def test_a_network_is_measured_in_three_processes_and_kept(model, tmp_path):
         assert LatencyDataset.from_store(kept).keys == (told["key"],)
 
 
+@pytest.mark.slow
 def test_what_the_store_has_is_not_repeated(model, tmp_path):
     ask = {"device": QUIET, "shape": ["x=1x3x8x8"], "store": tmp_path / "run.db"}
     first = measure([model], **ask).document["networks"][0]
@@ -65,6 +66,7 @@ def test_the_batch_and_the_number_of_inputs_are_the_networks_own():
     assert measure([content], device=QUIET).exit_code == 0
 
 
+@pytest.mark.slow
 def test_of_several_networks_the_others_are_measured(model, tmp_path):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"nothing")
@@ -91,6 +93,7 @@ def test_what_is_asked_wrongly_is_refused_before_anything_is_timed(given, option
         measure(given, **{"device": QUIET} | options)
 
 
+@pytest.mark.slow
 def test_a_torch_module_is_measured_in_evaluation_mode():
     import torch
 

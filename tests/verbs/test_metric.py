@@ -50,6 +50,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "more"),
     [("la_darts", {"epochs": 2, "finalists": 3}), ("random_search", {"queries": 4}), ("evolution", {"queries": 6})],

@@ -96,6 +96,7 @@ def batch():
     return measure([*(bad for bad, _ in BAD.values()), convolution()], device=DEVICE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BAD)
 def test_one_message_tells_why_and_the_others_go_on(batch, what):
     place = list(BAD).index(what)
@@ -132,6 +133,7 @@ def test_the_first_of_several_that_is_refused_is_named():
         assert facts_of(onnx.load(network.path)).key == network.key
 
 
+@pytest.mark.slow
 def test_several_sizes_are_several_networks_with_these_in_their_names(tmp_path):
     model = convolution(sizes=("batch", 3, "h", "h"), channels=64)
     shape = ["batch=1,8", "h=16"]

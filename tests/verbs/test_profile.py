@@ -40,6 +40,7 @@ def test_onnx_runtime_tells_one_kernel_for_every_node_that_runs(name, macs):
     assert all(one.origin for one in found.kernels if one.op.endswith("Conv"))
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_and_shows_every_kernel(model, tmp_path):
     told = profile(model, device=QUIET, out=tmp_path / "page.html").document["kernels"]
     page = (tmp_path / "page.html").read_text()

@@ -27,6 +27,7 @@ def test_a_result_gives_one_page_which_is_made_anew(folder):
     assert is_report(page)
 
 
+@pytest.mark.slow
 def test_a_folder_of_several_targets_gives_a_page_for_each(folder, tmp_path):
     for name in ("1.2-ms", "3-ms"):
         (folder / name).mkdir()

@@ -97,6 +97,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_arguments_are_refused_before_anything_heavy_is_imported(tmp_path):
     script = (
         "import sys, tempograd.cli\n"

@@ -16,6 +16,7 @@ pytest.importorskip("torch_pruning")
 FILE = Path(__file__).parents[1] / "assets" / "trained.py"
 
 
+@pytest.mark.slow
 def test_what_is_found_takes_the_share_and_is_proved(tmp_path):
     arguments = ["shrink", f"{FILE}:network", "--out", str(tmp_path), "--share", "0.6", "--device", "simulated:seed=1"]
     arguments += ["--count", "60", "--epochs", "1", "--train-epochs", "1", "--json"]
@@ -46,6 +47,7 @@ def test_what_cannot_shrink_is_refused_before_anything_is_written(asked, told, g
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_share_below_the_smallest_network_is_refused_with_what_it_takes(tmp_path):
     sys.path.append(str(FILE.parent))
     import trained

@@ -40,6 +40,7 @@ def on_table(path, out, *, space=SPACE, task="acc:test", latency="help:device", 
     return search(space, out=out, task=f"table:{path}:{task}", latency=f"table:{path}:{latency}", **(fixed | kwargs))
 
 
+@pytest.mark.slow
 def test_every_target_has_its_folder_and_its_budget(published, tmp_path):
     done = on_table(published, tmp_path, target_ms=[16.0, 12.0, 16.0])
     tight, loose = done.document["results"]
@@ -65,6 +66,7 @@ def test_networks_without_a_latency_are_left_out_and_counted(published, tmp_path
     assert result["networks"] - result["without_latency"] in (0, 1)
 
 
+@pytest.mark.slow
 def test_under_the_upper_bound_predictions_are_its_own(published, tmp_path):
     plain = on_table(published, tmp_path / "plain").document
     bound = on_table(published, tmp_path / "bound", upper_bound=True).document
@@ -82,6 +84,7 @@ def test_a_miss_exits_with_8(published, tmp_path, monkeypatch):
     assert done.text.splitlines()[1].startswith("FAIL")
 
 
+@pytest.mark.slow
 def test_a_target_that_cannot_be_met_does_not_end_the_others(published, tmp_path):
     done = on_table(published, tmp_path, target_ms=[0.2, 12.0])
     infeasible, found = done.document["results"]
@@ -106,6 +109,7 @@ def test_targets_and_weights_that_are_no_numbers_are_refused_before_any_work(tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_one_device_of_a_table_of_two_is_chosen(published, tmp_path):
     table = pq.read_table(published.with_name("named.parquet"))
     slow = table.set_column(
@@ -125,6 +129,7 @@ def test_one_device_of_a_table_of_two_is_chosen(published, tmp_path):
         on_table(path, tmp_path / "none", where=["board=gpu"])
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_with_the_next_step(published, tmp_path):
     def refused(error, words, **kwargs):
         with pytest.raises(error, match=words):
@@ -155,6 +160,7 @@ def test_half_a_table_or_no_predictor_is_refused(published, tmp_path):
         search(SPACE, None, tmp_path, target_ms=12.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "model"), [(20, "transfer"), (100, "gp")])
 def test_the_model_is_the_one_for_so_many_rows(published, rows, model, monkeypatch):
     monkeypatch.setattr(schedule, "STEPS", 20)

@@ -90,6 +90,7 @@ def told(line):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.promise(2)
 @pytest.mark.parametrize(
     ("line", "verdicts"),

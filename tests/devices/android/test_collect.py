@@ -24,6 +24,7 @@ def measured(path):
         return list(store.measurements())
 
 
+@pytest.mark.slow
 def test_a_campaign_through_the_command_line_names_and_stores_everything(hung, tmp_path):
     outcome = collect(SPACE, tmp_path / "m.db", device=hung.spec, count=5, plan="quick")
     found = measured(tmp_path / "m.db")
@@ -41,6 +42,7 @@ def test_a_campaign_through_the_command_line_names_and_stores_everything(hung, t
     assert again.document["found"] == jobs
 
 
+@pytest.mark.slow
 def test_a_cable_and_a_reboot_in_the_middle_cost_time_and_nothing_else(hung, tmp_path):
     done = threading.Event()
 
@@ -70,6 +72,7 @@ def test_a_cable_and_a_reboot_in_the_middle_cost_time_and_nothing_else(hung, tmp
         assert len(starts) == len(set(starts))
 
 
+@pytest.mark.slow
 def test_what_is_emulated_is_never_ok(hung, zoo):
     hung.phone.properties["ro.boot.qemu"] = "1"
     device = create("device", hung.spec)

@@ -24,6 +24,7 @@ def link(hung):
     return Phone(server, hung.phone.serial, patience_s=1.0, pause_s=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(28)
 def test_a_reboot_ends_the_session_and_the_next_one_goes_on(hung, zoo):
     device = create("device", hung.spec)
@@ -44,6 +45,7 @@ def test_a_reboot_ends_the_session_and_the_next_one_goes_on(hung, zoo):
         assert len(list(hung.phone.tmp.glob("sessions/*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault(28)
 def test_a_phone_that_does_not_come_back_is_named_with_what_to_do(hung, zoo):
     with create("device", hung.spec + ",patience_s=0.3").open() as session:
@@ -54,6 +56,7 @@ def test_a_phone_that_does_not_come_back_is_named_with_what_to_do(hung, zoo):
         hung.phone.plug()
 
 
+@pytest.mark.slow
 @pytest.mark.fault(28)
 def test_a_phone_that_denies_is_not_waited_for(hung):
     hung.phone.state = "unauthorized"
@@ -76,6 +79,7 @@ def test_a_stale_link_is_reopened_without_ending_the_server(hung, link):
     assert not any("kill" in request for request in hung.server.asked)
 
 
+@pytest.mark.slow
 def test_a_full_phone_is_told_and_goes_on_when_there_is_room(hung, zoo):
     device = create("device", hung.spec)
     with device.open() as session:
@@ -168,6 +172,7 @@ def test_a_low_battery_is_refused(hung):
         create("device", hung.spec).open()
 
 
+@pytest.mark.slow
 def test_the_state_is_recorded(hung, zoo):
     device = create("device", hung.spec)
     told = device.environment()

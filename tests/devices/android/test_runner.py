@@ -34,6 +34,7 @@ def loop_of(hung):
     return worker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["nasbench201:cells=1,width=4,size=8", "darts:layers=3,width=4,size=8"])
 def test_it_computes_what_onnx_runtime_in_python_computes(session, tmp_path, spec):
     space = create("space", spec)
@@ -81,6 +82,7 @@ def test_outputs_that_are_no_numbers_are_refused(session, zoo):
     assert "not finite" in found.failure.detail
 
 
+@pytest.mark.slow
 def test_inputs_that_do_not_fit_are_refused(session, zoo):
     session.load([zoo.conv("a")])
     with pytest.raises(DeviceError, match="192 numbers"):
@@ -107,6 +109,7 @@ def test_samples_are_long_enough_for_the_clock_and_fill_the_burst(session, zoo):
     assert large.value_ms("cpu") > 20 * small.value_ms("cpu")
 
 
+@pytest.mark.slow
 def test_the_other_sentinels_are_read_in_every_fourth_round(session, zoo):
     session.load([zoo.conv("a")])
     session.start_timing()
@@ -116,6 +119,7 @@ def test_the_other_sentinels_are_read_in_every_fourth_round(session, zoo):
     assert read == [others, set(), set(), set(), others, set()]
 
 
+@pytest.mark.slow
 def test_cpu_time_is_not_waiting_time(hung, session, zoo):
     session.load([zoo.conv("a", channels=64, size=48)])
     session.start_timing()

@@ -100,6 +100,7 @@ def test_a_worker_dies_with_its_parent(tmp_path, monkeypatch):
     assert gone(pid)
 
 
+@pytest.mark.slow
 def test_a_forgotten_session_is_ended_at_exit():
     script = textwrap.dedent("""
         from tempograd.devices.places.local import LocalDevice

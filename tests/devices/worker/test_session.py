@@ -38,6 +38,7 @@ def later(delay_s: float, action) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 @pytest.mark.fault(6)
 def test_a_hang_while_warming_up_is_a_time_out_and_the_rest_is_loaded(zoo):
     device = LocalDevice(load_timeout_s=1.5)
@@ -52,12 +53,14 @@ def test_a_hang_while_warming_up_is_a_time_out_and_the_rest_is_loaded(zoo):
         assert len(session.run_pass(["b", "a"], burst_ms=1.0).rounds) == 2
 
 
+@pytest.mark.slow
 def test_a_hang_while_loading_says_nothing_about_latency(zoo, faulty):
     with LocalDevice(faulty, load_timeout_s=1.0).open() as session:
         failure = session.load([zoo.conv("a", graph="hang_load")])[0].failure
     assert (failure.cause, failure.phase, failure.elapsed_ms) == ("timeout", "load", None)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(2)
 def test_a_crash_while_loading_is_reported_with_the_last_words(zoo, faulty):
     with LocalDevice(faulty).open() as session:
@@ -117,6 +120,7 @@ def test_a_kill_while_it_starts_is_forgiven_once(zoo, monkeypatch, kills, starts
         assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault(8)
 def test_an_error_of_the_gpu_that_sticks_ends_its_process_and_is_that_networks_failure(zoo, faulty):
     device = LocalDevice(faulty)
@@ -133,6 +137,7 @@ def test_an_error_of_the_gpu_that_sticks_ends_its_process_and_is_that_networks_f
         assert len(fresh.run_pass(["c"], burst_ms=1.0).rounds) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault(15)
 def test_a_pause_in_mid_burst_makes_no_network_slower(zoo):
     with LocalDevice().open() as session:
@@ -203,6 +208,7 @@ def test_a_node_on_another_provider_is_a_failure(zoo, faulty):
         assert session.load([zoo.conv("a", graph="fallback")])[0].failure.cause == "fallback"
 
 
+@pytest.mark.slow
 def test_a_session_loads_while_another_is_timed(zoo, faulty):
     device = LocalDevice(faulty)
     ready = []

@@ -19,6 +19,7 @@ plain = st.recursive(
 messages = st.dictionaries(st.text(), plain, max_size=5)
 
 
+@pytest.mark.slow
 @given(st.lists(messages, max_size=4), st.integers(1, 50))
 def test_frames_survive_any_cut(sent, step):
     stream = b"".join(map(pack, sent))

@@ -43,6 +43,7 @@ def test_hostile_files_are_refused_and_the_worker_lives(zoo):
         assert session.pid == pid
 
 
+@pytest.mark.slow
 @pytest.mark.fault(21)
 def test_mutated_files_never_reach_the_parent(zoo):
     content = bytearray(zoo.conv("good").path.read_bytes())

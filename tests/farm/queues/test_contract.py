@@ -400,6 +400,7 @@ def _run(machine: Callable[[], QueueMachine], examples: int, steps: int, **more:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fake(plain_time: PlainTime, job: Callable[..., Job], result: Callable[..., Result]) -> None:
     def machine() -> QueueMachine:
         queue = FakeQueue(plain_time)
@@ -466,6 +467,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_queue_is_found_out(
     wrong: type[FakeQueue], plain_time: PlainTime, job: Callable[..., Job], result: Callable[..., Result]

@@ -102,6 +102,7 @@ class Agent(Worker):
                     self.queue.finish([lease])
 
 
+@pytest.mark.slow
 @pytest.mark.fault(13)
 @pytest.mark.parametrize("wiped", [False, True])
 def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result: Make) -> None:

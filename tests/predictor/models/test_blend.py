@@ -21,6 +21,7 @@ def test_the_better_member_gets_the_weight(additive, parallel):
     assert sum(blend.weights_.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_is_no_worse_than_its_members_on_new_networks(parallel):
     X, y = parallel.X, parallel.y_ms
     blend = quick("ridge", "gp").fit(X[:300], y[:300])

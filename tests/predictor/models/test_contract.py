@@ -1,9 +1,12 @@
 """Every model of the folder fulfils the same contract; a new file is tested without an edit here."""
 
+import pytest
+
 from tempograd.registry import load, names
 from tempograd.testing.models import ModelContract
 
 
+@pytest.mark.slow
 class TestModels(ModelContract):
     names = tuple(names("model"))
 

@@ -28,6 +28,7 @@ def mape(y, p):
     return 100 * np.mean(np.abs(p / y - 1))
 
 
+@pytest.mark.slow
 def test_held_out_predictions_are_as_good_as_those_of_new_networks(parallel):
     model = GaussianProcessLatency().fit(parallel.X[:400], parallel.y_ms[:400])
     new = mape(parallel.y_ms[400:], model.predict(parallel.X[400:]))
@@ -45,6 +46,7 @@ def test_held_out_predictions_follow_their_rows(additive):
     assert mape(additive.true_ms[weight > 0], held[weight > 0]) < 1
 
 
+@pytest.mark.slow
 def test_a_schedule_finds_branches_that_run_side_by_side(parallel, monkeypatch):
     monkeypatch.setattr(gp, "MANY", 100)  # held-out predictions in folds would learn a schedule in each
     X, y, true = solid(parallel)
@@ -53,6 +55,7 @@ def test_a_schedule_finds_branches_that_run_side_by_side(parallel, monkeypatch):
     assert mape(true[120:], scheduled) < 0.5 * mape(true[120:], plain)
 
 
+@pytest.mark.slow
 def test_an_outlier_moves_its_neighbours_little(additive):
     X, true = additive.X[:250], additive.true_ms[:250]
     y = true.copy()
@@ -62,6 +65,7 @@ def test_an_outlier_moves_its_neighbours_little(additive):
     assert mape(true[clean], model.predict(X[clean])) < 1.5
 
 
+@pytest.mark.slow
 def test_many_rows_are_carried_by_fewer(parallel, monkeypatch):
     monkeypatch.setattr(gp, "MAX_SUPPORT", 200)
     monkeypatch.setattr(gp, "BATCH", 200)
@@ -80,6 +84,7 @@ def test_refuses_no_steps(additive):
         GaussianProcessLatency(steps=0).fit(additive.X, additive.y_ms)
 
 
+@pytest.mark.slow
 def test_state_with_a_schedule_survives(parallel):
     X, y, _ = solid(parallel)
     model = GaussianProcessLatency(STAGES, steps=5).fit(X, y)
@@ -92,6 +97,7 @@ def test_state_with_a_schedule_survives(parallel):
             GaussianProcessLatency.from_state(arrays, config | {"stages": stages})
 
 
+@pytest.mark.slow
 def test_a_schedule_learns_the_costs_of_the_longer_branch(parallel):
     X, y, _ = solid(parallel)
     (schedule,) = fit_schedules(STAGES, X, y, np.ones((1, len(y))))

@@ -15,6 +15,7 @@ def trained(parallel):
     return LatencyMLP(steps=1200, members=3, hidden=(64, 32)).fit(parallel.X[TRAIN], parallel.y_ms[TRAIN])
 
 
+@pytest.mark.slow
 def test_learns_branches_that_run_side_by_side_where_a_sum_cannot(trained, parallel):
     ridge = RidgeLatency().fit(parallel.X[TRAIN], parallel.y_ms[TRAIN])
     of_sum = mape_pct(parallel.true_ms[TEST], ridge.predict(parallel.X[TEST]))

@@ -17,6 +17,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.slow
 def test_long_run_frequencies_of_sweeps_are_the_law_of_masks_without_dead_edges():
     """By enumeration of all 64 masks: independent edges, given that none is dead."""
     space = graphs(SMALL)

@@ -73,6 +73,7 @@ def test_no_step_is_an_ascent_of_loss_or_latency(monkeypatch):
     assert min(of_loss.min(), of_latency.min()) >= -1e-6
 
 
+@pytest.mark.slow
 def test_blocks_go_from_the_accurate_to_the_fast():
     """As their preferences do: strictly, whatever the seed."""
     space = space_of(SPEC)
@@ -89,6 +90,7 @@ def test_blocks_go_from_the_accurate_to_the_fast():
         assert first > middle > last
 
 
+@pytest.mark.slow
 def test_the_gradient_of_its_law_has_far_less_variance_than_plain_straight_through_and_the_same_mean(monkeypatch):
     slopes = {}
 
@@ -165,6 +167,7 @@ def test_all_networks_asked_about_are_made_of_the_blocks_found(monkeypatch):
     assert len({tuple(a.choices[i] for i in inside) for a in (noted.found.architecture, *asked)}) == 1
 
 
+@pytest.mark.slow
 def test_a_weight_and_a_target_are_heard_in_what_is_kept(monkeypatch):
     """All 16 networks of the blocks are asked about; so the best one by accuracy, weight or target is known."""
     price = Price(linear(space_of(SMALL), conflicting(space_of(SMALL), 0)[1]), space_of(SMALL)).predict

@@ -28,6 +28,7 @@ def macs(supernet, log):
             )
 
 
+@pytest.mark.slow
 def test_a_pass_costs_no_more_for_many_resolutions_and_every_one_of_them_is_learnt(monkeypatch):
     """The whole network would run again for each of them, were they mixed: four times the work at six."""
     cost, seen = {}, set()
@@ -55,6 +56,7 @@ def test_draws_are_sharper_with_every_epoch(monkeypatch):
     assert sharp[0] < 0.8 * sharp[1] < 0.8 * sharp[2]
 
 
+@pytest.mark.slow
 def test_the_loss_is_multiplied_by_latency_or_its_weight_is_learnt(monkeypatch):
     weighed = record(monkeypatch, "fbnetv2:epochs=1,batch=4", MASKED, lam=0.5, steps=2).run.term.form
     assert isinstance(weighed, MulLog)

@@ -34,6 +34,7 @@ def run(patch, spec, quality, arguments="", *, steps=10, lam=0.0, **mode):
 # -- cells of each stage -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_stage_has_the_cell_that_is_best_for_it(monkeypatch):
     """The worth of operations is another in each of the five sets, and so is what is derived: the best of each."""
     rng = np.random.default_rng(0)
@@ -83,6 +84,7 @@ def shallow(site, option):
     return 0.5 * (int(place) - int(source)) if option else 0.0
 
 
+@pytest.mark.slow
 def test_stages_get_deeper_as_depth_weighs_more(monkeypatch):
     seen = [2, 3, 3, 3, 3]  # values that each cell sees
     kept = itertools.product(*(itertools.combinations(range(n), 2) for n in seen))
@@ -120,6 +122,7 @@ def cells_of(architecture):
     return architecture.choices[0] + 1
 
 
+@pytest.mark.slow
 def test_cells_fall_as_their_number_weighs_more(monkeypatch):
     """The number is the best by brute force: cells that are worth more than one costs."""
     weights = (0.0, 0.3, 0.75, 1.25)
@@ -129,6 +132,7 @@ def test_cells_fall_as_their_number_weighs_more(monkeypatch):
     assert spearmanr(weights, found).statistic == -1
 
 
+@pytest.mark.slow
 def test_what_is_derived_has_no_cell_past_its_length(monkeypatch):
     space = space_of(LONG)
     found = run(monkeypatch, LONG, longer, ",warm_up=0,depth=0,length=0.75").found.architecture
@@ -137,6 +141,7 @@ def test_what_is_derived_has_no_cell_past_its_length(monkeypatch):
     assert names == {"c1", "c2"}
 
 
+@pytest.mark.slow
 def test_under_a_target_latency_decides_how_many_cells_there_are(monkeypatch):
     """The loss of their number stands for a cost; with a target there is one."""
     found = []
@@ -171,6 +176,7 @@ def test_weights_learn_alone_at_first_then_laws_by_a_mixture_and_ahead_where_ask
 # -- latency ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_predictor_prices_the_connections_and_the_cells(monkeypatch):
     """Poolings that cost a predictor's milliseconds are left, and cells are, at a weight of latency."""
     space = space_of(LONG)

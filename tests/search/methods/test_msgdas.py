@@ -10,6 +10,7 @@ def run(patch, arguments="", **more):
     return record(patch, f"msgdas:epochs=2,warm_up=0,batch=4{arguments}", CELL, lam=0.1, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["law", "weights"])
 @pytest.mark.parametrize("paths", [2, 3])
 def test_a_step_is_taught_by_the_supernet_and_runs_paths_that_share_no_option(monkeypatch, step, paths):
@@ -32,6 +33,7 @@ def test_the_cheap_teacher_is_the_mean_of_the_paths_themselves(monkeypatch):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["weights", "law"])
 def test_what_the_supernet_says_is_part_of_the_loss_and_follows_its_weight(monkeypatch, kind):
     """On the same draws, weights and images."""
@@ -53,6 +55,7 @@ def test_what_the_supernet_says_is_part_of_the_loss_and_follows_its_weight(monke
     assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_skips_are_dropped_in_blocks_at_first_and_less_with_every_epoch(monkeypatch):
     noted = record(monkeypatch, "msgdas:epochs=4,warm_up=0,batch=4,drop_skips=0.2", CELL, lam=0.1, steps=1)
     rates = list(dict.fromkeys(each.drops for each in noted.passes))

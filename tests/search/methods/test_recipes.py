@@ -27,6 +27,7 @@ def derived_ms(patch, name, spec, *, quality=0.1, arguments="", **mode):
     return float(noted.run.term.model(space.gates([noted.found.architecture])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "spec"), [*((name, HOMES[name]) for name in WEIGHED), ("densenas", RESNET)])
 def test_a_weight_and_a_target_are_heard(monkeypatch, name, spec):
     """By the network derived, before any repair."""
@@ -36,6 +37,7 @@ def test_a_weight_and_a_target_are_heard(monkeypatch, name, spec):
     assert derived_ms(monkeypatch, name, spec, quality=0.02, arguments=own, target_ms=0.6 * free) < 0.95 * free
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOMES)
 def test_weights_learn_on_one_part_of_the_images_and_the_law_on_the_other(monkeypatch, name):
     """None reads the test part, see `wiring.Sealed`; it could not even be read unnoticed."""

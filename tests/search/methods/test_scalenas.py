@@ -63,6 +63,7 @@ def searched(space, task, supernet=None, **mode):
     return search(space, recipe(), Price(priced(space), space), task, measure=device(space)[1], options=options, **mode)
 
 
+@pytest.mark.slow
 def test_networks_are_trained_by_groups_in_turn(space, task):
     """Sizes of what the supernet runs: the smallest and the largest group come up, as uniform draws hardly ever do."""
     find, seen = recipe(largest=1, epochs=3).find, []
@@ -82,6 +83,7 @@ def test_networks_are_trained_by_groups_in_turn(space, task):
     assert (of_group[:, 1:-1] > of_group[:, :1]).all()
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_law_part_with_the_supernets_weights_and_statistics_of_their_own(space, task):
     _, supernet = trained(space, task)
     fitted, without = task.fitted(space), []
@@ -94,6 +96,7 @@ def test_scores_are_of_the_law_part_with_the_supernets_weights_and_statistics_of
     assert not all(without)
 
 
+@pytest.mark.slow
 def test_children_are_made_of_whole_modules(space, task):
     """Without mutation, no child of the recipe has a module that none had before."""
     queries = recipe(rate=0.0, queries=24, population=12).find(problem(space, task)).queries
@@ -108,6 +111,7 @@ def test_children_are_made_of_whole_modules(space, task):
             assert part(queries[at], module) in {part(query, module) for query in queries[:at]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [DIGITS, "shapes_segmentation,images=60", "figures_keypoints,images=60"])
 def test_it_runs_under_a_target_and_the_network_kept_is_the_inherited_one(spec, tmp_path):
     """Its weights are those of the supernet's file bit for bit, but for statistics; so are the random networks'."""
@@ -129,6 +133,7 @@ def test_it_runs_under_a_target_and_the_network_kept_is_the_inherited_one(spec, 
     assert json.loads((tmp_path / "result" / "result.json").read_text())["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_the_best_score_that_was_asked_about_and_fits(space, task):
     """The device is as predicted, so that repair has nothing to do."""
     price = Price(priced(space, factor=1.0), space)
@@ -142,6 +147,7 @@ def test_what_is_kept_is_the_best_score_that_was_asked_about_and_fits(space, tas
         check({"finalists": 2}, recipe(), on_table=False, costs=())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["shapes_segmentation,images=60", "figures_keypoints,images=60"])
 def test_dense_tasks_are_searched_at_a_weight_of_latency(spec):
     task = load_task(spec)
@@ -151,6 +157,7 @@ def test_dense_tasks_are_searched_at_a_weight_of_latency(spec):
     assert result.metric == task.metric
 
 
+@pytest.mark.slow
 def test_several_targets_are_served_by_one_supernet_without_new_training(space, task, tmp_path):
     told, file = [], tmp_path / "supernet.safetensors"
     base = problem(space, task, supernet=file, progress=lambda stage, *_: told.append(stage))

@@ -104,6 +104,7 @@ def test_on_cells_of_darts_with_any_number_of_edges_invalid_nodes_are_pushed_out
         PassiveAggressive(space_of(DARTS))
 
 
+@pytest.mark.slow
 def test_the_number_of_edges_is_learnt_where_it_is_free(monkeypatch):
     """Edges that are worth something are kept, however many; those that cost something are not."""
     space = space_of(FREE)

@@ -120,6 +120,7 @@ def rows(trace):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in trace.rows()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [Softmax, Gumbel])
 def test_the_same_seed_gives_the_same_trace_and_another_seed_does_not(law):
     one, two, other = (search_of(NB201, seed=seed, law=law) for seed in (0, 0, 1))
@@ -129,6 +130,7 @@ def test_the_same_seed_gives_the_same_trace_and_another_seed_does_not(law):
     assert equal(state(one.supernet), state(two.supernet))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [Softmax, Gumbel])
 def test_a_search_that_was_stopped_goes_on_bit_for_bit(tmp_path, law):
     whole = search_of(NB201, law=law)
@@ -156,6 +158,7 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit(tmp_path, law):
     assert torch.equal(resumed.generator.get_state(), whole.generator.get_state())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_search_and_a_damaged_one_are_refused(tmp_path):
     path = tmp_path / "search.safetensors"
     search_of(NB201).run(path)
@@ -180,6 +183,7 @@ def test_another_weight_of_latency_is_another_search(tmp_path):
         search_of(NB201, form=Linear(0.5, 1.0)).run(path)
 
 
+@pytest.mark.slow
 def test_the_trace_tells_what_happened():
     run = search_of(NB201)
     columns = run.run().columns()
@@ -250,6 +254,7 @@ def test_a_planted_optimum_is_found_in_nine_of_ten_seeds_and_not_by_random_searc
     assert better >= 9
 
 
+@pytest.mark.slow
 def test_every_kept_edge_of_a_cell_gets_its_best_operation():
     hits = []
     for seed in range(3):
@@ -283,6 +288,7 @@ def test_a_learnt_multiplier_lands_near_the_target_and_a_larger_target_gives_a_b
     assert np.quantile(errors, 0.8) < 0.2
 
 
+@pytest.mark.slow
 def test_a_heavier_weight_of_latency_gives_a_faster_network():
     quality = costs(NB201, 3)
     reached = []
@@ -327,6 +333,7 @@ def is_one_path(gates):
     return all(sorted(gate.tolist()) == [0.0] * (len(gate) - 1) + [1.0] for gate in gates.values())
 
 
+@pytest.mark.slow
 def test_weights_of_a_uniform_warm_up_see_every_option_alike_and_then_those_of_the_law():
     run = watched(Schedule(epochs=60, warm_up=0.5, batch=32, paths="sample", law_rate=0.0))
     with torch.no_grad():
@@ -399,6 +406,7 @@ def test_temperature_waits_and_then_falls_geometrically():
     assert np.allclose(taus[3:], np.geomspace(10.0, 0.1, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["weight", "law"])
 def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_checkpoint(tmp_path, place):
     path = tmp_path / "search.safetensors"

@@ -74,6 +74,7 @@ def _tensors(part):
     return part.state_dict() if isinstance(part, torch.nn.Module) else {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [one_shot, alternation])
 @pytest.mark.parametrize("step", [2, 4])
 def test_a_supernet_that_stops_in_an_epoch_goes_on_bit_for_bit(task, tmp_path, make, step):

@@ -39,6 +39,7 @@ def test_fronts_are_peeled_as_by_hand():
         place += len(front)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survival", SURVIVALS)
 @pytest.mark.parametrize("space", [SPACE, MBCONV], ids=lambda space: space.name)
 def test_the_budget_is_used_and_nothing_above_the_target_is_asked_about(survival, space):
@@ -65,6 +66,7 @@ def front(found):
     return np.mean([max((q.score for q in found.queries if q.predicted_ms <= ms), default=0.0) for ms in limits])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survival", SURVIVALS)
 def test_it_beats_random_draws_at_equal_queries(survival):
     def score(searcher, seed):
@@ -86,6 +88,7 @@ def test_the_oldest_die_however_good_they_are():
     assert [q.score for q in elitist] == sorted((q.score for q in known[:7]), reverse=True)[:5]
 
 
+@pytest.mark.slow
 def test_it_ends_where_no_network_is_left():
     members = SPACE.sample(15, np.random.default_rng(0))
     found = EvolutionSearcher("best", population=4)(problem(members=members, target_ms=100.0, queries=40))

@@ -27,6 +27,7 @@ def learnt(searcher, asked):
 LONG = MetaGraphSearcher(sweeps=250, still=250)
 
 
+@pytest.mark.slow
 def test_helpful_edges_are_found_from_noisy_answers_and_not_from_shuffled_ones():
     helpful = {i for i, edge in enumerate(graphs().edges) if edge in HELPFUL}
     told, right, shuffled, above = worth(), 0, [], []
@@ -49,6 +50,7 @@ def test_helpful_edges_are_found_from_noisy_answers_and_not_from_shuffled_ones()
     assert abs(np.mean(shuffled)) < 0.5
 
 
+@pytest.mark.slow
 def test_latency_is_in_the_score():
     """Edges that are worth nothing become unlikely where latency has a weight, and stay as they are without."""
     heavy = learnt(LONG, problem(additive(np.zeros(10)), lam=0.5))
@@ -62,6 +64,7 @@ def targets(space, shares):
     return [float(ms[int(share * (len(ms) - 1))]) for share in shares]
 
 
+@pytest.mark.slow
 def test_further_targets_cost_no_answer_and_give_a_nested_family_that_gets_faster(tmp_path):
     space, path = graphs(), tmp_path / "meta.safetensors"
     found, asked = [], []

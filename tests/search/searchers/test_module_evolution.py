@@ -87,6 +87,7 @@ def test_fronts_are_peeled_best_scores_first():
     assert all(a.predicted_ms > b.predicted_ms and a.score > b.score for a, b in pairwise(front))
 
 
+@pytest.mark.slow
 def test_without_mutation_every_module_of_a_child_is_that_of_a_parent():
     """Its own recipe: `crossed` by sites would make modules that no parent had."""
     _, batches = asked(rate=0.0)
@@ -98,6 +99,7 @@ def test_without_mutation_every_module_of_a_child_is_that_of_a_parent():
         known += children
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_it_finds_better_than_as_many_random_draws_and_asks_about_nothing_above_the_target(seed):
     found, batches = asked(seed=seed, target_ms=MIDDLE_MS, queries=150)
@@ -110,6 +112,7 @@ def test_it_finds_better_than_as_many_random_draws_and_asks_about_nothing_above_
     assert best > random
 
 
+@pytest.mark.slow
 def test_the_same_seed_asks_the_same():
     one, other = (asked(target_ms=MIDDLE_MS)[0] for _ in range(2))
     assert list(one.known) == list(other.known)

@@ -63,6 +63,7 @@ def test_a_space_of_four_networks_has_ends():
     assert few.raw_graph(smallest).macs() < few.raw_graph(largest).macs()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [SPACE, WIDE], ids=["depth", "width"])
 def test_the_first_stage_trains_the_largest_and_the_second_all_of_its_parts(task, space):
     """Options share their parameters; which layers ran is told by their statistics."""
@@ -82,6 +83,7 @@ def test_the_first_stage_trains_the_largest_and_the_second_all_of_its_parts(task
     assert run.passes - idle == 10 * 16 * steps
 
 
+@pytest.mark.slow
 def test_training_gone_on_from_a_file_is_bit_for_bit_what_it_was(task, tmp_path):
     whole = shot(task)
     whole.run(None)
@@ -94,6 +96,7 @@ def test_training_gone_on_from_a_file_is_bit_for_bit_what_it_was(task, tmp_path)
     assert whole.passes == again.passes
 
 
+@pytest.mark.slow
 def test_a_file_written_before_the_state_had_a_schema_is_gone_on_from(task, tmp_path):
     """Momenta had no slot in their names."""
     whole, first, again = shot(task), shot(task), shot(task)
@@ -111,6 +114,7 @@ def test_a_file_written_before_the_state_had_a_schema_is_gone_on_from(task, tmp_
     assert same(whole.supernet, again.supernet)
 
 
+@pytest.mark.slow
 def test_a_second_target_trains_nothing_and_both_are_kept(task, tmp_path):
     """Accuracies with inherited weights, so that the file decides what is found."""
     searcher = OneShotSearcher(QUICK, EvolutionSearcher("best", queries=10, population=5))
@@ -145,6 +149,7 @@ def test_another_supernet_or_another_file_is_refused(task, tmp_path):
         shot(task).load(path)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_file(task, tmp_path):
     path = tmp_path / "supernet.safetensors"
     run = shot(task)

@@ -69,6 +69,7 @@ def find(spec=FEW, **options):
     return registry.create("method", spec).find(problem(**options))
 
 
+@pytest.mark.slow
 def test_what_the_first_search_finds_is_an_option_of_the_second(noted):
     found = find("hdas:epochs=6,batch=4,depth=0,length=0", lam=0.0, steps=6)
     first, second = dict.fromkeys(space for space, _ in noted)
@@ -86,6 +87,7 @@ def test_what_the_first_search_finds_is_an_option_of_the_second(noted):
                for gates in chain for name in before)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_trace_one_budget_and_one_count_of_passes(noted):
     told = []
     found = find("hdas:epochs=7,batch=4,share=0.4,warm_up=0.5", progress=lambda *row: told.append(row[:3]))
@@ -98,6 +100,7 @@ def test_one_trace_one_budget_and_one_count_of_passes(noted):
     assert found.seconds == pytest.approx(sum(epoch.seconds for epoch in found.trace.epochs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "share", "first"), [(2, 0.5, 1), (4, 0.0, 1), (4, 1.0, 3), (7, 0.3, 2)])
 def test_the_epochs_are_shared_out_and_no_level_has_none(noted, epochs, share, first):
     found = find(f"hdas:epochs={epochs},batch=4,share={share},warm_up=0")
@@ -114,6 +117,7 @@ def test_fewer_epochs_than_levels_are_refused(noted):
     assert not noted
 
 
+@pytest.mark.slow
 def test_both_levels_are_priced_in_the_whole_space(noted):
     """Where one operation and one connection are all that costs, neither is in what is found."""
     table = {key: float(key.startswith(("sep_conv_3x3@", "avg_pool_3x3@"))) for key in SPACE.circuit.keys}
@@ -137,6 +141,7 @@ def test_every_site_has_the_scores_of_the_law_that_decided_it(noted):
     assert rows["s0/c1/e0"][1:4].min() > -10
 
 
+@pytest.mark.slow
 def test_what_is_found_is_repaired_to_a_target_as_measured_by_any_of_its_sites(noted):
     truth, measure = device(SPACE)
     sample = truth(SPACE.sample(100, np.random.default_rng(0)))
@@ -164,6 +169,7 @@ def stopped_after(path, epochs, spec=FEW):
         find(spec, path=path, progress=stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_stopped_in_a_level_or_between_the_two_it_goes_on_bit_for_bit(noted, tmp_path, epochs):
     path = tmp_path / "search.safetensors"
@@ -181,6 +187,7 @@ def test_stopped_in_a_level_or_between_the_two_it_goes_on_bit_for_bit(noted, tmp
     assert [each.name for each in tmp_path.iterdir()] == ["search.safetensors"]
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_of_a_later_levels_epoch_it_goes_on(noted, tmp_path, monkeypatch):
     path, whole, steps = tmp_path / "search.safetensors", find(), [0]
     original = Alternation.step_weights
@@ -241,6 +248,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_kept(noted, tmp_path):
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_the_real_supernets_take_each_others_place():
     """No stub: both levels train their own, and what is found begins with the weights of the second's."""
     found = find("hdas:epochs=2,batch=4,warm_up=0")

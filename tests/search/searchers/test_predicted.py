@@ -52,6 +52,7 @@ def best_within(asked):
     return max(asked.accuracy.predict([a for a, one in zip(networks, ms, strict=True) if one <= asked.target_ms]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "share"), [("lightnas", 0.1), ("lightnas", 0.5), ("ofa:queries=20", 0.3)])
 def test_the_best_network_within_the_target_is_found_without_an_image(method, share, monkeypatch):
     monkeypatch.setattr(OneShot, "step", lambda *args, **kwargs: pytest.fail("a supernet was trained"))
@@ -63,6 +64,7 @@ def test_the_best_network_within_the_target_is_found_without_an_image(method, sh
     assert found.passes == 0 or not found.queries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRADIENT)
 def test_every_method_of_laws_or_supernets_that_accepts_it_runs_by_predictions_alone(name):
     method = registry.create("method", name)
@@ -88,6 +90,7 @@ def test_of_a_table_its_own_networks_are_the_answer_best_predicted_first():
     assert len(found.candidates) == len(within)
 
 
+@pytest.mark.slow
 def test_at_a_weight_of_latency_a_larger_weight_gives_a_faster_network():
     fast, slow = (
         registry.create("method", "la_darts").find(problem(0.5, target_ms=None, lam=lam)).architecture

@@ -48,6 +48,7 @@ def test_networks_within_a_limit_are_all_different_connected_and_within_it(space
     assert all(ms <= limit_ms and ms == predict([a])[0] and space.is_connected(a) for a, ms in found)
 
 
+@pytest.mark.slow
 def test_networks_within_a_limit_are_uniform_among_those():
     """Against all of them: every option at every site in its share."""
     predict = additive(NB201)

@@ -23,6 +23,7 @@ def best(searcher, asked):
     return max(q.score for q in searcher(asked).queries)
 
 
+@pytest.mark.slow
 def test_it_beats_random_draws_and_evolution_at_equal_queries():
     members = list(table(SPACE).accuracies)[::4]
     rivals = {"random": RandomSearcher(), "evolution": EvolutionSearcher("ageing", population=10, rate=None)}
@@ -40,6 +41,7 @@ def test_the_budget_is_kept_and_what_is_likelier_above_the_target_is_not_asked_a
     assert SurrogateSearcher(rounds=3)(asked).queries == found.queries
 
 
+@pytest.mark.slow
 def test_a_space_too_large_to_go_through_is_searched_among_relatives():
     """Accuracy by a formula in place of training: the space is far too large for a table."""
     from tempograd.search import queries as module

@@ -53,6 +53,7 @@ def library(seed):
     return Library(base(seed), np.zeros((len(SPACE.sites), max(SPACE.widths))), {})
 
 
+@pytest.mark.slow
 def test_its_front_is_nearly_the_true_one_and_random_networks_are_not():
     """729 networks, 100 queries: 97.5 % of the true hypervolume in nine of ten seeds, at random in three at most."""
     evolved = drawn = 0

@@ -96,6 +96,7 @@ def test_the_gradient_of_second_order_is_that_of_finite_differences_and_of_first
     assert (first - expected).norm() > 0.05 * expected.norm()
 
 
+@pytest.mark.slow
 def test_a_law_step_of_second_order_moves_no_weight_and_no_statistic_and_its_search_goes_on():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

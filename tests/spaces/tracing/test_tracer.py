@@ -25,6 +25,7 @@ MAKERS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 class TestTraced(SpaceContract):
     own = MAKERS
 

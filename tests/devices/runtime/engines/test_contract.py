@@ -8,6 +8,7 @@ from tempograd.testing.runtimes import RuntimeContract, why_not
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.slow
 class TestRuntimes(RuntimeContract):
     """In the ways that they state, and in those that need a GPU. On a CPU Inductor is tested apart."""
 

@@ -72,6 +72,7 @@ def test_threads_and_modes_are_set_as_stated():
     assert found == {"threads": [2, 1], "tiny": 0.0, "grad": False, "tf32": [False, False]}
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_one_clear_message():
     import torch
 
