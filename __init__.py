@@ -68,6 +68,11 @@ _ELSEWHERE = {
 }
 
 
+def __dir__() -> list[str]:
+    """Return the names that are there, those that are imported when they are used among them."""
+    return sorted(__all__)
+
+
 class _Verb(ModuleType):
     """A package that bears a verb's name, ``search`` or ``report``: calling it is the verb."""
 

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UsageError
+from .errors import MismatchError, UsageError
 from .measurement.repeatability import ENOUGH
 
 if TYPE_CHECKING:
@@ -149,6 +149,9 @@ class LatencyPredictor(Shown):
 
         several = [architectures] if not isinstance(architectures, Sequence) else architectures
         names = [several] if isinstance(several, str) else several
+        for one in names:
+            if not isinstance(one, str) and one.space != self.space:
+                raise MismatchError(f"an architecture of {one.space}, and this predictor is of {self.space}")
         done = verb(self.path, [one if isinstance(one, str) else one.key for one in names])
         return Predictions(done.document, done.text)
 

@@ -180,6 +180,7 @@ def predict(
 
     Raises:
         UsageError: an architecture that the space does not have.
+        MismatchError: an `Architecture` of another space.
         InputRefusedError: the folder holds no predictor.
 
     >>> import tempograd as tg
@@ -293,9 +294,10 @@ def search(
     from .verbs.search import search as verb
 
     folder = predictor.path if isinstance(predictor, LatencyPredictor) else predictor
-    several = isinstance(target_ms, Sequence)
+    targets: Any = getattr(target_ms, "tolist", lambda: target_ms)()  # of an array of NumPy's: plain numbers
+    several = isinstance(targets, Sequence)
     done = verb(
-        space, folder, out, target_ms=target_ms, lam=lam, method=method, task=task, device=device,
+        space, folder, out, target_ms=targets, lam=lam, method=method, task=task, device=device,
         progress=progress or silent, **options,
     )  # fmt: skip
     results = [Found(Path(folder)) for folder in done.folders]

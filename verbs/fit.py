@@ -84,7 +84,7 @@ def fit(
     for part, quantity, name in zip(parts, quantities, models, strict=True):
         progress("fitting", len(heads), len(quantities))
         about = {"quantity": quantity, "model": name, "seed": seed, **files}
-        lines = tuple(line for path in sources for line in _lines(path, chosen, quantity))
+        lines = tuple(line for path in sources for line in _lines(path, chosen, quantity, dataset.fingerprint.id))
         wanted = {"steps": steps, "table_ms": table_ms, "calibrate": True, "sources": lines}
         heads.append(_fit_head(part, chosen, about, wanted))
     main, *others = heads
@@ -168,12 +168,18 @@ def _fit_head(
     return Head(learnt.predictor, binding, plain(document) | {"parity": parity}, conformal)
 
 
-def _lines(path: Path, space: SearchSpace, quantity: str) -> list[Linear]:
-    """Return the quantity on every device of another store, as a line over counts."""
+def _lines(path: Path, space: SearchSpace, quantity: str, own: str) -> list[Linear]:
+    """Return the quantity on every device of another store but ``own``, as a line over counts.
+
+    The own device is none: networks that are held out would come back through it.
+    """
     with Store(path) as opened:
-        devices = [device for found, device in opened.sets() if found == space.spec]
-        if not devices:
+        of_space = [device for found, device in opened.sets() if found == space.spec]
+        if not of_space:
             raise UsageError(f"no networks of {space.spec} in {path}; a source is a store of the same space")
+        devices = [device for device in of_space if device != own]
+        if not devices:
+            raise UsageError(f"all networks of {path} are of the device {own} itself; a source is of another device")
         sets = [LatencyDataset.from_store(opened, space=space.spec, fingerprint_id=device) for device in devices]
     sets = [found.having(quantity) for found in sets]
     if bare := [found.fingerprint.id for found in sets if not found.keys]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -12,7 +13,7 @@ from msgspec import Meta
 
 from .. import registry
 from ..arguments import Count, NonNegative, Seed, Threads
-from ..errors import UsageError
+from ..errors import InputRefusedError, UsageError
 from ..profiler.plan import PLANS, named
 from ..search.training import RECIPES, recipe
 from ..search.training import Training as Recipe
@@ -276,9 +277,27 @@ class SearchRequest:
             "device": device if isinstance(device, str) else device.fingerprint.id,
             "target_ms": self.target_ms,
             "cost": cost,
+            "predictor": _digest(self.pricing.predictor),
             "recipe": self.how().told(),
             "train_epochs": self.how().epochs,
         }
+
+
+def _digest(predictor: Path | None) -> str | None:
+    """Return what tells a predictor from every other one, wherever its folder lies.
+
+    Raises:
+        InputRefusedError: the folder holds none.
+    """
+    if predictor is None:
+        return None
+    from ..predictor.document import DOCUMENT
+    from ..predictor.kernels import FILE
+
+    there = [path for name in (DOCUMENT, FILE) if (path := predictor / name).is_file()]
+    if not there:
+        raise InputRefusedError(f"no predictor at {predictor}; give a folder that `tempograd fit` wrote")
+    return sha256(there[0].read_bytes()).hexdigest()[:12]
 
 
 def _is_table(spec: Any) -> bool:
