@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from .errors import TempogradError
+from .errors import StoreError, TempogradError
 from .verbs.option import Field, fields_of
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ def run(app: typer.Typer) -> None:
     except Exception as error:
         if os.environ.get("TEMPOGRAD_TRACEBACK"):
             raise
+        if isinstance(error, OSError) and error.strerror:
+            where = f" {error.filename}" if error.filename else " what was asked for"
+            fail(as_json, "StoreError", f"cannot read or write{where} ({error.strerror})", StoreError.exit_code)
         text = f"internal error: {type(error).__name__}: {error}; TEMPOGRAD_TRACEBACK=1 shows where"
         fail(as_json, "InternalError", text, 1)
     else:
@@ -100,7 +103,8 @@ def speaks() -> bool:
 def fail(as_json: bool, kind: str, message: str, code: int) -> None:
     """Print why a verb failed, with ``as_json`` also as a document on stdout, and end with ``code``."""
     if as_json:
-        typer.echo(json.dumps({"error": {"kind": kind, "message": message, "exit_code": code}}))
+        with suppress(OSError):  # that stdout cannot be written may be what is told
+            typer.echo(json.dumps({"error": {"kind": kind, "message": message, "exit_code": code}}))
     typer.echo(f"tempograd: {message}", err=True)
     sys.exit(code)
 

@@ -1,8 +1,9 @@
 """Strict JSON: what is sent is one dataclass, and what is read has exactly its fields, each of its kind, or is refused.
 
 A message is a JSON object in UTF-8 with the fields of one dataclass and its ``schema``; above 1 KiB it is compressed.
-Fields that are missing, unknown or given twice, numbers that are none, and whatever is larger than 1 MiB once
-decompressed are refused, all with `InputRefusedError` and nothing else.
+A field that came after a release is left out at its default. Fields that are missing, unknown or given twice, numbers
+that are none, and whatever is larger than 1 MiB once decompressed are refused, all with `InputRefusedError` and nothing
+else.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def decode(data: bytes, kind: type[_S]) -> _S:
 
 def plain(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by name, as they are written; those within are left as they are."""
+    later = _later(type(value))
     tree = {name: getattr(value, name) for name in _names(type(value))}
+    tree = {name: own for name, own in tree.items() if name not in later or own != later[name]}
     for name, other in _insides(type(value)).items():
         tree[other] = plain(tree[other]) | {name: tree.pop(name)}
     return tree
@@ -150,6 +153,12 @@ def _insides(kind: type) -> dict[str, str]:
     return {f.name: f.metadata[_INSIDE] for f in fields(kind) if _INSIDE in f.metadata}
 
 
+@cache
+def _later(kind: type) -> dict[str, Any]:
+    """Return the fields that a dataclass got after a release, with their defaults: at those they are not written."""
+    return {f.name: f.default for f in fields(kind) if f.metadata.get("later")}
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -199,14 +208,14 @@ def _reader(kind: Any) -> _Reader:
 def _dataclass_reader(kind: type) -> _Reader:
     hints = get_type_hints(kind)
     readers = {name: _reader(hints[name]) for name in _names(kind)}
-    insides = _insides(kind)
+    insides, later = _insides(kind), _later(kind)
 
     def read(value: Any, where: str) -> Any:
         value = _taken_out(value, insides)
-        if not isinstance(value, dict) or value.keys() != readers.keys():
-            given: set[str] = set(value) if isinstance(value, dict) else set()
+        given: set[str] = set(value) if isinstance(value, dict) else set()
+        if not isinstance(value, dict) or given | later.keys() != readers.keys():
             raise refused(where, sorted(given ^ readers.keys()) or value, "exactly its fields; these differ")
-        return kind(**{name: reader(value[name], name) for name, reader in readers.items()})
+        return kind(**{name: reader(value[name], name) for name, reader in readers.items() if name in given})
 
     return read
 

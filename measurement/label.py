@@ -12,13 +12,14 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import exp, log, sqrt
 from typing import Literal
 
 import numpy as np
 
+from ..arguments import LATER
 from .quantiles import median_rank, t_quantile
 from .rounds import Round
 
@@ -53,7 +54,7 @@ class Reference:
     common_share: float = 1.0
     calibration: str = ""
     beta_spread: float = BETA_SPREAD
-    process_sd: float = 0.0
+    process_sd: float = field(default=0.0, metadata=LATER)
 
     @classmethod
     def of(

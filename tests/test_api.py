@@ -10,7 +10,7 @@ import pytest
 
 import tempograd as tg
 from tempograd import answers, api
-from tempograd.errors import InputRefusedError, UsageError
+from tempograd.errors import InputRefusedError, MismatchError, UsageError
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 IN_ORDER = (
@@ -103,6 +103,28 @@ def test_spaces_and_devices_may_be_objects(tmp_path):
     done = tg.collect(space, tmp_path / "run.db", device=device, count=5)
     assert done.dataset.space == space.spec
     assert done.dataset.fingerprint == device.fingerprint
+
+
+def test_the_package_lists_its_names():
+    assert {*tg.__all__} == {*dir(tg)}
+
+
+@pytest.mark.slow
+def test_a_result_is_kept_for_its_own_predictor_and_targets_may_be_numpys(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    asked = {"device": "simulated", "epochs": 2, "train_epochs": 1, "random": 0}
+    assert tg.search(SPACE, "predictor", "result", target_ms=np.float64(5), **asked).passed
+    with pytest.raises(InputRefusedError, match="no predictor at nope"):
+        tg.search(SPACE, "nope", "result", target_ms=5.0, **asked)
+    with pytest.raises(UsageError, match=r"predictor [0-9a-f]{12} there, None now"):
+        tg.search(SPACE, None, "result", target_ms=5.0, cost="flops", **asked)
+
+
+@pytest.mark.slow
+def test_an_architecture_of_another_space_is_not_predicted(folder):
+    other = tg.space("nasbench201:cells=2,width=8")
+    with pytest.raises(MismatchError, match=r"an architecture of nasbench201:cells=2.*predictor is of nasbench201"):
+        tg.predict(folder / "predictor", other.architecture([3] * 6))
 
 
 def test_what_is_nothing_of_ours_is_refused(tmp_path):

@@ -3,6 +3,7 @@ from typing import ClassVar
 
 import pytest
 
+from tempograd.arguments import LATER
 from tempograd.errors import InputRefusedError, UsageError
 from tempograd.farm.wire import decode, digest_of, encode, inside, plain
 
@@ -56,3 +57,17 @@ def test_and_nowhere_else(text):
 def test_what_a_value_refuses_itself_is_refused_input():
     with pytest.raises(InputRefusedError, match="size=-1; allowed: from 0"):
         decode(TEXT.replace(b'"size":2', b'"size":-1'), Outer)
+
+
+def test_a_field_that_came_after_a_release_is_left_out_at_its_default():
+    @dataclass(frozen=True)
+    class Newer(Inner):
+        SCHEMA: ClassVar[str] = "test.inner/1"
+        share: float = field(default=0.0, metadata=LATER)
+
+    older = b'{"schema":"test.inner/1","size":2}'
+    assert decode(older, Newer) == Newer(2)
+    assert encode(Newer(2)) == older
+    assert decode(encode(Newer(2, 0.5)), Newer) == Newer(2, 0.5)
+    with pytest.raises(InputRefusedError, match="size"):
+        decode(b'{"schema":"test.inner/1","share":0.5}', Newer)

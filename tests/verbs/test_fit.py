@@ -51,6 +51,8 @@ def test_a_source_of_another_space_and_a_model_that_takes_none_are_refused(store
         fit(stores[0], tmp_path / "predictor", sources=[other])
     with pytest.raises(UsageError, match="only transfer takes them"):
         fit(stores[0], tmp_path / "predictor", model="gp", sources=[stores[1]])
+    with pytest.raises(UsageError, match="itself; a source is of another device"):
+        fit(stores[0], tmp_path / "predictor", sources=[stores[0]])  # what is held out would come back through it
 
 
 def test_a_table_is_judged_with_the_model_for_so_many_networks(tmp_path):
