@@ -85,7 +85,7 @@ def test_no_word_waits_for_slow_imports():
 
 def test_what_cannot_be_written_is_no_internal_error(tmp_path):
     """A disk that is full, a folder that cannot be: one message, and the code of what cannot be used."""
-    line = f"{sys.executable} -m tempograd spaces --json > /dev/full"
+    line = f"{sys.executable} -m tempograd methods --json > /dev/full"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert "No space left on device" in done.stderr
     assert "internal error" not in done.stderr
