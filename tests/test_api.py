@@ -80,6 +80,7 @@ def test_what_is_returned_shows_itself(folder):
     assert found.network()(__import__("torch").zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_rows_become_frames(folder):
     pandas = pytest.importorskip("pandas")
     again = tg.collect(SPACE, folder / "run.db", device="simulated", count=60, plan="quick")

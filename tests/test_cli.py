@@ -593,6 +593,7 @@ def help_of(module, verb):
     return " ".join(CliRunner().invoke(module.app, [verb, "--help"]).output.split())
 
 
+@pytest.mark.slow
 def test_help_lists_the_models_quantities_and_plans_that_there_are(monkeypatch):
     known = registry.names
     monkeypatch.setattr(registry, "names", lambda kind: [*known(kind), f"a_new_{kind}"])

@@ -47,6 +47,7 @@ def test_a_number_without_a_recorded_reason_may_not_skip_whole():
     assert said.startswith("fault 1: every test was skipped")
 
 
+@pytest.mark.slow
 def test_the_run_itself_is_held_to_it(request):
     plugin = request.config.pluginmanager.getplugin("tempograd-marks")
     assert plugin is not None

@@ -75,6 +75,7 @@ def test_a_spec_is_made_or_refused_on_purpose_and_soon(drawn):
     assert time.thread_time() - start_s < 5.0, spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), ENTRIES)
 @pytest.mark.parametrize("value", ["nan", "inf", "two", "1e400", "\0"])
 def test_no_number_of_any_entry_takes_what_is_none(kind, name, value):
@@ -118,6 +119,7 @@ def test_a_table_that_never_ends_is_refused():
         registry.create("device", "simulated:table=/dev/zero")
 
 
+@pytest.mark.slow
 def test_a_space_that_no_machine_holds_is_refused_with_its_size():
     space = registry.create("space", "nasbench201:cells=128,width=8192")
     with pytest.raises(UsageError, match=r"takes [\d,.]+ GiB .*this machine holds"):

@@ -163,6 +163,7 @@ def raw(tmp_path):
     return tmp_path, latencies
 
 
+@pytest.mark.slow
 def test_reference_and_labels_of_hindsight_find_a_known_truth(raw):
     folder, latencies = raw
     keys, truth = list(latencies), np.array(list(latencies.values()))

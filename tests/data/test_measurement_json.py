@@ -15,11 +15,13 @@ from .conftest import make
 from .measurements import measurements
 
 
+@pytest.mark.slow
 @given(measurements)
 def test_a_measurement_survives_its_payload_exactly(measurement):
     assert unpack(pack(measurement)) == measurement
 
 
+@pytest.mark.slow
 @given(measurements, st.data())
 def test_a_damaged_payload_is_refused_or_read_exactly(measurement, data):
     payload = bytearray(pack(measurement))
@@ -37,6 +39,7 @@ def test_nan_is_not_kept(fingerprint):
         pack(replace(bad, environment={"load": float("nan")}))
 
 
+@pytest.mark.slow
 def test_a_payload_that_swells_is_refused():
     with pytest.raises(InputRefusedError, match="larger than"):
         unpack(zlib.compress(b" " * (65 * 2**20)))

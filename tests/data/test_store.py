@@ -22,6 +22,7 @@ from .conftest import SPACE, keep, make
 from .measurements import measurements
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
 @given(st.lists(measurements, max_size=4, unique_by=lambda m: (m.key, m.replicate)))
 def test_a_store_gives_back_what_it_was_given(tmp_path_factory, fingerprint, given_):
@@ -338,6 +339,7 @@ FILL = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault(4)
 def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(tmp_path, fingerprint):
     payload = pack(make("x", [1.0] * 6, fingerprint)).hex()
@@ -368,6 +370,7 @@ def test_acknowledged_rows_outlive_sigkill(tmp_path, fingerprint):
             assert {m.key for m in store.measurements()} >= set(acknowledged)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(3)
 @pytest.mark.parametrize("write", [False, True])
 def test_a_torn_tail_of_the_write_ahead_log_costs_only_what_was_not_acknowledged(tmp_path, fingerprint, write):

@@ -124,6 +124,7 @@ def test_every_kind_of_text_in_parquet(tmp_path, rows, kind):
     assert read(tmp_path / "t.parquet").y_ms.tolist() == [ms for _, ms in rows]
 
 
+@pytest.mark.slow
 def test_a_column_that_is_there_twice(tmp_path, rows):
     texts, y_ms = pa.array([a for a, _ in rows]), pa.array([ms for _, ms in rows])
     for other in (y_ms, pa.array([2 * ms for _, ms in rows])):

@@ -13,6 +13,7 @@ from tempograd.data import parquet
 TABLES = sorted((Path(tempograd.__file__).parent / "data" / "tables").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
 def test_a_shipped_table_is_whole(folder):
     dataset = parquet.load(folder)

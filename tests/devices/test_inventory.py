@@ -33,6 +33,7 @@ def entries(told):
     return {row["device"]: inventory.Entry(**row) for row in told["document"]["devices"]}
 
 
+@pytest.mark.slow
 def test_every_place_and_runtime_is_listed(entries):
     assert set(names("device")) <= {device.partition(":serial=")[0] for device in entries}
     assert {f"local:runtime={name}" for name in names("runtime")} <= entries.keys()

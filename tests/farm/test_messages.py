@@ -93,6 +93,7 @@ def test_every_field_is_needed_and_no_other_is_taken(messages: list[Any]) -> Non
     assert refused > 400
 
 
+@pytest.mark.slow
 def test_every_value_is_of_its_kind(messages: list[Any]) -> None:
     """Whatever stands in the place of a value is refused, or is a value of that kind and comes back as it was."""
     strange = [None, True, -1, 0, 2**63, 1e308, "", "\x00/../..", [], [[]], {}, {"a": 1}, ["x"], "\ud800", 10**400]
@@ -224,6 +225,7 @@ def test_a_result_is_its_senders(job: Make, result: Make) -> None:
     assert newer.raw == b'{"schema": "tempograd.result/2"}'
 
 
+@pytest.mark.slow
 def test_labels_can_be_derived_from_whatever_is_let_in(job: Make, result: Make) -> None:
     """A hostile result may be wrong, but deriving its label never raises what the store does not expect."""
     rng = random.Random(5)

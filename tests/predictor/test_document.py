@@ -31,6 +31,7 @@ def test_a_truncated_file_is_refused_by_name(folder, name, share):
         load(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(31)
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from([ARRAYS, DOCUMENT]), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))

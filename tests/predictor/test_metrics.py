@@ -55,6 +55,7 @@ def test_scores_collect_the_metrics():
     )
 
 
+@pytest.mark.slow
 @given(st.floats(1e-3, 1e3), st.integers(0, 1000))
 def test_scores_do_not_depend_on_the_unit(factor, seed):
     rng = np.random.default_rng(seed)

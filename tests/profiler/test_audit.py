@@ -128,6 +128,7 @@ def failed(found):
     return {name for name, check in found.items() if check.passed is False}
 
 
+@pytest.mark.slow
 def test_a_simulated_device_passes_all_that_it_can_be_asked(device, space, store):
     found = answers(device, space, store)
     assert failed(found) == set()
@@ -137,6 +138,7 @@ def test_a_simulated_device_passes_all_that_it_can_be_asked(device, space, store
     assert store.counts()["ok"] >= 45
 
 
+@pytest.mark.slow
 def test_a_changed_builder_shows(device, space, store, monkeypatch):
     monkeypatch.setattr("tempograd.spaces.export.IR_VERSION", 10)
     found = answers(device, space, store)
@@ -144,6 +146,7 @@ def test_a_changed_builder_shows(device, space, store, monkeypatch):
     assert found["output.network"].found == "8 of 8 differ"
 
 
+@pytest.mark.slow
 @pytest.mark.fault(19)
 def test_another_device_is_named_field_by_field_and_not_compared(space, store, device):
     other = registry.create("device", "simulated:seed=1,noise=0.05")
@@ -153,6 +156,7 @@ def test_another_device_is_named_field_by_field_and_not_compared(space, store, d
     assert found["aa.coverage"].passed is found["aa.drift"].passed is None
 
 
+@pytest.mark.slow
 def test_a_label_that_its_raw_rounds_do_not_give_shows(tmp_path, device, space, store):
     (key,) = [m.key for m in store.measurements(newest=1)]
     with sqlite3.connect(tmp_path / "s.db") as other:
@@ -163,6 +167,7 @@ def test_a_label_that_its_raw_rounds_do_not_give_shows(tmp_path, device, space, 
     assert found["provenance.labels"].reason == f"first: {key}"
 
 
+@pytest.mark.slow
 def test_a_device_that_has_become_slower_shows(tmp_path, space):
     speed = {"factor": 1.0}
 
@@ -179,6 +184,7 @@ def test_a_device_that_has_become_slower_shows(tmp_path, space):
     assert "+10" in found["aa.drift"].found
 
 
+@pytest.mark.slow
 def test_a_network_that_fails_now_shows(space, store, device):
     broken = registry.create("device", "simulated:seed=1,oom=1.0")
     found = answers(broken, space, store)
@@ -268,6 +274,7 @@ def test_labels_that_spread_are_no_drift_and_unreliable_ones_tell_none():
     assert verdicts([(label(1.0), label(1.0001))] * 5, asked=8)["aa.coverage"] is False
 
 
+@pytest.mark.slow
 def test_the_coverage_test_fails_a_sound_device_in_one_of_a_hundred_cases_at_most():
     rng = np.random.default_rng(0)
     wrong = 0
@@ -283,6 +290,7 @@ def test_a_network_whose_input_is_lost_is_constant(space):
     assert not is_constant(space, space.architecture([1] * len(space.sites)).key)
 
 
+@pytest.mark.slow
 def test_a_stored_row_of_another_provider_shows(tmp_path, device, space, store):
     rows = list(store.measurements())
     with Store(tmp_path / "elsewhere.db", write=True) as other:
@@ -296,6 +304,7 @@ def test_a_stored_row_of_another_provider_shows(tmp_path, device, space, store):
     assert "1 on no provider stated" in found["providers.stored"].reason
 
 
+@pytest.mark.slow
 def test_where_falling_back_is_allowed_some_nodes_may_run_elsewhere_but_not_all(device, space, store):
     places = [("a", {"gpu", "cpu"}), ("b", {"gpu"}), ("c", {"cpu"})]
     for allowed, elsewhere in ((True, "1 on cpu"), (False, "1 on cpu, gpu, 1 on cpu")):

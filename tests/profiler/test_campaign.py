@@ -91,6 +91,7 @@ def test_what_is_measured_is_what_was_chosen_and_a_few_twice(device, space, stor
         assert len(m.onnx_digest) == 64
 
 
+@pytest.mark.slow
 def test_a_grown_campaign_measures_only_what_is_new(device, space, store):
     first = sample(device, space, QUICK, store, count=20, seed=5)
     # the seed and the plan name the campaign, so the larger one is the same one
@@ -130,6 +131,7 @@ def test_few_noisy_labels_among_good_ones_are_left_alone(space, store):
     assert summary.again == 0
 
 
+@pytest.mark.slow
 def test_progress_is_told_and_ends_at_the_total(device, space, store):
     seen = []
     summary = sample(device, space, QUICK, store, count=20, batch_size=5, progress=seen.append)
@@ -211,6 +213,7 @@ def test_the_builder_keeps_off_the_timed_cores(store):
     assert sorted(os.sched_getaffinity(0)) == cores
 
 
+@pytest.mark.slow
 def test_calibration_comes_first_and_again_after_an_hour(store):
     device = ScriptedDevice(step_s=3.0)  # 32 networks x 6 rounds: ten minutes a batch
     summary = run(device, items(300), QUICK, store)
@@ -242,6 +245,7 @@ def test_the_next_campaign_remembers_the_device(store):
     assert summary.calibration is not None
 
 
+@pytest.mark.slow
 def test_networks_without_gated_rounds_wait_once(store):
     device = registry.create("device", "simulated:seed=2,slow=1.6,dwell_min_s=20,dwell_max_s=60")
     space = registry.create("space", SPACE)

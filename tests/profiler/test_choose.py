@@ -38,6 +38,7 @@ def test_a_space_too_large_to_go_through_is_refused():
         distinct(LARGE)
 
 
+@pytest.mark.slow
 def test_a_design_takes_different_networks_and_is_the_same_for_a_seed():
     design = choose_by_design(SPACE, 20, seed=1)
     assert len(set(design)) == 20

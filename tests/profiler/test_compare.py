@@ -57,6 +57,7 @@ def test_two_per_cent_are_told_apart(networks, store):
     assert sides(networks, store, 1.02, 10).count("slower") >= 9
 
 
+@pytest.mark.slow
 def test_the_change_and_its_interval_are_those_of_the_truth(networks, store):
     place = device(0.8)
     first, second = compare([Variant(place, one) for one in networks], store)
@@ -70,6 +71,7 @@ def test_the_change_and_its_interval_are_those_of_the_truth(networks, store):
     assert 9 <= len(second.measurements) <= 18
 
 
+@pytest.mark.slow
 def test_two_devices_are_compared_by_their_labels(networks, store):
     slow, fast = device(1.0), SimulatedDevice({"a": 0.5, "b": 1.0}, seed=1)
     (_, other) = compare([Variant(slow, networks[0]), Variant(fast, networks[0])], store)
@@ -85,6 +87,7 @@ def test_a_network_that_fails_is_told_and_compared_with_nothing(networks, store)
     assert found[1].estimate is None
 
 
+@pytest.mark.slow
 def test_a_time_of_before_is_compared_in_the_state_of_now(networks, store):
     (before,) = compare([Variant(device(1.0), networks[0])], store)
     (now,) = compare([Variant(device(1.0, seed=7), networks[0])], store)

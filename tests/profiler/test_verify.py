@@ -61,6 +61,7 @@ def test_a_failure_is_a_measurement_too():
     assert np.isnan(found[1].latency_ms)
 
 
+@pytest.mark.slow
 def test_the_interval_of_one_process_holds_what_differs_between_processes(tmp_path):
     """Planted: every process times each network off by 0.4 or 2 %, which no round of that process tells."""
     low_quartile = 0.994  # of what a sample's own noise adds: a round's value is that, not the median

@@ -62,6 +62,7 @@ def test_loads_silently_and_alone(write, tmp_path, full_result):
     assert outside == set()
 
 
+@pytest.mark.slow
 def test_the_checks_see_a_page_that_misbehaves(tmp_path):
     page = tmp_path / "bad.html"
     page.write_text("<p>x</p><img src='http://evil.example/x'><script>console.log('run')</script>")
@@ -116,12 +117,14 @@ def test_a_phone_need_not_scroll_sideways(write, tmp_path, full_result, minimal_
     assert needed <= width, who
 
 
+@pytest.mark.slow
 def test_the_probe_sees_a_page_that_is_too_wide(tmp_path):
     (tmp_path / "wide.html").write_text("<div style='width: 700px'>x</div>")
     width, needed, _ = needs(tmp_path / "wide.html", tmp_path)
     assert needed > width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_examples_of_every_kind_load_silently_and_fit_a_phone(write, tmp_path, minimal_result, kind):
     minimal_result["examples"] = {"kind": kind} | KINDS[kind]

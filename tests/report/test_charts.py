@@ -99,6 +99,7 @@ def test_trace_draws_both_feeds_shades_warm_up_and_says_what_is_missing():
     assert (shade.get_x(), shade.get_x() + shade.get_width()) == (-0.5, 1.5)
 
 
+@pytest.mark.slow
 def test_svg_is_the_same_twice_and_valid_and_told():
     def svg(name):
         figure = drift_figure([0.0, 1.0], [0.1, 0.3], [0.2, 0.2])

@@ -74,6 +74,7 @@ def result(spread, target_ms):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spread", "target_ms", "verdict"),
     [(0.01, 1.2, "pass"), (0.01, 0.5, "fail"), (0.01, None, "measured"), (0.5, 0.8, "unreliable"), (0.5, 2.0, "pass")],

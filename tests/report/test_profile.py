@@ -51,6 +51,7 @@ def test_a_network_that_multiplies_nothing_has_a_roof_without_marks():
     assert axes.lines
 
 
+@pytest.mark.slow
 def test_names_are_text_and_nothing_is_loaded():
     document = profiled()
     document["kernels"][0]["origin"] = ["<script>alert(1)</script>"]

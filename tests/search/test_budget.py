@@ -86,6 +86,7 @@ def test_a_vertex_is_the_best_within_the_budget_and_has_one_site_between_options
                     )
 
 
+@pytest.mark.slow
 def test_the_way_in_ends_within_the_budget_and_the_cheapest_is_the_cheapest(space):
     budget = budget_of(space, 0.1)
     assert budget.cost_ms(budget.inside(random_rows(space, 4))) <= budget.budget_ms
@@ -193,6 +194,7 @@ def test_rounding_stays_within_the_budget_and_comes_near_the_best_of_all(space):
     assert np.mean(shortfall) < 0.25
 
 
+@pytest.mark.slow
 def test_where_the_cost_adds_up_the_projection_is_exact():
     for name in ("nasbench201", "routed"):
         space = registry.create("space", SPECS[name])

@@ -75,6 +75,7 @@ def test_recalibration_takes_plain_means_and_moves_no_weight(task, trained):
     assert not network.training
 
 
+@pytest.mark.slow
 def test_inherited_weights_are_scored_with_statistics_of_their_own(task):
     """A supernet whose statistics are those of noise scores at chance until they are taken anew."""
     torch.manual_seed(0)

@@ -25,6 +25,7 @@ def trained(validation_score):
     return SimpleNamespace(validation_score=validation_score)
 
 
+@pytest.mark.slow
 @SPACES
 def test_the_best_of_those_that_use_the_target_is_kept(space):
     device, state, kept = ended(space)

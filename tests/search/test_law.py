@@ -49,6 +49,7 @@ def test_the_need_of_two_pieces_is_refused_where_either_is():
         both.check(DARTS, "this")
 
 
+@pytest.mark.slow
 def test_mean_encoding_of_samples_is_the_relaxed_encoding_of_the_marginals(space):
     law = law_over("softmax", space)
     mean = space.relax(law.sample(40_000, generator()), "raw").mean(dim=0)
@@ -96,6 +97,7 @@ def test_a_nearly_certain_edge_keeps_its_inclusion_probability_finite():
     assert torch.allclose(found, torch.tensor([1.0, 1.0, 0.0]))
 
 
+@pytest.mark.slow
 def test_marginals_and_entropy_pass_gradcheck(space):
     law = law_over("softmax", space).double()
 
@@ -149,6 +151,7 @@ def test_entropy_is_largest_where_all_options_are_equal(space):
     assert law_over("softmax", space).entropy() < flat
 
 
+@pytest.mark.slow
 def test_sites_with_different_numbers_of_options():
     """A made-up space: an option that is not there is never drawn and has no score."""
 
@@ -210,6 +213,7 @@ def test_two_paths_are_drawn_without_replacement():
     assert follows(list(counts.values()), [probability[a, b] + probability[b, a] for a, b in counts])
 
 
+@pytest.mark.slow
 def test_one_of_two_paths_is_on_where_they_are_hard():
     law, rng = law_over("two_path", NB201, hard=True), generator()
     p = torch.softmax(law.logits[0].detach().double(), dim=0).tolist()
@@ -280,6 +284,7 @@ def test_averaged_noise_keeps_the_mean_gradient_and_lowers_its_variance():
     assert averaged.var(dim=0).sum() < 0.6 * plain.var(dim=0).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [DARTS, NB201], ids=["two of n", "any"])
 def test_sets_of_edges_are_drawn_with_their_probabilities_and_kept_edges_add_up(space):
     law = law_over("combination", space)

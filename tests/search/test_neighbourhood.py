@@ -38,6 +38,7 @@ def test_a_crossover_takes_every_option_from_a_parent(space):
     assert len(seen) > 10
 
 
+@pytest.mark.slow
 def test_a_mutation_without_a_rate_is_one_change_and_with_one_about_so_many(space):
     rng = np.random.default_rng(0)
     (one,) = space.sample(1, rng)

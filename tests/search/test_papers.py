@@ -144,6 +144,7 @@ def problem(space, progress=None, **more):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_densenas_also_follows_a_predictor_and_leaves_the_law_alone_while_warm():
     space = registry.create("space", ROUTED)
     method = registry.create("method", "densenas:epochs=4,warm_up=0.5,batch=32")
@@ -163,6 +164,7 @@ def test_lightnas_prices_the_very_path_that_runs():
     assert found.feed == "draw"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "spec", "told"), [("lightnas", ROUTED, True), ("fbnetv2", MASKED, True),
                                                       ("proxylessnas", CELL, False)])  # fmt: skip
 def test_accuracies_are_inherited_through_elastic_layers_only(method, spec, told):

@@ -71,6 +71,7 @@ def test_a_cost_that_is_no_sum_over_options_is_refused():
         MASKED.circuit.linear(dict.fromkeys(MASKED.circuit.keys, 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("space", [NB201, ROUTED], ids=lambda space: space.name)
 def test_a_projection_is_the_best_of_all_architectures_within_the_budget(space, seed):

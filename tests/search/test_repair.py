@@ -13,6 +13,7 @@ from tempograd.search.repair import MARGIN, ROOM
 from .repairing import NB201, SPACES, FakeDevice, dear, repair
 
 
+@pytest.mark.slow
 @pytest.mark.promise(7)
 @SPACES
 def test_a_predictor_that_promises_too_much_fails_first_and_passes_after_repair(space):
@@ -72,6 +73,7 @@ def test_a_predictor_without_any_knowledge_still_gets_there_by_measuring(space):
     assert kept.measurement.latency_ms <= target_ms
 
 
+@pytest.mark.slow
 @SPACES
 def test_a_network_far_below_the_target_grows_into_the_room(space):
     device = FakeDevice(space)
@@ -172,6 +174,7 @@ def has_path(architecture):
     return d or (a and e) or ((b or (a and c)) and f)
 
 
+@pytest.mark.slow
 @SPACES
 def test_a_target_far_above_the_network_found_is_used_too(space):
     """Not by single changes alone: the room is as large as the network."""
@@ -194,6 +197,7 @@ class Stepped(FakeDevice):
         self.values = np.round(2 * self.values) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.7])
 @pytest.mark.parametrize("above", [1.0, 1.015, 1.05])
 def test_where_latencies_come_in_levels_the_one_below_the_target_is_found(share, above):

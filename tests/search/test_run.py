@@ -173,6 +173,7 @@ def test_a_weight_of_latency_measures_what_was_derived(space, task):
     assert all(rival.step.predicted_ms <= result.found.predicted_ms for rival in result.rivals)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result(task):
     space = registry.create("space", SPECS["nasbench201"])
     one, two = (run(space, task, target_ms=middle_ms(space)).document().to_json() for _ in range(2))
@@ -182,6 +183,7 @@ def test_the_same_seed_gives_the_same_result(task):
     assert one == two
 
 
+@pytest.mark.slow
 def test_an_impossible_target_stops_before_any_training_or_measuring(space, task):
     device, told = Device(space), []
     with pytest.raises(TargetError, match="below the smallest network"):
@@ -189,12 +191,14 @@ def test_an_impossible_target_stops_before_any_training_or_measuring(space, task
     assert device.measured == told == []
 
 
+@pytest.mark.slow
 def test_a_measurement_that_cannot_be_trusted_makes_the_result_unreliable(task):
     space = registry.create("space", SPECS["nasbench201"])
     result = run(space, task, device=Device(space, verdict="noisy"), lam=0.1)
     assert result.verdict == "unreliable"
 
 
+@pytest.mark.slow
 def test_a_random_network_is_measured_until_its_latency_is_trusted_or_a_few_times(task):
     space = registry.create("space", SPECS["nasbench201"])
 
@@ -215,6 +219,7 @@ def test_a_random_network_is_measured_until_its_latency_is_trusted_or_a_few_time
         assert all(device.measured.count(rival.step.architecture) == 3 for rival in result.rivals)
 
 
+@pytest.mark.slow
 def test_without_repair_a_miss_is_a_fail(task):
     space = registry.create("space", SPECS["nasbench201"])
     device = Device(space)
@@ -292,6 +297,7 @@ def test_a_search_goes_on_from_its_checkpoint(tmp_path, task):
     assert again.trace == first.trace
 
 
+@pytest.mark.slow
 def test_a_proxy_trains_the_supernet_and_the_space_is_deployed(task):
     space = registry.create("space", "nasbench201:cells=2,width=4,size=8,channels=1")
     proxy = registry.create("space", SPECS["nasbench201"])

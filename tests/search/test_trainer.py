@@ -35,6 +35,7 @@ MIXED = replace(SHORT, mixup=0.2, cutmix=1.0, rand_augment=2)
 STOPS = [(SHORT, 3), (SHORT, 4), (SHORT, 6), (EVERYTHING, 6), (HALF, 5), (MIXED, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("training", "at"), STOPS, ids=["3", "4", "6", "everything", "fp16", "mixed"])
 def test_a_training_that_stops_after_any_step_goes_on_bit_for_bit(task, tmp_path, training, at):
     """Of four steps an epoch: within the first one, between the two, and within the second."""

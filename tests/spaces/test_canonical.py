@@ -41,6 +41,7 @@ def test_equal_work_on_equal_inputs_is_done_once_but_weights_are_their_own(space
     assert convolutions != form(space, CONV3, NONE, NONE, NONE, POOL, NONE)
 
 
+@pytest.mark.slow
 def test_inner_nodes_may_trade_places(space):
     """Nodes 1 and 2 trade places wherever no edge joins them: brute force over all such cells of three options."""
     trade = {EDGES.index(a): EDGES.index(b) for a, b in (((0, 1), (0, 2)), ((1, 3), (2, 3)))}
@@ -51,6 +52,7 @@ def test_inner_nodes_may_trade_places(space):
             assert form(space, *choices) == form(space, *other)
 
 
+@pytest.mark.slow
 def test_networks_of_one_form_cost_the_same(space):
     found = {}
     for architecture in space.sample(400, np.random.default_rng(0)):
@@ -78,6 +80,7 @@ def test_groups_keep_every_name_of_a_network_together(space):
         assert len(found) < 500  # there is something to keep together
 
 
+@pytest.mark.slow
 def test_groups_are_of_the_whole_space_at_any_size():
     full = registry.create("space", "nasbench201")
     architectures = list(full.enumerate())

@@ -104,6 +104,7 @@ def test_the_stem_is_said_in_a_spec_only_where_it_is_not_that_of_every_older_one
         registry.create("space", "darts:stem=resnet")
 
 
+@pytest.mark.slow
 def test_the_stem_of_imagenet_halves_three_times_and_the_supernet_is_the_built_network():
     space = registry.create("space", "darts:layers=3,width=4,size=32,stem=imagenet")
     assert space.graph.shapes["stem0/bn_b"] == (4, 8, 8)

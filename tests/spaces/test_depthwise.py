@@ -17,6 +17,7 @@ def no_map_is_small():
         yield
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     channels=st.sampled_from([1, 3, 8, 17]), kernel=st.sampled_from([1, 2, 3, 5, 7]), stride=st.integers(1, 3),

@@ -23,6 +23,7 @@ def test_published_index_and_string_are_interchangeable(space, index, text):
     assert space.index(space.parse(text)) == index
 
 
+@pytest.mark.slow
 def test_index_is_a_bijection(space):
     assert len({space.from_index(i) for i in range(15625)}) == 15625
     assert len(list(space.enumerate())) == 15625

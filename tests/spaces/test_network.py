@@ -40,6 +40,7 @@ def test_a_mix_runs_only_what_its_gates_take():
 SPACE = registry.create("space", "routed:base=resnet,blocks=2/3-4/5-6,reach=3,layers=1,head=8,size=8,classes=5")
 
 
+@pytest.mark.slow
 def test_options_are_parts_of_one_layer_and_learn_from_each_other():
     space, x = replace(SPACE, base="mbv2"), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     supernet = space.supernet()

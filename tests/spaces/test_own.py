@@ -107,6 +107,7 @@ def test_python_and_the_command_line_name_one_space(mine, monkeypatch):
     assert tg.space(module.Kernels(layers=3)).spec == tg.space(f"{mine}:Kernels:layers=3").spec
 
 
+@pytest.mark.slow
 def test_measured_fitted_and_predicted(mine, tmp_path):
     store, predictor, asked = tmp_path / "run.db", tmp_path / "predictor", f"{mine}:Kernels:layers=5"
     done = collect(asked, store, device="simulated", count=40, plan="quick")

@@ -150,6 +150,7 @@ def test_what_holds_no_tensors_by_name_or_is_not_there_is_refused(tmp_path):
         read_weights(tmp_path / "broken.safetensors")
 
 
+@pytest.mark.slow
 def test_another_network_is_refused_with_the_first_name_and_shape_that_differ(space, weights):
     wrong = weights | {"blocks.0.conv.point_linear.conv.weight": torch.ones(4, 4, 1, 1)}
     with pytest.raises(

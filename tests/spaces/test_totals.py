@@ -20,6 +20,7 @@ SPACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPACES)
 def test_the_totals_of_a_network_are_the_sums_over_its_layers(spec):
     space = registry.create("space", spec)

@@ -62,6 +62,7 @@ def test_steps_through_onnx_runtime_with_the_state_fed_back_are_the_network_alon
             assert torch.allclose(torch.from_numpy(told), network(tokens)[:, :, place], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_through_time_is_that_of_finite_differences(cell):
     torch.manual_seed(2)
     network = cell.to_torch(cell.parse("0>1 0>2 1>3")).double()

@@ -37,6 +37,7 @@ def test_a_cell_tells_as_many_symbols_apart_as_the_text_has(task):
         task.fitted(registry.create("space", f"{CELL},classes=2"))
 
 
+@pytest.mark.slow
 def test_a_cell_learns_what_only_its_state_can_know(task):
     """By the last symbol alone ``a`` may be followed by both: two steps of three would cost a bit: 1.59."""
     space = fit_space(CELL, task)

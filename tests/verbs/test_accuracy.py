@@ -31,6 +31,7 @@ def table(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_what_is_learnt_ranks_networks_that_it_has_not_seen(table):
     task = predicted_accuracy(f"table:{table}:acc", SPACE)
     others = SPACE.sample(300, np.random.default_rng(2))[100:]

@@ -44,6 +44,7 @@ def test_the_same_network_twice_shows_no_difference(files):
     assert rows[1]["difference"]["side"] == "none"
 
 
+@pytest.mark.slow
 def test_one_network_on_two_devices(files):
     rows = compare([files["a"]], devices=[QUIET, QUIET + ",gflops=5,gbps=1"]).document["networks"]
     assert rows[1]["difference"]["side"] == "slower"
@@ -89,6 +90,7 @@ def test_what_is_asked_wrongly_is_refused(files, given, options, told):
         compare([files[name] for name in given], **{"devices": [QUIET]} | options)
 
 
+@pytest.mark.slow
 def test_a_network_that_is_refused_is_named(files, tmp_path):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"nothing")
@@ -96,6 +98,7 @@ def test_a_network_that_is_refused_is_named(files, tmp_path):
         compare([files["a"], bad], devices=[QUIET])
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_eight(files):
     done = CliRunner().invoke(
         app, ["compare", str(files["c"]), "--baseline", str(files["a"]), "--device", QUIET, "--json"]

@@ -68,6 +68,7 @@ def test_a_table_of_measured_operations_prices_every_space_in_milliseconds(name,
     assert len(found.parity["measured_ms"]) == len(found.parity["predicted_ms"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["flops", "parameters", "0.5*table+0.3*flops+0.2*parameters"])
 def test_counters_and_sums_become_milliseconds_too(spec, store_of):
     _, predicted, measured, _ = price_of(spec, "routed", store_of("routed"))
@@ -85,6 +86,7 @@ def test_a_line_is_drawn_through_what_the_store_holds_or_through_a_few_networks_
     assert again == [40]
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_goes_on_with_the_same_numbers(store_of, tmp_path):
     """Although its own measurements are in the store by then."""
     inputs = tmp_path / "cost.json"

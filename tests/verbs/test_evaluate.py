@@ -76,6 +76,7 @@ def test_both_splits_are_told(lottery):
     json.dumps(document)
 
 
+@pytest.mark.slow
 def test_a_table_without_twins_says_nothing_of_names(tmp_path):
     space = registry.create("space", SPACE)
     architectures = list(space.enumerate())

@@ -37,6 +37,7 @@ def test_a_few_chosen_networks_are_enough_for_a_predictor(stores, tmp_path):
     assert card["model"] == "transfer"
 
 
+@pytest.mark.slow
 def test_the_store_of_another_device_is_a_source(stores, tmp_path):
     alone = fit(stores[0], tmp_path / "alone").document
     helped = fit(stores[0], tmp_path / "helped", sources=[stores[1]]).document
@@ -44,6 +45,7 @@ def test_the_store_of_another_device_is_a_source(stores, tmp_path):
     assert helped["scores"]["spearman"] > alone["scores"]["spearman"] - 0.05
 
 
+@pytest.mark.slow
 def test_a_source_of_another_space_and_a_model_that_takes_none_are_refused(stores, tmp_path):
     other = tmp_path / "darts.db"
     collect("darts:layers=3,width=2,size=8", other, device="simulated:seed=1,slow=1.0", count=3, plan="quick")

@@ -24,6 +24,7 @@ def found(spec, folder):
     return space, network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS)
 def test_every_choice_has_its_kernels_and_the_shares_add_up(spec, tmp_path):
     space, network = found(spec, tmp_path / "result")

@@ -80,11 +80,13 @@ def test_statistics_of_what_inherits_are_taken_anew_from_the_images(supernet):
     assert not torch.equal(kept[stem + "bn.running_mean"], network.state_dict()[stem + "bn.running_mean"])
 
 
+@pytest.mark.slow
 def test_weights_of_another_space_are_refused(supernet):
     with pytest.raises(MismatchError, match=r"holds weights of mbconv:.*size=8.*, not of mbconv:.*width=1.2"):
         shot(SPEC + ",width=1.2").run(supernet)
 
 
+@pytest.mark.slow
 def test_bad_sources_are_refused_and_nothing_is_written(published, tmp_path):
     out = tmp_path / "net.safetensors"
     for source in ("bignas:file", "ofa:", "ofa"):

@@ -47,6 +47,7 @@ def truth_of(space, device, networks, tmp_path):
     return np.array([device.true_ms(Model(a.key, *space.write_onnx(a, tmp_path))) for a in networks])
 
 
+@pytest.mark.slow
 def test_networks_that_were_never_timed_are_priced_near_their_truth(told, tmp_path):
     space, device, kept, found = told
     price = by_kernels(space, kept, found, upper_bound=False)

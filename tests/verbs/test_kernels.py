@@ -43,6 +43,7 @@ def test_each_kernel_is_timed_alone_once_and_what_is_there_is_not_repeated(learn
     assert again.text.splitlines()[1].startswith("0 measured")
 
 
+@pytest.mark.slow
 def test_networks_left_out_judge_the_sums(learnt):
     _, _, fitted = learnt
     found = fitted.document
@@ -53,6 +54,7 @@ def test_networks_left_out_judge_the_sums(learnt):
     assert max(found["left_out_error"]) < 0.5
 
 
+@pytest.mark.slow
 def test_a_network_that_was_not_seen_is_predicted_near_its_measured_time(learnt):
     folder, _, _ = learnt
     other = content(48, 48)

@@ -31,6 +31,7 @@ VERBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_network_that_is_refused_leaves_no_store(verb, tmp_path):
     store = tmp_path / "run.db"
@@ -42,6 +43,7 @@ def test_a_network_that_is_refused_leaves_no_store(verb, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_nobody_sees_through_a_network_and_there_is_no_store(tmp_path):
     with pytest.raises(InputRefusedError, match="cannot be inferred"):
         profile(unknown_to_shapes(), device=DEVICE, store=tmp_path / "run.db")
@@ -109,6 +111,7 @@ def test_one_message_tells_why_and_the_others_go_on(batch, what):
     assert batch.exit_code == 6
 
 
+@pytest.mark.slow
 def test_kernels_of_the_others_are_collected(tmp_path):
     given = [b"nothing", unknown_to_shapes(), convolution()]
     found = kernels.collect(given, tmp_path / "run.db", device=DEVICE)
@@ -123,6 +126,7 @@ def test_what_is_asked_wrongly_of_one_network_is_a_usage_error():
         measure([convolution(sizes=("n", 3, "h", "w"))], device=DEVICE)
 
 
+@pytest.mark.slow
 def test_the_first_of_several_that_is_refused_is_named():
     with (
         pytest.raises(TempogradError, match=r"^model2: "),
@@ -149,6 +153,7 @@ def test_several_sizes_are_several_networks_with_these_in_their_names(tmp_path):
         tg.measure(model, device=DEVICE, shape={"batch": (1,), "h": 16} | {"x": ((1, 8), 3, 16, 16)})
 
 
+@pytest.mark.slow
 def test_whole_numbers_go_in(tmp_path):
     node = helper.make_node("Gather", ["table", "at"], ["y"])
     model = make([node], [("at", TensorProto.INT64, ("n", 5))], [("y", TensorProto.FLOAT, ("n", 5, 4))])

@@ -80,6 +80,7 @@ def test_without_models_the_answer_is_a_prediction_and_says_so(table):
     assert "nothing was measured" in told.text
 
 
+@pytest.mark.slow
 def test_files_are_measured_and_what_has_none_is_left_out(table, tmp_path):
     space = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1")
     for name in ("net10", "net20"):

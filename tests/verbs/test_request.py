@@ -72,6 +72,7 @@ def test_an_unknown_keyword_is_refused_with_the_one_that_was_meant():
         tg.search("darts", None, "result", epoch=3)
 
 
+@pytest.mark.slow
 def test_what_is_not_said_is_not_given_and_has_its_default():
     request = SearchRequest.of(**NEEDED, epochs=None, upper_bound=False, where=[], random=0, target_ms=2)
     assert request.given.keys() == {"space", "out", "random", "target_ms"}

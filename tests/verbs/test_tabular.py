@@ -61,6 +61,7 @@ def test_every_target_has_its_folder_and_its_budget(published, tmp_path):
     assert "load_network" in done.text
 
 
+@pytest.mark.slow
 def test_networks_without_a_latency_are_left_out_and_counted(published, tmp_path):
     result = on_table(published, tmp_path, latency="half:device").document
     assert result["networks"] - result["without_latency"] in (0, 1)
@@ -74,6 +75,7 @@ def test_under_the_upper_bound_predictions_are_its_own(published, tmp_path):
     assert bound["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_a_miss_exits_with_8(published, tmp_path, monkeypatch):
     def slower(space, method, task, latencies_ms, *rest, **kwargs):
         return search_table(space, method, task, {a: 20 * ms for a, ms in latencies_ms.items()}, *rest, **kwargs)

@@ -97,6 +97,7 @@ def listed(hung, monkeypatch, tmp_path):
     return lambda: list(inventory._places("android"))
 
 
+@pytest.mark.slow
 def test_phones_are_listed_with_what_is_missing(hung, listed, phone_tools, tmp_path):
     (entry,) = listed()
     assert (entry.device, entry.state) == ("android:serial=0123FAKE", "unusable")

@@ -18,6 +18,7 @@ from .background import later
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.slow
 @pytest.mark.fault(28)
 def test_a_pulled_cable_loses_nothing_and_repeats_nothing(hung, zoo):
     keys = ["a"] * 40

@@ -52,6 +52,7 @@ def test_it_computes_what_onnx_runtime_in_python_computes(session, tmp_path, spe
             np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_node_ran_where_it_was_meant_to(session, zoo):
     (loaded,) = session.load([zoo.conv("a")])
     assert set(loaded.providers) == {"CPUExecutionProvider"}
@@ -60,6 +61,7 @@ def test_every_node_ran_where_it_was_meant_to(session, zoo):
     assert 6 <= loaded.warm_up_runs <= 51
 
 
+@pytest.mark.slow
 def test_another_digest_is_refused_on_the_phone(hung, session, zoo):
     model = zoo.conv("a")
     session.load([zoo.conv("b")])
@@ -76,6 +78,7 @@ def test_another_digest_is_refused_on_the_phone(hung, session, zoo):
     assert f"not {model.digest[:12]}... as announced" in loaded["failure"]["detail"]
 
 
+@pytest.mark.slow
 def test_outputs_that_are_no_numbers_are_refused(session, zoo):
     (found,) = session.load([zoo.conv("a", scale=1e38)])
     assert found.failure.cause == "invalid_output"
@@ -90,12 +93,14 @@ def test_inputs_that_do_not_fit_are_refused(session, zoo):
     assert session.outputs("a", [np.ones((1, 3, 8, 8), np.float32)])[0].shape == (1, 8, 8, 8)
 
 
+@pytest.mark.slow
 def test_a_held_input_gives_the_same_times_as_several(session, zoo):
     session.load([zoo.conv("a")])
     session.hold_inputs(True)
     assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
 
 
+@pytest.mark.slow
 def test_samples_are_long_enough_for_the_clock_and_fill_the_burst(session, zoo):
     session.load([zoo.conv("small"), zoo.conv("large", channels=64, size=96)])
     session.start_timing()
@@ -136,6 +141,7 @@ def test_cpu_time_is_not_waiting_time(hung, session, zoo):
     assert sum(r.run_queue_wait_ms for r in rounds) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif((psutil.cpu_count() or 1) < 2, reason="needs two cores")
 def test_it_keeps_to_the_cluster_that_is_timed(hung, session, zoo):
     session.load([zoo.conv("a")])
@@ -168,6 +174,7 @@ def test_verbs_that_there_are_not_are_refused(phone_tools):
     assert "serve|ask" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_sentinels_are_the_same_files_as_elsewhere(hung, session):
     (folder,) = hung.phone.tmp.glob("sessions/*/models")
     assert {f.name: f.read_bytes() for f in folder.glob("*.onnx")} == {

@@ -51,6 +51,7 @@ def test_open_sizes_are_fixed_in_a_copy_with_its_external_weights(written, scrat
     assert np.all(onnx.numpy_helper.to_array(inputs.graph.initializer[0]) == 1)
 
 
+@pytest.mark.slow
 def test_a_light_copy_has_the_same_identity_and_no_weights_of_its_own(written, scratch):
     model = convolution(channels=64)
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((64, 3, 3, 3), np.float32), "w"))
@@ -95,6 +96,7 @@ def test_what_cannot_be_timed_is_refused_with_one_line(written, scratch, model, 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_a_folder_and_a_pipe_are_refused(tmp_path, scratch):
     os.mkfifo(tmp_path / "pipe")
     for path, told in ((tmp_path / "gone.onnx", "No such file"), (scratch, "regular"), (tmp_path / "pipe", "regular")):

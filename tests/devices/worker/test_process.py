@@ -40,6 +40,7 @@ def later(delay_s: float, action) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 @pytest.mark.fault(6)
 def test_a_hang_in_a_pass_takes_its_whole_group_down(zoo, faulty):
     with LocalDevice(faulty).open() as session:
@@ -61,6 +62,7 @@ def test_a_hang_in_a_pass_takes_its_whole_group_down(zoo, faulty):
             session.run_pass(["a"], burst_ms=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(6)
 def test_a_stopped_process_is_a_time_out(zoo):
     with LocalDevice().open() as session:
@@ -72,6 +74,7 @@ def test_a_stopped_process_is_a_time_out(zoo):
         assert gone(pid)
 
 
+@pytest.mark.slow
 def test_a_worker_outlives_the_thread_that_opened_it(zoo):
     sessions = []
     thread = threading.Thread(target=lambda: sessions.append(LocalDevice().open()))
@@ -112,6 +115,7 @@ def test_a_forgotten_session_is_ended_at_exit():
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_worker_that_writes_what_is_no_message_is_ended(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         session.load([zoo.conv("a", graph="lie")])

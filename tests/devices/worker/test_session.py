@@ -76,6 +76,7 @@ def test_a_crash_while_loading_is_reported_with_the_last_words(zoo, faulty):
         assert len(session.run_pass(["a", "c"], burst_ms=1.0).rounds) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.fault(2)
 def test_a_segmentation_fault_in_a_pass_is_that_networks_failure(zoo, faulty):
     with LocalDevice(faulty).open() as session:
@@ -89,6 +90,7 @@ def test_a_segmentation_fault_in_a_pass_is_that_networks_failure(zoo, faulty):
         assert session.pid is None
 
 
+@pytest.mark.slow
 def test_a_kill_from_outside_in_mid_pass_is_noticed_at_once(zoo):
     with LocalDevice().open() as session:
         session.load([zoo.conv("a")])
@@ -179,6 +181,7 @@ def test_out_of_memory_while_loading(zoo):
         assert loaded["a"].failure is None
 
 
+@pytest.mark.slow
 @pytest.mark.fault(7)
 def test_out_of_memory_in_a_pass(zoo, faulty):
     with LocalDevice(faulty).open() as session:
@@ -202,6 +205,7 @@ def test_a_provider_that_is_absent_is_an_error():
         LocalDevice(provider="xnnpack").open()
 
 
+@pytest.mark.slow
 @pytest.mark.fault(18)
 def test_a_node_on_another_provider_is_a_failure(zoo, faulty):
     with LocalDevice(faulty).open() as session:

@@ -61,6 +61,7 @@ def test_mutated_files_never_reach_the_parent(zoo):
         assert len(session.run_pass(alive, burst_ms=0.1).rounds) == len(alive)
 
 
+@pytest.mark.slow
 def test_what_an_engine_prints_does_not_reach_the_pipe(zoo, faulty):
     with LocalDevice(faulty).open() as session:
         assert session.load([zoo.conv("a", graph="talk")])[0].failure is None
@@ -88,6 +89,7 @@ def test_the_worker_is_confined(zoo, monkeypatch):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_the_worker_never_maps_torch(zoo):
     with LocalDevice().open() as session:
         session.load([zoo.conv("a")])
@@ -96,6 +98,7 @@ def test_the_worker_never_maps_torch(zoo):
     assert "torch" not in maps
 
 
+@pytest.mark.slow
 def test_every_thread_moves_to_the_timed_cores(zoo):
     device = LocalDevice()
     with device.open() as session:
@@ -106,6 +109,7 @@ def test_every_thread_moves_to_the_timed_cores(zoo):
         assert {tuple(sorted(os.sched_getaffinity(int(t.name)))) for t in tasks.iterdir()} == {device.timed_cores}
 
 
+@pytest.mark.slow
 @pytest.mark.fault(22)
 def test_a_time_of_zero_is_no_measurement(zoo, faulty):
     with LocalDevice(faulty).open() as session:
@@ -116,6 +120,7 @@ def test_a_time_of_zero_is_no_measurement(zoo, faulty):
         assert "> 0.0" in result.failures["bad"].detail
 
 
+@pytest.mark.slow
 def test_inputs_are_held_and_let_go(zoo, faulty):
     model = zoo.conv("a", channels=64, graph="remember")
     with LocalDevice(faulty).open() as session:

@@ -16,6 +16,7 @@ from tempograd.verbs.search import search
 HEAVY = ("torch", "scipy", "sklearn", "pandas", "pyarrow", "matplotlib", "pydantic", "typer", "rich", "jinja2")
 
 
+@pytest.mark.slow
 def test_an_agent_imports_nothing_that_a_board_need_not_have():
     """All of it: its command, a device that is made and described, the service, the queue on a server."""
     code = f"""
@@ -57,6 +58,7 @@ def test_the_command_says_what_is_wrong(capsys, monkeypatch):
     assert ended.value.code == 2
 
 
+@pytest.mark.slow
 def test_help_lists_it_and_it_has_examples():
     def said(*arguments):
         command = [sys.executable, "-m", "tempograd", *arguments]

@@ -14,6 +14,7 @@ def quick(*models, **more):
     return BlendLatency(models=models, steps=20, **more)
 
 
+@pytest.mark.slow
 def test_the_better_member_gets_the_weight(additive, parallel):
     """A ridge is all that sums need; what runs side by side needs more."""
     blend = quick("ridge", "gp").fit(parallel.X[:300], parallel.y_ms[:300])
@@ -41,6 +42,7 @@ def test_members_beyond_the_budget_are_left_out_but_never_the_first(parallel):
     assert blend.weights_ == {"ridge": 1.0}
 
 
+@pytest.mark.slow
 def test_the_module_predicts_the_same_and_has_a_slope(parallel):
     blend = quick("ridge", "gp").fit(parallel.X[:300], parallel.y_ms[:300])
     x = torch.tensor(parallel.X[300:310], requires_grad=True)

@@ -11,6 +11,7 @@ from ..wiring import MASKED, record, space_of
 SPACE = space_of(MASKED)
 
 
+@pytest.mark.slow
 def test_both_kinds_of_steps_run_soft_draws_that_differ(monkeypatch):
     noted = record(monkeypatch, "fbnetv2:epochs=2,warm_up=0,batch=4", MASKED, lam=0.5)
     for step in ("law", "weights"):
@@ -48,6 +49,7 @@ def test_a_pass_costs_no_more_for_many_resolutions_and_every_one_of_them_is_lear
     assert logits.detach().std() > 0.02
 
 
+@pytest.mark.slow
 def test_draws_are_sharper_with_every_epoch(monkeypatch):
     noted = record(monkeypatch, "fbnetv2:epochs=3,warm_up=0,batch=4", MASKED, lam=0.5, steps=2)
     assert noted.found.trace.columns()["tau"] == pytest.approx([5.0, 0.5**0.5, 0.1])

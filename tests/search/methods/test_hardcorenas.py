@@ -17,6 +17,7 @@ def latencies():
     return Price(priced(SPACE, factor=1.0), SPACE).predict(SPACE.sample(300, np.random.default_rng(0)))
 
 
+@pytest.mark.slow
 def test_every_iterate_is_within_the_budget_and_so_is_what_is_derived(monkeypatch):
     """What is dear is good, so that only the budget stops it."""
     budget_ms = float(np.quantile(latencies(), 0.4))
@@ -43,6 +44,7 @@ def test_every_iterate_is_within_the_budget_and_so_is_what_is_derived(monkeypatc
         record(monkeypatch, "hardcorenas:epochs=3,batch=4", LAYERS, target_ms=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_learn_on_uniform_paths_and_rest_while_the_law_moves(monkeypatch):
     noted = record(monkeypatch, "hardcorenas:epochs=3,batch=4", LAYERS, target_ms=100.0, steps=10)
     assert [len(noted.steps(step)) for step in ("weights", "law")] == [20, 10]

@@ -64,6 +64,7 @@ def test_the_feed_and_the_draws_are_those_asked_for(monkeypatch):
     assert asked == [7]
 
 
+@pytest.mark.slow
 def test_both_kinds_of_steps_run_the_mixture_or_one_path_where_that_is_asked_for(monkeypatch):
     for argument, one in (("", False), (",one_path=true", True)):
         noted = record(monkeypatch, f"la_darts:epochs=2,batch=4{argument}", CELL, lam=0.1, steps=2)
@@ -72,6 +73,7 @@ def test_both_kinds_of_steps_run_the_mixture_or_one_path_where_that_is_asked_for
         assert one or all(each.on(site) == set(range(5)) for each in noted.passes for site in each.gates)
 
 
+@pytest.mark.slow
 def test_without_none_it_is_neither_run_nor_derived_and_latency_is_still_heard(monkeypatch):
     """Though it is the cheapest, and as good as any."""
     latency = np.tile([0.0, 1.0, 2.0, 4.0, 1.0], 6)  # none, skip, 1x1, 3x3, pooling

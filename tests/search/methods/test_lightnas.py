@@ -21,6 +21,7 @@ def test_warm_up_runs_pairs_that_share_no_option_and_then_every_step_one_path(mo
     assert len(noted.steps("law")) == 8
 
 
+@pytest.mark.slow
 def test_warm_up_is_uniform_and_the_law_is_drawn_from_as_it_learns(monkeypatch):
     """A law that is sure of an operation draws it; warm-up does not hear of it."""
 
@@ -57,6 +58,7 @@ def test_a_predictor_is_asked_about_the_very_path_that_runs(monkeypatch):
     assert all(torch.equal(one.detach().reshape(-1), other) for one, other in zip(asked, ran, strict=True))
 
 
+@pytest.mark.slow
 def test_the_multiplier_is_learnt_both_ways(monkeypatch):
     """It rises while what is derived is too slow, and falls below 0 where it is too fast."""
     for target_ms, sign in ((1e-4, 1), (100.0, -1)):

@@ -23,6 +23,7 @@ def test_a_step_is_taught_by_the_supernet_and_runs_paths_that_share_no_option(mo
             assert len(set.union(*(path.on(site) for path in others))) == paths
 
 
+@pytest.mark.slow
 def test_the_cheap_teacher_is_the_mean_of_the_paths_themselves(monkeypatch):
     for passes in run(monkeypatch, ",teacher=mean").steps("weights"):
         told, learning = passes[:2], passes[2:]

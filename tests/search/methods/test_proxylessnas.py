@@ -30,6 +30,7 @@ def test_law_steps_have_one_of_two_paths_on_and_weight_steps_run_one_path(monkey
     assert len(noted.steps("weights")) > len(noted.steps("law"))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_binary_gates_both_paths_run(monkeypatch):
     """``sum_k dL/dg_k p_k (1[k = i] - p_i)`` over the two that were drawn, by hand, with every option run."""
     run = searched(monkeypatch, lam=0.1).run

@@ -17,6 +17,7 @@ def flat(space):
     return linear(space, np.full(sum(space.widths), 1e-6))
 
 
+@pytest.mark.slow
 def test_invalid_topologies_fall_below_the_bound_and_are_let_alone_there(monkeypatch):
     def expected(run):
         return float(PassiveAggressive(SPACE).invalid(run.law).detach())
@@ -88,6 +89,7 @@ def test_a_node_keeps_two_edges_in_sum_and_its_topology_waits_for_its_operations
 FREE = "darts:layers=3,width=4,size=8,channels=1,in_edges=any"
 
 
+@pytest.mark.slow
 def test_on_cells_of_darts_with_any_number_of_edges_invalid_nodes_are_pushed_out(monkeypatch):
     """The paper's space; with two edges a node every topology is valid, and there is nothing to push."""
     free = PassiveAggressive(space_of(FREE))

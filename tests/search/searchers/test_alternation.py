@@ -71,6 +71,7 @@ def test_a_law_is_told_of_every_law_step():
     assert not torch.equal(told[0], before)
 
 
+@pytest.mark.slow
 @SPACES
 def test_a_law_step_moves_the_law_and_no_weight_and_no_statistic(space):
     run = search_of(space)
@@ -85,6 +86,7 @@ def test_a_law_step_moves_the_law_and_no_weight_and_no_statistic(space):
     assert (run.law.logits != law["logits"]).all()
 
 
+@pytest.mark.slow
 @SPACES
 def test_a_weight_step_moves_weights_and_statistics_and_not_the_law(space):
     run = search_of(space)
@@ -176,6 +178,7 @@ def test_a_checkpoint_of_another_search_and_a_damaged_one_are_refused(tmp_path):
             search_of(NB201).run(path)
 
 
+@pytest.mark.slow
 def test_another_weight_of_latency_is_another_search(tmp_path):
     path = tmp_path / "search.safetensors"
     search_of(NB201, form=Linear(0.1, 1.0)).run(path)

@@ -104,6 +104,7 @@ def test_the_loss_is_the_tasks_and_the_weighted_squared_distance_from_the_teache
     assert told == pytest.approx(float(by_labels.detach()), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_training_gone_on_from_a_file_is_bit_for_bit_what_it_was(task, tmp_path):
     """Stopped in the second stage: the teacher and whose turn it is are in the file."""
     whole, first, again = shot(task), shot(task), shot(task)

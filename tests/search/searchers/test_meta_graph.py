@@ -86,6 +86,7 @@ def test_further_targets_cost_no_answer_and_give_a_nested_family_that_gets_faste
     assert found[0].queries == found[1].queries
 
 
+@pytest.mark.slow
 def test_edges_go_by_rising_probability():
     searcher = MetaGraphSearcher(sweeps=250, still=250)
     graph = learnt(searcher, problem(additive(worth()), target_ms=1.0))

@@ -131,6 +131,7 @@ def test_both_levels_are_priced_in_the_whole_space(noted):
     assert not dear[1]
 
 
+@pytest.mark.slow
 def test_every_site_has_the_scores_of_the_law_that_decided_it(noted):
     found = find()
     assert np.isfinite([row[: len(site.options)] for row, site in zip(found.scores, SPACE.sites, strict=True)
@@ -214,6 +215,7 @@ def test_stopped_in_the_middle_of_a_later_levels_epoch_it_goes_on(noted, tmp_pat
     assert np.array_equal(whole.scores, resumed.scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["hdas:epochs=6,batch=4", "hdas:epochs=4,batch=8", "hdas:epochs=4,batch=4,share=0.25",
                                    "hdas:epochs=4,batch=4,depth=0.5"])  # fmt: skip
 def test_a_file_of_another_pipeline_is_refused_and_kept(noted, tmp_path, other):
@@ -225,6 +227,7 @@ def test_a_file_of_another_pipeline_is_refused_and_kept(noted, tmp_path, other):
     assert path.read_bytes() == there
 
 
+@pytest.mark.slow
 def test_a_file_of_one_search_alone_is_refused_and_carries_nothing(noted, tmp_path):
     path = tmp_path / "search.safetensors"
     registry.create("method", "la_darts:epochs=1,batch=4").find(problem(path))

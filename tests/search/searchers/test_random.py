@@ -63,6 +63,7 @@ def test_networks_within_a_limit_are_uniform_among_those():
         assert abs((found[:, site] == option).mean() - share) < 5 * np.sqrt(share * (1 - share) / 1500) + 1e-9
 
 
+@pytest.mark.slow
 def test_a_limit_that_hardly_any_network_keeps_is_walked_down_to():
     predict = additive(DARTS)
     floor = min(predict(DARTS.sample(2000, np.random.default_rng(1))))
@@ -72,6 +73,7 @@ def test_a_limit_that_hardly_any_network_keeps_is_walked_down_to():
     assert list(within(NB201, lambda many: np.full(len(many), 2.0), 1.0, np.random.default_rng(0))) == []
 
 
+@pytest.mark.slow
 def test_the_number_of_networks_is_kept_and_the_seed_decides():
     one, two, other = (random_search(problem(seed=seed), 3.0, networks=2) for seed in (0, 0, 1))
     assert len(one) == 2
@@ -86,6 +88,7 @@ def test_a_time_already_spent_still_trains_one_network():
         random_search(problem(), 3.0)
 
 
+@pytest.mark.slow
 def test_the_searcher_answers_with_the_best_by_validation_not_by_test():
     told = []
     found = RandomSearcher(4)(problem(progress=lambda *call: told.append(call)))
@@ -97,6 +100,7 @@ def test_the_searcher_answers_with_the_best_by_validation_not_by_test():
     assert not found.scores.any()
 
 
+@pytest.mark.slow
 def test_without_a_target_every_network_is_allowed_and_none_is_an_error():
     assert RandomSearcher(1)(problem(target_ms=None, lam=0.1)).passes > 0
     with pytest.raises(TargetError, match="no random network"):

@@ -68,6 +68,7 @@ def test_with_all_edges_tried_it_is_exact_greedy_removal_of_accuracy_and_latency
     assert greedy(asked, 0.0) != greedy(asked, 0.3)  # so that latency in the score can be told
 
 
+@pytest.mark.slow
 def test_with_one_edge_tried_it_is_not_greedy_and_the_edges_are_drawn():
     orders = []
     for seed in range(4):

@@ -33,6 +33,7 @@ def test_it_beats_random_draws_and_evolution_at_equal_queries():
         assert wilcoxon(ours, theirs, alternative="greater").pvalue < 0.05
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept_and_what_is_likelier_above_the_target_is_not_asked_about():
     asked = problem(queries=20, target_ms=3.5, conformal=Conformal(tuple(np.linspace(0, 0.2, 50).tolist())))
     found = SurrogateSearcher(rounds=3)(asked)

@@ -112,6 +112,7 @@ def test_alone_a_slot_is_in_every_stage_twice(slot):
     assert {taken[f"s{stage}/copies"] for stage in range(3)} == {1}
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_in_a_later_slot_goes_on_bit_for_bit(tmp_path):
     class StoppedError(Exception):
         pass

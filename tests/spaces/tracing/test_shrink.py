@@ -22,6 +22,7 @@ class TestShrunk(SpaceContract):
     own = tuple(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "kind"), KINDS.items())
 def test_the_whole_network_computes_what_was_given_though_its_channels_are_sorted(make, kind):
     given, space = trained.trained(kind), make()

@@ -30,6 +30,7 @@ class TestTraced(SpaceContract):
     own = MAKERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_the_fullest_network_is_the_users_own_with_his_weights(make, monkeypatch):
     kept, examples = [], []
@@ -107,6 +108,7 @@ def test_a_module_without_marks_is_refused():
         tg.space_from(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 8, 8))
 
 
+@pytest.mark.slow
 def test_it_is_searched_from_the_command_line_and_in_python(tmp_path):
     file = Path(marked.__file__)
     done = collect(f"{file}:plain", tmp_path / "run.db", device="simulated", count=24, plan="quick")

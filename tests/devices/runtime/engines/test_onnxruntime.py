@@ -191,6 +191,7 @@ def network(spec: str, folder: Path, batch: int = 1) -> bytes:
 SPACES = ("nasbench201:cells=1,width=8,size=16", "darts:layers=3,width=4,size=16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPACES)
 @pytest.mark.parametrize(("threads", "batch"), [(1, 1), (2, 4)])
 @pytest.mark.parametrize("precision", ["int8-static", "int8-dynamic"])
