@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -320,12 +320,10 @@ class Store:
             self._lock.release(forget=forget)
             self._lock = None
 
-    @contextmanager
-    def _transaction(self) -> Generator[Run]:
+    def _transaction(self) -> AbstractContextManager[Run]:
         if not self.write:
             raise StoreError(f"{self.path} was opened to read; open it with write=True")
-        with self._database.transaction() as run:
-            yield run
+        return self._database.transaction()
 
     def _refusal(self, application: int, schema: int) -> str:
         if application != APPLICATION_ID:

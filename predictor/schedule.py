@@ -60,8 +60,9 @@ class Schedule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         ready: list[Tensor] = []
+        own = dict(self.named_parameters())
         for number, steps in enumerate(self.stages):
-            times, _ = self._times(_present(x, steps), number, dict(self.named_parameters()))
+            times, _ = self._times(_present(x, steps), number, own)
             ready += [time.clamp_min(0) for time, (_, columns, _) in zip(times, steps, strict=True) if not columns]
         return torch.stack(ready, dim=-1)
 

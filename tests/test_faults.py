@@ -14,7 +14,7 @@ import pytest
 from tempograd.data.store import Store
 from tempograd.verbs.collect import collect as collect_here
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 STILL = "simulated:noise=0,sentinel_noise=0,process_noise=0,slow=1,elastic=false,preemptions=0"
@@ -83,7 +83,6 @@ AGAIN_AND_AGAIN = """
 """
 
 
-@pytest.mark.slow
 @needs_strace
 @pytest.mark.fault(1)
 @pytest.mark.promise(1)
@@ -96,7 +95,6 @@ def test_killed_at_every_sixth_sync_until_it_is_through(tmp_path, undisturbed):
     assert labels(tmp_path / "run.db") == undisturbed
 
 
-@pytest.mark.slow
 @needs_strace
 @pytest.mark.fault(5)
 @pytest.mark.fault(4)
@@ -129,7 +127,6 @@ def needs_namespaces(flags):
     )
 
 
-@pytest.mark.slow
 @needs_namespaces("-rm")
 @pytest.mark.fault(4)
 def test_on_a_full_disk_it_says_so_and_goes_on_where_there_is_room(tmp_path, undisturbed):
@@ -146,7 +143,6 @@ def test_on_a_full_disk_it_says_so_and_goes_on_where_there_is_room(tmp_path, und
     assert labels(tmp_path / "run.db") == undisturbed
 
 
-@pytest.mark.slow
 @needs_faketime
 @pytest.mark.fault(14)
 def test_a_wall_clock_that_is_hours_behind_changes_no_label(tmp_path, undisturbed):
@@ -155,7 +151,6 @@ def test_a_wall_clock_that_is_hours_behind_changes_no_label(tmp_path, undisturbe
     assert labels(tmp_path / "run.db") == undisturbed
 
 
-@pytest.mark.slow
 @needs_faketime
 @pytest.mark.fault(14)
 def test_a_clock_that_cannot_be_right_is_refused_and_nothing_of_it_is_kept(tmp_path):
@@ -168,7 +163,6 @@ def test_a_clock_that_cannot_be_right_is_refused_and_nothing_of_it_is_kept(tmp_p
         assert store.execute("SELECT count(*) FROM measurements").fetchone() == (0,)
 
 
-@pytest.mark.slow
 @needs_strace
 @pytest.mark.promise(5)
 def test_a_campaign_and_its_workers_open_no_socket_of_a_network(tmp_path):

@@ -58,14 +58,12 @@ def cli(folder, *arguments):
     return json.loads(run(folder, "-m", "tempograd", *arguments, "--json"))
 
 
-@pytest.mark.slow
 def test_the_contracts_that_ship_hold_for_it(place):
     said = run(place, "-m", "pytest", "-q", "-x", "-rs", "-p", "no:cacheprovider", "contracts.py")
     assert " passed" in said
     assert "opens no measuring process" not in said  # its device is a function that returns one
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "listed"),
     [
@@ -79,14 +77,12 @@ def test_it_is_listed_beside_what_ships(place, spec, listed):
     assert all(name in said for name in listed)
 
 
-@pytest.mark.slow
 def test_methods_that_can_search_it_are_listed_its_own_among_them(place):
     found = {row["method"] for row in cli(place, "methods", "--space", SPACE)["methods"]}
     assert "mean_path" in found
     assert "lightnas" in found
 
 
-@pytest.mark.slow
 def test_its_space_on_its_device_is_collected_fitted_and_searched_by_its_method(place):
     on = ("--space", SPACE, "--device", "slide_rule")
     collected = cli(place, "collect", *on, "--count", "40", "--plan", "quick", "--store", "run.db")

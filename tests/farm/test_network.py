@@ -19,7 +19,7 @@ from tempograd.farm.queue import QueueAwayError, Terms
 from tempograd.farm.server import server
 from tempograd.farm.server.folder import Farm
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 CLASS, ACK_WAIT_S, WORK_MS, JOBS, LAST = "pi5", 1.5, 10, 300, 60
 LOOP = Path(__file__).with_name("agent_loop.py")
@@ -303,7 +303,6 @@ def field(newest_nats_program, tmp_path, free_port, network, job, content):
 
 @pytest.mark.fault(9)
 @pytest.mark.fault(10)
-@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["cut", "cut_one_way", "slow"])
 def test_a_network_that_fails_for_a_while_loses_and_doubles_nothing(field, harm):
     field.begin()
@@ -321,7 +320,6 @@ def test_a_network_that_fails_for_a_while_loses_and_doubles_nothing(field, harm)
 
 
 @pytest.mark.fault(13)
-@pytest.mark.slow
 @pytest.mark.parametrize("network", ["either"], indirect=True)
 def test_a_server_and_an_agent_that_are_killed_lose_and_double_nothing(field):
     field.begin()
@@ -343,7 +341,6 @@ FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None
 
 
 @pytest.mark.fault(14)
-@pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="no libfaketime: apt-get install faketime")
 @pytest.mark.parametrize("network", ["proxy"], indirect=True)
 def test_a_clock_that_jumps_loses_and_doubles_nothing(field):
@@ -363,7 +360,6 @@ def test_a_clock_that_jumps_loses_and_doubles_nothing(field):
 
 
 @pytest.mark.fault(9)
-@pytest.mark.slow
 @pytest.mark.parametrize("network", ["either"], indirect=True)
 def test_a_real_campaign_and_a_real_agent_on_another_host_outlive_a_cut(
     newest_nats_program, tmp_path, free_port, network

@@ -24,6 +24,7 @@ FLAGS = [
 ]  # fmt: skip
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH; apt-get install chromium"),
 ]
@@ -51,7 +52,6 @@ def asked(log):
     return {url for url in urls if urlsplit(url).scheme in {"http", "https", "ws", "wss", "ftp"}}
 
 
-@pytest.mark.slow
 def test_loads_silently_and_alone(write, tmp_path, full_result):
     full_result["task"] = "<script>console.log('run')</script><img src=http://evil.example/x>"
     page = write_report(write(full_result), tmp_path / "report.html")
@@ -62,7 +62,6 @@ def test_loads_silently_and_alone(write, tmp_path, full_result):
     assert outside == set()
 
 
-@pytest.mark.slow
 def test_the_checks_see_a_page_that_misbehaves(tmp_path):
     page = tmp_path / "bad.html"
     page.write_text("<p>x</p><img src='http://evil.example/x'><script>console.log('run')</script>")
@@ -71,7 +70,6 @@ def test_the_checks_see_a_page_that_misbehaves(tmp_path):
     assert outside == {"http://evil.example/x"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [1100, 500])
 def test_is_not_blank(write, tmp_path, full_result, width):
     page = write_report(write(full_result), tmp_path / "report.html")
@@ -104,7 +102,6 @@ def needs(page, folder):
     return int(width), int(needed), who
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "minimal", "kernels"])
 def test_a_phone_need_not_scroll_sideways(write, tmp_path, full_result, minimal_result, kind):
     page = tmp_path / "page.html"
@@ -117,14 +114,12 @@ def test_a_phone_need_not_scroll_sideways(write, tmp_path, full_result, minimal_
     assert needed <= width, who
 
 
-@pytest.mark.slow
 def test_the_probe_sees_a_page_that_is_too_wide(tmp_path):
     (tmp_path / "wide.html").write_text("<div style='width: 700px'>x</div>")
     width, needed, _ = needs(tmp_path / "wide.html", tmp_path)
     assert needed > width
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_examples_of_every_kind_load_silently_and_fit_a_phone(write, tmp_path, minimal_result, kind):
     minimal_result["examples"] = {"kind": kind} | KINDS[kind]

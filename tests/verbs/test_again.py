@@ -18,6 +18,8 @@ from tempograd.verbs.request import SearchRequest
 from tempograd.verbs.search import search
 from tempograd.verbs.tabular import SearchOnTable
 
+pytestmark = pytest.mark.slow
+
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
 
@@ -47,7 +49,6 @@ def never(*_, **__):
     raise AssertionError("it was searched anew")
 
 
-@pytest.mark.slow
 def test_a_result_is_kept(table, tmp_path, monkeypatch):
     first = on_table(table, tmp_path)
     before = files(tmp_path)
@@ -60,7 +61,6 @@ def test_a_result_is_kept(table, tmp_path, monkeypatch):
     assert files(tmp_path) == before
 
 
-@pytest.mark.slow
 def test_a_result_that_misses_its_target_is_kept_with_its_exit_code(table, tmp_path):
     on_table(table, tmp_path)
     told = json.loads((tmp_path / "result.json").read_text())
@@ -68,7 +68,6 @@ def test_a_result_that_misses_its_target_is_kept_with_its_exit_code(table, tmp_p
     assert on_table(table, tmp_path).exit_code == 8
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -88,7 +87,6 @@ def test_the_result_of_another_search_is_refused_unless_it_may_be_overwritten(ta
     assert all(anew.get(name, anew["asked"].get(name)) == value for name, value in given.items() if name != "queries")
 
 
-@pytest.mark.slow
 def test_a_default_and_the_same_value_said_are_one_search_also_for_a_result_that_says_neither(table, tmp_path):
     first = on_table(table, tmp_path)
     told = json.loads((tmp_path / "result.json").read_text())
@@ -100,7 +98,6 @@ def test_a_default_and_the_same_value_said_are_one_search_also_for_a_result_that
     assert first.exit_code == 0
 
 
-@pytest.mark.slow
 def test_near_targets_have_folders_of_their_own_and_each_is_kept(table, tmp_path):
     targets = [12.0, 12.000001]
     first = on_table(table, tmp_path, target_ms=targets)
@@ -119,7 +116,6 @@ def on_device(out, device=DEVICE, **given):
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_an_unreliable_result_is_measured_again_and_not_searched(tmp_path, monkeypatch):
     out = tmp_path / "result"
     first = on_device(out).document
@@ -149,7 +145,6 @@ def test_an_unreliable_result_is_measured_again_and_not_searched(tmp_path, monke
     assert on_device(out).document["kept"]
 
 
-@pytest.mark.slow
 def test_the_quickstart_twice_keeps_predictor_and_result(tmp_path, monkeypatch):
     small = {"SPACE": SPACE, "PROXY": SPACE, "COUNT": 60, "EPOCHS": 1, "TRAIN_EPOCHS": 1, "RANDOM": 0}
     for name, value in small.items():

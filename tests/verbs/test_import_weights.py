@@ -15,6 +15,8 @@ from tempograd.spaces.published import their_name
 from tempograd.tasks.load import load_task
 from tempograd.verbs.import_weights import import_weights
 
+pytestmark = pytest.mark.slow
+
 SPEC = "mbconv:family=ofa_mbv3,size=8,classes=10,channels=1"
 
 
@@ -38,7 +40,6 @@ def supernet(published):
     return published.with_name("supernet.safetensors")
 
 
-@pytest.mark.slow
 def test_the_command_says_what_it_read_and_what_comes_next(published, tmp_path):
     words = ["import", f"ofa:{published}", "--out", str(tmp_path / "net.safetensors"), "--space", SPEC]
     done = CliRunner().invoke(app, words)
@@ -54,7 +55,6 @@ def shot(spec):
     return OneShot(space, task, OneShotSchedule(), seed=0, compute="cpu")
 
 
-@pytest.mark.slow
 def test_a_search_finds_the_supernet_trained_with_the_imported_weights(supernet, published, monkeypatch):
     monkeypatch.setattr(OneShot, "step", lambda *args, **kwargs: pytest.fail("a supernet was trained"))
     before, training = supernet.read_bytes(), shot(SPEC)
@@ -66,7 +66,6 @@ def test_a_search_finds_the_supernet_trained_with_the_imported_weights(supernet,
     assert supernet.read_bytes() == before
 
 
-@pytest.mark.slow
 def test_statistics_of_what_inherits_are_taken_anew_from_the_images(supernet):
     training = shot(SPEC)
     network = training.run(supernet)
@@ -80,13 +79,11 @@ def test_statistics_of_what_inherits_are_taken_anew_from_the_images(supernet):
     assert not torch.equal(kept[stem + "bn.running_mean"], network.state_dict()[stem + "bn.running_mean"])
 
 
-@pytest.mark.slow
 def test_weights_of_another_space_are_refused(supernet):
     with pytest.raises(MismatchError, match=r"holds weights of mbconv:.*size=8.*, not of mbconv:.*width=1.2"):
         shot(SPEC + ",width=1.2").run(supernet)
 
 
-@pytest.mark.slow
 def test_bad_sources_are_refused_and_nothing_is_written(published, tmp_path):
     out = tmp_path / "net.safetensors"
     for source in ("bignas:file", "ofa:", "ofa"):

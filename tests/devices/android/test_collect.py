@@ -14,7 +14,7 @@ from tempograd.measurement.measurement import Measurement
 from tempograd.registry import create
 from tempograd.verbs.collect import collect
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SPACE = "nasbench201:cells=1,width=4,size=8"
 
@@ -24,7 +24,6 @@ def measured(path):
         return list(store.measurements())
 
 
-@pytest.mark.slow
 def test_a_campaign_through_the_command_line_names_and_stores_everything(hung, tmp_path):
     outcome = collect(SPACE, tmp_path / "m.db", device=hung.spec, count=5, plan="quick")
     found = measured(tmp_path / "m.db")
@@ -42,7 +41,6 @@ def test_a_campaign_through_the_command_line_names_and_stores_everything(hung, t
     assert again.document["found"] == jobs
 
 
-@pytest.mark.slow
 def test_a_cable_and_a_reboot_in_the_middle_cost_time_and_nothing_else(hung, tmp_path):
     done = threading.Event()
 
@@ -72,7 +70,6 @@ def test_a_cable_and_a_reboot_in_the_middle_cost_time_and_nothing_else(hung, tmp
         assert len(starts) == len(set(starts))
 
 
-@pytest.mark.slow
 def test_what_is_emulated_is_never_ok(hung, zoo):
     hung.phone.properties["ro.boot.qemu"] = "1"
     device = create("device", hung.spec)
@@ -97,7 +94,6 @@ def listed(hung, monkeypatch, tmp_path):
     return lambda: list(inventory._places("android"))
 
 
-@pytest.mark.slow
 def test_phones_are_listed_with_what_is_missing(hung, listed, phone_tools, tmp_path):
     (entry,) = listed()
     assert (entry.device, entry.state) == ("android:serial=0123FAKE", "unusable")

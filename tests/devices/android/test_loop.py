@@ -15,10 +15,9 @@ from tempograd.registry import create
 
 from .background import later
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-@pytest.mark.slow
 @pytest.mark.fault(28)
 def test_a_pulled_cable_loses_nothing_and_repeats_nothing(hung, zoo):
     keys = ["a"] * 40
@@ -38,7 +37,6 @@ def test_a_pulled_cable_loses_nothing_and_repeats_nothing(hung, zoo):
     assert not any("kill" in request for request in hung.server.asked)
 
 
-@pytest.mark.slow
 @pytest.mark.fault(16)
 @pytest.mark.fault(28)
 def test_heat_makes_it_pause_then_its_rounds_say_thermal(hung, zoo):
@@ -54,7 +52,6 @@ def test_heat_makes_it_pause_then_its_rounds_say_thermal(hung, zoo):
         assert all(r.events == () for r in session.run_pass(["a", "a"], burst_ms=1.0).rounds)
 
 
-@pytest.mark.slow
 def test_it_goes_on_as_soon_as_it_is_cool(hung, zoo):
     with create("device", hung.spec + ",max_pause_s=60").open() as session:
         session.load([zoo.conv("a")])
@@ -65,7 +62,6 @@ def test_it_goes_on_as_soon_as_it_is_cool(hung, zoo):
         assert rounds[0].events == ()
 
 
-@pytest.mark.slow
 def test_a_slow_sentinel_is_heat_too(hung, zoo):
     with create("device", hung.spec.replace("cool_within=20", "cool_within=0") + ",max_pause_s=0.05").open() as session:
         session.load([zoo.conv("a")])
@@ -74,7 +70,6 @@ def test_a_slow_sentinel_is_heat_too(hung, zoo):
         assert ("thermal",) in events  # one in ten readings is the cool one, by its definition
 
 
-@pytest.mark.slow
 def test_a_phone_that_is_warm_from_the_start_is_told_by_an_earlier_loop(hung, zoo):
     device = create("device", hung.spec.replace("cool_within=20", "cool_within=0.5") + ",max_pause_s=0")
     with device.open() as session:
@@ -88,7 +83,6 @@ def test_a_phone_that_is_warm_from_the_start_is_told_by_an_earlier_loop(hung, zo
     assert device._cool.sentinel_ms == 1e-3
 
 
-@pytest.mark.slow
 def test_work_comes_in_stretches(hung, zoo):
     with create("device", hung.spec.replace("rest_s=0.01", "rest_s=0.3") + ",duty_s=0.05").open() as session:
         session.load([zoo.conv("a")])
@@ -99,7 +93,6 @@ def test_work_comes_in_stretches(hung, zoo):
         assert min(gaps) < 0.3
 
 
-@pytest.mark.slow
 def test_answers_in_pieces_are_put_together(hung, zoo):
     hung.server.piece = 3
     with create("device", hung.spec).open() as session:
@@ -107,7 +100,6 @@ def test_answers_in_pieces_are_put_together(hung, zoo):
         assert len(session.run_pass(["a"], burst_ms=1.0).rounds) == 1
 
 
-@pytest.mark.slow
 def test_what_a_dead_owner_left_is_ended_and_a_living_one_is_left_alone(hung, zoo, monkeypatch):
     device = create("device", hung.spec)
     mine = loops._OWNER
@@ -127,7 +119,6 @@ def test_what_a_dead_owner_left_is_ended_and_a_living_one_is_left_alone(hung, zo
         session.load([zoo.conv("a")])
 
 
-@pytest.mark.slow
 def test_the_runner_is_sent_once_and_again_when_it_is_damaged(hung):
     shutil.rmtree(hung.phone.tmp)
     create("device", hung.spec).open().close()

@@ -11,10 +11,9 @@ from tempograd.registry import create
 
 from .background import later, worker_of
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-@pytest.mark.slow
 def test_one_question_a_pass_however_many_networks(hung, zoo):
     with create("device", hung.spec).open() as session:
         session.load([zoo.conv("a"), zoo.conv("b")])
@@ -24,7 +23,6 @@ def test_one_question_a_pass_however_many_networks(hung, zoo):
         assert len(hung.phone.log) == before + 1
 
 
-@pytest.mark.slow
 def test_a_reboot_while_it_loads_costs_loading_again(hung, zoo):
     with create("device", hung.spec).open() as session:
         session.load([zoo.conv("a")])
@@ -36,7 +34,6 @@ def test_a_reboot_while_it_loads_costs_loading_again(hung, zoo):
         assert [r.key for r in session.run_pass(["b", "a"], burst_ms=1.0).rounds] == ["b", "a"]
 
 
-@pytest.mark.slow
 def test_a_network_that_hangs_is_stopped_on_the_phone(hung, zoo):
     with create("device", hung.spec + ",load_s=1").open() as session:
         found = {one.key: one for one in session.load([zoo.conv("a"), zoo.endless("b"), zoo.conv("c")])}
@@ -47,7 +44,6 @@ def test_a_network_that_hangs_is_stopped_on_the_phone(hung, zoo):
         assert [r.key for r in session.run_pass(["c", "a"], burst_ms=1.0).rounds] == ["c", "a"]
 
 
-@pytest.mark.slow
 def test_a_crash_is_the_failure_of_the_network_that_ran(hung, zoo):
     with create("device", hung.spec).open() as session:
         session.load([zoo.conv("a"), zoo.conv("b")])
@@ -60,7 +56,6 @@ def test_a_crash_is_the_failure_of_the_network_that_ran(hung, zoo):
             session.run_pass(["a"], burst_ms=1.0)
 
 
-@pytest.mark.slow
 def test_lines_that_are_no_replies_end_the_session(hung, zoo):
     with create("device", hung.spec).open() as session:
         session.load([zoo.conv("a")])

@@ -15,6 +15,8 @@ from tempograd.testing.methods import priced
 
 from ..wiring import space_of
 
+pytestmark = pytest.mark.slow
+
 SPACE = space_of("mbconv:family=ofa,size=8,channels=1,classes=10,width=0.25,stages=1,layers=3")
 SHORT = "ofa:epochs=1,largest=1,draws=2,batch=32,queries=12,population=6"
 
@@ -34,7 +36,6 @@ def searched(patch, **mode):
     return registry.create("method", SHORT).find(problem(**mode)), passes
 
 
-@pytest.mark.slow
 def test_the_largest_learns_alone_first_and_then_beside_the_smallest_and_two_random_ones(monkeypatch):
     _, passes = searched(monkeypatch, lam=0.0)
     small, large = ({site: row[0] for site, row in SPACE.gates([end]).items()} for end in ends(SPACE))
@@ -51,7 +52,6 @@ def test_the_largest_learns_alone_first_and_then_beside_the_smallest_and_two_ran
     assert len(set(drawn)) > len(drawn) / 2
 
 
-@pytest.mark.slow
 def test_nothing_above_the_target_is_asked_about_and_the_best_asked_about_is_found(monkeypatch):
     price = Price(priced(SPACE, factor=1.0), SPACE).predict(SPACE.sample(100, np.random.default_rng(0)))
     target_ms = float(np.quantile(price, 0.3))
@@ -62,7 +62,6 @@ def test_nothing_above_the_target_is_asked_about_and_the_best_asked_about_is_fou
     assert told[found.architecture] == max(told.values()) > min(told.values())
 
 
-@pytest.mark.slow
 def test_inherited_scores_are_of_the_part_of_the_law_with_statistics_of_the_network_itself(monkeypatch):
     """Wrong labels there change them, those of the test part do not; statistics are of the weights' part."""
     task = load_task("digits,limit=200").fitted(SPACE)
