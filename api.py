@@ -133,20 +133,24 @@ def fit(
     sources: Sequence[Path | str] = (),
     space: str | SearchSpace | None = None,
     device: str | None = None,
+    column: str | None = None,
+    where: Sequence[str] = (),
     steps: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> LatencyPredictor:
-    """Learn latency from a store; judged by cross-validation, beside the noise of the labels.
+    """Learn latency from a store, or a table; judged by cross-validation, beside the noise of the labels.
 
     Args:
-        store: what `collect` returned, or the file.
+        store: what `collect` returned, or the file; or a table of architectures with a column of latencies.
         out: folder for the predictor and its card.
         quantities: what is learnt, the first being what a search goes by; see ``measurement.quantities``.
         model: a name of ``tempograd.registry.names("model")``; by default ``gp``, or ``transfer`` for few networks.
         sources: stores of other devices to transfer from.
         space: which space, if the store holds several.
         device: id of which device's fingerprint, if the store holds several.
+        column: of a table's latencies, its unit in brackets where the name does not say it: ``lat[us]``.
+        where: conditions ``COLUMN=VALUE`` that a table's rows must meet.
         steps: training steps of ``gp`` or ``mlp``; fewer are faster.
         seed: of folds and initial weights.
         progress: called with what is done, how much of it, and of how much.
@@ -163,8 +167,8 @@ def fit(
 
     verb(
         store.store if isinstance(store, Collected) else Path(store), Path(out), quantities=quantities, model=model,
-        sources=[Path(source) for source in sources], space=_spec(space), device=device, steps=steps, seed=seed,
-        progress=progress or silent,
+        sources=[Path(source) for source in sources], space=_spec(space), device=device, column=column, where=where,
+        steps=steps, seed=seed, progress=progress or silent,
     )  # fmt: skip
     return LatencyPredictor(Path(out))
 

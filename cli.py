@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from . import cli_farm, cli_network, registry, terminal
-from .errors import UnknownNameError
+from .errors import UnknownNameError, UsageError
 from .measurement.quantities import LATENCY, QUANTITIES
 from .profiler.plan import PLANS, named
 from .terminal import Grouped, Json, progress_of, show, takes
@@ -177,10 +177,21 @@ def export(
     show(as_json, result.document, result.text, None, result.exit_code)
 
 
-@app.command(epilog="Example: tempograd fit --store run.db --out predictor/")
+@app.command(
+    epilog="Example: tempograd fit --store run.db --out predictor/, or tempograd fit table.csv --out predictor/"
+)
 def fit(
-    store: Store,
     out: Annotated[Path, typer.Option(help="Directory for the predictor and its card.")],
+    table: Annotated[
+        Path | None,
+        typer.Argument(help="In place of a store: Parquet or CSV of architectures with a column of latencies."),
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="The file that measurements are kept in.")] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="Latency column of the table, its unit in brackets where the name does not say: 'lat[us]'."),
+    ] = None,
+    where: Where = None,
     quantity: Annotated[
         list[str] | None,
         typer.Option(help=f"{one_of(QUANTITIES)}. Repeatable; the first, by default {LATENCY}, is the main."),
@@ -196,14 +207,18 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Learn latency, or more, from what was measured; judged by cross-validation, beside the noise of the labels."""
+    learnt_from = table or store
+    if learnt_from is None or (table is not None and store is not None):
+        given = f"{table} and --store {store}" if store else "neither a store nor a table"
+        raise UsageError(f"{given}; give one to learn from: --store run.db, or a table such as latencies.csv")
     quantities = _split(quantity or [LATENCY])
     _known(quantities, space=space, model=model)
     with progress_of("fitting", at_once=True) as (progress, _):
         from .verbs import fit as verb
 
         result = verb.fit(
-            store, out, quantities=quantities, model=model, sources=source or [], space=space,
-            device=device, steps=steps, seed=seed, progress=progress,
+            learnt_from, out, quantities=quantities, model=model, sources=source or [], space=space,
+            device=device, column=column, where=where or [], steps=steps, seed=seed, progress=progress,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
 

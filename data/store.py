@@ -355,8 +355,9 @@ class Store:
         if code == sqlite3.SQLITE_NOTADB and self.path.suffix.lower() in TABULAR:
             name = quote(str(self.path))
             return InputRefusedError(
-                f"{self.path} is a table, and no store of measurements. Judge predictors on it with: tempograd "
-                f"evaluate {name} --space SPACE --column COLUMN; search on it with: --latency table:{name}:COLUMN"
+                f"{self.path} is a table, and no store of measurements. Learn from it: tempograd fit {name} --out DIR; "
+                f"judge predictors: tempograd evaluate {name} --space SPACE --column COLUMN; search: --latency "
+                f"table:{name}:COLUMN"
             )
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return InputRefusedError(f"{self.path} is no readable store ({error}). {RESTORE}")

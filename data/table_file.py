@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -182,6 +183,11 @@ def open_table(path: Path | str) -> TableFile:
         raise InputRefusedError(
             f"cannot read {path}: {error}. It must be Parquet, or CSV with the ending .csv or .tsv, gzipped or not"
         ) from error
+
+
+def header_of(file: TableFile) -> dict[str, Any]:
+    """Return what ``export`` wrote of a file of its own: space, fingerprint, versions; nothing of another file."""
+    return json.loads((file.table.schema.metadata or {}).get(b"tempograd", b"{}"))
 
 
 def _unpacked(path: Path) -> tuple[bytes, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +16,7 @@ from ..errors import InputRefusedError, InvalidArchitectureError, MismatchError,
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .meaning import condition, meaning_of, repetition
-from .table_file import Numbers, TableFile, open_table
+from .table_file import Numbers, TableFile, header_of, open_table
 
 CONFLICT = 0.05  # relative difference above which two labels of one network contradict each other
 CONTRADICTORY = 0.1  # share of networks with a conflict, from which on the column holds more than one thing
@@ -68,7 +67,7 @@ class Source:
     def others(self, kinds: Collection[str]) -> str:
         """Return the columns that may be named instead."""
         names = [n for n in self.file.names if n != self.name and meaning_of(n).kind in ("", *kinds)]
-        names = [n for n in names if n not in self._of_networks()]
+        names = [n for n in names if n not in self.of_networks()]
         named = [n for n in names if meaning_of(n).kind] or names
         return ", ".join(named[:10]) + (", ..." if len(named) > 10 else "") or "another table"
 
@@ -78,7 +77,7 @@ class Source:
         Raises:
             InputRefusedError: there is one, or a column that says of the network what the space cannot.
         """
-        used = self._of_networks()
+        used = self.of_networks()
         for name in self.file.names:
             if name in used or name == self.name:
                 continue
@@ -169,7 +168,7 @@ class Source:
         return tuple(rows), np.array([middle(values[r]) for r in rows.values()], float), tuple(conflicting), told
 
     def _check_apart(self, differing: Mapping[Architecture, list[int]], values: NDArray[np.float64]) -> None:
-        used = self._of_networks()
+        used = self.of_networks()
         n = int(self.kept.sum())
         for name in self.file.names:
             if name in used or name == self.name or repetition(name):
@@ -197,7 +196,7 @@ class Source:
         """Return whether a column holds fractions: it is another measurement and no condition."""
         return any(re.fullmatch(r"[+-]?\d*[.,]\d*[1-9]\d*(e[+-]?\d+)?", cell) for cell in self._distinct(name))
 
-    def _of_networks(self) -> set[str]:
+    def of_networks(self) -> set[str]:
         """Return the columns by which architectures are read, or that say the same as these."""
         return (
             {name for name, _ in self.space.columns.values()} | {f"site.{s.name}" for s in self.space.sites} | {*_NAMES}
@@ -213,7 +212,7 @@ def _exported(file: TableFile, space: SearchSpace) -> list[str]:
     Raises:
         MismatchError: its networks are of another space.
     """
-    header = json.loads((file.table.schema.metadata or {}).get(b"tempograd", b"{}"))
+    header = header_of(file)
     if not header:
         return []
     if header.get("space") != space.spec:

@@ -28,6 +28,8 @@ from ..predictor.saved import DOCUMENT, Head, SavedPredictor, check_place, save
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
+from .fit_table import Labelled, is_table, labelled
+from .fitting import open_to_tasks
 from .option import one_of
 from .outcome import REMARK, Outcome, Progress, asked_spec, device_spec_of, only_space, plain, silent, stored_space
 
@@ -44,11 +46,16 @@ def fit(
     sources: Sequence[Path] = (),
     space: str | None = None,
     device: str | None = None,
+    column: str | None = None,
+    where: Sequence[str] = (),
     steps: Count | None = None,
     seed: Seed = 0,
     progress: Progress = silent,
 ) -> Outcome:
     """Learn a predictor from a store and write it with its card: one head for every quantity, the first the main one.
+
+    In place of a store it takes a table of latencies, a file or what ``export`` wrote: see :mod:`.fit_table`. There
+    ``column`` and ``where`` say which numbers; space and column need no word where only one can be meant.
 
     Every network is predicted once without its own label, whatever names it has in the space: by leave-one-out where
     the model can, else in 5 folds. These predictions give the scores and the width of the intervals; the model that is
@@ -67,19 +74,29 @@ def fit(
     check_place(out)
     if told := outputs.foreign(out, [DOCUMENT]):
         progress(told, 0, REMARK)
-    with Store(store) as opened:
-        dataset = LatencyDataset.from_store(
-            opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device
-        )
-        chosen = stored_space(dataset.space)
-        table_ms = (
-            _options_ms(opened, chosen, dataset.fingerprint.id)
-            if model is not None and stated(model, "literal")
-            else None
-        )
+    table_ms: NDArray[Any] | None = None
+    read: Labelled | None = None
+    if is_table(store):
+        _check_of_table(quantities, device, model)
+        read = labelled(store, space=space, column=column, where=where)
+        dataset, chosen = read.dataset, read.space
+    else:
+        if column is not None or where:
+            raise UsageError(f"--column and --where are of a table, and {store} is none; leave them out")
+        with Store(store) as opened:
+            dataset = LatencyDataset.from_store(
+                opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device
+            )
+            chosen = stored_space(dataset.space)
+            if model is not None and stated(model, "literal"):
+                table_ms = _options_ms(opened, chosen, dataset.fingerprint.id)
     parts = [dataset.having(quantity) for quantity in quantities]
     models = [_model_for(part, quantity, model, sources) for part, quantity in zip(parts, quantities, strict=True)]
-    files = {"predictor": str(out), "store": str(store.resolve())}
+    files: dict[str, Any] = {"predictor": str(out)}
+    if read is None:
+        files["store"] = str(store.resolve())
+    else:
+        files |= {"table": str(store), "column": read.column, "where": list(where), "remarks": list(read.remarks)}
     heads: list[Head] = []
     for part, quantity, name in zip(parts, quantities, models, strict=True):
         progress("fitting", len(heads), len(quantities))
@@ -99,6 +116,16 @@ def outcome_of(heads: Sequence[Head | SavedPredictor], space: SearchSpace, seed:
     document = document | {"heads": beside, "of_space": _of_space(heads[0], space, seed)}
     fingerprint = Fingerprint.from_json(heads[0].binding.fingerprint_json)
     return Outcome(document, _text(document), following=_following(document, device_spec_of(fingerprint)))
+
+
+def _check_of_table(quantities: Sequence[str], device: str | None, model: str | None) -> None:
+    """Refuse what only a store can give."""
+    if list(quantities) != [LATENCY]:
+        raise UsageError(f"quantities={list(quantities)} of a table; allowed: {LATENCY}, of one column")
+    if device is not None:
+        raise UsageError(f"--device {device} is of a store; rows of a table are chosen with --where COLUMN=VALUE")
+    if model is not None and stated(model, "literal"):
+        raise UsageError(f"a {model} adds up measured operations, which a table has not; fit it from a store")
 
 
 def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, sources: Sequence[Path]) -> str:
@@ -158,7 +185,9 @@ def _fit_head(
         "error_pct_by_encoding": {name: 100 * error for name, error in learnt.error_by_encoding.items()},
         "gradient": gradient_of(chosen, encoding, learnt.predictor), "censored": learnt.censored,
         "noise_floor_mape_pct": (
-            noise_floor_mape_pct(dataset.half_width[judging] / 1.96) if quantity == LATENCY else float("nan")
+            noise_floor_mape_pct(dataset.half_width[judging] / 1.96)
+            if quantity == LATENCY and "store" in about
+            else float("nan")
         ),
         "repeatability": dataset.repeatability if quantity == LATENCY else float("nan"), "coverage": COVERAGE,
         "interval_pct": 100 * (float(np.exp(conformal.log_half_width(COVERAGE))) - 1),
@@ -236,6 +265,13 @@ def _following(d: Mapping[str, Any], device: str | None) -> str:
     median_ms = d["of_space"]["median"]
     rounded_ms = float(f"{median_ms:.2g}")
     target_ms = rounded_ms if rounded_ms > d["of_space"]["smallest"] else median_ms
+    if "table" in d:
+        rows = "".join(f" --where {quote(condition)}" for condition in d["where"])
+        latency = quote(f"table:{d['table']}:{d['column']}")
+        return (
+            f"tempograd search --space {quote(open_to_tasks(d['space']))} --latency {latency}{rows} "
+            f"--target-ms {target_ms:.4g} --task digits --out result/"
+        )
     asked = f"--space {quote(registry.typed('space', d['space']))} --predictor {predictor} --target-ms {target_ms:.4g}"
     if device not in (None, "local"):
         asked += f" --device {quote(device)}"
@@ -245,6 +281,7 @@ def _following(d: Mapping[str, Any], device: str | None) -> str:
 def _text(d: Mapping[str, Any]) -> str:
     about, unit = d["of_space"], d["quantity"].rpartition("_")[2]
     return "\n".join((
+        *d.get("remarks", ()),
         *map(_fit_text, (d, *d["heads"])),
         f"predicted in this space: smallest {about['smallest']:.4g} {unit}, median {about['median']:.4g}, largest "
         f"{about['largest']:.4g}, of sampled networks",

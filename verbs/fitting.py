@@ -54,6 +54,21 @@ def _filled(asked: str, other: dict[str, str]) -> str:
     return f"{name}:{','.join(f'{key}={text}' for key, text in texts.items())}" if texts else name
 
 
+def open_to_tasks(spec: str) -> str:
+    """Return a spec without what a task decides, such as classes and sizes.
+
+    >>> open_to_tasks("nasbench201:cells=5,width=16,classes=10,size=32,channels=3")
+    'nasbench201:cells=5,width=16'
+    """
+    from ..spaces.own import is_file
+
+    if is_file(spec) or "@" in spec:
+        return spec
+    name, given = registry.split_spec(registry.typed("space", spec))
+    kept = [f"{key}={text}" for key, text in given.items() if key not in FROM_TASK]
+    return f"{name}:{','.join(kept)}" if kept else name
+
+
 def tell(task: Task, progress: Progress) -> None:
     """Say what a user should know of his data."""
     for remark in task.remarks:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import nan
 from pathlib import Path
+from shlex import quote
 from typing import Any, cast
 
 import torch
@@ -21,7 +22,7 @@ from ..data.duplicates import usual_duplicates
 from ..data.result import RESULT, Result, read_result
 from ..data.store import Store
 from ..devices.device import Place
-from ..errors import MismatchError
+from ..errors import MismatchError, UsageError
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import spread
 from ..predictor.kernels import KernelPredictor, holds_kernels
@@ -46,6 +47,7 @@ from ..tasks.task import Task
 from .accuracy import predicted_accuracy
 from .choices import shares_of
 from .costs import is_inputs, priced, trusted_ms
+from .fit_table import PLACE
 from .fitting import proxy_for, space_for, tell
 from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain, silent
 from .request import SearchRequest
@@ -85,6 +87,7 @@ class SearchOnDevice:
         kept = _learnt(pricing.predictor)
         space, task = _space_and_task(request, kept.binding.space if isinstance(kept, SavedPredictor) else None)
         if isinstance(kept, SavedPredictor):
+            _check_of_device(kept)
             kept.check_binding(space=space.spec, fingerprint=place.fingerprint, unit="ms")
         self.method.check(space, target_ms=target_ms, lam=request.target.lam)
         progress = self.progress if processes.first() else silent
@@ -376,6 +379,16 @@ def _learnt(folder: Path | None) -> SavedPredictor | KernelPredictor | None:
     if folder is None:
         return None
     return KernelPredictor.load(folder) if holds_kernels(folder) else load(folder)
+
+
+def _check_of_device(kept: SavedPredictor) -> None:
+    """Refuse a predictor that was learnt from a table, and of no device."""
+    if json.loads(kept.binding.fingerprint_json).get("place") == PLACE:
+        latency = quote(f"table:{kept.card.get('table')}:{kept.card.get('column')}")
+        raise UsageError(
+            f"--predictor was learnt from a table, of no device that could measure what is found; search with "
+            f"--latency {latency} in its place, or measure on a device of yours: tempograd collect"
+        )
 
 
 def _card(kept: SavedPredictor | KernelPredictor | None) -> Mapping[str, Any]:
