@@ -183,7 +183,7 @@ MUTANTS = [
         ("its weight", recipe("msgdas"), "Distillation(distillation, teacher=teacher)", "Distillation(teacher=teacher)"),
         ("the supernet teaches", recipe("msgdas"), 'teacher: Teaching = "mixture"', 'teacher: Teaching = "mean"'),
         ("the argument is heard", recipe("msgdas"), "Distillation(distillation, teacher=teacher)", "Distillation(distillation)"),
-        ("it reaches the loss", ALTERNATION, "loss = loss + self.objective.distillation(logits, teacher)", "loss = loss + 0 * self.objective.distillation(logits, teacher)"),
+        ("it reaches the loss", ALTERNATION, "loss = loss + self.objective.distillation(", "loss = loss + 0 * self.objective.distillation("),
         ("in weight steps", ALTERNATION, "        teacher = self._teacher(images, drawn)\n        self.weights_optimizer", "        teacher = None\n        self.weights_optimizer"),
         ("in law steps", ALTERNATION, "        teacher = self._teacher(images, drawn)\n        value, slopes", "        teacher = None\n        value, slopes"),
         ("skips are dropped", recipe("msgdas"), "drop_skips=drop_skips", "drop_skips=0.0"),
@@ -196,8 +196,8 @@ MUTANTS = [
     ),
     *_of(
         "msgdas", "test_regularisers.py",
-        ("no gradient to the teacher", "search/regularisers.py", "F.log_softmax(teacher.detach() / self.tau, dim=1)", "F.log_softmax(teacher / self.tau, dim=1)"),
-        ("softened by the temperature", "search/regularisers.py", "self.weight * self.tau**2 * F.kl_div", "self.weight * F.kl_div"),
+        ("no gradient to the teacher", "search/regularisers.py", "teacher.detach() / self.tau", "teacher / self.tau"),
+        ("softened by the temperature", "search/regularisers.py", "self.weight * self.tau**2 * distance", "self.weight * distance"),
     ),
     *_of(
         "msgdas", "test_drop_block.py",
@@ -261,7 +261,7 @@ MUTANTS = [
     ),
     *_of(
         "scalenas", "searchers/test_grouped_shot.py",
-        ("the teacher's distance is in the loss", GROUPED, "by_labels + self.schedule.distillation * F.mse_loss(outputs, told)", "by_labels"),
+        ("the teacher's distance is in the loss", GROUPED, "by_labels + self.schedule.distillation * self.task.distillation(outputs, told)", "by_labels"),
         ("the teacher is the trained largest", GROUPED, "            inherit(self.teacher, self.supernet)\n", "            pass\n"),
         ("whose turn it is is kept", GROUPED, '"groups": self.groups, ', ""),
     ),
@@ -368,6 +368,9 @@ MUTANTS = [
         ("one path at a time", TWO_LEVEL, "from ..laws.gumbel_rao import GumbelRao", "from ..laws.softmax import Softmax as GumbelRao"),
         ("a preference a slot", TWO_LEVEL, "np.geomspace(1 / self.spread, self.spread, len(slots))", "np.ones(len(slots))"),
         ("from the accurate to the fast", TWO_LEVEL, "np.geomspace(1 / self.spread, self.spread, len(slots))", "np.geomspace(self.spread, 1 / self.spread, len(slots))"),
+        ("accurate blocks are sought from the slow ones", TWO_LEVEL, "law.logits.add_(ahead)", "law.logits.add_(0.0)"),
+        ("not from the fast", TWO_LEVEL, "return _AHEAD * share", "return -_AHEAD * share"),
+        ("the further the more accuracy counts", TWO_LEVEL, "0.5 - log(preference) / log(self.spread) / 2 if self.spread > 1 else 0.5", "0.5"),
         ("its spread", recipe("egdas"), "            spread,\n", "            1.0,\n"),
         ("one slot at a time", TWO_LEVEL, "others = {name: option for name, option in space.taken(start).items() if name not in own}", "own, others = [*space.taken(start)], dict[str, int]()"),
         ("alone in all stages", TWO_LEVEL, "s.options.index(slot) if slot in s.options else 1", "0 if slot in s.options else 1"),
@@ -381,7 +384,8 @@ MUTANTS = [
         "egdas", "searchers/test_two_level.py",
         ("evolution by several objectives", recipe("egdas"), '"nsga2"', '"best"'),
         ("the archive is measured, best first", TWO_LEVEL, "for query in queries.archive.best_first", "for query in queries.archive.members"),
-        ("nothing above the target", TWO_LEVEL, "if there and float(self._predict([architecture])[0]) <= self.limit_ms:", "if there:"),
+        ("nothing above the target", TWO_LEVEL, "[: int((predicted_ms <= self.limit_ms).sum())]", ""),
+        ("the first are fast and slow alike", TWO_LEVEL, "np.argsort(np.argsort(spread))", "rng.permutation(len(spread))"),
     ),
     *_of(
         "egdas", "searchers/test_evolution.py",

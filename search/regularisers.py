@@ -8,22 +8,25 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import UsageError
 from ..spaces.circuit import Circuit, Sum, activity
 from ..spaces.space import SearchSpace
 from ..spaces.wiring import Wiring
+from ..tasks.task import divergence
 from .forms import from_zero, positive
 from .law import Law
 from .laws.combination import Combination
 
 Teaching = Literal["mixture", "mean"]
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""How far logits are from those of a teacher, see `Task.distillation`."""
 
 
 class Regulariser:
@@ -151,7 +154,9 @@ class PassiveAggressive(Regulariser):
 
 @dataclass(frozen=True)
 class Distillation:
-    """``weight * tau^2 * KL(teacher || path)``, both softened by ``tau``; the teacher has no gradient.
+    """``weight * tau^2 * D(path, teacher)``, both softened by ``tau``; the teacher has no gradient.
+
+    ``D`` is the task's distance: of classes and maps the divergence over classes, of heat maps that over places.
 
     Attributes:
         weight: of the divergence beside cross-entropy.
@@ -163,11 +168,9 @@ class Distillation:
     tau: float = 2.0
     teacher: Teaching = "mixture"
 
-    def __call__(self, logits: Tensor, teacher: Tensor) -> Tensor:
-        """Return what is added to a path's loss, from logits ``(b, classes)``."""
-        soft = F.log_softmax(logits / self.tau, dim=1)
-        wanted = F.log_softmax(teacher.detach() / self.tau, dim=1)
-        return self.weight * self.tau**2 * F.kl_div(soft, wanted, log_target=True, reduction="batchmean")
+    def __call__(self, logits: Tensor, teacher: Tensor, distance: Distance = divergence) -> Tensor:
+        """Return what is added to a path's loss, from logits as the task has them."""
+        return self.weight * self.tau**2 * distance(logits / self.tau, teacher.detach() / self.tau)
 
 
 def cells(space: SearchSpace) -> Wiring:

@@ -18,7 +18,7 @@ from ..errors import InputRefusedError
 from ..metric import SHARE, Metric
 from .examples import PICTURES, places
 from .parts import Example, NumberedPart, mean_and_deviation, normalised
-from .task import Input, Meter, Output, Preprocessing, Task, metered
+from .task import Input, Meter, Output, Preprocessing, Task, divergence, metered
 
 IGNORED = 255  # the index of places in a mask that do not count
 PCK = 0.2  # of the larger side of the box around a figure's points: nearer is right
@@ -149,6 +149,10 @@ class Segmentation(Dense):
         total = F.cross_entropy(sized, targets, weight, ignore_index=IGNORED, reduction="sum")
         return total / (targets != IGNORED).sum().clamp(min=1)
 
+    def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
+        """Return how far outputs are from those of a teacher: of each pixel, the divergence over the classes."""
+        return divergence(outputs[:, : self.count], teacher[:, : self.count])
+
     def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return targets, _sized(outputs, targets)[:, : self.count].argmax(dim=1)
 
@@ -204,8 +208,9 @@ class Keypoints(Dense):
         return (surprise * there).sum() / there.sum().clamp(min=1)
 
     def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
-        told, learnt = teacher.flatten(2).softmax(dim=2), outputs.flatten(2).log_softmax(dim=2)
-        return -(told * learnt).sum(dim=2).mean()
+        """Return how far outputs are from those of a teacher: of each point, the divergence over all places."""
+        places, told = (maps[:, : self.count].flatten(2).transpose(1, 2) for maps in (outputs, teacher))
+        return divergence(places, told)
 
     def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         maps = outputs[:, : self.count]

@@ -187,8 +187,11 @@ class Task(ABC):
         return Collected(self.metrics)
 
     def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
-        """Return how far outputs are from those of a teacher; by default the cross-entropy over dimension 1."""
-        return F.cross_entropy(outputs, teacher.softmax(dim=1))
+        """Return how far outputs are from those of a teacher, 0 where both say the same.
+
+        By default both are logits over dimension 1, of an example, a pixel or a step: the mean divergence of these.
+        """
+        return divergence(outputs, teacher)
 
     def fitted(self, space: SearchSpace) -> Task:
         """Return the task with inputs of a space's shape.
@@ -232,6 +235,16 @@ class Task(ABC):
     def known(self, architecture: Architecture) -> float | None:
         """Return the main metric of a network that is known without it; None where the network has to be asked."""
         return None
+
+
+def divergence(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """Return ``KL(teacher || outputs)`` of logits over dimension 1, the mean over all others.
+
+    >>> float(divergence(torch.ones(2, 3), torch.zeros(2, 3)))  # no logit says more than another
+    0.0
+    """
+    told, learnt = teacher.log_softmax(dim=1), outputs.log_softmax(dim=1)
+    return F.kl_div(learnt, told, log_target=True, reduction="none").sum(dim=1).mean()
 
 
 def metered(meter: Meter, outputs: Tensor, targets: Tensor) -> dict[str, float]:

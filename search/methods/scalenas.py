@@ -25,18 +25,19 @@ def scalenas(
     """ScaleNAS (Cheng et al., arXiv:2011.14584), small; what is found keeps the supernet's weights.
 
     Read in the paper's abstract and its code: the space, groups of two depths by three shares of fusions beside the
-    smallest and the largest, in turn; half the squared distance from the largest network's outputs in the loss;
+    smallest and the largest, in turn; half the distance from the largest network's outputs in the loss;
     statistics taken anew before scoring; fronts that are peeled, whole modules that are crossed at 0.25, fusions that
     flip; nothing is trained after the supernet. Ours: latency in place of multiply-accumulates and children above the
     target never asked about, repair where the best dozen are measured above the target, a teacher that is
-    the supernet's own first stage, AdamW, and the sizes of all that.
+    the supernet's own first stage, the divergence of logits that the task states in place of squared distance, AdamW,
+    and the sizes of all that.
 
     Args:
         epochs: of networks of all sizes.
         largest: epochs of the largest network before them; it is the teacher.
         draws: networks a step.
         batch: images a step.
-        distillation: weight of the squared distance from the teacher's outputs.
+        distillation: weight of the task's distance from the teacher's outputs.
         queries: networks scored with inherited weights, unless the search says how many; the first third is random.
         population: networks that have a child in each round.
         share: of modules that a child takes from another parent.
@@ -54,7 +55,7 @@ def scalenas(
             "objective": "task loss and distance from the largest; reject",
             "deriver": "best inherited score within the target",
             "read": "groups, distillation, recalibration, peeled fronts, module crossover, no training afterwards",
-            "ours": "latency as the cost, repair as measured, AdamW, a teacher of the supernet's first stage",
+            "ours": "latency as the cost, repair as measured, AdamW, the task's distance, a teacher of the first stage",
         },
         deploys="inherited",
     )

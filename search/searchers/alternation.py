@@ -414,7 +414,7 @@ class Alternation(Resumable):
         logits = self._logits(images, gates, beside)
         loss = self.task.loss(logits, labels.to(self.compute))
         if teacher is not None and self.objective.distillation is not None:
-            loss = loss + self.objective.distillation(logits, teacher)
+            loss = loss + self.objective.distillation(logits, teacher, self.task.distillation)
         return loss.cpu()
 
     def _teacher(self, images: Tensor, drawn: tuple[Gates, ...]) -> Tensor | None:

@@ -1,11 +1,12 @@
 """One supernet whose steps take networks of all sizes in turn, and learn from the largest as it was when trained alone.
 
 The largest network is trained first, and kept as it is then: the teacher. After that each step trains a random network
-of one group of sizes, the groups in turn. It learns the labels, and the outputs of the teacher, whose squared distance
-is added. Drawn uniformly, nearly all networks would be of middle size, and the smallest and largest hardly trained.
+of one group of sizes, the groups in turn. It learns the labels, and what the teacher says, the distance from which is
+added. Drawn uniformly, nearly all networks would be of middle size, and the smallest and largest hardly trained.
 
-Not as published: the teacher there is a network of its own, and maps of classes are learnt by SGD. With AdamW one rate
-does for classes, maps and heat maps.
+Not as published: the teacher there is a network of its own, maps of classes are learnt by SGD, and the distance is the
+squared one of raw outputs. With AdamW one rate does for classes, maps and heat maps. All of them are logits here, over
+classes or over places, and a number added to all of these says nothing: the distance is the one that the task states.
 
 References:
     Cheng et al., *ScaleNAS*, arXiv:2011.14584.
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ...errors import UsageError
 from ...spaces.network import inherit
@@ -37,7 +37,7 @@ class GroupedSchedule(OneShotSchedule):
         draws: networks a step.
         rate: of AdamW at the start; it falls to 0 along a cosine in each stage.
         decay: of AdamW.
-        distillation: weight of the squared distance from the teacher's outputs.
+        distillation: weight of the task's distance from the teacher's outputs.
     """
 
     draws: int = 1
@@ -89,7 +89,7 @@ class GroupedShot(OneShot):
         for _ in range(self.schedule.draws):
             outputs = self._forward(images, self.groups.draw(self.generator, tau=1.0))
             by_labels = self.task.loss(outputs, labels)
-            loss = by_labels + self.schedule.distillation * F.mse_loss(outputs, told)
+            loss = by_labels + self.schedule.distillation * self.task.distillation(outputs, told)
             check_finite(processes.mean(loss.detach()), self.where)
             loss.backward()
             means.append(float(processes.mean(by_labels.detach())))

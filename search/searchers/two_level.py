@@ -3,12 +3,14 @@
 Level 1 gives every slot a block. Alone in all stages of the network, it is searched by a gradient that is *enhanced* in
 two ways: the draws that several noises share say it with less variance (law ``gumbel_rao``), and of the slopes of loss
 and latency it takes a direction that is an ascent of neither (form `Pareto`). Each slot leans to latency by another
-preference, so that the blocks go from the accurate to the fast. Sites of other slots stand still. An option that is off
+preference, and begins the slower the more accuracy counts, since no such direction leads to a slower block: so the
+blocks go from the accurate to the fast. Sites of other slots stand still. An option that is off
 is not run and has no slope, so of the variance of a real supernet's law gradient about a fifth goes (.79 of that of
 plain straight-through over four random supernets); where all options have slopes, more than half.
 
 Level 2 asks for accuracies of networks that are made of the blocks: which of them each stage takes, and how many
-copies. Evolution by fronts asks; an archive keeps the networks that no other beats in merit and predicted latency.
+copies. Evolution by fronts asks, first about fast and slow ones alike; an archive keeps the networks that no other
+beats in merit and predicted latency.
 
 References:
     Zhang et al., *Enhanced Gradient for Differentiable Architecture Search*, arXiv:2103.12529 (EG-DAS: both levels; its
@@ -22,17 +24,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
+from math import log, prod
 from time import perf_counter
 from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...spaces.architecture import Architecture
 from ...spaces.space import SearchSpace
 from ...tasks.table import TableTask
 from ..archive import Archive
+from ..cost import PredictorCost
 from ..deriver import Scores
 from ..forms import Pareto
 from ..law import Fixed, Law, Product
@@ -45,6 +49,8 @@ from .alternation import Schedule
 from .evolution import EvolutionSearcher
 from .gradient import GradientSearcher
 
+_GOLDEN = (5**0.5 - 1) / 2
+_AHEAD = 2.0  # logits, of the slot that prefers accuracy most
 _LISTED = 20_000  # networks of a library that are gone through as a whole; of more, as many are drawn
 
 
@@ -120,7 +126,7 @@ class TwoLevelSearcher:
     def _with_block(self, problem: Problem, library: Library, slot: str, preference: float) -> Library:
         start, space = alone(problem.space, library.base, slot), problem.space
         searcher = GradientSearcher(
-            law=partial(one_slot, start=start, slot=slot),
+            law=partial(one_slot, start=start, slot=slot, ahead=self.ahead(problem, start, slot, preference)),
             weighted=lambda lam, reference_ms: Pareto(preference),
             targeted=lambda target_ms: Pareto(preference),
             schedule=self.schedule,
@@ -143,6 +149,23 @@ class TwoLevelSearcher:
             library.passes + found.passes,
             library.seconds + found.seconds,
         )
+
+    def ahead(self, problem: Problem, start: Architecture, slot: str, preference: float) -> Tensor:
+        """Return where the logits of a slot's law begin, ``(sites, K)``: the more towards latency, the less it counts.
+
+        A direction that is an ascent of neither never leads to a slower block. So one that is to be accurate has to
+        begin among the slow ones: some way up the slope of latency, of length 1 an option on average. The slot that
+        prefers latency most begins where all options are as likely.
+        """
+        law = one_slot(problem.space, torch.Generator(), start=start, slot=slot)
+        (logits,) = law.parameters()
+        with torch.no_grad():
+            logits.zero_()
+        cost_ms = problem.price.as_cost(PredictorCost)(law.marginals()).sum()
+        (slope,) = torch.autograd.grad(cost_ms, [logits])
+        length = slope[slope != 0].square().mean().sqrt() if bool(slope.any()) else 1.0
+        share = 0.5 - log(preference) / log(self.spread) / 2 if self.spread > 1 else 0.5
+        return _AHEAD * share * slope / length
 
     def networks(self, problem: Problem, library: Library) -> OfBlocks:
         """Ask about networks of a library; where none is predicted within the target, about the fastest alone."""
@@ -181,12 +204,18 @@ class OfBlocks(Queries):
         return self.problem.space.changed(self.base, {i: max(architecture.choices[i], 0) for i in self.free})
 
     def draws(self, rng: np.random.Generator) -> Iterator[Architecture]:
-        """Yield different random networks predicted within the target, until there are no more."""
+        """Yield the networks predicted within the target, in random order; the first few are fast and slow alike."""
         task = self.problem.task
-        for architecture in self.made(rng):
-            there = not isinstance(task, TableTask) or architecture in task.accuracies
-            if there and float(self._predict([architecture])[0]) <= self.limit_ms:
-                yield architecture
+        made = [each for each in self.made(rng) if not isinstance(task, TableTask) or each in task.accuracies]
+        if not made:
+            return
+        predicted_ms = self._predict(made)
+        by_latency = np.argsort(predicted_ms, kind="stable")[: int((predicted_ms <= self.limit_ms).sum())]
+        spread = (
+            rng.random() + np.arange(len(by_latency)) * _GOLDEN
+        ) % 1  # the first so many are even, whatever number
+        for rank in np.argsort(np.argsort(spread)):
+            yield made[int(by_latency[rank])]
 
     def fastest(self) -> Architecture:
         """Return the network of the least predicted latency."""
@@ -214,8 +243,13 @@ def alone(space: SearchSpace, base: Architecture, slot: str) -> Architecture:
     return space.changed(base, {i: s.options.index(slot) if slot in s.options else 1 for i, s in outside})
 
 
-def one_slot(space: SearchSpace, generator: torch.Generator, *, start: Architecture, slot: str) -> Law:
-    """Return the law over the sites of one slot, all others as they are in an architecture."""
+def one_slot(
+    space: SearchSpace, generator: torch.Generator, *, start: Architecture, slot: str, ahead: Tensor | float = 0.0
+) -> Law:
+    """Return the law over the sites of one slot, its logits ``ahead``, all others as they are in an architecture."""
     own = space.slots[slot]
     others = {name: option for name, option in space.taken(start).items() if name not in own}
-    return Product(space, [GumbelRao(space, generator, sites=own), Fixed(space, others)])
+    law = GumbelRao(space, generator, sites=own)
+    with torch.no_grad():
+        law.logits.add_(ahead)
+    return Product(space, [law, Fixed(space, others)])

@@ -51,6 +51,26 @@ def test_seldom_classes_weigh_more_and_all_pixels_one_on_average(shapes):
     assert weights[1] == weights[2] == weights[3]  # what is not there weighs as the seldomest
 
 
+@pytest.mark.parametrize("kind", ["classes", "map", "heatmaps"])
+def test_the_distance_from_a_teacher_is_of_what_its_outputs_say(kind, shapes, figures):
+    """What is added to all logits of one choice says nothing; nor does what a network gives beside what was asked."""
+    task = {"classes": load_task("digits,limit=100"), "map": shapes, "heatmaps": figures}[kind]
+    side, over = () if kind == "classes" else (3, 5), {"classes": (1,), "map": (1,), "heatmaps": (2, 3)}[kind]
+    told = torch.randn(2, task.output.count, *side, generator=torch.Generator().manual_seed(0))
+    moved = told + torch.randn(*[1 if i in over else size for i, size in enumerate(told.shape)])
+    assert float(task.distillation(moved, told)) == pytest.approx(0, abs=1e-6)
+    (dimension, *_) = over
+    other = told.flip(dimension)
+    distance = float(task.distillation(other, told))
+    assert distance > 0.1
+    assert float(task.distillation(told.flip(dimension), told)) == pytest.approx(distance)
+    if kind != "classes":
+        wide = [torch.cat([maps, torch.randn(2, 2, *side)], dim=1) for maps in (other, told)]
+        assert float(task.distillation(*wide)) == pytest.approx(distance)
+    twice = [torch.cat([maps, maps]) for maps in (other, told)]
+    assert float(task.distillation(*twice)) == pytest.approx(distance)
+
+
 def test_a_smaller_map_is_brought_to_the_masks_size(shapes):
     truth = torch.zeros(1, 8, 8, dtype=torch.long)
     outputs = torch.zeros(1, 4, 2, 2)

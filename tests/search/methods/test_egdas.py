@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from tempograd import registry
+from tempograd.search.cost import PredictorCost
 from tempograd.search.law import gumbel, one_hot, straight_through
-from tempograd.search.method import Problem
+from tempograd.search.method import Found, Problem
 from tempograd.search.objective import Objective
 from tempograd.search.price import Price
 from tempograd.search.queries import Queries
+from tempograd.search.searchers.gradient import GradientSearcher
+from tempograd.search.searchers.two_level import alone, one_slot
+from tempograd.search.trace import Trace
 from tempograd.search.training import Training
 
 from ..wiring import BLOCKS as SMALL
@@ -88,6 +92,34 @@ def test_blocks_go_from_the_accurate_to_the_fast():
             library = registry.create("method", "egdas:epochs=4,warm_up=0,batch=4").find.library(problem)
         first, middle, last = library.alone_ms.values()
         assert first > middle > last
+
+
+def test_laws_begin_among_the_slow_blocks_the_further_the_more_accuracy_counts(monkeypatch):
+    """Common descent never leads to a slower block. The last slot begins where all options are as likely."""
+    space, begun = space_of(SPEC), []
+    _, cost = conflicting(space, 0)
+    price = Price(linear(space, cost), space)
+    cost_ms = price.as_cost(PredictorCost)
+
+    def begin(self, problem):
+        law = self.law(problem.space, torch.Generator().manual_seed(0))
+        begun.append(float(cost_ms(law.marginals()).detach()))
+        return Found(
+            problem.space.sample(1, np.random.default_rng(0))[0], np.zeros((len(space.sites), 6)), Trace(), 0, 0.0
+        )
+
+    monkeypatch.setattr(GradientSearcher, "__call__", begin)
+    problem = Problem(
+        space, space, price, parts(15), target_ms=None, lam=0.3, reference_ms=5.0, training=Training(epochs=1)
+    )
+    registry.create("method", "egdas").find.library(problem)
+    first, middle, last = begun
+    start = alone(space, space.sample(1, np.random.default_rng(1))[0], "b0")
+    even = one_slot(space, torch.Generator(), start=start, slot="b0")
+    assert last == pytest.approx(float(cost_ms(even.marginals()).detach()), rel=0.01)
+    every = price.predict([alone(space, each, "b0") for each in space.sample(50, np.random.default_rng(2))])
+    assert first > np.quantile(every, 0.9)
+    assert last + 0.3 * (first - last) < middle < last + 0.8 * (first - last)
 
 
 @pytest.mark.slow

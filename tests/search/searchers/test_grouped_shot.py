@@ -10,6 +10,7 @@ from tempograd.errors import UsageError
 from tempograd.search.searchers.grouped_shot import GroupedSchedule, GroupedShot
 from tempograd.spaces.network import inherit
 from tempograd.spaces.zoo.multibranch import Multibranch
+from tempograd.tasks.fit import fit_space
 from tempograd.tasks.load import load_task
 
 SPACE = Multibranch(modules="1", width=4, depth=2, size=12, channels=3, output="map", classes=4, side=12)
@@ -87,21 +88,35 @@ def test_the_teacher_is_the_largest_as_it_was_when_trained_alone_and_stays_so(ta
     assert not run.teacher.training
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
-def test_the_loss_is_the_tasks_and_the_weighted_squared_distance_from_the_teacher(task, weight):
-    run = shot(task, replace(QUICK, distillation=weight))
-    run.epoch()
-    images, labels = run.task.weights.take(torch.arange(16))
-    seen, losses = [], []
+HEADS = {
+    "digits,limit=100": ("classes", lambda maps: maps),
+    "shapes_segmentation,images=40": ("map", lambda maps: maps.permute(0, 2, 3, 1).flatten(0, 2)),
+    "figures_keypoints,images=40": ("heatmaps", lambda maps: maps.flatten(0, 1).flatten(1)),
+}
+
+
+@pytest.mark.parametrize("spec", HEADS)
+def test_the_loss_is_the_tasks_and_its_weighted_distance_from_the_teacher(spec, monkeypatch):
+    """Of classes over these, of a map over those of each pixel, of heat maps over all places; of none of raw logits."""
+    task, (kind, rows) = load_task(spec), HEADS[spec]
+    space = fit_space("multibranch:modules=1,width=4,depth=1", task)
+    run = GroupedShot(space, task.fitted(space), QUICK, seed=0, compute="cpu")
+    for parameter in run.teacher.parameters():
+        parameter.mul_(1.5)
+    images, labels = run.task.weights.take(torch.arange(4))
+    seen, losses, backward = [], [], torch.Tensor.backward
     run.supernet.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
-    backward = torch.Tensor.backward
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.Tensor, "backward", lambda self: losses.append(self.detach()) or backward(self))
+    monkeypatch.setattr(torch.Tensor, "backward", lambda self: losses.append(self.detach()) or backward(self))
+    assert task.output.kind == kind
+    for weight in (0.5, 2.0):
+        run.schedule = replace(QUICK, distillation=weight)
         told = run.step(images, labels, alone=False)
-    by_labels, distance = run.task.loss(seen[0], labels), F.mse_loss(seen[0], run.teacher(images))
-    assert float(distance.detach()) > 0
-    assert float(losses[0]) == pytest.approx(float((by_labels + weight * distance).detach()), rel=1e-6)
-    assert told == pytest.approx(float(by_labels.detach()), rel=1e-6)
+        learnt, wanted = rows(seen[-1]).detach(), rows(run.teacher(images)).softmax(dim=1)
+        by_labels = float(run.task.loss(seen[-1], labels).detach())
+        distance = float(F.cross_entropy(learnt, wanted) + torch.special.xlogy(wanted, wanted).sum(dim=1).mean())
+        assert distance > 1e-3
+        assert float(losses[-1]) == pytest.approx(by_labels + weight * distance, rel=1e-5)
+        assert told == pytest.approx(by_labels, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -105,6 +105,21 @@ def test_what_evolution_comes_to_keeps_the_blocks_of_the_library():
     assert len(made) == len(set(made)) == 729
 
 
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_the_first_networks_are_fast_and_slow_alike_whatever_number_is_asked_about(share):
+    answers = table(3)
+    target_ms = float(np.quantile(PRICE.predict(list(answers)), share))
+    queries = OfBlocks(problem(answers, 3, target_ms=target_ms), 5, base(3))
+    drawn = PRICE.predict(list(queries.draws(np.random.default_rng(0))))
+    fitting = np.sort([ms for ms in PRICE.predict(list(answers)) if ms <= target_ms])
+    assert np.array_equal(np.sort(drawn), fitting)  # each once
+    for count in (4, 8, 24):
+        ranks = np.searchsorted(fitting, np.sort(drawn[:count])) / len(fitting)
+        assert max(np.diff([0, *ranks, 1])) < 2.7 / count  # of random ones it is about twice as much
+    other = PRICE.predict(list(queries.draws(np.random.default_rng(1))))
+    assert not np.array_equal(drawn, other)
+
+
 @pytest.mark.parametrize("slot", ["b0", "b2"])
 def test_alone_a_slot_is_in_every_stage_twice(slot):
     taken = SPACE.taken(alone(SPACE, base(5), slot))
