@@ -251,11 +251,13 @@ def compare(
     precisions: Sequence[str] = (),
     baseline: Any = None,
     tolerance: float = 0.05,
+    budget_s: float = 60.0,
     store: Path | str | None = None,
     seed: int = 0,
+    out: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare networks with the first, timed in turn in the same nine processes.
+    """Compare networks with the first, timed in turn in the same processes, until the answer is known.
 
     Args:
         models: each a path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.
@@ -264,8 +266,10 @@ def compare(
         precisions: each network in each of them.
         baseline: a network that the last one must not be slower than, or a store in which one of its name is.
         tolerance: by how much it may be slower, as a share.
+        budget_s: seconds after which it ends without an answer; three processes are always run.
         store: file to keep it in.
         seed: of every order.
+        out: an HTML page, with the kernels of each where the device tells them.
         progress: called with what is done, how much of it, and of how much.
 
     Raises:
@@ -283,7 +287,8 @@ def compare(
 
     done = verb(
         models, shape=shape, devices=devices, precisions=precisions, baseline=baseline, tolerance=tolerance,
-        store=None if store is None else Path(store), seed=seed, progress=progress or silent,
+        budget_s=budget_s, store=None if store is None else Path(store), seed=seed,
+        out=None if out is None else Path(out), progress=progress or silent,
     )  # fmt: skip
     return Comparison(done.document, done.text)
 

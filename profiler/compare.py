@@ -2,39 +2,49 @@
 
 In a process every pass times one round of each network, so the state of the device is the same for all of a pass and
 cancels in their ratio. What differs from process to process, above all where memory lies, does not: so the processes
-are the sample. The interval is that of their median by order statistics, which holds whatever the distribution is: of
-nine processes it leaves out the most extreme on each side, and misses the truth in 3.9 % of cases.
+are the sample. Their intervals are looked at after 4, 6, 9, 13 and 18 of them, each time at a coverage with which all
+looks together miss the truth in 5 % of cases: it ends as soon as one of them answers the question, or the budget does.
 
 References:
-    Abedi and Brecht, ICPE 2017 (interleaved trials); Kalibera and Jones, ISMM 2013 (repeat where the variance is).
+    Abedi and Brecht, ICPE 2017 (interleaved trials); Kalibera and Jones, ISMM 2013 (repeat where the variance is);
+    Tukey and McLaughlin, Sankhya A 1963 (trimmed means).
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, hypot, log, nan
+from math import exp, hypot, inf, log, nan
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.store import Store
 from ..devices.device import Place
 from ..errors import UsageError
-from ..measurement.label import MIN_GATED, Estimate, Reference, order_interval
+from ..measurement.label import MIN_GATED, Estimate, Reference
 from ..measurement.measurement import Measurement
 from ..measurement.quantiles import t_quantile
 from ..measurement.repeatability import across
 from ..measurement.rounds import Round
 from .networks import Network, items_of
 from .plan import Plan
+from .repeat import repeat
 from .verify import measure
 
-PROCESSES = 9  # in the reference state; up to twice as many are tried
-MIN_PROCESSES = 6  # of them from which the others are left out
+LOOKS = (4, 6, 9, 13, 18)  # processes after which the answer is looked at
+MIN_PROCESSES = LOOKS[0]  # in the reference state, from which the others are left out
+LEAST = 3  # processes that no budget cuts off: of fewer there is no interval to speak of
+ALONE = 6  # processes of one network, to be held against a store
 MISS = 0.05  # how often a difference may be shown, at the most, where there is none
-COMPARE = Plan("compare", burst_ms=20, checks=(8,), target=0.02, coverage=0.95, requeue=False)
+EQUAL = 0.015  # no difference within these bounds is one that matters
+CLOSE = 0.01  # half width of a ratio's interval that is close enough where a difference is shown, or
+TRIM = 9  # processes from which the outermost on each side is left out
+CLEAR = 0.25  # this share of the change
+COMPARE = Plan("compare", burst_ms=20, checks=(6,), target=0.02, coverage=0.95, requeue=False)
 
 Side = Literal["faster", "slower", "none"]
 
@@ -104,28 +114,37 @@ class Compared:
         return across(self.told, timed, nan) if timed else None
 
 
+def answered(difference: Difference) -> bool:
+    """Return whether a difference is shown with its size, or all that may be left of one is too small to matter."""
+    if difference.side == "none":
+        return max(-difference.low, difference.high) <= EQUAL
+    return (difference.high - difference.low) / 2 <= max(CLOSE, CLEAR * abs(difference.change))
+
+
 def compare(
     variants: Sequence[Variant],
     store: Store,
     *,
     seed: int = 0,
     plan: Plan = COMPARE,
-    processes: int = PROCESSES,
+    budget_s: float = inf,
+    enough: Callable[[Sequence[Difference]], bool] = lambda differences: all(map(answered, differences)),
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop: threading.Event | None = None,
+    now: Callable[[], float] = time.monotonic,
 ) -> list[Compared]:
-    """Time variants in turn, process after process, and compare each with the first.
-
-    Nine processes are asked for in which the device was in its reference state; twice as many are tried.
+    """Time variants in turn, process after process, and compare each with the first, until the question is answered.
 
     Args:
         variants: those of one device object share its processes; keys differ among them.
         store: open to write; every process is kept in it.
         seed: Seed of every order.
         plan: how long in each process; it must look once only, so that all get as many rounds.
-        processes: how many.
-        progress: called with processes done and how many there will be.
+        budget_s: no process begins that would end later than this many seconds from now, but for the first three.
+        enough: asked at each look: whether these differences to the first answer the question.
+        progress: called with processes done and how many there will be at the most, as far as the budget goes.
         stop: set it to end after the pass under way.
+        now: seconds of a clock that only goes on.
 
     Raises:
         UsageError: no variant, or two of one device and key.
@@ -135,33 +154,117 @@ def compare(
     if not variants:
         raise UsageError("nothing to compare; give one network or more")
     devices = list({id(v.device): v.device for v in variants}.values())
-    mine = {id(d): [v.network for v in variants if v.device is d] for d in devices}
     for device in devices:
-        items_of(mine[id(device)])
-        for network in mine[id(device)]:
-            store.add_model(network.row)
-    rng = np.random.default_rng([seed, 11])
-    found: list[list[Measurement]] = [[] for _ in variants]
-    for done in range(2 * processes):
-        steady = min(sum(_is_steady(pair) for pair in zip(found[0], rows, strict=True)) for rows in found)
-        if steady >= processes or (done >= processes and any(_failed(rows) for rows in found)):
-            break
-        progress(done, max(processes, done + 1))
-        for n in rng.permutation(len(devices)).tolist():
-            if stop is not None and stop.is_set():
-                raise KeyboardInterrupt
-            device = devices[n]
-            rows = {m.key: m for m in measure(device, items_of(mine[id(device)]), plan, store, seed=seed, stop=stop)}
-            for variant, measured in zip(variants, found, strict=True):
-                if variant.device is device and variant.network.key in rows:
-                    measured.append(rows[variant.network.key])
+        items_of([v.network for v in variants if v.device is device])
+    for variant in variants:
+        store.add_model(variant.network.row)
+    run = _Run(variants, budget_s, enough, progress, now)
+    if len(devices) == 1:
+        items = items_of([v.network for v in variants])
+        repeat(
+            devices[0], items, plan, store, lambda _, entered: items.keys if run.goes_on(max(entered.values())) else (),
+            ended=lambda found: run.take([found.get(v.network.key, ()) for v in variants]), seed=seed,
+            batch_size=len(items.keys), calibration_rounds=plan.checks[0], stop=stop,
+        )  # fmt: skip
+    else:
+        _alternate(run, devices, plan, store, seed, stop)
     if stop is not None and stop.is_set():
         raise KeyboardInterrupt
-    coverage = 1 - MISS / max(len(variants) - 1, 1)
-    return [
-        Compared(v, tuple(rows), _difference(variants[0], v, found[0], rows, coverage) if n else None)
-        for n, (v, rows) in enumerate(zip(variants, found, strict=True))
-    ]
+    differences = [None, *run.differences()]
+    return [Compared(v, tuple(rows), d) for v, rows, d in zip(variants, run.found, differences, strict=True)]
+
+
+class _Run:
+    """How far a comparison is: what was measured, when it is enough, and how long another process takes."""
+
+    def __init__(
+        self, variants: Sequence[Variant], budget_s: float, enough: Callable[[Sequence[Difference]], bool],
+        progress: Callable[[int, int], None], now: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self.variants = variants
+        self.found: list[Sequence[Measurement]] = [() for _ in variants]
+        self.over = False
+        self._enough, self._progress, self._now = enough, progress, now
+        self._looked = self._done = 0
+        self._began_s = self._ended_s = now()
+        self._deadline_s = self._began_s + budget_s
+        self._most = LOOKS[-1] if len(variants) > 1 else ALONE
+        progress(0, self._most)
+
+    def take(self, found: Sequence[Sequence[Measurement]]) -> bool:
+        """Take what is measured of each variant so far, and return whether that is all that is needed."""
+        done = min(map(len, found))
+        if self.over or done == self._done:
+            return self.over
+        self.found = [tuple(sorted(rows, key=lambda m: m.replicate)) for rows in found]
+        self._done, self._ended_s = done, self._now()
+        self.over = any(map(_failed, self.found)) or done >= self._most or self._is_answered()
+        self._progress(done, self._total())
+        return self.over
+
+    def goes_on(self, entered: int) -> bool:
+        """Return whether another process may begin while ``entered`` began so far."""
+        if self.over or entered >= self._most:
+            return False
+        if entered < LEAST:
+            return True
+        # without one that is done nobody knows how long they take
+        return self._done > 0 and self._now() + (entered - self._done + 1) * self._pace_s() <= self._deadline_s
+
+    def differences(self) -> list[Difference | None]:
+        """Return each other variant's difference to the first, at the coverage of one look of all."""
+        coverage = 1 - MISS / (len(LOOKS) + 1) / max(len(self.variants) - 1, 1)
+        first = self.found[0]
+        return [
+            _difference(self.variants[0], v, first, rows, coverage)
+            for v, rows in zip(self.variants[1:], self.found[1:], strict=True)
+        ]
+
+    def _is_answered(self) -> bool:
+        """Look, where the processes that count are as many as a look wants that was not taken yet."""
+        if len(self.variants) < 2:
+            return False
+        counted = min(_counted(self.found[0], rows) for rows in self.found[1:])
+        due = sum(counted >= look for look in LOOKS)
+        if due <= self._looked:
+            return False
+        self._looked = due
+        told = [d for d in self.differences() if d is not None]
+        return len(told) == len(self.variants) - 1 and self._enough(told)
+
+    def _pace_s(self) -> float:
+        return (self._ended_s - self._began_s) / max(self._done, 1)
+
+    def _total(self) -> int:
+        if self.over:
+            return self._done
+        left = (self._deadline_s - self._now()) / max(self._pace_s(), 1e-9)
+        return max(self._done + 1, LEAST, int(min(self._most, self._done + left)))
+
+
+def _alternate(
+    run: _Run, devices: Sequence[Place], plan: Plan, store: Store, seed: int, stop: threading.Event | None
+) -> None:
+    """Time one process of each device in turn, in an order that is drawn anew each time."""
+    rng = np.random.default_rng([seed, 11])
+    found: list[list[Measurement]] = [[] for _ in run.variants]
+    done = 0
+    while run.goes_on(done):
+        for n in rng.permutation(len(devices)).tolist():
+            mine = [v.network for v in run.variants if v.device is devices[n]]
+            rows = {m.key: m for m in measure(devices[n], items_of(mine), plan, store, seed=seed, stop=stop)}
+            if stop is not None and stop.is_set():
+                return
+            for variant, measured in zip(run.variants, found, strict=True):
+                if variant.device is devices[n] and variant.network.key in rows:
+                    measured.append(rows[variant.network.key])
+        done += 1
+        run.take(found)
+
+
+def _counted(a: Sequence[Measurement], b: Sequence[Measurement]) -> int:
+    """Return how many processes in the reference state two variants have."""
+    return sum(_is_steady(pair) for pair in zip(a, b, strict=False))
 
 
 def _difference(
@@ -172,17 +275,32 @@ def _difference(
     In other states networks slow down by different factors, which nobody knows: then the interval is wider by that.
     """
     paired = first.device is other.device
-    pairs = [pair for pair in zip(a, b, strict=True) if not _failed(pair)]
+    pairs = [pair for pair in zip(a, b, strict=False) if not _failed(pair)]
     steady = [pair for pair in pairs if _is_steady(pair)]
     enough = len(steady) >= MIN_PROCESSES
     logs = np.array([_log_ratio(*pair, paired) for pair in (steady if enough else pairs)])
     if len(logs) < 2:
         return None
-    low, high = order_interval(np.exp(logs).tolist(), coverage)
-    middle, low, high = float(np.median(logs)), log(max(low, 1e-300)), log(high)
+    middle, low, high = _trimmed(logs, coverage)
     extra = 0.0 if enough else 1.96 * float(np.median([_elasticity_error(m) for pair in pairs for m in pair])) * 2**0.5
     low, high = middle - hypot(middle - low, extra), middle + hypot(high - middle, extra)
     return Difference(exp(middle) - 1, exp(low) - 1, exp(high) - 1, len(logs), paired)
+
+
+def _trimmed(logs: NDArray[np.float64], coverage: float) -> tuple[float, float, float]:
+    """Return the mean of two processes or more with the ends of its interval; from nine on without the outermost two.
+
+    Now and then a process is 10 % off throughout: it widens the interval of few, and one on each side is left out of
+    many. Student's t with the winsorised standard deviation (Tukey and McLaughlin, 1963).
+    """
+    n, cut = len(logs), int(len(logs) >= TRIM)
+    ordered = np.sort(logs)
+    kept = ordered[cut : n - cut]
+    winsorised = np.clip(ordered, kept[0], kept[-1])
+    error = float(winsorised.std(ddof=1)) / (1 - 2 * cut / n) / n**0.5
+    half = t_quantile(coverage, n - 2 * cut - 1) * error
+    middle = float(kept.mean())
+    return middle, middle - half, middle + half
 
 
 def _log_ratio(a: Measurement, b: Measurement, paired: bool) -> float:

@@ -63,6 +63,7 @@ class Engine:
         history: recent sentinel readings of this device; it is added to.
         calibration: the last one of this device, if there is one.
         batch_size: networks resident at a time.
+        calibration_rounds: of each network that a new calibration rests on.
         stop: when set, the pass under way is finished, what is closed is handed over, and the loop ends.
     """
 
@@ -77,6 +78,7 @@ class Engine:
         history: SentinelHistory,
         calibration: Calibration | None = None,
         batch_size: int = 32,
+        calibration_rounds: int = CALIBRATION_ROUNDS,
         stop: threading.Event | None = None,
     ) -> None:
         self.tally = Tally()
@@ -88,6 +90,7 @@ class Engine:
         self._history = history
         self._calibration = calibration
         self._batch_size = batch_size
+        self._calibration_rounds = calibration_rounds
         self._stop = stop or threading.Event()
         self._fingerprint_id = device.fingerprint.id
         self._clock = clock_of(device.fingerprint)
@@ -245,7 +248,7 @@ class Engine:
 
     def _calibrated(self, waiting: Mapping[str, Job], subjects: Sequence[str]) -> Sequence[str]:
         """Calibrate as soon as every subject has enough rounds; return those that still rest on it."""
-        if not subjects or any(len(waiting[key].rounds) < CALIBRATION_ROUNDS for key in subjects):
+        if not subjects or any(len(waiting[key].rounds) < self._calibration_rounds for key in subjects):
             return subjects
         at_s = max(job.rounds[-1].started_s for job in waiting.values())
         rounds = {key: job.rounds for key, job in waiting.items()}
@@ -353,6 +356,7 @@ def engine_of(
     calibration: Calibration | None,
     batch_size: int,
     stop: threading.Event | None,
+    calibration_rounds: int = CALIBRATION_ROUNDS,
 ) -> Timer:
     """Return what times jobs at a place: the engine that it brings, else `Engine`.
 
@@ -365,5 +369,5 @@ def engine_of(
         raise UsageError(f"{type(place).__name__} neither opens a measuring process nor brings an engine of its own")
     return Engine(
         place, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,
-        batch_size=batch_size, stop=stop,
+        batch_size=batch_size, calibration_rounds=calibration_rounds, stop=stop,
     )  # fmt: skip

@@ -18,7 +18,8 @@ from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import across
 from .plan import Items, Plan
-from .verify import PROCESSES, TRIES, measure
+from .repeat import Found, repeat
+from .verify import PROCESSES, TRIES
 
 
 @dataclass(frozen=True)
@@ -112,21 +113,36 @@ def measure_networks(
     items_of(networks)
     for network in networks:
         store.add_model(network.row)
-    found = {n.key: [] if again else _known(store, device, plan, seed, n) for n in networks}
-    before = {key: len(rows) for key, rows in found.items()}
-    for done in range(TRIES):
-        waiting = [n for n in networks if _wants(found[n.key])]
-        if not waiting or (stop is not None and stop.is_set()):
-            break
+    known = {n.key: [] if again else _known(store, device, plan, seed, n) for n in networks}
+
+    def wants(new: Found, entered: Mapping[str, int]) -> list[str]:
+        return [key for key, rows in known.items() if _wants(rows, new.get(key, ()), entered[key])]
+
+    def tell(new: Found) -> bool:
+        done = max(map(len, new.values()), default=0)
         progress(done, max(PROCESSES, done + 1))
-        for m in measure(device, items_of(waiting), plan, store, seed=seed, stop=stop):
-            found[m.key].append(m)
-    return {key: _told(rows, len(rows) - before[key]) for key, rows in found.items() if rows}
+        return False
+
+    new: Found = {}
+    if wants({}, dict.fromkeys(known, 0)):
+        progress(0, PROCESSES)
+        new = repeat(device, items_of(networks), plan, store, wants, ended=tell, seed=seed, stop=stop)
+    rows_of = {key: [*rows, *new.get(key, ())] for key, rows in known.items()}
+    return {key: _told(rows, len(new.get(key, ()))) for key, rows in rows_of.items() if rows}
 
 
-def _wants(rows: Sequence[Measurement]) -> bool:
-    """Return whether a network needs another process; one that failed was tried twice already."""
-    return not any(m.failure for m in rows) and sum(m.verdict == "ok" for m in rows) < PROCESSES
+def _wants(before: Sequence[Measurement], new: Sequence[Measurement], entered: int) -> bool:
+    """Return whether a network needs another process; one that failed was tried twice already.
+
+    Args:
+        before: processes that were known.
+        new: of this call, those that are done.
+        entered: of this call, all: those under way are counted as good.
+    """
+    rows = [*before, *new]
+    good = sum(m.verdict == "ok" for m in rows) + entered - len(new)
+    tried = bool(rows) or not entered  # one that ends its process does not end another meanwhile
+    return tried and entered < TRIES and good < PROCESSES and not any(m.failure for m in rows)
 
 
 def _known(store: Store, device: Place, plan: Plan, seed: int, network: Network) -> list[Measurement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from math import inf
 
@@ -51,19 +51,11 @@ def measure(
             error: it is a measurement with a failure.
         StoreError: the store cannot be written.
     """
-    if store is None:
-        sink, history, calibration = _ListSink(), SentinelHistory(), None
-        jobs = [Job(key) for key in items.keys]
-    else:
-        campaign = store.begin(items.space, device.fingerprint, plan.record(seed), seed, purpose="verify")
-        sink = _ListSink(store, campaign)
-        history, calibration = recall(store, device)
-        next_of: dict[str, int] = {}
-        for key, replicate in store.done(campaign):
-            next_of[key] = max(next_of.get(key, 0), replicate + 1)
-        jobs = [Job(key, replicate=next_of.get(key, 0)) for key in items.keys]
+    begun = begin(device, items, plan, store, seed)
+    jobs = [Job(key, replicate=begun.replicates.get(key, 0)) for key in items.keys]
+    sink = begun.sink
     engine = engine_of(
-        device, items, plan, seed=seed, sink=sink, history=history, calibration=calibration,
+        device, items, plan, seed=seed, sink=sink, history=begun.history, calibration=begun.calibration,
         batch_size=batch_size, stop=stop,
     )  # fmt: skip
     engine.run(jobs)
@@ -109,16 +101,48 @@ def confirm(
 
 
 @dataclass
-class _ListSink:
+class ListSink:
+    """Keeps what an engine closes in a list, and in a store where there is one; ``closed`` is called after each."""
+
     store: Store | None = None
     campaign: str = ""
     measurements: list[Measurement] = field(default_factory=list[Measurement])
+    closed: Callable[[Sequence[Measurement]], None] = lambda measurements: None
 
     def keep(self, measurements: Sequence[Measurement], receipts: Sequence[Receipt] = ()) -> None:
+        """Take networks that are closed."""
         if self.store is not None:
             self.store.append(self.campaign, *measurements, receipts=receipts)
         self.measurements.extend(measurements)
+        self.closed(measurements)
 
     def calibrated(self, calibration: Calibration) -> None:
+        """Take a new calibration of the device."""
         if self.store is not None:
             self.store.add_calibration(self.campaign, asdict(calibration))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Where results of items go, what is known of the device, and the next replicate of each key."""
+
+    sink: ListSink
+    history: SentinelHistory
+    calibration: Calibration | None
+    replicates: dict[str, int]
+
+
+def begin(device: Place, items: Items, plan: Plan, store: Store | None, seed: int) -> Begun:
+    """Begin to time items outside a campaign; without a store nothing is known of the device.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    if store is None:
+        return Begun(ListSink(), SentinelHistory(), None, {})
+    campaign = store.begin(items.space, device.fingerprint, plan.record(seed), seed, purpose="verify")
+    history, calibration = recall(store, device)
+    following: dict[str, int] = {}
+    for key, replicate in store.done(campaign):
+        following[key] = max(following.get(key, 0), replicate + 1)
+    return Begun(ListSink(store, campaign), history, calibration, following)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from ..arguments import Seed
+from ..arguments import Seconds, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
-from ..devices.device import Place
-from ..errors import MismatchError, UsageError
+from ..devices.device import Model, Place, TellsKernels
+from ..errors import MismatchError, TempogradError, UsageError
 from ..graphs.network import MODELS
 from ..measurement.measurement import Measurement
-from ..profiler.compare import Compared, Difference, Variant, against
+from ..profiler.compare import Compared, Difference, Variant, against, answered
 from ..profiler.compare import compare as run
 from ..profiler.networks import Network
 from .networks import Shape, accepted_networks, kept_in, placed
 from .outcome import MISSED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
 Tolerance = Annotated[float, Meta(ge=0, le=10)]
+BUDGET_S = 60.0
+HIDES = 0.05  # half width of an interval around no difference that tells nothing
+WATCH_S = 1.0  # that kernels are watched for the page
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -35,12 +39,18 @@ def compare(
     precisions: Sequence[str] = (),
     baseline: Any = None,
     tolerance: Tolerance = 0.05,
+    budget_s: Seconds = BUDGET_S,
     store: Path | None = None,
     seed: Seed = 0,
+    out: Path | None = None,
     progress: Progress = silent,
     stop: threading.Event | None = None,
 ) -> Outcome:
     """Compare networks, and each of them on several devices or in several precisions, with the first.
+
+    It ends when each difference is shown with its size or can only be small, a gate when that is decided; else after
+    ``budget_s`` seconds, though not before three processes. ``out`` is an HTML page, on which each family of kernels
+    stands before and after where the device tells kernels.
 
     ``baseline`` is a network, timed in the same processes, or a store in which a network of the same name was measured
     before; then the last network given must not be slower than it by more than ``tolerance``, or the exit code is 8.
@@ -50,7 +60,12 @@ def compare(
         InputRefusedError: a network is refused.
         MismatchError: the baseline's store is of another device, or holds no such network.
     """
+    began_s = time.monotonic()
     check_arguments(compare, locals())
+    if out is not None:
+        from ..report.compare import check_place
+
+        check_place(out)
     before = baseline if _is_store(baseline) else None
     given = list(models) if baseline is None or before is not None else [baseline, *models]
     if not given:
@@ -66,8 +81,11 @@ def compare(
         variants = [Variant(place, network) for place in places for network in networks]
         with kept_in(store) as kept:
             results = run(
-                variants, kept, seed=seed, stop=stop, progress=lambda done, total: progress("comparing", done, total)
-            )
+                variants, kept, seed=seed, stop=stop, budget_s=budget_s - (time.monotonic() - began_s),
+                enough=_enough(baseline is not None and before is None, tolerance),
+                progress=lambda done, total: progress("comparing", done, total),
+            )  # fmt: skip
+        kernels = None if out is None else [_kernels(one, progress) for one in variants]
     names = [f"{v.network.name}{f' ({labels[places.index(v.device)]})' if len(places) > 1 else ''}" for v in variants]
     rows = [_row(name, one) for name, one in zip(names, results, strict=True)]
     gate = None
@@ -77,9 +95,40 @@ def compare(
         gate = _gate(difference, tolerance, str(baseline if isinstance(baseline, str | Path) else "baseline"))
     document = plain({
         "first": names[0], "devices": [place.fingerprint.id for place in places], "seed": seed,
-        "store": None if store is None else str(store), "networks": rows, "gate": gate,
+        "store": None if store is None else str(store), "networks": rows, "gate": gate, "budget_s": budget_s,
+        "seconds": time.monotonic() - began_s,
     })  # fmt: skip
-    return Outcome(document, _text(rows, gate), _exit_code(rows, gate))
+    if out is not None:
+        from ..report.compare import write_comparison
+
+        document["page"] = str(write_comparison(document, [plain(one) for one in kernels or ()], out))
+    return Outcome(document, _text(document), _exit_code(rows, gate))
+
+
+def _enough(gate: bool, tolerance: float) -> Callable[[Sequence[Difference]], bool]:
+    """Return what ends a comparison: each difference is told closely, or a gate's last one is decided."""
+    if gate:
+        return lambda told: told[-1].low > tolerance or told[-1].high <= tolerance
+    return lambda told: all(map(answered, told))
+
+
+def _kernels(variant: Variant, progress: Progress) -> dict[str, Any]:
+    """Return the share of each family of kernels of a network, and how many kernels; why not, where nobody tells."""
+    progress("watching kernels", 0, 1)
+    place, network = variant.device, variant.network
+    if not isinstance(place, TellsKernels):
+        return {"why": "this device tells no kernels", "families": {}}
+    try:
+        watched = place.profile(Model(network.key, network.path, network.digest, own_batch=True), seconds=WATCH_S)
+    except TempogradError as error:  # the times stand without it
+        return {"why": str(error), "families": {}}
+    whole_ms = sum(kernel.ms for kernel in watched.kernels) or 1.0
+    families: dict[str, dict[str, float]] = {}
+    for kernel in watched.kernels:
+        one = families.setdefault(kernel.family, {"kernels": 0, "share": 0.0})
+        one["kernels"] += 1
+        one["share"] += kernel.ms / whole_ms
+    return {"why": None, "families": families}
 
 
 def _is_store(baseline: Any) -> bool:
@@ -145,7 +194,9 @@ def _row(name: str, one: Compared) -> dict[str, Any]:
 
 
 def _told(difference: Difference) -> dict[str, Any]:
-    return asdict(difference) | {"side": difference.side, "text": difference.text}
+    return asdict(difference) | {
+        "side": difference.side, "text": difference.text, "answered": answered(difference),
+    }  # fmt: skip
 
 
 def _gate(difference: Difference | None, tolerance: float, baseline: str) -> dict[str, Any]:
@@ -162,16 +213,31 @@ def _exit_code(rows: Sequence[Mapping[str, Any]], gate: Mapping[str, Any] | None
         return MISSED
     if any(row["latency_ms"] is None for row in rows):
         return PARTIAL
-    return UNRELIABLE if gate is not None and gate["verdict"] == "unreliable" else 0
+    if gate is not None:
+        return UNRELIABLE if gate["verdict"] == "unreliable" else 0
+    return UNRELIABLE if any(_hides(row["difference"]) for row in rows[1:]) else 0
 
 
-def _text(rows: Sequence[Mapping[str, Any]], gate: Mapping[str, Any] | None) -> str:
+def _hides(difference: Mapping[str, Any] | None) -> bool:
+    """Return whether no difference is shown, and the interval could hide any."""
+    if difference is None:
+        return True
+    return difference["side"] == "none" and (difference["high"] - difference["low"]) / 2 > HIDES
+
+
+def _text(d: Mapping[str, Any]) -> str:
+    rows, gate = d["networks"], d["gate"]
     cells = [
         (row["name"], "-" if row["latency_ms"] is None else f"{row['latency_ms']:.4g} ms", _said(row, rows[0]["name"]))
         for row in rows
     ]
     lines = [table(("network", "latency", "against the first"), cells)]
     lines += [f"{row['name']}: {row['failure']['detail']}" for row in rows if row.get("failure")]
+    told = [row["difference"] for row in rows if row["difference"] is not None]
+    lines.append(f"processes: {min(row['processes'] for row in rows)}, in {d['seconds']:.0f} s")
+    if gate is None and not all(one["answered"] for one in told):
+        lines[-1] += f": the budget of {d['budget_s']:g} s or the processes ended before the interval was narrow; "
+        lines[-1] += "a larger --budget-s or a quieter machine narrows it"
     if gate is not None:
         word = {"pass": "PASS", "fail": "FAIL", "unreliable": "UNRELIABLE"}[gate["verdict"]]
         how = "no latency to compare" if gate["difference"] is None else gate["difference"]["text"]

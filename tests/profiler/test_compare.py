@@ -9,7 +9,7 @@ import pytest
 from tempograd.data.store import Store
 from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import UsageError
-from tempograd.profiler.compare import Variant, against, compare
+from tempograd.profiler.compare import LEAST, LOOKS, Difference, Variant, against, answered, compare
 from tempograd.profiler.networks import Network
 
 from ..graphs.models import convolution
@@ -65,10 +65,11 @@ def test_the_change_and_its_interval_are_those_of_the_truth(networks, store):
     assert first.difference is None
     assert told.paired
     assert told.low < -0.2 < told.high
-    assert told.high - told.low < 0.05
+    assert told.high - told.low < 0.1
+    assert answered(told)
     assert told.text.startswith("faster by ")
     assert second.estimate.low_ms < 0.8 < second.estimate.high_ms
-    assert 9 <= len(second.measurements) <= 18
+    assert LOOKS[0] <= told.processes < LOOKS[-1]
 
 
 @pytest.mark.slow
@@ -79,9 +80,44 @@ def test_two_devices_are_compared_by_their_labels(networks, store):
     assert other.difference.change == pytest.approx(-0.5, abs=0.05)
 
 
+def test_it_ends_when_the_question_is_answered_and_no_process_more_is_timed(networks, store):
+    quiet = SimulatedDevice({"a": 1.0, "b": 0.5}, slow=1.0, noise=0.001, process_noise=0.001, sentinel_noise=0.001)
+    seen = []
+    first, second = compare([Variant(quiet, one) for one in networks], store, progress=lambda *n: seen.append(n))
+    assert second.difference.processes == len(first.measurements) == LOOKS[0]
+    assert seen[0] == (0, LOOKS[-1])
+    assert seen[-1] == (LOOKS[0], LOOKS[0])
+    assert sum(1 for _ in store.measurements()) == 2 * LOOKS[0]
+    never = compare([Variant(quiet, one) for one in networks], store, enough=lambda told: False)
+    assert len(never[1].measurements) == LOOKS[-1], "as many as there are looks"
+
+
+def test_the_budget_ends_it_but_not_before_three_processes(networks, store):
+    clock = iter(range(10_000))
+
+    def run(budget_s):
+        place = device(1.0)
+        asked = [Variant(place, one) for one in networks]
+        return compare(asked, store, budget_s=budget_s, enough=lambda told: False, now=lambda: float(next(clock)))[1]
+
+    assert len(run(0.1).measurements) == LEAST
+    assert run(0.1).difference.high > 0, "an interval all the same"
+    assert LEAST < len(run(30.0).measurements) < LOOKS[-1]
+
+
+def test_an_answer_is_a_difference_with_its_size_or_that_it_can_only_be_small():
+    def told(change, low, high):
+        return answered(Difference(change, low, high, 4, paired=True))
+
+    assert told(0.0, -0.014, 0.009)
+    assert told(-0.12, -0.15, -0.10)
+    assert not told(-0.12, -0.20, -0.02)
+    assert not told(0.01, -0.001, 0.019), "two per cent may well be there"
+
+
 def test_a_network_that_fails_is_told_and_compared_with_nothing(networks, store):
     broken = SimulatedDevice({"a": 1.0, "b": 1.0}, crash=1.0)
-    found = compare([Variant(broken, one) for one in networks], store, processes=2)
+    found = compare([Variant(broken, one) for one in networks], store)
     assert [one.difference for one in found] == [None, None]
     assert found[1].told.failure.cause == "crashed"
     assert found[1].estimate is None

@@ -37,6 +37,31 @@ def test_all_are_compared_with_the_first(files, tmp_path):
         assert [row.name for row in kept.models()] == ["b", "a", "c"]
 
 
+def test_a_page_has_the_networks_and_their_kernels_before_and_after(files, tmp_path):
+    out = tmp_path / "page.html"
+    out.write_text("mine")
+    with pytest.raises(UsageError):
+        compare([files["a"], files["c"]], devices=[QUIET], out=out)
+    out.unlink()
+    done = compare([files["a"], files["c"]], devices=[QUIET], out=out)
+    page = out.read_text()
+    rows = done.document["networks"]
+    assert rows[1]["difference"]["text"] in page
+    for cell in ("convolution", "elementwise", "Before and after"):
+        assert cell in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert done.document["page"] == str(out)
+    assert compare([files["a"], files["c"]], devices=[QUIET], out=out).exit_code == 0, "its own page is written anew"
+
+
+def test_an_interval_in_which_anything_could_hide_ends_with_three(files):
+    wild = "simulated:process_noise=0.3,slow=1"
+    done = compare([files["a"], files["a"]], devices=[wild], budget_s=0.001)
+    assert done.exit_code == 3
+    assert not done.document["networks"][1]["difference"]["answered"]
+    assert "--budget-s" in done.text
+
+
 @pytest.mark.slow
 def test_the_same_network_twice_shows_no_difference(files):
     rows = compare([files["a"], files["a"]], devices=[QUIET]).document["networks"]
