@@ -266,7 +266,7 @@ def compare(
         precisions: each network in each of them.
         baseline: a network that the last one must not be slower than, or a store in which one of its name is.
         tolerance: by how much it may be slower, as a share.
-        budget_s: seconds after which it ends without an answer; three processes are always run.
+        budget_s: seconds after which it ends without an answer; four processes are always run.
         store: file to keep it in.
         seed: of every order.
         out: an HTML page, with the kernels of each where the device tells them.

@@ -92,7 +92,7 @@ def compare(
     ] = None,
     tolerance: Annotated[float, typer.Option(min=0, max=10, help="By how much it may be slower, as a share.")] = 0.05,
     budget_s: Annotated[
-        float, typer.Option(help="Seconds after which it ends without an answer, if three processes are done.")
+        float, typer.Option(help="Seconds after which it ends without an answer, if four processes are done.")
     ] = 60.0,
     store: Kept = None,
     seed: Seed = 0,

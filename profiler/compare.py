@@ -37,7 +37,7 @@ from .verify import measure
 
 LOOKS = (4, 6, 9, 13, 18)  # processes after which the answer is looked at
 MIN_PROCESSES = LOOKS[0]  # in the reference state, from which the others are left out
-LEAST = 3  # processes that no budget cuts off: of fewer there is no interval to speak of
+LEAST = LOOKS[0]  # processes that no budget cuts off: of fewer an interval says next to nothing
 ALONE = 6  # processes of one network, to be held against a store
 MISS = 0.05  # how often a difference may be shown, at the most, where there is none
 EQUAL = 0.015  # no difference within these bounds is one that matters
@@ -140,7 +140,7 @@ def compare(
         store: open to write; every process is kept in it.
         seed: Seed of every order.
         plan: how long in each process; it must look once only, so that all get as many rounds.
-        budget_s: no process begins that would end later than this many seconds from now, but for the first three.
+        budget_s: no process begins that would end later than this many seconds from now, but for the first four.
         enough: asked at each look: whether these differences to the first answer the question.
         progress: called with processes done and how many there will be at the most, as far as the budget goes.
         stop: set it to end after the pass under way.

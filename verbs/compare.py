@@ -49,7 +49,7 @@ def compare(
     """Compare networks, and each of them on several devices or in several precisions, with the first.
 
     It ends when each difference is shown with its size or can only be small, a gate when that is decided; else after
-    ``budget_s`` seconds, though not before three processes. ``out`` is an HTML page, on which each family of kernels
+    ``budget_s`` seconds, though not before four processes. ``out`` is an HTML page, on which each family of kernels
     stands before and after where the device tells kernels.
 
     ``baseline`` is a network, timed in the same processes, or a store in which a network of the same name was measured

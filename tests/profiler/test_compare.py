@@ -92,7 +92,7 @@ def test_it_ends_when_the_question_is_answered_and_no_process_more_is_timed(netw
     assert len(never[1].measurements) == LOOKS[-1], "as many as there are looks"
 
 
-def test_the_budget_ends_it_but_not_before_three_processes(networks, store):
+def test_the_budget_ends_it_but_not_before_four_processes(networks, store):
     clock = iter(range(10_000))
 
     def run(budget_s):

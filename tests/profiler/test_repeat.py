@@ -42,8 +42,8 @@ def test_each_is_timed_in_as_many_processes_as_it_is_wanted_in(asked):
     found = repeat(device(), items, QUICK, store, wants)
     assert {key: len(rows) for key, rows in found.items()} == wanted
     assert [m.replicate for m in found["a"]] == [0, 1, 2]
-    assert max(ahead) == 2, "while one process is timed the next one is ready"
-    again = repeat(device(), items, QUICK, store, lambda found, entered: ["a"] * (not entered["a"]))
+    assert max(ahead) >= 2, "while one process is timed the next one is ready"
+    again = repeat(device(), items, QUICK, store, lambda found, entered: [] if entered["a"] else ["a"])
     assert [m.replicate for m in again["a"]] == [3], "the store's own rows are not replaced"
 
 
