@@ -92,7 +92,7 @@ MUTANTS = [
     ),
     *_of(
         "all", "methods/test_ofa.py",
-        ("inherited scores are of the law's part", "search/evaluator.py", 'self._task.score(self._network(architecture), "law", self._compute)', 'self._task.score(self._network(architecture), "test", self._compute)'),
+        ("inherited scores are of the law's part", "search/evaluator.py", 'return self._task.score(self._network(architecture), "law", self._compute)', 'return self._task.score(self._network(architecture), "test", self._compute)'),
         ("statistics are taken anew", "search/evaluator.py", "        recalibrate(network, self._images)\n", ""),
     ),
     *_of(
@@ -304,6 +304,27 @@ MUTANTS = [
         ("latency in the score", "search/searchers/asking.py", "self.form.value(self.merit(query), query.predicted_ms)", "self.merit(query)"),
         ("the paper's k", recipe("autoshrink"), "k: Count = 10", "k: Count = 5"),
         ("the keep fraction", SHRINK, "few = len(self.on) <= self.keep * len(self.space.sites)", "few = not self.on"),
+    ),
+    *_of(
+        "autoshrink", "methods/test_autoshrink.py",
+        ("trained as long as asked", "search/searchers/asking.py", "replace(problem.training, epochs=epochs)", "problem.training"),
+        ("one supernet where asked for", recipe("autoshrink"), "if shared else None", "if not shared else None"),
+        ("of which two edges go", SHRINK, "drop=2 if self.schedule else 1", "drop=1"),
+        ("all edges at first", SHRINK, "self.current = complete(problem)", "self.current = next(iter(self.space.enumerate()))"),
+        ("the weight of latency", recipe("autoshrink"), "weight: NonNegative = 0.1", "weight: NonNegative = 0.0"),
+        ("as asked for", "search/searchers/asking.py", "Score(weight if problem.lam is None else problem.lam, MICROSECOND)", "Score(weight, MICROSECOND)"),
+        ("the best that was asked about", SHRINK, "merits.index(max(merits))", "len(merits) - 1"),
+    ),
+    *_of(
+        "gram", "methods/test_gram.py",
+        ("one supernet answers", recipe("gram"), "shared: bool = True", "shared: bool = False"),
+        ("of few images", "search/evaluator.py", "generator=torch.Generator().manual_seed(seed))[:few]", "generator=torch.Generator().manual_seed(seed))"),
+        ("with statistics of its own", "search/evaluator.py", "        recalibrate(network, self._images)\n", "        network.eval()\n"),
+        ("the weight of latency", recipe("gram"), "weight: NonNegative = 0.1", "weight: NonNegative = 0.0"),
+        ("drawn by what was learnt", "search/laws/bernoulli.py", "mask[edge] = int(uniform[edge] < chance[edge])", "mask[edge] = int(uniform[edge] < 0.5)"),
+        ("in units of the usual spread", META, "return apart / sqrt(self.variance) if self.variance else 0.0", "return apart"),
+        ("what was learnt is kept", META, '"law": self.law}', "}"),
+        ("better answers make likelier", "search/laws/bernoulli.py", "step = self.eta * advantage * (mask - self.weights)", "step = -self.eta * advantage * (mask - self.weights)"),
     ),
     *_of(
         "gram", "searchers/test_meta_graph.py",

@@ -30,6 +30,8 @@ from .teacher import Teacher, load_teacher, of_module
 from .trainer import Trainer
 from .training import INHERITED, Training
 
+_BATCHES = 8  # that statistics are taken from
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -173,15 +175,27 @@ class Inherited:
         space: whose supernet it is.
         supernet: on the device ``compute``.
         task: fitted to the space.
-        seed: of the images that BatchNorm is recalibrated with.
+        seed: of the images that BatchNorm is recalibrated with, and of the ``few``.
         compute: torch device.
+        few: images of the part that a score is of, the same for all networks, where many scores are asked for and each
+            is to cost little; statistics are then taken from half as many batches. None: all.
     """
 
     def __init__(
-        self, space: SearchSpace, supernet: Network, task: Task, *, seed: int = 0, compute: str = "cpu"
+        self,
+        space: SearchSpace,
+        supernet: Network,
+        task: Task,
+        *,
+        seed: int = 0,
+        compute: str = "cpu",
+        few: int | None = None,
     ) -> None:
         self._space, self._supernet, self._task, self._seed, self._compute = space, supernet, task, seed, compute
         self._images: list[Tensor] = []
+        self._few: Tensor | None = None
+        if few is not None and few < len(task.law):
+            self._few = torch.randperm(len(task.law), generator=torch.Generator().manual_seed(seed))[:few]
 
     def __call__(self, architectures: Sequence[Architecture]) -> Iterable[float]:
         """Return a score each, in order: one after the other as they are found, unless several processes share them.
@@ -200,19 +214,23 @@ class Inherited:
         return Trained(network.to("cpu"), *scores, 0, {"epochs": 0, "started": Started(INHERITED).to_json()})
 
     def _score(self, architecture: Architecture) -> float:
-        return self._task.score(self._network(architecture), "law", self._compute)
+        if self._few is None:
+            return self._task.score(self._network(architecture), "law", self._compute)
+        return self._task.glance(self._network(architecture), self._few, self._compute)
 
     def _network(self, architecture: Architecture) -> Network:
         if not self._images:
             generator = torch.Generator().manual_seed(self._seed)
-            self._images = [each.to(self._compute) for each in calibration(self._task.weights, generator)]
+            batches = _BATCHES if self._few is None else _BATCHES // 2
+            found = calibration(self._task.weights, generator, batches=batches)
+            self._images = [each.to(self._compute) for each in found]
         space = self._space
         network = inherit(space.to_torch(space.from_key(architecture.key)).to(self._compute), self._supernet)
         recalibrate(network, self._images)
         return network
 
 
-def calibration(part: Part, generator: torch.Generator, *, batches: int = 8, batch: int = 64) -> list[Tensor]:
+def calibration(part: Part, generator: torch.Generator, *, batches: int = _BATCHES, batch: int = 64) -> list[Tensor]:
     """Return some batches of inputs that statistics are taken from; of a small part the same ones more than once."""
     found: list[Tensor] = []
     while len(found) < batches:

@@ -7,7 +7,7 @@ number; no searcher sees it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from types import MappingProxyType
@@ -218,9 +218,23 @@ class Task(ABC):
 
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
         """Return every metric of a network in eval mode on a part, by name."""
+        return self._metered(network, (self.law if part == "law" else self.test).ordered(SCORING_BATCH), compute)
+
+    def glance(self, network: nn.Module, index: Tensor, compute: str = "cpu") -> float:
+        """Return the main metric of a network in eval mode on some examples of the part ``law``.
+
+        Args:
+            network: on the device ``compute``.
+            index: ``(n,)`` their indices.
+            compute: torch device.
+        """
+        batches = (self.law.take(some) for some in index.split(SCORING_BATCH))
+        return self._metered(network, batches, compute)[self.metric.name]
+
+    def _metered(self, network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: str) -> dict[str, float]:
         meter = self.meter()
         with torch.no_grad():
-            for inputs, targets in (self.law if part == "law" else self.test).ordered(SCORING_BATCH):
+            for inputs, targets in batches:
                 meter.add(network(inputs.to(compute)).cpu(), targets)
         return meter.values()
 

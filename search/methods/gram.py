@@ -24,7 +24,8 @@ def gram(
 
     Read in the paper's abstract and notes on it: a meta-graph over a complete graph of nodes, Gibbs sampling,
     propagation of weights along the graph, pruning of edges in place of a width multiplier. Ours, since the paper gives
-    no rule: the update, the shares passed on, the end, one supernet that answers, latency as the cost.
+    no rule: the update, the shares passed on, the end, one supernet that answers, each time of the same 512 images,
+    latency as the cost.
 
     Args:
         sweeps: graphs asked about at most.

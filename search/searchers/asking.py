@@ -29,6 +29,8 @@ from ..trace import Query
 from .checkpoint import Resumable
 from .one_shot import OneShot, OneShotSchedule
 
+_FEW = 512  # images that an answer of a supernet is of: hundreds of answers are averaged, or compared in a round
+
 
 class Asking(Resumable):
     """A search that asks in steps.
@@ -64,7 +66,7 @@ class Asking(Resumable):
             self.shot = OneShot(problem.proxy, task, schedule, seed=problem.seed, compute=problem.compute)
             self.shot.generator = self.generator
             supernet = self.shot.supernet
-            ask = Inherited(problem.proxy, supernet, task, seed=problem.seed, compute=problem.compute)
+            ask = Inherited(problem.proxy, supernet, task, seed=problem.seed, compute=problem.compute, few=_FEW)
         brief = replace(problem, training=replace(problem.training, epochs=epochs))
         self.queries, self.rounds_done, self.evaluations, self.seconds = Queries(brief, queries, ask), 0, 0, 0.0
 

@@ -96,6 +96,11 @@ def test_inherited_weights_are_scored_with_statistics_of_their_own(task):
     one, two = ask([NETWORK, other])
     assert one > 0.5
     assert [one, two] == [*ask([NETWORK]), *Inherited(SPACE, supernet, task)([other])]  # company changes nothing
+    assert [*Inherited(SPACE, supernet, task, few=len(task.law))([NETWORK])] == [one]  # that is all there are
+    seen = [*Inherited(SPACE, supernet, task, few=30)([NETWORK, other])]
+    assert seen == [*Inherited(SPACE, supernet, task, few=30)([NETWORK, other])]
+    assert all(30 * score == pytest.approx(round(30 * score)) for score in seen)
+    assert seen[0] > 0.4
 
 
 def test_the_cosine_starts_and_ends_where_it_should():
