@@ -86,6 +86,13 @@ class _Verb(ModuleType):
         return signature(self._verb)
 
     @property
+    def __doc__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Return what `help` shows: the verb, and how it is called."""
+        first, _, rest = str(self._verb.__doc__).partition("\n")
+        plain = [one.replace(annotation=one.empty) for one in self.__signature__.parameters.values()]
+        return f"{first}\n\n{self._verb.__name__}({', '.join(map(str, plain))})\n{rest}"
+
+    @property
     def _verb(self) -> Any:
         return getattr(import_module("tempograd.api"), self.__name__.rpartition(".")[2])
 

@@ -121,7 +121,11 @@ class LatencyPredictor(Shown):
     def text(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the predictor in three lines."""
         scores = "; ".join(f"{name} {value:.4g}" for name, value in self.scores.items() if value is not None)
-        return f"{self.quantity}: {self.saved.model} of {self.space}\non device {self.device}\nheld out: {scores}"
+        floor_pct = self.document.get("noise_floor_mape_pct")
+        floor = "" if floor_pct is None else f"; noise floor of its labels {floor_pct:.2g} %"
+        return (
+            f"{self.quantity}: {self.saved.model} of {self.space}\non device {self.device}\nheld out: {scores}{floor}"
+        )
 
     @property
     def space(self) -> str:
@@ -145,11 +149,16 @@ class LatencyPredictor(Shown):
 
     def predict(self, architectures: str | Architecture | Sequence[str | Architecture]) -> Predictions:
         """Predict ``n`` architectures, each an `Architecture` or a text that the space reads; see `predict`."""
+        from .spaces.architecture import Architecture
         from .verbs.predict import predict as verb
 
         several = [architectures] if not isinstance(architectures, Sequence) else architectures
         names = [several] if isinstance(several, str) else several
+        if not len(names):
+            raise UsageError("no architecture is given; allowed: one or more")
         for one in names:
+            if not isinstance(one, str | Architecture):
+                raise UsageError(f"architecture {one!r}; allowed: an Architecture, or a text that the space reads")
             if not isinstance(one, str) and one.space != self.space:
                 raise MismatchError(f"an architecture of {one.space}, and this predictor is of {self.space}")
         done = verb(self.path, [one if isinstance(one, str) else one.key for one in names])

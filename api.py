@@ -9,7 +9,7 @@ done raises an error of `tempograd.errors`.
 >>> space = tg.space("nasbench201:cells=1,width=4,size=8,channels=1")
 >>> tg.collect(space, "run.db", device="simulated", count=60, plan="quick").reliable
 True
->>> predictor = tg.fit("run.db", "predictor", steps=50)
+>>> predictor = tg.fit("run.db", "predictor")
 >>> found = tg.search(space, predictor, "result", target_ms=5.0, device="simulated", epochs=2, train_epochs=1, random=0)
 >>> found.verdict
 'pass'
@@ -27,6 +27,8 @@ from .api_network import compare as compare
 from .api_network import measure as measure
 from .api_network import pick as pick
 from .api_network import profile as profile
+from .arguments import path as path_of
+from .arguments import several, text
 from .errors import InputRefusedError
 from .verbs.option import takes_keywords
 from .verbs.outcome import silent
@@ -77,7 +79,7 @@ def device(spec: str = "local") -> Place:
     >>> tg.device("simulated:seed=1").fingerprint.place
     'simulated'
     """
-    return registry.create("device", spec)
+    return registry.create("device", text("spec", spec))
 
 
 def collect(
@@ -87,8 +89,10 @@ def collect(
     task: str | Task | None = None,
     device: str | Place = "local",
     count: int = 300,
-    plan: str = "standard",
+    plan: str = "quick",
     seed: int = 0,
+    every: bool = False,
+    operations: bool = False,
     design: bool = False,
     progress: Progress | None = None,
 ) -> Collected:
@@ -102,6 +106,8 @@ def collect(
         count: networks to measure.
         plan: how long each is measured: ``quick``, ``standard`` or ``precise``.
         seed: of the choice of networks and the order of measurement.
+        every: measure each different network of a small space, once.
+        operations: measure the single operations, for a cost that adds them up.
         design: choose the networks that teach the most: for a few, on a new device.
         progress: called with what is done, how much of it, and of how much.
 
@@ -117,20 +123,21 @@ def collect(
     """
     from .verbs.collect import collect as verb
 
+    kept = path_of("store", store)
     done = verb(
-        space, Path(store), task=task, device=device, count=count, plan=plan, seed=seed, design=design,
-        progress=progress or silent,
+        space, kept, task=task, device=device, count=count, plan=plan, seed=seed, every=every,
+        operations=operations, design=design, progress=progress or silent,
     )  # fmt: skip
-    return Collected(done.document, done.text, Path(store))
+    return Collected(done.document, done.text, kept)
 
 
 def fit(
     store: Path | str | Collected,
     out: Path | str,
     *,
-    quantities: Sequence[str] = ("latency_ms",),
+    quantities: str | Sequence[str] = ("latency_ms",),
     model: str | None = None,
-    sources: Sequence[Path | str] = (),
+    sources: Path | str | Sequence[Path | str] = (),
     space: str | SearchSpace | None = None,
     device: str | None = None,
     column: str | None = None,
@@ -144,14 +151,14 @@ def fit(
     Args:
         store: what `collect` returned, or the file; or a table of architectures with a column of latencies.
         out: folder for the predictor and its card.
-        quantities: what is learnt, the first being what a search goes by; see ``measurement.quantities``.
+        quantities: one or more that are learnt, the first being what a search goes by; see ``measurement.quantities``.
         model: a name of ``tempograd.registry.names("model")``; by default ``gp``, or ``transfer`` for few networks.
-        sources: stores of other devices to transfer from.
+        sources: one or more stores of other devices to transfer from.
         space: which space, if the store holds several.
         device: id of which device's fingerprint, if the store holds several.
         column: of a table's latencies, its unit in brackets where the name does not say it: ``lat[us]``.
         where: conditions ``COLUMN=VALUE`` that a table's rows must meet.
-        steps: training steps of ``gp`` or ``mlp``; fewer are faster.
+        steps: training steps of a model that takes them, ``gp`` or ``mlp``; fewer are faster.
         seed: of folds and initial weights.
         progress: called with what is done, how much of it, and of how much.
 
@@ -159,18 +166,19 @@ def fit(
         UsageError: an argument that is not allowed, or too few networks.
 
     >>> import tempograd as tg
-    >>> predictor = tg.fit("run.db", "predictor", steps=50)
+    >>> predictor = tg.fit("run.db", "predictor")
     >>> predictor.quantity, predictor.scores["spearman"] > 0.9
     ('latency_ms', True)
     """
     from .verbs.fit import fit as verb
 
     verb(
-        store.store if isinstance(store, Collected) else Path(store), Path(out), quantities=quantities, model=model,
-        sources=[Path(source) for source in sources], space=_spec(space), device=device, column=column, where=where,
-        steps=steps, seed=seed, progress=progress or silent,
+        store.store if isinstance(store, Collected) else path_of("store", store), path_of("out", out),
+        quantities=several("quantities", quantities, text), model=model, sources=several("sources", sources, path_of),
+        space=_spec(space), device=device, column=column, where=several("where", where, text), steps=steps, seed=seed,
+        progress=progress or silent,
     )  # fmt: skip
-    return LatencyPredictor(Path(out))
+    return LatencyPredictor(path_of("out", out))
 
 
 def predict(
@@ -192,7 +200,8 @@ def predict(
     >>> told.latency_ms.shape, told.verdicts
     ((2,), ('predicted', 'predicted'))
     """
-    one = predictor if isinstance(predictor, LatencyPredictor) else LatencyPredictor(Path(predictor))
+    given = isinstance(predictor, LatencyPredictor)
+    one = predictor if given else LatencyPredictor(path_of("predictor", predictor))
     return one.predict(architectures)
 
 
@@ -233,9 +242,9 @@ def evaluate(
     """
     from .verbs.evaluate import evaluate as verb
 
-    names = [columns] if isinstance(columns, str) else list(columns)
     done = verb(
-        Path(table), space=_spec(space), columns=names, train=train, valid=valid, seeds=seeds, model=model,
+        path_of("table", table), space=_spec(space), columns=several("columns", columns, text),
+        train=train, valid=valid, seeds=seeds, model=model,
         progress=progress or silent, **options,
     )  # fmt: skip
     return Evaluation(done.document, done.text)
@@ -328,7 +337,7 @@ def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
     from .data.result import RESULT
     from .predictor.document import DOCUMENT
 
-    path = Path(path)
+    path = path_of("path", path)
     if path.is_file():
         return dataset_of(path)
     if (path / DATA).is_file():
@@ -356,8 +365,8 @@ def report(result: Path | str | Found, out: Path | str = "report.html") -> Path:
     """
     from .verbs.report import report as verb
 
-    folder = result.path if isinstance(result, Found) else Path(result)
-    written = verb(folder, Path(out)).document
+    folder = result.path if isinstance(result, Found) else path_of("result", result)
+    written = verb(folder, path_of("out", out)).document
     return Path(written["report"] if "report" in written else written["reports"][0])
 
 

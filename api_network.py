@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answers import Shown
+from .arguments import path, several, text
 from .errors import InputRefusedError, UsageError
 from .verbs.outcome import silent
 
@@ -119,7 +120,7 @@ def measure(
     if len(shapes_of(shape)) > 1:
         raise UsageError("several shapes are several networks; measure each, or compare them")
     done = verb(
-        [model], shape=shape, device=device, precision=precision, store=None if store is None else Path(store),
+        [model], shape=shape, device=device, precision=precision, store=None if store is None else path("store", store),
         plan=plan, seed=seed, again=again, progress=progress or silent,
     )  # fmt: skip
     failure = done.document["networks"][0].get("failure")
@@ -204,8 +205,8 @@ def profile(
     from .verbs.profile import profile as verb
 
     done = verb(
-        model, shape=shape, device=device, precision=precision, store=None if store is None else Path(store),
-        plan=plan, seed=seed, out=None if out is None else Path(out), progress=progress or silent,
+        model, shape=shape, device=device, precision=precision, store=None if store is None else path("store", store),
+        plan=plan, seed=seed, out=None if out is None else path("out", out), progress=progress or silent,
     )  # fmt: skip
     return Profiled(done.document, done.text)
 
@@ -247,8 +248,8 @@ class Comparison(Shown):
 def compare(
     *models: Any,
     shape: Shape = None,
-    devices: Sequence[str | Place] = ("local",),
-    precisions: Sequence[str] = (),
+    devices: str | Place | Sequence[str | Place] = ("local",),
+    precisions: str | Sequence[str] = (),
     baseline: Any = None,
     tolerance: float = 0.05,
     budget_s: float = 60.0,
@@ -286,9 +287,10 @@ def compare(
     from .verbs.compare import compare as verb
 
     done = verb(
-        models, shape=shape, devices=devices, precisions=precisions, baseline=baseline, tolerance=tolerance,
-        budget_s=budget_s, store=None if store is None else Path(store), seed=seed,
-        out=None if out is None else Path(out), progress=progress or silent,
+        models, shape=shape, devices=several("devices", devices, lambda _, one: one),
+        precisions=several("precisions", precisions, text), baseline=baseline, tolerance=tolerance,
+        budget_s=budget_s, store=None if store is None else path("store", store), seed=seed,
+        out=None if out is None else path("out", out), progress=progress or silent,
     )  # fmt: skip
     return Comparison(done.document, done.text)
 
@@ -357,7 +359,7 @@ def pick(
     from .verbs.pick import pick as verb
 
     done = verb(
-        Path(table), accuracy=accuracy, latency=latency, target_ms=target_ms, device=device,
-        models=None if models is None else Path(models), progress=progress or silent, **options,
+        path("table", table), accuracy=accuracy, latency=latency, target_ms=target_ms, device=device,
+        models=None if models is None else path("models", models), progress=progress or silent, **options,
     )  # fmt: skip
     return Picked(done.document, done.text)

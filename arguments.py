@@ -9,13 +9,14 @@ The ranges are ``msgspec``'s, which boards have; they do without pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from inspect import Parameter, signature
 from math import isfinite
+from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -33,6 +34,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Seconds = Annotated[float, Meta(gt=0, le=1e7)]
+
+_T = TypeVar("_T")
 
 LATER = {"later": True}
 """Metadata of a field that an entry got after a release: at its default no spec says it, so that old ones hold."""
@@ -84,6 +87,50 @@ def check(factory: Callable[..., Any], values: Mapping[str, Any], *, what: str =
         if members and isinstance(value, str | int | float | Path | NoneType) and not _fits(value, members):
             of = f" of {what}" if what else ""
             raise UsageError(f"argument {name}={value!r}{of}; allowed: {_told(members)}")
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a path that somebody gave in Python.
+
+    Raises:
+        UsageError: it is no path, or an empty text, which would mean the working directory.
+
+    >>> path("store", "run.db").name
+    'run.db'
+    """
+    if not isinstance(value, str | PathLike) or value == "" or "\0" in str(value):
+        raise UsageError(f"argument {name}={value!r}; allowed: a path")
+    return Path(value)
+
+
+def several(name: str, values: Any, each: Callable[[str, Any], _T]) -> list[_T]:
+    """Return a list that somebody gave in Python; one value alone, such as a text, is a list of one.
+
+    Args:
+        name: Name of the argument.
+        values: What was given.
+        each: Reads one value, such as `path` or `text`.
+
+    Raises:
+        UsageError: a value is refused.
+
+    >>> several("quantities", "latency_ms", text), several("sources", ["a.db"], path)
+    (['latency_ms'], [PosixPath('a.db')])
+    """
+    alone = isinstance(values, str | PathLike) or not isinstance(values, Iterable)
+    every: Iterable[Any] = [values] if alone else values
+    return [each(name, value) for value in every]
+
+
+def text(name: str, value: Any) -> str:
+    """Return a text that somebody gave in Python.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(value, str):
+        raise UsageError(f"argument {name}={value!r}; allowed: a text")
+    return value
 
 
 def allowed_by(hint: Any, value: Any) -> bool:

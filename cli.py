@@ -17,13 +17,14 @@ from . import cli_farm, cli_network, registry, terminal
 from .errors import UnknownNameError, UsageError
 from .measurement.quantities import LATENCY, QUANTITIES
 from .profiler.plan import PLANS, named
-from .terminal import Grouped, Json, progress_of, show, takes
+from .terminal import Grouped, Json, Verbs, progress_of, show, takes
 from .verbs.choices import SAMPLINGS
 from .verbs.option import one_of
 from .verbs.request import SearchRequest
 
 app = typer.Typer(
     name="tempograd",
+    cls=Verbs,
     help="Find the best network that runs on your device in T milliseconds, and prove it there.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

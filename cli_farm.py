@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import DeviceError
-from .terminal import Interrupted, Json, ended_by, show, show_each
+from .terminal import Interrupted, Json, Verbs, ended_by, show, show_each
 
 if TYPE_CHECKING:
     from .farm.subjects import Command
@@ -37,6 +37,7 @@ def agent(context: typer.Context) -> None:
 
 
 farm = typer.Typer(
+    cls=Verbs,
     help="Run a farm: other machines time the networks of a campaign here.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import Json, progress_of, show
+from .terminal import Json, Verbs, progress_of, show
 
 Models = Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONNX files, or folders of results.")]
 Device = Annotated[str, typer.Option(help="Where: local, local:threads=2, ...; see tempograd devices.")]
@@ -152,7 +152,7 @@ def pick(
 
 kernels = typer.Typer(
     help="Learn the times of kernels, and predict any network from its own.", no_args_is_help=True,
-    rich_markup_mode=None,
+    cls=Verbs, rich_markup_mode=None,
 )  # fmt: skip
 app.add_typer(kernels, name="kernels")
 

@@ -22,6 +22,10 @@ Ours = Callable[[Path], bool]
 MAX_JSON_BYTES = 256 * 2**20
 _HEAD_BYTES = 8192  # in which every format has its mark
 
+PREDICTOR, RESULT = "predictor.json", "result.json"
+_KINDS = {PREDICTOR: "a predictor", RESULT: "the result of a search"}
+"""What a folder is, by the file that says so: one thing each, so that opening a folder never has to choose."""
+
 
 def check(paths: Iterable[Path], ours: Ours) -> None:
     """Refuse, before any work, places that output may not go to.
@@ -51,6 +55,21 @@ def check(paths: Iterable[Path], ours: Ours) -> None:
                 "another place"
             )
         _check_folder(real)
+
+
+def check_kind(folder: Path, mark: str) -> None:
+    """Refuse, before any work, a folder that holds something else of ours.
+
+    Args:
+        folder: that will be written into.
+        mark: the file in it that will say what it is, `PREDICTOR` or `RESULT`.
+
+    Raises:
+        UsageError: it is another thing already.
+    """
+    for other, what in _KINDS.items():
+        if other != mark and (folder / other).is_file():
+            raise UsageError(f"{folder} holds {what}; {_KINDS[mark]} needs a folder of its own: give another --out")
 
 
 def foreign(folder: Path, marks: Iterable[str]) -> str:

@@ -19,9 +19,9 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from .errors import StoreError, TempogradError
+from .errors import StoreError, TempogradError, UsageError
 from .verbs.option import Field, fields_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 INTERRUPTED = 130
+_WHOLE = 10_000  # characters of a sentence that is not cut
 _Refused: Any = typer.BadParameter.__base__  # what a command line is refused by; typer does not name it
 _ALLOWED = {
     "int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number",
@@ -41,6 +42,7 @@ def run(app: typer.Typer) -> None:
     """Run a command line; every expected error is one message and its documented exit code."""
     as_json = "--json" in sys.argv
     try:
+        _refuse_empty(sys.argv[1:])
         with ended_by(_interrupt):
             code = app(standalone_mode=False)
     except _Refused as error:
@@ -71,6 +73,14 @@ def run(app: typer.Typer) -> None:
     else:
         if isinstance(code, int) and code:
             sys.exit(code)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse an empty text, as a shell makes it of a variable that is not set: as a path it would be this directory."""
+    for before, text in zip(["", *arguments], arguments, strict=False):
+        option = before if not text and before.startswith("--") else text.removesuffix("=")
+        if not text or (text.startswith("--") and option != text):
+            raise UsageError(f"{option or 'an argument'} is an empty text; leave it out, or say what it is")
 
 
 def _in_our_words(error: Any) -> str:
@@ -175,6 +185,17 @@ class Grouped(TyperCommand):
         for title, records in groups.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+class Verbs(TyperGroup):
+    """A group of commands whose list says each one's first sentence whole, however narrow the terminal is."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        records = [(name, one.get_short_help_str(_WHOLE)) for name, one in commands if one and not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(records)
 
 
 def show_each(results: Iterable[Outcome], as_json: bool) -> None:

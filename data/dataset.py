@@ -125,6 +125,9 @@ class LatencyDataset:
             len(representative),
         )
 
+    def __repr__(self) -> str:
+        return f"LatencyDataset({self.space!r}, device {self.fingerprint.id}, {len(self.rows)} networks: {self.counts})"
+
     @cached_property
     def labelled(self) -> tuple[Row, ...]:
         """Return the rows with a latency."""

@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ..errors import InputRefusedError
 from ..metric import ACCURACY, Metric
 from ..outputs import MAX_JSON_BYTES
+from ..outputs import RESULT as RESULT
 from .examples import Examples
 from .parts import KEEPS_ALL, Number, Positive, Share, one_length
 
 SCHEMA = 1
-RESULT = "result.json"  # in the folder of a result
 _SHOWN_PROBLEMS = 5
 
 MeasurementVerdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]

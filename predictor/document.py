@@ -13,9 +13,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InputRefusedError, UsageError
+from ..outputs import PREDICTOR as DOCUMENT
 
 SCHEMA = 4  # 2: predictions beside the residuals; 3: quantities and heads; 4: arrays named by digest. All are read
-DOCUMENT = "predictor.json"
 Unit = Literal["ms", "mj", "bytes"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 MAX_DOCUMENT_BYTES = 16 << 20

@@ -176,15 +176,17 @@ def stated(model: str, what: str) -> bool:
     return bool(getattr(model_class(model), what, False))
 
 
-def check_sources(model: str, sources: Sequence[object]) -> None:
-    """Raise UsageError where a model is given other devices and takes none."""
-    if sources and not _takes_sources(model):
-        able = ", ".join(name for name in registry.names("model") if _takes_sources(name))
-        raise UsageError(f"{len(sources)} sources for the model {model}; only {able} takes them: leave them out")
+def check_taken(model: str, **given: object) -> None:
+    """Raise UsageError where a model is given an argument that it does not take; None and nothing are not given."""
+    for name, value in given.items():
+        if value and not _takes(model, name):
+            said = f"{name}={value}" if isinstance(value, int) else f"{name} are given"
+            able = ", ".join(other for other in registry.names("model") if _takes(other, name))
+            raise UsageError(f"{said}, and the model {model} takes none: leave them out, or name one of {able}")
 
 
-def _takes_sources(model: str) -> bool:
-    return "sources" in signature(model_class(model)).parameters
+def _takes(model: str, argument: str) -> bool:
+    return argument in signature(model_class(model)).parameters
 
 
 def estimator_of(model: str, **wanted: Any) -> Any:

@@ -249,6 +249,7 @@ def check_place(folder: Path) -> None:
         UsageError: one of the files is there already and no predictor's.
         StoreError: it may not be written, or is no folder.
     """
+    outputs.check_kind(folder, outputs.PREDICTOR)
     outputs.check((folder / DOCUMENT, folder / CARD), _is_ours)
 
 

@@ -48,6 +48,10 @@ def given(asked: str | SearchSpace) -> SearchSpace:
         >>> given("nasbench201:cells=1,width=4").size_log10 > 4
         True
     """
+    if not isinstance(asked, str | SearchSpace):
+        raise UsageError(
+            f"space {asked!r}; allowed: a name with arguments, such as darts:layers=5, FILE.py:NAME, or a space"
+        )
     found = _FILE.fullmatch(asked) if isinstance(asked, str) else None
     if isinstance(asked, str) and found is None:
         return registry.create("space", asked)

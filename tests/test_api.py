@@ -3,13 +3,15 @@
 import doctest
 import subprocess
 import sys
+from inspect import Parameter, signature
+from pydoc import plaintext, render_doc
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 import tempograd as tg
-from tempograd import answers, api
+from tempograd import answers, api, cli, cli_network
 from tempograd.errors import InputRefusedError, MismatchError, UsageError
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
@@ -49,6 +51,80 @@ def folder(tmp_path_factory):
             doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=told.append)
             assert not told, "".join(told)
     return folder
+
+
+def test_defaults_are_those_of_the_command_line():
+    compared = 0
+    for name in {*tg.__all__} - {*tg._ELSEWHERE}:
+        command = getattr(cli, name, None) or getattr(cli_network, name, None)
+        if command is None or name == "search":  # whose options are read off one request
+            continue
+        mine, theirs = signature(getattr(api, name)).parameters, signature(command).parameters
+        for shared in mine.keys() & theirs.keys():
+            values = {str(parameters[shared].default) for parameters in (mine, theirs)} - {"None"}
+            assert len(values) < 2 or mine[shared].default is Parameter.empty, f"{name}: {shared}"
+            compared += 1
+    assert compared > 30
+
+
+NONSENSE = {
+    "space": lambda: tg.space(None),
+    "device": lambda: tg.device(3),
+    "store": lambda: tg.collect(SPACE, None),
+    "no store": lambda: tg.collect(SPACE, "", device="simulated"),
+    "space to collect": lambda: tg.collect(3, "run.db"),
+    "device to collect": lambda: tg.collect(SPACE, "run.db", device=3),
+    "quantity": lambda: tg.fit("run.db", "predictor", quantities=[3]),
+    "source": lambda: tg.fit("run.db", "predictor", sources=3),
+    "predictor": lambda: tg.predict(None, "0"),
+    "out": lambda: tg.search(SPACE, "predictor", None, target_ms=1.0),
+    "space to search": lambda: tg.search(None, "predictor", "result", target_ms=1.0),
+    "table": lambda: tg.evaluate(None, space=SPACE, columns="latency_ms"),
+    "what to load": lambda: tg.load(3),
+    "result": lambda: tg.report(None),
+    "network": lambda: tg.measure(None, device="simulated"),
+    "module": lambda: tg.space_from(None, None),
+    "module to shrink": lambda: tg.shrink(3, None),
+}
+
+
+@pytest.mark.parametrize("call", NONSENSE.values(), ids=NONSENSE)
+def test_nonsense_is_refused_in_one_sentence(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"allowed: |is not given; "):
+        call()
+    assert not any(tmp_path.iterdir())
+
+
+def test_help_of_a_verb_that_is_a_package_tells_how_to_call_it():
+    told = render_doc(tg.search, renderer=plaintext)
+    assert "Search under a latency target" in told
+    assert "search(space, predictor, out, target_ms=None" in told
+    assert "finalists=1" in told
+
+
+@pytest.mark.slow
+def test_one_alone_is_a_list_of_one_and_a_folder_is_one_thing(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    predictor = tg.fit("run.db", "alone", quantities="latency_ms", model="ridge")
+    assert "noise floor of its labels" in repr(predictor)
+    assert len(repr(tg.load("run.db"))) < 200
+    with pytest.raises(UsageError, match="holds the result of a search; a predictor needs a folder of its own"):
+        tg.fit("run.db", "result", model="ridge")
+    with pytest.raises(UsageError, match="holds a predictor; the result of a search needs a folder of its own"):
+        tg.search(SPACE, predictor, "alone", target_ms=5.0, device="simulated")
+    with pytest.raises(UsageError, match="no architecture is given"):
+        predictor.predict([])
+
+
+@pytest.mark.slow
+def test_a_device_is_the_same_by_its_spec_and_as_an_object(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    asked = {"target_ms": 5.0, "epochs": 2, "train_epochs": 1, "random": 0}
+    assert tg.search(SPACE, "predictor", "result", device=tg.device("simulated"), **asked).passed
+    assert tg.search(SPACE, "predictor", "result", device="simulated:noise=0.01", **asked).passed
+    with pytest.raises(UsageError, match="another search .device simulated there"):
+        tg.search(SPACE, "predictor", "result", device="simulated:seed=3", **asked)
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def flow(tmp_path_factory):
     done = {"collect": collected(folder / "run.db", calls=folder / "collect.calls")}
     copied(folder / "run.db", folder / "collected.db")  # without what a search adds, which another CPU may choose
     done["fit"] = tempograd(
-        "fit", "--store", folder / "run.db", "--out", folder / "predictor", "--steps", 300, "--json",
+        "fit", "--store", folder / "run.db", "--out", folder / "predictor", "--json",
         calls=folder / "fit.calls",
     )  # fmt: skip
     target = json.loads(tempograd("predict", "--predictor", folder / "predictor", "--arch", "1462", "--json").stdout)[

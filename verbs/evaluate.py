@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..predictor.design import d_optimal
 from ..predictor.evaluate import METRICS, covered, split_rows
 from ..predictor.interval import TooFewResidualsError
-from ..predictor.learn import check_sources, default_model, learn, source_line
+from ..predictor.learn import check_taken, default_model, learn, source_line
 from ..predictor.linear import Linear
 from ..predictor.metrics import Scores
 from ..spaces.space import SearchSpace
@@ -72,7 +72,7 @@ def evaluate(
         raise UsageError(f"columns={list(columns)}, sampling={sampling!r}; give a column, and one of {SAMPLINGS}")
     columns, source_columns = columns_named(table, columns), columns_named(table, source_columns)
     model = model or default_model(train, source_columns)
-    check_sources(model, source_columns)
+    check_taken(model, sources=source_columns)
     devices: list[dict[str, Any]] = []
     sources = [_source(chosen, table, name, where) for name in source_columns]
     done, todo = 0, len(columns) * seeds

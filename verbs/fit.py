@@ -21,7 +21,7 @@ from ..measurement.fingerprint import Fingerprint
 from ..measurement.quantities import LATENCY, QUANTITIES
 from ..predictor.binding import Binding
 from ..predictor.interval import COVERAGE
-from ..predictor.learn import Censored, check_sources, default_model, learn, source_line, stated
+from ..predictor.learn import Censored, check_taken, default_model, learn, source_line, stated
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import DOCUMENT, Head, SavedPredictor, check_place, save
@@ -91,7 +91,9 @@ def fit(
             if model is not None and stated(model, "literal"):
                 table_ms = _options_ms(opened, chosen, dataset.fingerprint.id)
     parts = [dataset.having(quantity) for quantity in quantities]
-    models = [_model_for(part, quantity, model, sources) for part, quantity in zip(parts, quantities, strict=True)]
+    models = [_model_for(part, name, model, sources) for part, name in zip(parts, quantities, strict=True)]
+    for name in models:
+        check_taken(name, sources=sources, steps=steps)
     files: dict[str, Any] = {"predictor": str(out)}
     if read is None:
         files["store"] = str(store.resolve())
@@ -132,7 +134,6 @@ def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, source
     """Return the model for a quantity of these networks, or say why none can be fitted."""
     labels = int(dataset.informative.sum())
     model = model or default_model(labels, sources)
-    check_sources(model, sources)
     frugal = stated(model, "frugal")
     least = FEW_ROWS if frugal else MIN_ROWS
     if labels < least:
@@ -260,7 +261,7 @@ def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dic
 def _following(d: Mapping[str, Any], device: str | None) -> str:
     """Return the next command, with a target that half of the networks meet, where a search can take one."""
     predictor = quote(d["predictor"])
-    if not d["quantity"].endswith("_ms"):
+    if not d["quantity"].endswith("_ms") or d["gradient"].startswith("none"):
         return f"tempograd predict --predictor {predictor} --arch ARCH"
     median_ms = d["of_space"]["median"]
     rounded_ms = float(f"{median_ms:.2g}")

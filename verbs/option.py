@@ -174,6 +174,8 @@ def groups_of(request: type, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise UnknownNameError("argument", name, known)
     taken = {name: known[name].take(value) for name, value in given.items() if was_given(value)}
+    if lacking := [name for name, one in known.items() if one.default is MISSING and name not in taken]:
+        raise UsageError(f"argument {lacking[0]} is not given; {known[lacking[0]].option.help}")
     kinds = get_type_hints(request)
     return {
         group: kinds[group](**{name: value for name, value in taken.items() if known[name].group == group})

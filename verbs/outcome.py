@@ -15,7 +15,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
-from ..errors import TempogradError
+from ..errors import TempogradError, UsageError
 
 if TYPE_CHECKING:
     from ..data.store import Store
@@ -96,8 +96,12 @@ def asked_spec(asked: str | SearchSpace | None) -> str | None:
 
 def device_of(spec: str | Place, threads: int | None = None) -> Place:
     """Return the device that a spec names, with ``threads`` where they are given apart, or the device given."""
-    if not isinstance(spec, str):
+    from ..devices.device import Place
+
+    if isinstance(spec, Place):
         return spec
+    if not isinstance(spec, str):  # pyright: ignore[reportUnnecessaryIsInstance] - whatever came from Python
+        raise UsageError(f"device {spec!r}; allowed: a name with arguments, such as local:threads=2, or a device")
     extra = {} if threads is None else {"threads": threads}
     return registry.create("device", spec, **extra)
 

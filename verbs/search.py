@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import outputs, registry
 from ..data.result import RESULT
-from ..errors import TargetError, UsageError
+from ..errors import TargetError, TempogradError, UsageError
 from ..search.training import Training as Recipe
 from .choices import shares_of
 from .flags import check, check_kind
 from .option import takes_keywords, was_given
-from .outcome import REMARK, VERDICT_CODES, Outcome, Progress, exact, silent, target_folder
+from .outcome import REMARK, VERDICT_CODES, Outcome, Progress, device_of, exact, silent, target_folder
 from .request import SEARCH, SearchRequest
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def search(
     """
     request = SearchRequest.of(space=space, predictor=predictor, out=out, **options)
     kind = _kind(request, command, progress, stop)
+    outputs.check_kind(request.what.out, RESULT)
     if told := outputs.foreign(request.what.out, LEFT):
         progress(told, 0, REMARK)
     from ..search import processes
@@ -156,13 +157,27 @@ def _check_same(out: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -
     known = {name: there[name] for name in ("space", "seed", "target_ms", "lam")} | there.get("asked", {})
     known |= {name: DEFAULTS[name] for name, value in known.items() if value is None and name in DEFAULTS}
     other = [
-        f"{name} {known[name]} there, {value} now" for name, value in asked.items() if known.get(name, value) != value
+        f"{name} {known[name]} there, {value} now"
+        for name, value in asked.items()
+        if name in known and not _same(name, known[name], value)
     ]
     if other:
         raise UsageError(
             f"{out} holds the result of another search ({'; '.join(other)}), which is kept: give another --out, or "
             "--overwrite to search anew"
         )
+
+
+def _same(name: str, there: Any, now: Any) -> bool:
+    """Return whether an option says the same; a device is named by a spec, or by its fingerprint's id."""
+    return there == now or (name == "device" and _fingerprint(there) == _fingerprint(now))
+
+
+def _fingerprint(device: str) -> str:
+    try:
+        return device_of(device).fingerprint.id
+    except TempogradError:
+        return device
 
 
 def _together(outcomes: Sequence[tuple[float, Outcome]]) -> Outcome:

@@ -24,7 +24,7 @@ from ...errors import UsageError
 from .marks import Depth, Width
 from .surroundings import evaluated
 from .traced import TracedSpace
-from .tracer import space_from
+from .tracer import examples_of, module_of, space_from
 
 INSTALL = "pip install 'tempograd[shrink]'"
 Least = Annotated[float, Meta(gt=0, lt=1)]
@@ -67,8 +67,7 @@ def shrink(
     """
     given = {"options": options, "least": least, "step": step}
     arguments.check(shrink, given, what="shrink")
-    own = copy.deepcopy(network)
-    examples = [example_input] if isinstance(example_input, Tensor) else list(example_input)
+    own, examples = copy.deepcopy(module_of(network)), examples_of(example_input)
     groups = _groups(own, examples)
     sizes = {name: _sizes(group, options, least, step) for name, group in groups.items()}
     left_out: dict[str, str] = {}

@@ -55,8 +55,7 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, n
         >>> space_from(net, torch.zeros(1, 3, 8, 8)).widths
         (2,)
     """
-    examples = [example_input] if isinstance(example_input, Tensor) else list(example_input)
-    tracer = Tracer(module, _examples(examples))
+    tracer = Tracer(module_of(module), [torch.cat([one[:1], one[:1]]) for one in examples_of(example_input)])
     graph = tracer.run()
     if not tracer.sites:
         raise UsageError(
@@ -66,11 +65,27 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, n
     return TracedSpace(name or type(module).__name__, graph, sites, tracer.start, tracer.whole)
 
 
-def _examples(given: list[Tensor]) -> list[Tensor]:
-    """Return the example inputs with a batch of two: what would mix inputs of a batch is seen."""
-    if not given or not all(isinstance(one, Tensor) and one.ndim > 1 and len(one) for one in given):  # type: ignore[redundant-expr]
+def module_of(given: Any) -> nn.Module:
+    """Return the user's module.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(given, nn.Module):
+        raise UsageError(f"{type(given).__name__} is no network; allowed: a torch module")
+    return given
+
+
+def examples_of(given: Any) -> list[Tensor]:
+    """Return the example inputs, each with a batch of one or more.
+
+    Raises:
+        UsageError: something else was given.
+    """
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    if not several or not all(isinstance(one, Tensor) and one.ndim > 1 and len(one) for one in several):
         raise UsageError("example_input; allowed: tensors of a batch of one or more, such as torch.zeros(1, 3, 64, 64)")
-    return [torch.cat([one[:1], one[:1]]).detach() for one in given]
+    return [one.detach() for one in several]
 
 
 class Tracer(Recorder):

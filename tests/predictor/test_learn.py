@@ -10,7 +10,7 @@ from tempograd.predictor.interval import Conformal
 from tempograd.predictor.learn import (
     CENSORED_WEIGHT,
     Censored,
-    check_sources,
+    check_taken,
     default_model,
     estimator_of,
     learn,
@@ -70,8 +70,15 @@ def test_rows_of_one_network_cannot_be_held_out(additive):
 def test_few_rows_or_other_devices_ask_for_transfer():
     assert [default_model(n, ()) for n in (20, 99, 100)] == ["transfer", "transfer", "gp"]
     assert default_model(900, ["another"]) == "transfer"
-    with pytest.raises(UsageError, match="1 sources for the model gp; only transfer takes them"):
-        check_sources("gp", ["another"])
+    with pytest.raises(UsageError, match="sources are given, and the model gp takes none: .* or name one of transfer"):
+        check_taken("gp", sources=["another"])
+
+
+def test_a_model_is_given_only_what_it_takes():
+    check_taken("gp", steps=5, sources=())
+    check_taken("transfer", steps=None)
+    with pytest.raises(UsageError, match="steps=5, and the model transfer takes none: .* or name one of .*gp, mlp"):
+        check_taken("transfer", steps=5)
 
 
 def test_a_search_within_the_upper_bound_is_that_much_slower(additive):
@@ -89,9 +96,9 @@ def test_a_models_own_words_decide_what_it_is_given_whatever_its_name(monkeypatc
     names, load = registry.names, registry.load
     monkeypatch.setattr(registry, "names", lambda kind: [*names(kind), "another"] if kind == "model" else names(kind))
     monkeypatch.setattr(registry, "load", lambda kind, name: Another if name == "another" else load(kind, name))
-    check_sources("another", ["a.db"])
+    check_taken("another", sources=["a.db"])
     space = registry.create("space", "nasbench201")
     assert encodings_of(space, "another") == encodings_of(space, "transfer") == (space.sparing_encoding.name,)
-    with pytest.raises(UsageError, match="only transfer, another takes them"):
-        check_sources("gp", ["a.db"])
+    with pytest.raises(UsageError, match="name one of transfer, another"):
+        check_taken("gp", sources=["a.db"])
     assert [name for name in names("model") if stated(name, "literal")] == ["lookup"]
