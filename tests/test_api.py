@@ -123,7 +123,7 @@ def test_a_device_is_the_same_by_its_spec_and_as_an_object(folder, monkeypatch):
     asked = {"target_ms": 5.0, "epochs": 2, "train_epochs": 1, "random": 0}
     assert tg.search(SPACE, "predictor", "result", device=tg.device("simulated"), **asked).passed
     assert tg.search(SPACE, "predictor", "result", device="simulated:noise=0.01", **asked).passed
-    with pytest.raises(UsageError, match="another search .device simulated there"):
+    with pytest.raises(UsageError, match=r"another search .device simulated there"):
         tg.search(SPACE, "predictor", "result", device="simulated:seed=3", **asked)
 
 

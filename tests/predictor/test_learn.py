@@ -70,14 +70,14 @@ def test_rows_of_one_network_cannot_be_held_out(additive):
 def test_few_rows_or_other_devices_ask_for_transfer():
     assert [default_model(n, ()) for n in (20, 99, 100)] == ["transfer", "transfer", "gp"]
     assert default_model(900, ["another"]) == "transfer"
-    with pytest.raises(UsageError, match="sources are given, and the model gp takes none: .* or name one of transfer"):
+    with pytest.raises(UsageError, match=r"sources are given, and the model gp takes none: .* or name one of transfer"):
         check_taken("gp", sources=["another"])
 
 
 def test_a_model_is_given_only_what_it_takes():
     check_taken("gp", steps=5, sources=())
     check_taken("transfer", steps=None)
-    with pytest.raises(UsageError, match="steps=5, and the model transfer takes none: .* or name one of .*gp, mlp"):
+    with pytest.raises(UsageError, match=r"steps=5, and the model transfer takes none: .* or name one of .*gp, mlp"):
         check_taken("transfer", steps=5)
 
 
