@@ -117,8 +117,9 @@ def several(name: str, values: Any, each: Callable[[str, Any], _T]) -> list[_T]:
     >>> several("quantities", "latency_ms", text), several("sources", ["a.db"], path)
     (['latency_ms'], [PosixPath('a.db')])
     """
-    alone = isinstance(values, str | PathLike) or not isinstance(values, Iterable)
-    every: Iterable[Any] = [values] if alone else values
+    if isinstance(values, str | PathLike) or not isinstance(values, Iterable):
+        return [each(name, values)]
+    every: Iterable[Any] = values  # pyright: ignore[reportUnknownVariableType]
     return [each(name, value) for value in every]
 
 

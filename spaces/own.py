@@ -48,7 +48,7 @@ def given(asked: str | SearchSpace) -> SearchSpace:
         >>> given("nasbench201:cells=1,width=4").size_log10 > 4
         True
     """
-    if not isinstance(asked, str | SearchSpace):
+    if not isinstance(asked, str | SearchSpace):  # pyright: ignore[reportUnnecessaryIsInstance] - from Python
         raise UsageError(
             f"space {asked!r}; allowed: a name with arguments, such as darts:layers=5, FILE.py:NAME, or a space"
         )

@@ -91,9 +91,7 @@ def fit(
             if model is not None and stated(model, "literal"):
                 table_ms = _options_ms(opened, chosen, dataset.fingerprint.id)
     parts = [dataset.having(quantity) for quantity in quantities]
-    models = [_model_for(part, name, model, sources) for part, name in zip(parts, quantities, strict=True)]
-    for name in models:
-        check_taken(name, sources=sources, steps=steps)
+    models = [_model_for(part, name, model, sources, steps) for part, name in zip(parts, quantities, strict=True)]
     files: dict[str, Any] = {"predictor": str(out)}
     if read is None:
         files["store"] = str(store.resolve())
@@ -130,10 +128,13 @@ def _check_of_table(quantities: Sequence[str], device: str | None, model: str | 
         raise UsageError(f"a {model} adds up measured operations, which a table has not; fit it from a store")
 
 
-def _model_for(dataset: LatencyDataset, quantity: str, model: str | None, sources: Sequence[Path]) -> str:
+def _model_for(
+    dataset: LatencyDataset, quantity: str, model: str | None, sources: Sequence[Path], steps: int | None
+) -> str:
     """Return the model for a quantity of these networks, or say why none can be fitted."""
     labels = int(dataset.informative.sum())
     model = model or default_model(labels, sources)
+    check_taken(model, sources=sources, steps=steps)
     frugal = stated(model, "frugal")
     least = FEW_ROWS if frugal else MIN_ROWS
     if labels < least:

@@ -112,7 +112,7 @@ def test_measured_fitted_and_predicted(mine, tmp_path):
     store, predictor, asked = tmp_path / "run.db", tmp_path / "predictor", f"{mine}:Kernels:layers=5"
     done = collect(asked, store, device="simulated", count=40, plan="quick")
     assert f"--space {asked}" in done.following
-    fitted = fit(store, predictor, space=asked, steps=5)
+    fitted = fit(store, predictor, space=asked)
     assert f"--space {asked}" in fitted.following
     registry._given.clear()
     with pytest.raises(UsageError, match="give it again"):

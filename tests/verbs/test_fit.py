@@ -51,14 +51,14 @@ def test_a_source_of_another_space_and_a_model_that_takes_none_are_refused(store
     collect("darts:layers=3,width=2,size=8", other, device="simulated:seed=1,slow=1.0", count=3, plan="quick")
     with pytest.raises(UsageError, match="a source is a store of the same space"):
         fit(stores[0], tmp_path / "predictor", sources=[other])
-    with pytest.raises(UsageError, match="only transfer takes them"):
+    with pytest.raises(UsageError, match="takes none: leave them out, or name one of transfer"):
         fit(stores[0], tmp_path / "predictor", model="gp", sources=[stores[1]])
     with pytest.raises(UsageError, match="itself; a source is of another device"):
         fit(stores[0], tmp_path / "predictor", sources=[stores[0]])  # what is held out would come back through it
 
 
 def test_a_table_is_judged_with_the_model_for_so_many_networks(tmp_path):
-    with pytest.raises(UsageError, match="only transfer takes them"):
+    with pytest.raises(UsageError, match="takes none: leave them out, or name one of transfer"):
         evaluate(tmp_path / "t.parquet", space=SPACE, columns=["a"], source_columns=["b"], model="mlp")
 
 
