@@ -24,7 +24,7 @@ from .parts import KEEPS_ALL, Number, Positive, Share, one_length
 SCHEMA = 1
 _SHOWN_PROBLEMS = 5
 
-MeasurementVerdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
+MeasurementVerdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined", "predicted"]
 Verdict = Literal["pass", "fail", "unreliable", "measured"]
 
 
@@ -98,7 +98,7 @@ class Measured(_Part):
     low_ms: Positive
     high_ms: Positive
     verdict: MeasurementVerdict
-    path: Literal["gated", "ratio", "plain"] | None = None
+    path: Literal["gated", "ratio", "plain", "told"] | None = None
     rounds: int = 0
     gated: int = 0
     processes: list[Process] = []

@@ -23,7 +23,7 @@ from ..arguments import LATER
 from .quantiles import median_rank, t_quantile
 from .rounds import Round
 
-Path = Literal["gated", "ratio", "plain"]
+Path = Literal["gated", "ratio", "plain", "told"]
 GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
 MIN_GATED = 3  # gated rounds that make a label without any correction
 MIN_COMMON_SHARE = 0.5  # below this, the sentinel explains little of the drift: it corrects by as much, and no more
@@ -83,8 +83,8 @@ class Estimate:
         latency_ms: the headline, in the reference state.
         low_ms, high_ms: interval of the median over rounds, 95 % unless asked otherwise, widened by what differs
             between processes and, for a ratio, by what is not known of the network's elasticity.
-        path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel) or ``plain`` (corrected by the little that
-            the sentinel explains).
+        path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel), ``plain`` (corrected by the little that the
+            sentinel explains), or ``told``, by others and not measured here.
         rounds, gated: valid rounds, and those of them that passed the gate.
         process_sd: the relative standard deviation between processes that is in the interval.
     """

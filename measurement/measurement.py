@@ -15,7 +15,7 @@ from .quantiles import binomial_cdf, binomial_quantile
 from .quantities import ENERGY, MEMORY
 from .rounds import Failure, Round
 
-Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined"]
+Verdict = Literal["ok", "noisy", "hot", "censored", "failed", "quarantined", "predicted"]
 
 
 @dataclass(frozen=True)

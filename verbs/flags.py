@@ -16,8 +16,13 @@ OPTIONS = {one.name: one for one in SEARCH}
 OF_TRAINING = ("task", "recipe", "train_epochs", "compute", "proxy", "finalists")
 
 
+NOT_TIMED = ("device", "store", "plan", "predictor", "cost")  # where latencies are of a table
+
+
 def check_kind(given: Mapping[str, Any], *, on_table: bool) -> None:
     """Refuse what is given and is for the other kind of search: on a table, or on a device.
+
+    With ``latency`` but no table of accuracies, latencies are of a table and all else is as on a device.
 
     Args:
         given: options by name.
@@ -26,6 +31,14 @@ def check_kind(given: Mapping[str, Any], *, on_table: bool) -> None:
     Raises:
         UsageError: an option is not accepted, or a table has no target.
     """
+    if not on_table and "latency" in given:
+        odd = [OPTIONS[name].flag for name in NOT_TIMED if name in given]
+        if odd:
+            raise UsageError(
+                f"--latency {given['latency']} and {', '.join(odd)}: latency is learnt from the table and looked up "
+                "there, nothing is timed; leave one of both out"
+            )
+        return
     if not on_table:
         for one in (OPTIONS[name] for name in given):
             if not one.option.device:

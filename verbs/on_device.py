@@ -85,7 +85,7 @@ class SearchOnDevice:
         check_compute(processes.own_compute(request.training.compute))
         place = device_of(request.timing.device)
         kept = _learnt(pricing.predictor)
-        space, task = _space_and_task(request, kept.binding.space if isinstance(kept, SavedPredictor) else None)
+        space, task = space_and_task(request, kept.binding.space if isinstance(kept, SavedPredictor) else None)
         if isinstance(kept, SavedPredictor):
             _check_of_device(kept)
             kept.check_binding(space=space.spec, fingerprint=place.fingerprint, unit="ms")
@@ -99,8 +99,8 @@ class SearchOnDevice:
             result = run(
                 space, self.method, price, task, measure=bench.networks, target_ms=target_ms, lam=request.target.lam,
                 proxy=proxy_for(request.what.proxy, space),
-                options=self._options(request),
-                progress=_Told(progress, self.stop),
+                options=options_of(request, self.supernet),
+                progress=StageTold(progress, self.stop),
             )  # fmt: skip
             provenance = self._provenance(request, place, price)
             return processes.by_first(lambda: self._confirmed(request, result, bench, provenance))
@@ -143,7 +143,7 @@ class SearchOnDevice:
         for path in (out / UNFINISHED, out / INPUTS):
             path.unlink(missing_ok=True)
         forget(out / TRAININGS)
-        return _outcome(out)
+        return outcome_of(out)
 
     def again(self, request: SearchRequest) -> Outcome:
         """Measure the network of an unreliable result once more, and put what comes out into it.
@@ -165,12 +165,12 @@ class SearchOnDevice:
             bench = self._bench(request, space, place, opened)
             measured = bench.confirmed(_trained_network(space, architecture, network.arrays(), place.batch))
             measured_again(out, measured, bench.repeatability())
-        done = _outcome(out)
+        done = outcome_of(out)
         return replace(done, text=f"{out} held an unreliable result; its network was measured again\n{done.text}")
 
     def text(self, out: Path) -> str:
         """Return the result in a folder for people."""
-        return _text(read_result(out))
+        return text_of(read_result(out))
 
     @contextmanager
     def _benches(
@@ -197,16 +197,18 @@ class SearchOnDevice:
             "command": self.command,
         })  # fmt: skip
 
-    def _options(self, request: SearchRequest) -> Options:
-        training, out = request.training, request.what.out
-        return Options(
-            request.how(), random_networks=training.random, seed=request.what.seed,
-            compute=processes.own_compute(training.compute), checkpoint=out / UNFINISHED, supernet=self.supernet,
-            queries=request.what.queries, finalists=training.finalists, trainings=out / TRAININGS,
-        )  # fmt: skip
+
+def options_of(request: SearchRequest, supernet: Path) -> Options:
+    """Return what a search of images is run with: what is unfinished lies in the request's folder."""
+    training, out = request.training, request.what.out
+    return Options(
+        request.how(), random_networks=training.random, seed=request.what.seed,
+        compute=processes.own_compute(training.compute), checkpoint=out / UNFINISHED, supernet=supernet,
+        queries=request.what.queries, finalists=training.finalists, trainings=out / TRAININGS,
+    )  # fmt: skip
 
 
-def _space_and_task(request: SearchRequest, measured: str | None) -> tuple[SearchSpace, Task]:
+def space_and_task(request: SearchRequest, measured: str | None) -> tuple[SearchSpace, Task]:
     """Return what is searched and what its networks learn, or what predicts how good they are."""
     training, seed = request.training, request.what.seed
     if training.accuracy is None:
@@ -216,10 +218,11 @@ def _space_and_task(request: SearchRequest, measured: str | None) -> tuple[Searc
     return space, predicted_accuracy(training.accuracy, space, rows=training.accuracy_rows, seed=seed)
 
 
-def _outcome(out: Path) -> Outcome:
+def outcome_of(out: Path) -> Outcome:
+    """Return what a result in a folder says, with the exit code of its verdict."""
     result = read_result(out)
     return Outcome(
-        json.loads((out / RESULT).read_bytes()), _text(result), VERDICT_CODES[result.verdict], folders=(out,)
+        json.loads((out / RESULT).read_bytes()), text_of(result), VERDICT_CODES[result.verdict], folders=(out,)
     )
 
 
@@ -254,7 +257,7 @@ class _Bench:
         return processes
 
 
-class _Told:
+class StageTold:
     """What a search tells its stages to; it ends here if it was asked to stop.
 
     Args:
@@ -284,7 +287,7 @@ class _Told:
         self._progress(stage, done, OPEN if stage == "repair" else total)  # its total is a limit, seldom reached
 
 
-def _text(result: Result) -> str:
+def text_of(result: Result) -> str:
     """Return a result for people."""
     table, found, measured = result.feasibility, result.found, result.found.measured
     metric = result.metric.value
@@ -302,9 +305,10 @@ def _text(result: Result) -> str:
             )
     target = "" if result.target_ms is None else f" against a target of {result.target_ms:.4g} ms"
     latency = _ms(measured.latency_ms, measured.low_ms, measured.high_ms, measured.verdict)
+    how, count = ("told", "looked up") if measured.path == "told" else ("measured", "measured on the way")
     lines.append(
-        f"{result.verdict.upper()}: measured {latency}{target}, predicted {_short(found.predicted_ms)} ms, "
-        f"{len(result.repairs)} measured on the way"
+        f"{result.verdict.upper()}: {how} {latency}{target}, predicted {_short(found.predicted_ms)} ms, "
+        f"{len(result.repairs)} {count}"
     )
     if len(measured.processes) > 1:
         each = [one for one in measured.processes if one.latency_ms]

@@ -177,11 +177,15 @@ class Table:
     title: ClassVar[str] = "Searching a published table"
 
     latency: str | None = option(
-        "In place of a device: table:FILE:COLUMN, where the found network is looked up.", None, unit="column",
-        table=True,
+        "In place of a device: table:FILE:COLUMN, learnt from, and where the found network is looked up.", None,
+        unit="column", table=True,
     )  # fmt: skip
     latency_rows: Count = option(
-        "Rows of that table to learn latency from.", 900, unit="rows", device=False, table=True
+        "Rows of that table to learn latency from; all there are, beside images.",
+        900,
+        unit="rows",
+        device=False,
+        table=True,
     )
     where: tuple[str, ...] = option(
         "Only rows of the table where COLUMN=VALUE, e.g. device=pi4.", (), unit="condition", device=False, table=True
@@ -220,7 +224,12 @@ class SearchRequest:
     @property
     def on_table(self) -> bool:
         """Return whether a published table is searched, and no device."""
-        return self.table.latency is not None or _is_table(self.training.task)
+        return _is_table(self.training.task)
+
+    @property
+    def on_images(self) -> bool:
+        """Return whether networks are trained, or their accuracies predicted, and latencies are of a table."""
+        return self.table.latency is not None and not self.on_table
 
     def how(self) -> Recipe:
         """Return how networks are trained.
@@ -244,13 +253,15 @@ class SearchRequest:
         """Refuse what contradicts itself, as far as that needs no heavy import.
 
         Raises:
-            UsageError: one of task and latency is no table, rows of no table, or finalists without a target.
+            UsageError: latency is no table, or missing beside a task that is one, or finalists without a target.
         """
         task, latency = self.training.task, self.table.latency
-        if self.on_table and not (_is_table(task) and _is_table(latency)):
+        if latency is not None and not _is_table(latency):
+            raise UsageError(f"--latency {latency}; allowed: table:FILE:COLUMN, of networks of the space")
+        if self.on_table and latency is None:
             raise UsageError(
-                f"--task {task}, --latency {latency or 'not given'}; a table needs the other: write both as "
-                "table:FILE:COLUMN, or neither, with --predictor for a device"
+                f"--task {task} knows no latencies: add --latency table:FILE:COLUMN, or search on images, with "
+                "--predictor for a device"
             )
         if self.training.accuracy is None and self.training.accuracy_rows is not None:
             raise UsageError(

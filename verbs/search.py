@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..search.method import Method
     from ..spaces.space import SearchSpace
     from .on_device import SearchOnDevice
+    from .on_images import SearchOnImages
     from .tabular import SearchOnTable
+
+    AnySearch = SearchOnDevice | SearchOnImages | SearchOnTable
 
 SUPERNET = "supernet.safetensors"
 LEFT = (RESULT, SUPERNET, "search.safetensors", "cost.json", "trainings", "*.db")  # in its folder
@@ -83,7 +86,7 @@ def search(
         return _each(request, kind)
 
 
-def _each(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outcome:
+def _each(request: SearchRequest, kind: AnySearch) -> Outcome:
     """Search for every target."""
     targets = sorted(set(request.target.target_ms))
     if len(targets) < 2:
@@ -91,9 +94,7 @@ def _each(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outco
     return _together([(ms, _met(request.for_target(ms, target_folder(request.what.out, ms)), kind)) for ms in targets])
 
 
-def _kind(
-    request: SearchRequest, command: str, progress: Progress, stop: threading.Event | None
-) -> SearchOnDevice | SearchOnTable:
+def _kind(request: SearchRequest, command: str, progress: Progress, stop: threading.Event | None) -> AnySearch:
     """Return what searches as asked.
 
     Raises:
@@ -104,16 +105,19 @@ def _kind(
     predictor, spec = request.pricing.predictor, request.what.method
     method: Method = registry.create("method", spec)
     cost = request.pricing.cost or ("table" if predictor is None or method.table_only else _learnt(predictor))
-    check(request.given, method, on_table=request.on_table, costs=() if request.on_table else shares_of(cost))
+    costs = ["predictor"] if request.on_images else () if request.on_table else shares_of(cost)
+    check(request.given, method, on_table=request.on_table, costs=costs)
     if request.on_table:
         from .tabular import SearchOnTable
 
         return SearchOnTable(method, cost, command, progress, stop)
-    from .on_device import SearchOnDevice
-
     if request.what.epochs is not None:
         method = registry.create("method", spec, epochs=request.what.epochs)
-    return SearchOnDevice(method, cost, request.what.supernet or request.what.out / SUPERNET, command, progress, stop)
+    if request.on_images:
+        from .on_images import SearchOnImages as Kind
+    else:
+        from .on_device import SearchOnDevice as Kind
+    return Kind(method, cost, request.what.supernet or request.what.out / SUPERNET, command, progress, stop)
 
 
 def _learnt(folder: Path) -> str:
@@ -123,7 +127,7 @@ def _learnt(folder: Path) -> str:
     return "kernels" if holds_kernels(folder) else "predictor"
 
 
-def _once(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outcome:
+def _once(request: SearchRequest, kind: AnySearch) -> Outcome:
     """Search for one target; a result of this very search that is there is kept, or measured again."""
     from ..search.processes import by_first
     from ..search.result import earlier
@@ -139,7 +143,7 @@ def _once(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outco
     return Outcome(there | {"kept": True}, f"{kept}\n{kind.text(out)}", VERDICT_CODES[there["verdict"]], folders=(out,))
 
 
-def _met(request: SearchRequest, kind: SearchOnDevice | SearchOnTable) -> Outcome:
+def _met(request: SearchRequest, kind: AnySearch) -> Outcome:
     """Search for one of several targets; one that cannot be met does not end the others."""
     try:
         return _once(request, kind)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tempograd.search.trainer import Trainer
-from tempograd.verbs.on_device import _Told
+from tempograd.verbs.on_device import StageTold
 from tempograd.verbs.outcome import REMARK
 from tempograd.verbs.search import search
 
@@ -55,7 +55,7 @@ def test_a_search_killed_in_its_last_training_goes_on_to_the_same_weights(tmp_pa
 
 def test_how_training_goes_is_told_every_so_often():
     said, clock = [], [0.0]
-    told = _Told(lambda *args: said.append(args), None, now=lambda: clock[0])
+    told = StageTold(lambda *args: said.append(args), None, now=lambda: clock[0])
     for epoch, clock[0] in enumerate([3.0, 12.0, 14.0, 25.0], 1):
         told("train", epoch, 4, {"loss": 1 / epoch, "accuracy": 0.5})
     assert [args for args in said if args[2] == REMARK] == [

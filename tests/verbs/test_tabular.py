@@ -155,9 +155,8 @@ def test_bad_input_is_refused_with_the_next_step(published, tmp_path):
 
 
 def test_half_a_table_or_no_predictor_is_refused(published, tmp_path):
-    for task, latency in ((f"table:{published}:acc:test", None), ("digits", f"table:{published}:help:device")):
-        with pytest.raises(UsageError, match="a table needs the other"):
-            search(SPACE, None, tmp_path, target_ms=12.0, task=task, latency=latency)
+    with pytest.raises(UsageError, match="knows no latencies: add --latency"):
+        search(SPACE, None, tmp_path, target_ms=12.0, task=f"table:{published}:acc:test")
     with pytest.raises(UsageError, match="collect --operations"):
         search(SPACE, None, tmp_path, target_ms=12.0)
 

@@ -100,6 +100,9 @@ def told(line):
         ("export --store run.db --out set", set(VERDICTS)),
         ("fit --store run.db --out p --model transfer", set(VERDICTS)),
         ("predict --predictor p --arch 1 --arch 15624", None),
+        ("fit set/data.parquet --out p-table", {"ok"}),
+        ("predict --predictor p-table --arch 1 --arch 15624", None),
+        (f"evaluate set --space {SPACE} --column latency_ms --train 20 --valid 2 --seeds 1 --model ridge", None),
         (f"measure a.onnx b.onnx --device {DEVICE} --plan quick", None),
         (f"compare a.onnx b.onnx --device {DEVICE}", None),
         (f"profile a.onnx --device {DEVICE} --plan quick", None),
@@ -107,11 +110,14 @@ def told(line):
         ("pick table.csv --accuracy top1 --latency i7_ms --target-ms 5 --lookup i7_ms", None),
         ("pick table.csv --accuracy top1 --latency i7_ms --target-ms 5", None),
         (f"kernels collect a.onnx b.onnx --store kernels.db --device {DEVICE}", None),
+        ("kernels fit --store kernels.db --out k", None),
+        (f"kernels predict a.onnx --predictor k --device {DEVICE}", None),
         (
             f"search --space {SPACE} --predictor p --device {DEVICE} --target-ms 1 --method random_search --queries 1 "
             "--train-epochs 1 --random 1 --task synthetic --out result",
             None,
         ),
+        ("report result --out page.html", None),
     ],
 )
 def test_no_verb_tells_a_number_without_its_verdict(folder, line, verdicts):
