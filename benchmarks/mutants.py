@@ -96,6 +96,20 @@ MUTANTS = [
         ("statistics are taken anew", "search/evaluator.py", "        recalibrate(network, self._images)\n", ""),
     ),
     *_of(
+        "all", "methods/test_objectives.py",
+        ("in units of a reference", "search/searchers/gradient.py", "self.weighted(problem.lam or 0.0, problem.reference_ms)", "self.weighted(problem.lam or 0.0, 1.0)"),
+        ("DARTS' Adam", ALTERNATION, "law_betas: tuple[float, float] = (0.5, 0.999)", "law_betas: tuple[float, float] = (0.9, 0.999)"),
+        ("DARTS' decay", ALTERNATION, "law_decay: float = 1e-3", "law_decay: float = 0.0"),
+    ),
+    *_of(
+        "all", "methods/test_arguments.py",
+        ("temperatures do not take the epochs' place", recipe("toponas"), "epochs=epochs, warm_up=warm_up, batch=batch, tau", "warm_up=warm_up, batch=batch, tau"),
+        ("images a step", recipe("la_darts"), "warm_up=warm_up, batch=batch", "warm_up=warm_up"),
+        ("a step of the multiplier", recipe("msgdas"), "eta=eta", "eta=0.3"),
+        ("a supernet's epochs", recipe("gram"), "OneShotSchedule(epochs=epochs, ", "OneShotSchedule(epochs=15, "),
+        ("a share of modules", recipe("scalenas"), "(queries, population, share, rate)", "(queries, population, 0.25, rate)"),
+    ),
+    *_of(
         "la_darts", "methods/test_la_darts.py",
         ("the predictor is asked about samples", "search/cost.py", "return self.sampled(law, generator, self.draws)", "return self(law.marginals())"),
         ("by default", recipe("la_darts"), 'feed: Feed = "sampled"', 'feed: Feed = "direct"'),
