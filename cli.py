@@ -314,6 +314,9 @@ def shrink(
     task: Annotated[str, typer.Option(help="What it learns; see tempograd search --help.")] = "digits",
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, help="Sub-networks to measure.")] = 150,
+    step: Annotated[
+        str, typer.Option(metavar="measured | CHANNELS", help="Widths are multiples of it; measured: as it is fastest.")
+    ] = "measured",
     plan: Annotated[str, typer.Option(help=f"How long each is measured: {', '.join(PLANS)}.")] = "quick",
     method: Annotated[str, typer.Option(help="Search method with its arguments; see tempograd methods.")] = "la_darts",
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search. [default: the method's own]")] = None,
@@ -325,11 +328,12 @@ def shrink(
 
     What is found begins with the weights that it keeps, learns from the whole network, and is measured: pass or fail.
     """
-    with progress_of("measuring", "fitting", "search", "repair", "train", "confirm") as (progress, stop):
+    with progress_of("widths", "measuring", "fitting", "search", "repair", "train", "confirm") as (progress, stop):
         from .verbs import shrink as verb
 
         result = verb.shrink(
-            network, out, share=share, task=task, device=device, count=count, plan=plan, method=method, epochs=epochs,
+            network, out, share=share, task=task, device=device, count=count,
+            step=int(step) if step.isdigit() else step, plan=plan, method=method, epochs=epochs,
             train_epochs=train_epochs, seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)

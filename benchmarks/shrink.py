@@ -31,6 +31,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch_pruning
+from pyarrow import parquet
 from torch import Tensor, nn
 
 import tempograd as tg
@@ -39,7 +40,9 @@ from tempograd.search.steps import seeded
 from tempograd.search.teacher import of_module
 from tempograd.search.trainer import Trainer
 from tempograd.search.training import Training
+from tempograd.spaces.export import to_onnx
 from tempograd.spaces.network import Network
+from tempograd.spaces.tracing.tracer import Tracer
 from tempograd.tasks.load import load_task
 from tempograd.tasks.task import Task
 from tempograd.verbs.measure import measure
@@ -108,6 +111,18 @@ def said(module: nn.Module) -> nn.Module:
     return module
 
 
+def few(source: Path, kept: Path, limit: int) -> Path:
+    """Return a folder of the first images of each class, as many of either part: quick to read, time and again."""
+    kept.mkdir(parents=True, exist_ok=True)
+    for part in ("train", "test"):
+        if not (kept / f"{part}.parquet").exists():
+            rows = parquet.read_table(source / f"{part}.parquet")
+            labels = rows.column("label").to_numpy()
+            first = [np.flatnonzero(labels == label)[: limit // 10] for label in range(10)]
+            parquet.write_table(rows.take(np.sort(np.concatenate(first))), kept / f"{part}.parquet")
+    return kept
+
+
 def pruned(whole: nn.Module, example: Tensor, ratio: float) -> nn.Module:
     """Return a copy of a network that torch-pruning took the same share of every group of channels from."""
     own = copy.deepcopy(whole).eval()
@@ -130,14 +145,21 @@ class Bench:
         lines = self.rows_path.read_text().splitlines() if self.rows_path.exists() else []
         self.rows = {row["id"]: row for row in map(json.loads, (line for line in lines if line.endswith("}")))}
         self.example = torch.zeros(1, 3, asked.size, asked.size)
-        self.task = f"cifar10:{asked.cifar10},limit={asked.limit}"
+        self.task = f"cifar10:{few(asked.cifar10, self.out / f'images-{asked.limit}', asked.limit)}"
         self._grid: dict[str, dict[str, dict[float, float]]] = {}
 
     def latencies(self, networks: list[Any]) -> list[float]:
         """Return measured latencies in ms, of torch modules and folders of results that are timed in turn."""
-        shape, asked = tuple(self.example.shape), self.asked
-        done = measure(networks, shape=shape, device=asked.device, plan=asked.plan)
+        asked = self.asked
+        models = [self.model(one) if isinstance(one, nn.Module) else one for one in networks]
+        done = measure(models, device=asked.device, plan=asked.plan)
         return [row["latency_ms"] for row in done.document["networks"]]
+
+    def model(self, module: nn.Module) -> Any:
+        """Return a module as ONNX, written as networks of spaces are: no way is slower by its file alone."""
+        tracer = Tracer(module, [self.example.repeat(2, 1, 1, 1)])
+        graph = tracer.run()
+        return to_onnx(graph, {name: value.detach().numpy() for name, value in tracer.start.items()})
 
     def grid(self, kind: str) -> dict[str, dict[float, float]]:
         """Return latency as a share of the whole by way and ratio; weights are no matter, so it is measured once."""
@@ -204,7 +226,8 @@ class Bench:
             try:
                 done = shrink(
                     space, folder, share=share, task=self.task, device=asked.device, count=asked.count,
-                    plan=asked.plan, epochs=asked.search_epochs, train_epochs=asked.tune_epochs, seed=seed,
+                    plan=asked.plan, method=asked.method, epochs=asked.search_epochs, train_epochs=asked.tune_epochs,
+                    seed=seed,
                 )  # fmt: skip
             except TargetError as error:  # of the whole's latency more is overhead than may be left
                 print(f"{row_id}: {error}", flush=True)
@@ -293,6 +316,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20, help="Of the whole network.")
     parser.add_argument("--tune-epochs", type=int, default=10, help="Of fine-tuning.")
     parser.add_argument("--search-epochs", type=int, default=4, help="Of the search.")
+    parser.add_argument("--method", default="la_darts", help="Of the search.")
     parser.add_argument("--count", type=int, default=120, help="Sub-networks that are measured.")
     parser.add_argument("--tiny", action="store_true", help="Minutes, to see that it runs.")
     asked = parser.parse_args()

@@ -309,6 +309,12 @@ def measured_again(directory: Path, processes: Sequence[Measurement], repeatabil
     return whole
 
 
+def shrunk(directory: Path, told: Mapping[str, Any]) -> None:
+    """Put into a result of what network it was made, and how, see :class:`tempograd.data.result.Result`."""
+    whole = read_result(directory).model_copy(update={"shrink": dict(told)})
+    outputs.write({directory / RESULT: json_bytes(whole.to_json())}, _is_ours)
+
+
 def verdict_of(measurement: Measurement, target_ms: float | None, estimate: Estimate | None = None) -> Verdict:
     """Return what a measurement, with its own interval or a given estimate's, says about a target.
 

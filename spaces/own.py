@@ -18,16 +18,27 @@ from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import registry
 from ..arguments import check, read_all
 from ..errors import InputRefusedError, MismatchError, TempogradError, UnknownNameError, UsageError
 from .space import SearchSpace
 
+if TYPE_CHECKING:
+    from torch import nn
+
 _FILE = re.compile(
     r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)(@(?P<digest>[0-9a-f]+))?(?::(?P<arguments>.*))?", re.DOTALL
 )
+_OURS = (
+    "weights",
+    "options",
+    "least",
+    "step",
+    "depth",
+)  # arguments of a network: a file of its weights, and ``shrink``'s
+_LONGEST = 400  # characters of an error of others
 _modules: dict[Path, tuple[bytes, ModuleType]] = {}
 
 
@@ -37,7 +48,8 @@ def given(asked: str | SearchSpace) -> SearchSpace:
     Args:
         asked: ``FILE.py:NAME`` with arguments if it takes any, ``mine.py:MySpace:layers=3``, where ``NAME`` is a class,
             a space, or a function that returns one, or a network and an example input; a name of the registry; or a
-            space.
+            space. Of a network a file of its weights may follow, and of one without marks arguments of
+            ``tg.shrink``: ``mine.py:network:weights=best.pt,step=4``.
 
     Raises:
         UsageError: no such name or argument, or a space that cannot be built; the message names the user's line.
@@ -78,7 +90,46 @@ def is_file(asked: str) -> bool:
     return _FILE.fullmatch(asked) is not None
 
 
+def leaves_step(asked: str) -> bool:
+    """Return whether a function in a file gives a trained network without marks, and nobody said its step of widths.
+
+    Raises:
+        UsageError, InputRefusedError: as `given`.
+    """
+    found = _FILE.fullmatch(asked)
+    if found is None:
+        return False
+    made, ours = _made(asked, found)
+    return "step" not in ours and _is_network(made) and not _is_marked(made[0])
+
+
+def with_step(asked: str, step: int) -> str:
+    """Return the text of the space of such a network with widths in a step.
+
+    >>> with_step("net.py:network", 8), with_step("net.py:network:size=2", 8)
+    ('net.py:network:step=8', 'net.py:network:size=2,step=8')
+    """
+    found = _FILE.fullmatch(asked)
+    return f"{asked}{',' if found is not None and found['arguments'] else ':'}step={step}"
+
+
 def _from_file(asked: str, found: re.Match[str]) -> SearchSpace:
+    made, ours = _made(asked, found)
+    if _is_network(made):
+        network, example_input = made
+        return _of_network(network, example_input, ours, found["name"])
+    if ours:
+        raise UnknownNameError(f"argument of space {found['name']}", next(iter(ours)), [])
+    if not isinstance(made, SearchSpace):
+        raise UsageError(
+            f"{found['file']}:{found['name']} gives a {type(made).__name__}; allowed: a space, such as space_from "
+            "returns, or a network and an example input"
+        )
+    return made
+
+
+def _made(asked: str, found: re.Match[str]) -> tuple[Any, dict[str, str]]:
+    """Return what stands under a name in a file, called if it can be, and the arguments that are left for us."""
     path = Path(found["file"])
     module, name = _module(path), found["name"]
     if not hasattr(module, name):
@@ -88,39 +139,54 @@ def _from_file(asked: str, found: re.Match[str]) -> SearchSpace:
     if isinstance(entry, SearchSpace):
         if texts:
             raise UsageError(f"{asked}: {name} is a space already and takes no arguments; write {path}:{name}")
-        return entry
+        return entry, {}
     if not callable(entry):
         raise UsageError(f"{path}:{name} is a {type(entry).__name__}; allowed: a space, its class, or a function of it")
+    own = set(texts) if _forwards(entry) else set(texts) - (set(_OURS) - set(signature(entry).parameters))
+    ours = {key: text for key, text in texts.items() if key not in own}
     try:
-        made = entry(**_arguments(entry, name, texts))
+        made = entry(**_arguments(entry, name, {key: texts[key] for key in texts if key in own}))
     except TempogradError:
         raise
     except Exception as error:  # whatever a user's class raises
         raise UsageError(f"{asked} cannot be made: {_told(error)}") from error
-    if isinstance(made, tuple) and len(made) == 2:
-        return _of_network(*made)
-    if not isinstance(made, SearchSpace):
-        raise UsageError(
-            f"{path}:{name} gives a {type(made).__name__}; allowed: a space, such as space_from returns, or a network "
-            "and an example input"
-        )
-    return made
+    return made, ours
 
 
-def _of_network(network: Any, example_input: Any) -> SearchSpace:
-    """Return the space of a network with marks, or of one without, which can shrink."""
+def _is_network(made: Any) -> bool:
+    return isinstance(made, tuple) and len(made) == 2 and hasattr(made[0], "modules")  # type: ignore[arg-type]
+
+
+def _is_marked(network: nn.Module) -> bool:
     from .tracing.marks import MARKS
+
+    return any(isinstance(one, MARKS) for one in network.modules())
+
+
+def _of_network(network: nn.Module, example_input: Any, ours: dict[str, str], name: str) -> SearchSpace:
+    """Return the space of a network with marks, or of one without, which can shrink; a file has its weights, if any."""
+    from .tensors import load_weights
     from .tracing.shrink import shrink
     from .tracing.tracer import space_from
 
-    marked = hasattr(network, "modules") and any(isinstance(one, MARKS) for one in network.modules())
-    return (space_from if marked else shrink)(network, example_input)
+    given = dict(ours)
+    if file := given.pop("weights", ""):
+        load_weights(network, Path(file))
+    if not _is_marked(network):
+        return shrink(network, example_input, **read_all(shrink, given))
+    if given:
+        raise UnknownNameError(f"argument of space {name}", next(iter(given)), ["weights"])
+    return space_from(network, example_input)
+
+
+def _forwards(entry: Any) -> bool:
+    """Return whether a callable takes arguments of any name."""
+    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in signature(entry).parameters.values())
 
 
 def _arguments(entry: Any, name: str, texts: dict[str, str]) -> dict[str, Any]:
     allowed = signature(entry).parameters
-    forwards = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
-    for key in () if forwards else texts:
+    for key in () if _forwards(entry) else texts:
         if key not in allowed:
             raise UnknownNameError(f"argument of space {name}", key, allowed)
     values = read_all(entry, texts)
@@ -173,7 +239,8 @@ def _told(error: Exception) -> str:
     """Return an error with the last line of a user's file that it came through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(__file__).parent.parent not in _over(f)]
     place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""
-    return f"{place}{type(error).__name__}: {error}"
+    told = " ".join(str(error).split())
+    return f"{place}{type(error).__name__}: {told[:_LONGEST]}{' ...' * (len(told) > _LONGEST)}"
 
 
 def _over(frame: traceback.FrameSummary) -> tuple[Path, ...]:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import InputRefusedError
 from .network import Network
 from .space import SearchSpace
+from .tensors import read_tensors
 
 LAYERS = 4  # of a stage
 _TWICE = re.compile(r"\b(conv|bn|linear)\.\1\b")
@@ -43,26 +42,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputRefusedError: it cannot be read, holds code, or something else than tensors.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError) as error:
-        raise InputRefusedError(f"cannot read {path} ({error}); name a file of weights") from error
-    except Exception as error:  # of torch's unpickler, one for each damage, and for code: to run it is its advice
-        raise InputRefusedError(
-            f"{path} is no file of tensors alone, and nothing in it was run; save its state_dict as safetensors"
-        ) from error
-    for holder in ("state_dict", "model"):  # Once-for-All's and AutoFormer's word for it
-        if isinstance(found, dict) and isinstance(found.get(holder), dict):
-            found = found[holder]
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise InputRefusedError(f"{path} holds {type(found).__name__}, not tensors by name; save a state_dict")
-    return {plain_name(str(name)): value for name, value in found.items()}
+    return {plain_name(name): value for name, value in read_tensors(path).items()}
 
 
 def plain_name(name: str) -> str:

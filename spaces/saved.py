@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,15 +15,24 @@ from ..registry import create
 from .architecture import Architecture
 from .network import Network
 from .space import SearchSpace
+from .written import graph_json, graph_of
 
 Values = TypeVar("Values", bound=Any)
 
 ARCHITECTURE, WEIGHTS = "architecture.json", "weights.safetensors"
 
 
+def is_own(spec: str) -> bool:
+    """Return whether a spec is of a space of the user's own, ``NAME@DIGEST:ARGUMENTS``."""
+    return "@" in spec.partition(":")[0]
+
+
 def architecture_json(space: SearchSpace, architecture: Architecture) -> dict[str, Any]:
     """Return what ``architecture.json`` holds: all that is needed to build the network anew."""
-    return {"space": space.spec, "choices": list(architecture.choices), "text": space.format(architecture)}
+    told = {"space": space.spec, "choices": list(architecture.choices), "text": space.format(architecture)}
+    if not is_own(space.spec):
+        return told
+    return told | {"graph": graph_json(space.network_graph(architecture)), "affine": space.affine}
 
 
 def load_architecture(folder: Path | str) -> tuple[SearchSpace, Architecture]:
@@ -31,20 +41,17 @@ def load_architecture(folder: Path | str) -> tuple[SearchSpace, Architecture]:
     Raises:
         InputRefusedError: it is missing, or is none.
     """
-    path = Path(folder) / ARCHITECTURE
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+    with _read(folder) as told:
         space: SearchSpace = create("space", str(told["space"]))
         return space, space.architecture(told["choices"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputRefusedError(f"{path} holds no architecture ({error}); name a folder that search wrote") from error
 
 
 def load_network(folder: Path | str, *, trained: bool = True) -> Network:
     """Return the network of a result folder in eval mode: ``(b, C, H, W) -> (b, classes)``.
 
     Args:
-        folder: with ``architecture.json`` and, if trained, ``weights.safetensors``.
+        folder: with ``architecture.json`` and, if trained, ``weights.safetensors``. Of a space of the user's own the
+            first holds the whole graph, so that neither the space nor his file is needed.
         trained: with the folder's weights; else with random ones, where a search trained none.
 
     Raises:
@@ -53,8 +60,7 @@ def load_network(folder: Path | str, *, trained: bool = True) -> Network:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    space, architecture = load_architecture(folder)
-    network = space.to_torch(architecture)
+    network = _built(folder)
     path = Path(folder) / WEIGHTS
     if trained:
         try:
@@ -67,6 +73,25 @@ def load_network(folder: Path | str, *, trained: bool = True) -> Network:
             raise InputRefusedError(f"{path} holds the weights of another network than {ARCHITECTURE} names")
         network.load_arrays(arrays)
     return network.eval()
+
+
+@contextmanager
+def _read(folder: Path | str) -> Generator[dict[str, Any]]:
+    """Read a folder's ``architecture.json``; what is wrong with it is told with its path."""
+    path = Path(folder) / ARCHITECTURE
+    try:
+        yield json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputRefusedError(f"{path} holds no architecture ({error}); name a folder that search wrote") from error
+
+
+def _built(folder: Path | str) -> Network:
+    """Return the network that a folder describes, with weights that mean nothing."""
+    with _read(folder) as told:
+        if "graph" in told:
+            return Network(graph_of(told["graph"]), affine=bool(told["affine"]))
+        space, architecture = load_architecture(folder)
+        return space.to_torch(architecture)
 
 
 def state_arrays(network: Network) -> dict[str, NDArray[Any]]:

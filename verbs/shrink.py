@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -15,11 +17,13 @@ from ..arguments import check as check_arguments
 from ..data.store import Store
 from ..errors import UsageError
 from ..profiler.plan import Items, named
-from ..profiler.verify import measure
+from ..profiler.verify import confirm
+from ..spaces.own import leaves_step, with_step
 from .collect import collect
 from .fit import fit
-from .outcome import REMARK, Outcome, Progress, device_of, go_on, silent, space_of
+from .outcome import OPEN, REMARK, Outcome, Progress, device_of, go_on, silent, space_of
 from .search import search
+from .width_step import step_of, widths_ms
 
 if TYPE_CHECKING:
     from ..devices.device import Place
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
     from ..spaces.tracing.traced import TracedSpace
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
-STORE, PREDICTOR, RESULT = "run.db", "predictor", "result"
+Step = Annotated[int, Meta(ge=1, le=1024)]
+STORE, PREDICTOR, RESULT, KNOWN = "run.db", "predictor", "result", "shrink.json"
+MEASURED = "measured"
 
 
 def shrink(
@@ -38,6 +44,7 @@ def shrink(
     task: Any = "digits",
     device: str | Place = "local",
     count: Count = 150,
+    step: Step | Literal["measured"] = "measured",
     plan: str = "quick",
     method: str = "la_darts",
     epochs: Count | None = None,
@@ -49,9 +56,10 @@ def shrink(
 ) -> Outcome:
     """Find a narrower and shallower form of a trained network that takes a share of its measured latency.
 
-    The network is measured whole; ``count`` of its sub-networks teach a predictor; the search looks for the best one
-    within ``share`` of the latency of the whole; what is found begins with its weights, learns from it, and is
-    measured: pass or fail. Run again, what was measured is not measured again.
+    A few layers tell in which steps the device likes its widths. The network is measured whole; ``count`` of its
+    sub-networks teach a predictor; the search looks for the best one within ``share`` of the latency of the whole; what
+    is found begins with its weights, learns from it, and is measured: pass or fail. Run again, what was measured is not
+    measured again.
 
     Args:
         network: ``FILE.py:NAME``, a function that returns the trained network and an example input, or a space that
@@ -61,6 +69,8 @@ def shrink(
         task: what it learns; see ``tempograd search --help``.
         device: where it must be fast.
         count: sub-networks to measure.
+        step: widths are multiples of it; ``measured``: of what ``tg.width_step`` says of the device, halved until the
+            network can shrink. What is a space already has its widths, and they stay.
         plan: how long each is measured.
         method: of the search.
         epochs: of the search.
@@ -74,35 +84,127 @@ def shrink(
         UsageError: an argument that is not allowed, or a network that cannot shrink.
         TargetError: no sub-network takes so small a share.
     """
+    from ..search.result import shrunk as recorded
+
     check_arguments(shrink, locals())
-    if told := outputs.foreign(out, [STORE]):
+    if told := outputs.foreign(out, [STORE, KNOWN]):
         progress(told, 0, REMARK)
-    space, place = _traced(space_of(network)), device_of(device)
-    store = out / STORE
-    done = collect(space, store, device=place, count=count, plan=plan, seed=seed, progress=progress, stop=stop)
-    go_on(stop)
-    with Store(store, write=True) as opened:
-        whole = Items.of(space, [space.whole], batch=place.batch)
-        (measured,) = measure(place, whole, named(plan), opened, seed=seed, stop=stop)
-    go_on(stop)
-    if not measured.latency_ms > 0:
-        raise UsageError(f"the whole network was not measured on {device}: {measured.verdict}; see tempograd doctor")
-    target_ms = share * measured.latency_ms
-    fit(store, out / PREDICTOR, space=space.spec, seed=seed, progress=progress)
+    place, store = device_of(device), out / STORE
+    known = _Known(out / KNOWN, place)
+    timing: dict[str, Any] = {"plan": plan, "seed": seed}
+
+    def widths() -> dict[str, Any]:
+        progress("widths", 0, OPEN)
+        found = widths_ms(place, stop=stop, **timing)
+        return {"step": step_of(found), "latency_ms": {str(width): ms for width, ms in found.items()}}
+
+    space, steps = _space(network, step, lambda: known("widths", timing, widths))
+    asked = timing | {"space": space.spec}
+
+    def learnt() -> dict[str, Any]:
+        done = collect(space, store, device=place, count=space.at_most(count), progress=progress, stop=stop, **timing)
+        go_on(stop)
+        fit(store, out / PREDICTOR, space=space.spec, seed=seed, progress=progress)
+        return {"labels": done.document["labels"]}
+
+    def whole() -> dict[str, Any]:
+        item = Items.of(space, [space.whole], batch=place.batch)
+        with Store(store, write=True) as opened:
+            found = confirm(place, item, named(plan), opened, seed=seed, stop=stop)
+        go_on(stop)
+        if not found[0].latency_ms > 0:
+            raise UsageError(
+                f"the whole network was not measured on {device}: {found[0].verdict}; see tempograd doctor"
+            )
+        return {"latency_ms": found[0].latency_ms, "verdict": found[0].verdict}
+
+    labels: int = known("learnt", asked | {"count": count}, learnt, remade=not (out / PREDICTOR).is_dir())["labels"]
+    whole_ms: float = known("whole", asked, whole)["latency_ms"]
+    target_ms = share * whole_ms
     found = search(
         space, out / PREDICTOR, out / RESULT, target_ms=target_ms, task=task, device=place, store=store, method=method,
         epochs=epochs, train_epochs=train_epochs, random=0, seed=seed, command=command, progress=progress, stop=stop,
     )  # fmt: skip
-    told = {"space": space.spec, "whole_ms": measured.latency_ms, "share": share, "left_out": space.left_out}
+    told = {
+        "space": space.spec, "whole_ms": whole_ms, "share": share, "left_out": space.left_out, "widths": steps,
+    }  # fmt: skip
+    recorded(out / RESULT, told)
     head = (
-        f"the whole network: {measured.latency_ms:.4g} ms; {share:g} of it is {target_ms:.4g} ms. "
-        f"{done.document['labels']} sub-networks measured"
+        f"the whole network: {whole_ms:.4g} ms; {share:g} of it is {target_ms:.4g} ms. {labels} sub-networks measured"
     )
+    in_steps = [_steps_text(steps)] if steps else []
     kept = [f"unchanged: {name}: {why}" for name, why in space.left_out.items()]
     return replace(
-        found, document=found.document | {"shrink": told}, text="\n".join([head, *kept, found.text]),
+        found, document=found.document | {"shrink": told}, text="\n".join([head, *in_steps, *kept, found.text]),
         following=f"tempograd report {out / RESULT} --out report.html",
     )  # fmt: skip
+
+
+def _space(
+    network: str | SearchSpace, step: int | str, widths: Callable[[], dict[str, Any]]
+) -> tuple[TracedSpace, dict[str, Any] | None]:
+    """Return the space, and what is told of its step of widths; None where the space came with its widths.
+
+    Raises:
+        UsageError: nothing can go, or a step is asked for where there is none to choose.
+    """
+    if not isinstance(network, str) or not leaves_step(network):
+        space = _traced(space_of(network))
+        if step != MEASURED:
+            raise UsageError(
+                f"step={step}: {network if isinstance(network, str) else space.spec} says its widths itself; leave the "
+                "step out, or name a function that returns the trained network and an example input"
+            )
+        return space, None
+    if step != MEASURED:
+        return _traced(space_of(with_step(network, int(step)))), {"step": step}
+    _traced(space_of(with_step(network, 1)))  # what cannot shrink at all is told before anything is measured
+    told = widths()
+    wanted: int = told["step"]
+    for used in (wanted >> i for i in range(wanted.bit_length())):
+        try:
+            return _traced(space_of(with_step(network, used))), {"step": used, "measured": told}
+        except UsageError:  # too few channels for so wide a step
+            if used == 1:
+                raise
+    raise AssertionError("a step of 1 was tried last")
+
+
+def _steps_text(widths: dict[str, Any]) -> str:
+    if "measured" not in widths:
+        return f"widths in steps of {widths['step']}, as asked"
+    measured = widths["measured"]["step"]
+    narrower = "" if measured == widths["step"] else f", too wide for this network, which goes in {widths['step']}"
+    return f"the device likes widths in steps of {measured}, as measured{narrower}"
+
+
+class _Known:
+    """What was measured for one folder, in a file: once known it stays, and so does all that hangs on it.
+
+    Args:
+        path: of the file.
+        place: what is known of another device counts for nothing.
+    """
+
+    def __init__(self, path: Path, place: Place) -> None:
+        outputs.check([path], _IS_KNOWN)
+        there: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+        own: dict[str, Any] = {"written_by": "tempograd shrink", "device": place.fingerprint.id}
+        self._path, self._told = path, there if there.get("device") == own["device"] else own
+
+    def __call__(
+        self, name: str, asked: Mapping[str, Any], make: Callable[[], dict[str, Any]], *, remade: bool = False
+    ) -> dict[str, Any]:
+        """Return what is known under a name; made, and kept, if it is not, or was asked for otherwise."""
+        known = self._told.get(name)
+        if remade or known is None or known["asked"] != asked:
+            known = {"asked": dict(asked)} | make()
+            self._told[name] = known
+            outputs.write({self._path: json.dumps(self._told, indent=1).encode()}, _IS_KNOWN)
+        return known
+
+
+_IS_KNOWN = outputs.json_with("written_by", "device")
 
 
 def _traced(space: SearchSpace) -> TracedSpace:

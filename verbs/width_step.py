@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -11,18 +14,18 @@ from msgspec import Meta
 from ..arguments import Seed
 from ..arguments import check as check_arguments
 from ..errors import DeviceError
+from ..profiler.plan import Items, named
+from ..profiler.verify import measure
 from ..spaces.export import to_onnx
 from ..spaces.graph import INPUT, GraphBuilder
 from ..spaces.layers import Conv
-from .measure import measure
+from .outcome import device_of, go_on
 
 if TYPE_CHECKING:
-    import onnx
-
     from ..devices.device import Place
 
 STEPS = (16, 8, 4, 2)  # that are asked for, the widest first
-WIDTHS = tuple(range(32, 49))  # two multiples of the widest, and all between
+WIDTHS = (32, 33, 34, 36, 38, 40, 41, 42, 44, 46, 48)  # multiples of each step, and at least two between any of them
 MOST = 0.75  # of the widths between two multiples at which little is gained over the upper one
 LITTLE = 0.5  # of what would be gained if latency fell along a line
 Channels = Annotated[int, Meta(ge=1, le=4096)]
@@ -34,8 +37,8 @@ def width_step(
 ) -> int:
     """Return the step of widths below which a narrower layer is no faster on a device: 16, 8, 4, 2 or 1.
 
-    A layer of 32 to 48 channels between two others is timed at each of these widths. Runtimes work on blocks of
-    channels: where 33 channels take as long as 40, nothing is gained by 33.
+    A layer between two others is timed at eleven widths from 32 to 48 channels, in turn in one process. Runtimes work
+    on blocks of channels: where 33 channels take as long as 40, nothing is gained by 33.
 
     Args:
         device: the device or its spec.
@@ -52,12 +55,42 @@ def width_step(
         ``tg.shrink(network, example_input, step=tg.width_step("local"))``
     """
     check_arguments(width_step, locals())
-    models = [_network(width, channels, size) for width in WIDTHS]
-    rows = measure(models, device=device, plan=plan, seed=seed).document["networks"]
-    missing = [f"{width} ({row['verdict']})" for width, row in zip(WIDTHS, rows, strict=True) if not row["latency_ms"]]
+    return step_of(widths_ms(device_of(device), channels=channels, size=size, plan=plan, seed=seed))
+
+
+def widths_ms(
+    place: Place,
+    *,
+    channels: int = 64,
+    size: int = 14,
+    plan: str = "quick",
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> dict[int, float]:
+    """Return the latency in ms of a layer of each of ``WIDTHS`` between two others.
+
+    Raises:
+        DeviceError: a width was not measured.
+        KeyboardInterrupt: it was asked to stop.
+    """
+
+    def build(key: str, directory: Path) -> tuple[Path, str]:
+        content = _network(int(key), channels, size, place.batch)
+        path = directory / f"{key}.onnx"
+        path.write_bytes(content)
+        return path, sha256(content).hexdigest()
+
+    found = measure(place, Items("#widths", tuple(map(str, WIDTHS)), build), named(plan), seed=seed, stop=stop)
+    go_on(stop)
+    rows = {int(one.key): one for one in found}
+    missing = [
+        f"{width} ({rows[width].verdict if width in rows else 'missing'})"
+        for width in WIDTHS
+        if width not in rows or not rows[width].latency_ms > 0
+    ]
     if missing:
         raise DeviceError(f"widths that were not measured: {', '.join(missing)}; see tempograd doctor")
-    return step_of({width: row["latency_ms"] for width, row in zip(WIDTHS, rows, strict=True)})
+    return {width: rows[width].latency_ms for width in WIDTHS}
 
 
 def step_of(latencies_ms: Mapping[int, float]) -> int:
@@ -77,11 +110,11 @@ def step_of(latencies_ms: Mapping[int, float]) -> int:
     return 1
 
 
-def _network(width: int, channels: int, size: int) -> onnx.ModelProto:
+def _network(width: int, channels: int, size: int, batch: int) -> bytes:
     builder = GraphBuilder((channels, size, size))
     graph = builder.graph(builder.add("after", Conv(channels, 3), builder.add("layer", Conv(width, 3), INPUT)))
     rng = np.random.default_rng(width)
     weights = {
         name: np.float32(1 / 16) * rng.standard_normal(shape, np.float32) for name, shape in graph.weights.items()
     }
-    return to_onnx(graph, weights)
+    return to_onnx(graph, weights, batch=batch).SerializeToString(deterministic=True)

@@ -24,12 +24,13 @@ from ...errors import UsageError
 from .marks import Depth, Width
 from .surroundings import evaluated
 from .traced import TracedSpace
-from .tracer import examples_of, module_of, space_from
+from .tracer import OF_OUTPUT, Tracer, examples_of, module_of, pairs_of, space_from
 
 INSTALL = "pip install 'tempograd[shrink]'"
 Least = Annotated[float, Meta(gt=0, lt=1)]
 Steps = Annotated[int, Meta(ge=1, le=1024)]
 Options = Annotated[int, Meta(ge=2, le=64)]
+_ENDS = "its channels are what the network gives"
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
@@ -68,6 +69,7 @@ def shrink(
     given = {"options": options, "least": least, "step": step}
     arguments.check(shrink, given, what="shrink")
     own, examples = copy.deepcopy(module_of(network)), examples_of(example_input)
+    Tracer(own, pairs_of(examples)).run()  # what cannot be traced at all is told once, with its line
     groups = _groups(own, examples)
     sizes = {name: _sizes(group, options, least, step) for name, group in groups.items()}
     left_out: dict[str, str] = {}
@@ -194,7 +196,7 @@ def _refusal(
     try:
         _traced(network, examples, groups, sizes, rows, name="")
     except UsageError as error:
-        return str(error)
+        return _ENDS if OF_OUTPUT in str(error) else str(error)
     return ""
 
 

@@ -32,6 +32,7 @@ from .recorder import Frame, Recorder
 from .surroundings import calls_seen, evaluated, tensors, users_place
 from .traced import TracedSpace
 
+OF_OUTPUT = "has channels that a Width chooses"
 _WHOLE = (nn.LSTM, nn.GRU, nn.MultiheadAttention)  # modules that are one layer
 
 
@@ -55,7 +56,7 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, n
         >>> space_from(net, torch.zeros(1, 3, 8, 8)).widths
         (2,)
     """
-    tracer = Tracer(module_of(module), [torch.cat([one[:1], one[:1]]) for one in examples_of(example_input)])
+    tracer = Tracer(module_of(module), pairs_of(examples_of(example_input)))
     graph = tracer.run()
     if not tracer.sites:
         raise UsageError(
@@ -86,6 +87,11 @@ def examples_of(given: Any) -> list[Tensor]:
     if not several or not all(isinstance(one, Tensor) and one.ndim > 1 and len(one) for one in several):
         raise UsageError("example_input; allowed: tensors of a batch of one or more, such as torch.zeros(1, 3, 64, 64)")
     return [one.detach() for one in several]
+
+
+def pairs_of(examples: Sequence[Tensor]) -> list[Tensor]:
+    """Return example inputs with a batch of two: what would mix inputs of a batch is seen."""
+    return [torch.cat([one[:1], one[:1]]) for one in examples]
 
 
 class Tracer(Recorder):
@@ -313,8 +319,7 @@ class Tracer(Recorder):
         for name in names:
             if any(map(sites_of, builder.shape(name))):
                 raise UsageError(
-                    f"an output of {type(self.module).__name__} has channels that a Width chooses; end with a layer "
-                    "that has no mark"
+                    f"an output of {type(self.module).__name__} {OF_OUTPUT}; end with a layer that has no mark"
                 )
         if len(names) > 1:
             return builder.add(self._unique("outputs"), Outputs(), *names)

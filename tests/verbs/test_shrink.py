@@ -1,6 +1,7 @@
 """A trained network is made faster by a measured share, from the command line's own verb."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from typer.testing import CliRunner
 
 import tempograd as tg
 from tempograd.cli import app
-from tempograd.errors import TempogradError, UsageError
+from tempograd.errors import TempogradError
 from tempograd.verbs.shrink import shrink
+from tempograd.verbs.width_step import WIDTHS
 
 pytest.importorskip("torch_pruning")
 FILE = Path(__file__).parents[1] / "assets" / "trained.py"
@@ -26,11 +28,31 @@ def test_what_is_found_takes_the_share_and_is_proved(tmp_path):
     whole_ms, found = told["shrink"]["whole_ms"], told["found"]
     assert told["verdict"] == "pass"
     assert 0 < found["measured"]["latency_ms"] <= 0.6 * whole_ms
-    assert "channels that a Width chooses" in told["shrink"]["left_out"]["head.1"]
-    space = tg.space(f"{FILE}:network")
+    assert told["shrink"]["left_out"]["head.1"] == "its channels are what the network gives"
+    widths = told["shrink"]["widths"]
+    assert widths["step"] == widths["measured"]["step"]
+    assert set(widths["measured"]["latency_ms"]) == {str(width) for width in WIDTHS}
+    assert tg.load(tmp_path / "result").document["shrink"] == told["shrink"]
+    space = tg.space(f"{FILE}:network:step={widths['step']}")
     assert told["space"] == space.spec
     network = tg.load(tmp_path / "result").network()
     assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in space.teacher().parameters())
+    again = CliRunner().invoke(app, arguments)  # nothing is measured or learnt anew: the result is kept
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["kept"]
+    _rebuilt_elsewhere(tmp_path / "result")
+
+
+def _rebuilt_elsewhere(result):
+    """The line of the result builds the network in a process that knows nothing of the user's file."""
+    line = json.loads((result / "result.json").read_text())["rebuild"]
+    script = (
+        f"{line}; import numpy, onnxruntime, torch; x = numpy.random.default_rng(0).random((1, 1, 8, 8), 'float32'); "
+        f"session = onnxruntime.InferenceSession({str(result / 'network.onnx')!r}); "
+        "(told,) = session.run(None, {session.get_inputs()[0].name: x}); "
+        "assert abs(network(torch.from_numpy(x)).detach().numpy() - told).max() < 1e-4"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=600)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +61,14 @@ def test_what_is_found_takes_the_share_and_is_proved(tmp_path):
         ("nasbench201:cells=1,width=4", "is no network of yours", {}),
         (f"{FILE}:network", "share=1.5", {"share": 1.5}),
         (f"{FILE}:nothing", "nothing", {}),
+        (f"{FILE}:resnet", "says its widths itself", {"step": 4}),
+        (f"{FILE}:network:step=4", "says its widths itself", {"step": 4}),
+        (f"{FILE}:network", "step='wide'.*measured", {"step": "wide"}),
+        (f"{FILE}:network:weights=none.pt", "cannot read none.pt", {}),
     ],
 )
 def test_what_cannot_shrink_is_refused_before_anything_is_written(asked, told, given, tmp_path):
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(TempogradError, match=told):
         shrink(asked, tmp_path / "out", device="simulated", **given)
     assert not (tmp_path / "out").exists()
 

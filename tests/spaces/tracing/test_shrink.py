@@ -57,7 +57,7 @@ def test_widths_are_what_belongs_together_and_depths_what_may_go():
     assert [site.when for site in space.sites if site.name == "one-1-a"] == [(("one", 1),)]
     assert not any("head" in name for name in sizes)
     assert "ends" not in space.left_out
-    assert "channels that a Width chooses" in space.left_out["head.1"]
+    assert space.left_out["head.1"] == "its channels are what the network gives"
     shallow = tg.shrink(trained.trained(trained.ResNet), torch.zeros(1, 1, 8, 8), depth=False, step=4)
     assert "one" not in {site.name for site in shallow.sites}
 
@@ -79,3 +79,16 @@ def test_what_cannot_shrink_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(UsageError, match=r"pip install 'tempograd\[shrink\]'"):
         tg.shrink(net, torch.zeros(1, 1, 8, 8))
+
+
+def test_what_cannot_be_traced_is_told_once_with_its_line():
+    class Odd(nn.Sequential):
+        def forward(self, x):
+            return super().forward(torch.fft.fft2(x).abs())
+
+    layers = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(16 * 36, 10)
+    with pytest.raises(UsageError, match=r"^test_shrink\.py, line \d+: return .*fft2.* cannot be traced") as told:
+        tg.shrink(Odd(*layers), torch.zeros(1, 1, 8, 8))
+    assert str(told.value).count("fft_fft2") == 1
+    with pytest.raises(UsageError, match=r"does not run on the example of \(2, 3, 8, 8\)"):
+        tg.shrink(nn.Sequential(*layers), torch.zeros(1, 3, 8, 8))
