@@ -31,13 +31,7 @@ if TYPE_CHECKING:
 _FILE = re.compile(
     r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)(@(?P<digest>[0-9a-f]+))?(?::(?P<arguments>.*))?", re.DOTALL
 )
-_OURS = (
-    "weights",
-    "options",
-    "least",
-    "step",
-    "depth",
-)  # arguments of a network: a file of its weights, and ``shrink``'s
+_OURS = ("weights", "options", "least", "step", "depth")  # of a network: a file of its weights, and those of ``shrink``
 _LONGEST = 400  # characters of an error of others
 _modules: dict[Path, tuple[bytes, ModuleType]] = {}
 
