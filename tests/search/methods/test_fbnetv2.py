@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tempograd import registry
 from tempograd.search.forms import LearnedMultiplier, MulLog
+from tempograd.search.law import gumbel
 
 from ..wiring import MASKED, record, space_of
 
@@ -18,6 +20,26 @@ def test_both_kinds_of_steps_run_soft_draws_that_differ(monkeypatch):
         gates = [each.gates["s1/width"] for each in noted.of(step)]
         assert all((gate > 0).all() for gate in gates)
         assert len({tuple(gate.tolist()) for gate in gates}) == len(gates)
+
+
+@pytest.mark.parametrize("tau", [0.5, 3.0])
+def test_the_resolution_is_one_hot_and_has_the_slope_of_the_soft_draw_that_widths_are(tau):
+    """By hand: softmax of logits and Gumbel noise over the temperature. Latency alone would move its logits as well."""
+    space = space_of("mbconv:family=fbnetv2,size=8,channels=1,width=0.25,stages=1,layers=1,resolution_options=3")
+    law = registry.create("method", "fbnetv2").find.law(space, torch.Generator().manual_seed(0))
+    row = law.names.index("resolution")
+    worth = torch.arange(law.logits.shape[1], dtype=torch.float32)
+    hard = law.draw(torch.Generator().manual_seed(1), tau=tau)["resolution"]
+    log_p = law._masked().log_softmax(dim=-1)
+    soft = ((log_p + gumbel(tuple(log_p.shape), torch.Generator().manual_seed(1), log_p.dtype)) / tau).softmax(dim=-1)
+    assert sorted(hard.tolist()) == pytest.approx([0.0, 0.0, 1.0])
+    assert hard.argmax() == soft[row, :3].argmax()
+    slopes = [
+        torch.autograd.grad(value, [law.logits], retain_graph=True)[0][row]
+        for value in (hard @ worth[:3], soft[row] @ worth)
+    ]
+    assert slopes[0].abs().max() > 0.01
+    assert torch.allclose(*slopes, atol=1e-6)
 
 
 def macs(supernet, log):
