@@ -2,16 +2,21 @@
 
 What is there already is told by its content, by a recogniser of the room that writes it: a name tells nothing. Whatever
 else a folder holds stays as it is. A symbolic link is followed, so that it is kept as well.
+
+A file is written beside its place first, as ``.NAME.xxxxxxxx.part``, locked while its writer lives. The next write to
+that place removes the parts of writers that were killed, so that they do not gather.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from .errors import StoreError, UsageError
@@ -109,19 +114,21 @@ def write(contents: Mapping[Path, bytes], ours: Ours, *, together: bool = False)
     check(contents, ours)
     parts: dict[Path, Path] = {}
     try:
-        for path, content in contents.items():
-            target = Path(os.path.realpath(path))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        with ExitStack() as locks:  # each part is locked until all have their names
+            for path, content in contents.items():
+                target = Path(os.path.realpath(path))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _clear(target)
+                part, descriptor = _part(target)
+                file = locks.enter_context(os.fdopen(descriptor, "wb"))
                 parts[part] = target
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        if together and len(parts) > 1:
-            [*parts.values()][-1].unlink(missing_ok=True)
-        for part, target in parts.items():
-            part.replace(target)
+            if together and len(parts) > 1:
+                [*parts.values()][-1].unlink(missing_ok=True)
+            for part, target in parts.items():
+                part.replace(target)
     except OSError as error:
         names = ", ".join(map(str, contents))
         raise StoreError(f"cannot write {names}: {error.strerror}; free the disk or choose another place") from error
@@ -129,6 +136,32 @@ def write(contents: Mapping[Path, bytes], ours: Ours, *, together: bool = False)
         for part in parts:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def _part(target: Path) -> tuple[Path, int]:
+    """Make the part of a file, locked by this process; return it with its descriptor."""
+    while True:
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):  # a file system without locks: there parts are never cleared either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if part.exists():
+            return part, descriptor
+        os.close(descriptor)  # whoever cleared parts came before the lock
+
+
+def _clear(target: Path) -> None:
+    """Remove the parts of a file that writers left behind when they were killed: nobody has them locked."""
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
+    with suppress(OSError):
+        for name in [name for name in os.listdir(target.parent) if ours.fullmatch(name)]:
+            part = target.with_name(name)
+            with suppress(OSError):
+                descriptor = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                with os.fdopen(descriptor, "wb"):
+                    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        part.unlink()
 
 
 def never(path: Path) -> bool:

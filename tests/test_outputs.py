@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -328,3 +331,34 @@ def test_a_kill_between_two_files_that_belong_together_leaves_all_of_one_write_o
     outputs.write(dict.fromkeys(paths, b"new"), lambda path: True, together=True)
     assert {path.read_bytes() for path in paths} == {b"new"}
     assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+@pytest.mark.fault(1)
+def test_what_a_killed_writer_left_is_removed_by_the_next_write_to_that_place(tmp_path, monkeypatch):
+    path = tmp_path / "predictor.json"
+    dying = (
+        "import os, signal, sys; from pathlib import Path; from tempograd import outputs\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "outputs.write({Path(sys.argv[1]): b'{}'}, outputs.never)"
+    )
+    assert subprocess.run([sys.executable, "-c", dying, str(path)], check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    kept = [tmp_path / name for name in (".predictor.json.part", ".other.json.0123abcd.part", "predictor.json.part")]
+    for each in kept:
+        each.write_bytes(b"somebody else's")
+    (tmp_path / ".predictor.json.00000000.part").mkdir()
+    living, sync = [], os.fsync
+
+    def meanwhile(descriptor):
+        sync(descriptor)
+        if not living:
+            living.extend(tmp_path.glob(".predictor.json.*.part"))
+            outputs.write({path: b"another writer's"}, lambda _: True)
+            assert all(part.exists() for part in living)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    outputs.write({path: b"new"}, lambda _: True)
+    assert path.read_bytes() == b"new"
+    assert left not in living
+    assert len(living) == 2  # the folder, and the part of the writer that was at work
+    assert sorted(tmp_path.iterdir()) == sorted([path, *kept, tmp_path / ".predictor.json.00000000.part"])
