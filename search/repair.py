@@ -5,7 +5,8 @@ by the ratio seen on the network at hand, propose a few networks; then single ch
 score lost. If what fits lies well below the target, walks up to it and single changes that use the room are tried. The
 network kept is measured once more: the number that is reported is none by which it was chosen. Two processes differ by
 a per cent or so, so what is kept leaves a small margin, unless nothing that uses the target does: then a network just
-below it is kept if it stays below in three processes.
+below it is kept if it stays below in three processes. On a noisy device intervals are as wide as the room itself: what
+reaches up to the target with its interval's end uses it as far as can be told, and is not traded for ever more networks.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Repair:
     progress: Progress = silent
     steps: list[Step] = field(default_factory=list[Step])
     _rejected: set[Architecture] = field(default_factory=set[Architecture])
+    _outdated: list[Step] = field(default_factory=list[Step])
     _forms: dict[Architecture, str] = field(default_factory=dict[Architecture, str])
 
     def run(self, found: Architecture) -> Step:
@@ -95,6 +97,10 @@ class Repair:
                 return spare
             confirmed = self.again(kept)
             if _within(confirmed, self.target_ms):
+                calmer = _is_ok(confirmed) and not _is_ok(kept)
+                if calmer and not self._uses(confirmed) and len(self.steps) < self.limit:
+                    self._outdated.append(kept)  # without noise, it leaves room
+                    continue
                 if self._is_tight(kept) and self._fitting():  # what leaves a margin leaves far more than that
                     confirmed = self.again(kept)
                     if _within(confirmed, self.target_ms):
@@ -122,12 +128,11 @@ class Repair:
         What fitted on the way is among them, the network kept is not; no two are one network under two names. Worth is
         the score unless told otherwise.
         """
-        kept, floor_ms = self._form(self.steps[-1].architecture), (1 - ROOM) * self.target_ms
+        kept = self._form(self.steps[-1].architecture)
         found: dict[str, Step] = {}
         while len(found) < count and (fresh := self._new(candidates, 2 * count)):
             self._take(fresh)
-            close = [step for step in self._fitting() if step.measurement.latency_ms >= floor_ms]
-            found = {self._form(step.architecture): step for step in close}
+            found = {self._form(step.architecture): step for step in self._fitting() if self._uses(step)}
             found.pop(kept, None)
         if worth is None:
             return self._by_score(list(found.values()))[:count]
@@ -152,8 +157,7 @@ class Repair:
         Where nothing that leaves a margin uses the target, it is the fastest that does and leaves none.
         """
         for _ in range(_GROWTHS):
-            room = self.target_ms - kept.measurement.latency_ms
-            if room <= ROOM * self.target_ms or len(self.steps) >= self.limit:
+            if self._uses(kept) or len(self.steps) >= self.limit:
                 break
             candidates = self._new([*self._climbs(kept), *self._enlargements(kept), *self._returns()], self.batch)
             if not candidates and self._tight():
@@ -163,9 +167,15 @@ class Repair:
                 break
             self._take(candidates)
             kept = self._best(self._fitting() or [kept])
-        if kept.measurement.latency_ms >= (1 - _UNUSED) * self.target_ms:
+        if kept.measurement.latency_ms >= (1 - _UNUSED) * self.target_ms or self._uses(kept):
             return kept
         return min(self._tight(), key=lambda step: step.measurement.latency_ms, default=kept)
+
+    def _uses(self, step: Step) -> bool:
+        """Return whether a network uses the target: what room it leaves is small, or its interval takes it all."""
+        if step.measurement.latency_ms >= (1 - ROOM) * self.target_ms:
+            return True
+        return not _is_ok(step) and (1 - MARGIN) * self.target_ms <= upper_ms(step.measurement) < inf
 
     def _tight(self) -> list[Step]:
         return [step for step in self._live() if self._is_tight(step)]
@@ -232,7 +242,7 @@ class Repair:
     def _believed(self) -> list[Step]:
         """Return the steps measured without noise, if there are any: one slow minute tells nothing of the predictor."""
         live = self._live()
-        return [step for step in live if step.measurement.verdict == "ok"] or live
+        return [step for step in live if _is_ok(step)] or live
 
     def _take(self, architectures: Sequence[Architecture]) -> None:
         predicted = self.predict(architectures)
@@ -249,7 +259,9 @@ class Repair:
         return [
             step
             for step in self.steps
-            if isfinite(step.measurement.latency_ms) and step.architecture not in self._rejected
+            if isfinite(step.measurement.latency_ms)
+            and step.architecture not in self._rejected
+            and not any(step is old for old in self._outdated)
         ]
 
     def _fitting(self) -> list[Step]:
@@ -263,9 +275,7 @@ class Repair:
 
     def _best(self, steps: Sequence[Step]) -> Step:
         """Return the highest score among those that use the target, else the one nearest to it."""
-        floor = (1 - ROOM) * self.target_ms
-        close = [step for step in steps if step.measurement.latency_ms >= floor]
-        if close:
+        if close := [step for step in steps if self._uses(step)]:
             return self._by_score(close)[0]
         return max(steps, key=lambda step: step.measurement.latency_ms)
 
@@ -333,6 +343,10 @@ class Repair:
 
 def _within(step: Step, target_ms: float) -> bool:
     return step.measurement.failure is None and step.measurement.latency_ms <= target_ms
+
+
+def _is_ok(step: Step) -> bool:
+    return step.measurement.verdict == "ok"
 
 
 def upper_ms(measurement: Measurement) -> float:
