@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from .. import outputs
 from ..predictor.saved import check_place, load
 from ..report.report import is_report
 from ..search.result import earlier
-from .collect import collect
+from .collect import collect, repeated
 from .fit import fit, outcome_of
 from .outcome import REMARK, Outcome, Progress, go_on, silent, space_of
 from .report import report
 from .search import search
 
-SPACE = "darts:layers=5,width=8,size=16,channels=1"
-COUNT, RANDOM = 200, 2  # networks measured to learn from, and random ones to compare with
-EPOCHS, TRAIN_EPOCHS = 7, 12
-PROXY = "darts:layers=3,width=4,size=8,channels=1"
+SPACE = "nasbench201:cells=1,width=8,size=16,channels=1"
+TASK = "synthetic:noise=0.12,spread=0.25"  # on which networks of one latency differ by many points
+METHOD = "la_darts:one_path=true"
+COUNT, RANDOM = 150, 2  # networks measured to learn from, and random ones to compare with
+EPOCHS, TRAIN_EPOCHS, FINALISTS = 6, 10, 8
+PROXY = "nasbench201:cells=1,width=4,size=16,channels=1"
 
 
 def quickstart(
@@ -53,13 +57,42 @@ def quickstart(
     fast, middle = (fitted.document["of_space"][share] for share in ("tenth", "median"))
     target_ms = float(f"{fast + (middle - fast) / 4:.3g}")
     found = search(
-        SPACE, predictor, result, target_ms=target_ms, device=device, proxy=PROXY, epochs=EPOCHS,
-        train_epochs=TRAIN_EPOCHS, random=RANDOM, seed=seed, command=command, progress=progress, stop=stop,
+        SPACE, predictor, result, target_ms=target_ms, task=TASK, method=METHOD, device=device, proxy=PROXY,
+        epochs=EPOCHS, train_epochs=TRAIN_EPOCHS, finalists=FINALISTS, random=RANDOM, seed=seed, command=command,
+        progress=progress, stop=stop,
     )  # fmt: skip
     report(result, page)
     document = {
         "seconds": time.monotonic() - started, "collect": collected.document, "fit": fitted.document,
         "result": found.document, "report": str(page),
     }  # fmt: skip
-    text = "\n\n".join((collected.text, fitted.text, found.text, f"wrote {page}"))
-    return Outcome(document, text, found.exit_code)
+    told = (_measured(collected), fitted.text, found.text, *_noise(collected.document, found.document), f"wrote {page}")
+    return Outcome(document, "\n\n".join(told), found.exit_code)
+
+
+def _measured(collected: Outcome) -> str:
+    """Return what was measured to learn from; what spoke against a label is for `collect`, not for a first look."""
+    d = collected.document
+    if not d["doubts"]:
+        return collected.text
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(d["verdicts"].items()))
+    first = (
+        f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}"
+    )
+    return "\n".join((first, *repeated(d)))
+
+
+def _noise(collected: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a machine that was not quiet means for the number that counts, and what to do."""
+    processes = [one["verdict"] for one in result["found"]["measured"]["processes"]]
+    held = processes.count("ok")
+    if result["verdict"] == "unreliable":
+        yield (
+            "This machine was too busy to say whether the network meets the target. Close what else runs and give the "
+            "same command again: it measures this one network anew, in a minute, and keeps everything else."
+        )
+    elif collected["doubts"] or held < len(processes):
+        yield (
+            f"This machine was not quiet. That makes the predictor coarser, but not the verdict: it rests on the "
+            f"{held} of {len(processes)} processes that timed the final network while the machine held still."
+        )

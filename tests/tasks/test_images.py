@@ -128,6 +128,17 @@ def test_the_synthetic_task_is_seeded_and_can_be_told_apart():
     assert model.score(spectrum[1] / 1e4, task.test.labels) > 0.5
 
 
+def test_the_synthetic_task_may_be_made_harder_and_says_so():
+    assert load_task("synthetic").name == "synthetic"
+    easy, hard = load_task("synthetic,limit=200"), load_task("synthetic:noise=0.12,spread=0.25,limit=200")
+    assert hard.name == "synthetic:noise=0.12,spread=0.25,limit=200"
+    assert not torch.equal(easy.weights.images, hard.weights.images)
+    bright = [task.weights.images[:, 0].float().mean(0) for task in (easy, hard)]
+    assert bright[1][:4].mean() > bright[0][:4].mean() + 5  # shapes reach the upper edge
+    with pytest.raises(UsageError, match="spread"):
+        load_task("synthetic:spread=0.5")
+
+
 def write_fashion(folder, *, zipped=False, n=200):
     for prefix, count in (("train", n), ("t10k", n // 2)):
         for kind, values in (("images-idx3", random_images(count, 28, 28)), ("labels-idx1", labels_of(count))):
