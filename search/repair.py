@@ -5,8 +5,8 @@ by the ratio seen on the network at hand, propose a few networks; then single ch
 score lost. If what fits lies well below the target, walks up to it and single changes that use the room are tried. The
 network kept is measured once more: the number that is reported is none by which it was chosen. Two processes differ by
 a per cent or so, so what is kept leaves a small margin, unless nothing that uses the target does: then a network just
-below it is kept if it stays below in three processes. On a noisy device intervals are as wide as the room itself: what
-reaches up to the target with its interval's end uses it as far as can be told, and is not traded for ever more networks.
+below it is kept if it stays below in three processes. On a noisy device intervals are as wide as the room itself: a
+network whose interval reaches up to the target uses it as far as can be told, and is not traded for ever more of them.
 """
 
 from __future__ import annotations
