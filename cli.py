@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import join, quote
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -333,7 +333,7 @@ def shrink(
 
         result = verb.shrink(
             network, out, share=share, task=task, device=device, count=count,
-            step=int(step) if step.isdigit() else step, plan=plan, method=method, epochs=epochs,
+            step=cast(Any, int(step) if step.isdigit() else step), plan=plan, method=method, epochs=epochs,
             train_epochs=train_epochs, seed=seed, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
