@@ -6,17 +6,19 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import torch
 
 import tempograd as tg
 from tempograd import registry
 from tempograd.errors import InputRefusedError, MismatchError, UnknownNameError, UsageError
-from tempograd.spaces.own import given
+from tempograd.spaces.own import given, leaves_step
 from tempograd.testing.spaces import SpaceContract
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
 from tempograd.verbs.predict import predict
 
 FILE = Path(__file__).parents[1] / "assets" / "kernels.py"
+TRAINED = FILE.with_name("trained.py")
 
 
 class TestOwn(SpaceContract):
@@ -137,3 +139,26 @@ def test_opening_runs_no_code(mine, tmp_path):
     """)
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_network_without_marks_takes_its_weights_and_how_it_may_shrink_behind_its_name(tmp_path, nothing_given):
+    pytest.importorskip("torch_pruning")
+    sys.path.append(str(TRAINED.parent))
+    import trained
+
+    network, _ = trained.network()
+    with torch.no_grad():
+        for value in network.parameters():
+            value.mul_(2)
+    torch.save(network.state_dict(), tmp_path / "best.pt")
+    asked = f"{TRAINED}:network:weights={tmp_path / 'best.pt'},step=8,options=2"
+    assert not leaves_step(asked)
+    assert leaves_step(f"{TRAINED}:network")
+    space = given(asked)
+    assert space.sites[0].options == ("8", "16")
+    x = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(space.teacher()(x), network(x), atol=1e-4)
+    for name, told in (("network:stop=3", "stop"), ("resnet:step=4", "step"), ("mobilenet:weights=a.pt", "weights")):
+        with pytest.raises(UnknownNameError, match=f"unknown argument of space .*{told!r}"):
+            given(f"{TRAINED}:{name}")
