@@ -154,8 +154,7 @@ def _clear(target: Path) -> None:
     """Remove the parts of a file that writers left behind when they were killed: nobody has them locked."""
     ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
     with suppress(OSError):
-        for name in [name for name in os.listdir(target.parent) if ours.fullmatch(name)]:
-            part = target.with_name(name)
+        for part in [path for path in target.parent.iterdir() if ours.fullmatch(path.name)]:
             with suppress(OSError):
                 descriptor = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 with os.fdopen(descriptor, "wb"):
