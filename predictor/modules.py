@@ -82,17 +82,22 @@ class Ensemble(nn.Module):
             self.weights[-1].zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x if x.dim() == 3 else x.expand(self.members, *x.shape)
-        last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            h = torch.baddbmm(bias, h, weight)  # (m, b, width)
-            if layer < last:
-                h = functional.relu(h)
+        layers = list(zip(self.weights, self.biases, strict=True))
+        if x.dim() == 3:
+            h = torch.baddbmm(layers[0][1], x, layers[0][0])  # (m, b, width)
+        else:  # one product for all members: they see the same features
+            weight, bias = layers[0]
+            wide = torch.addmm(bias.flatten(), x, weight.transpose(0, 1).flatten(1))
+            h = wide.unflatten(1, (self.members, -1)).transpose(0, 1)
+        for weight, bias in layers[1:]:
+            h = torch.baddbmm(bias, functional.relu(h), weight)
         return h[..., 0]
 
 
 class ResidualModule(nn.Module):
     """``backbone(x) * exp(scale * mean over members of ensemble(standardised x))``: members are averaged in log ms.
+
+    The ensemble may be of another precision: a residual is small beside what it is added to.
 
     Args:
         backbone: ``(b, d) -> (b,)`` ms.
@@ -113,7 +118,8 @@ class ResidualModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.mean.dtype)
-            residual = self.ensemble((x - self.mean) * self.inverse).mean(dim=0)
+            features = ((x - self.mean) * self.inverse).to(self.ensemble.weights[0].dtype)
+            residual = self.ensemble(features).mean(dim=0).to(x.dtype)
             return self.backbone(x) * (self.scale * residual).exp()
 
 

@@ -51,7 +51,7 @@ def table_column(spec: str) -> tuple[Path, str] | None:
     """
     if not spec.startswith("table:"):
         return None
-    found = re.fullmatch(r"table:(.+?\.(?:parquet|(?:csv|tsv)(?:\.gz)?)):(.+)", spec, re.IGNORECASE)
+    found = re.fullmatch(r"table:(.+?\.(?:parquet|csv|tsv)(?:\.gz)?):(.+)", spec, re.IGNORECASE)
     if found is None:
         raise UsageError(
             f"cannot read {spec!r}; write table:FILE:COLUMN, the file ending in .parquet, .csv, .tsv or .csv.gz"

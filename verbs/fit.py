@@ -96,7 +96,7 @@ def fit(
     if read is None:
         files["store"] = str(store.resolve())
     else:
-        files |= {"table": str(store), "column": read.column, "where": list(where), "remarks": list(read.remarks)}
+        files |= {"table": str(read.file), "column": read.column, "where": list(where), "remarks": list(read.remarks)}
     heads: list[Head] = []
     for part, quantity, name in zip(parts, quantities, models, strict=True):
         progress("fitting", len(heads), len(quantities))
@@ -250,13 +250,13 @@ def _options_ms(store: Store, space: SearchSpace, device: str) -> NDArray[Any]:
     return np.array([costs.get((site.name, i), 0.0) for site in space.sites for i in range(len(site.options))])
 
 
-def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dict[str, float]:
+def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dict[str, Any]:
     """Return what sampled networks that connect input and output are predicted at, in the unit of the quantity."""
     drawn = space.sample(space.at_most(SAMPLE), np.random.default_rng([seed, 8]))
     networks = [architecture for architecture in drawn if space.is_connected(architecture)]
     predicted = head.predictor.predict(space.encode(networks, head.binding.encoding))
     named = {"smallest": 0.0, "tenth": 0.1, "median": 0.5, "largest": 1.0}
-    return {name: float(np.quantile(predicted, share)) for name, share in named.items()}
+    return {name: float(np.quantile(predicted, share)) for name, share in named.items()} | {"verdict": "predicted"}
 
 
 def _following(d: Mapping[str, Any], device: str | None) -> str:

@@ -32,12 +32,14 @@ class Labelled:
     Attributes:
         dataset: a row a network, its interval the label itself: a table does not tell how far off it is.
         space: of the networks.
+        file: that was read, of a folder the one in it.
         column: of the latencies.
         remarks: how the file was read, and what was taken where nothing was said, for people.
     """
 
     dataset: LatencyDataset
     space: SearchSpace
+    file: Path
     column: str
     remarks: tuple[str, ...]
 
@@ -77,7 +79,7 @@ def labelled(path: Path, *, space: str | None, column: str | None, where: Sequen
     digest = sha256("\n".join(f"{row.key} {row.latency_ms!r}" for row in rows).encode()).hexdigest()[:12]
     about = {"column": column, "where": sorted(where), "rows": digest}
     dataset = LatencyDataset(chosen.spec, Fingerprint(PLACE, options=about), rows)
-    return Labelled(dataset, chosen, column, (*told, *table.remarks))
+    return Labelled(dataset, chosen, file.path, column, (*told, *table.remarks))
 
 
 def _space(file: TableFile, asked: str | None) -> tuple[SearchSpace, list[str]]:

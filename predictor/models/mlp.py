@@ -48,7 +48,7 @@ class LatencyMLP(LatencyModel):
 
     Attributes:
         backbone_: the backbone chosen.
-        network_: the fitted module, float64.
+        network_: the fitted module: the backbone in float64, the ensemble in float32, in which it was trained.
         held_out_loss_: ``(members,)`` Huber losses on the members' own held-out rows; NaN with fewer than 10 rows.
 
     References:
@@ -100,7 +100,7 @@ class LatencyMLP(LatencyModel):
             widths = (features.shape[1], *self.hidden, 1)
             ensemble = Ensemble(widths, self.members, rng, torch.float32)
             self.held_out_loss_ = _train(ensemble, rows, self.steps, self.weight_decay, rng)
-        self.network_ = ResidualModule(backbone, ensemble, mean, inverse, scale).double().requires_grad_(False)
+        self.network_ = _frozen(ResidualModule(backbone, ensemble, mean, inverse, scale))
         return self
 
     def predict(self, X: npt.ArrayLike) -> Array:
@@ -120,8 +120,7 @@ class LatencyMLP(LatencyModel):
         self._check_fitted()
         arrays: dict[str, npt.NDArray[Any]] = {}
         for name, value in self.network_.state_dict().items():
-            # the ensemble was trained in float32: nothing is lost
-            arrays[name] = (value.float() if name.startswith("ensemble.") else value).numpy()
+            arrays[name] = value.numpy()
         arrays["support"] = self.support_
         floor_ms = self.network_.backbone.floor_ms if isinstance(self.network_.backbone, LinearModule) else 0.0
         arrays["scalars"] = np.array([self.network_.scale, floor_ms])
@@ -147,11 +146,11 @@ class LatencyMLP(LatencyModel):
         zeros = np.zeros(width)
         backbone = LinearModule(zeros, 0.0, floor_ms) if model.backbone_ == "additive" else LogLinearModule(zeros, 0.0)
         ensemble = Ensemble(widths, model.members, torch.Generator(), torch.float32)
-        network = ResidualModule(backbone, ensemble, zeros, zeros, scale).double()
+        network = _frozen(ResidualModule(backbone, ensemble, zeros, zeros, scale))
         shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
         network.load_state_dict({n: torch.from_numpy(array_of(arrays, n, shape)) for n, shape in shapes.items()})
         model.held_out_loss_ = np.full(model.members, np.nan)
-        model.network_ = network.requires_grad_(False)
+        model.network_ = network
         return model
 
     def _check_params(self) -> None:
@@ -177,6 +176,12 @@ class LatencyMLP(LatencyModel):
             return float(np.average(np.abs(ratio), weights=weight[out]))
 
         return min(("additive", "log"), key=error)
+
+
+def _frozen(network: ResidualModule) -> ResidualModule:
+    """Return a module as it predicts, its parameters frozen."""
+    network.double().ensemble.float()
+    return network.requires_grad_(False)
 
 
 @dataclass(frozen=True)

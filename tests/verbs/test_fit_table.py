@@ -102,6 +102,6 @@ def test_what_export_wrote_needs_no_word(tmp_path):
     assert is_table(tmp_path / "set")
     assert not is_table(tmp_path)
     found = labelled(tmp_path / "set", space=None, column=None, where=[])
-    assert found.column == "latency_ms"
+    assert (found.column, found.file) == ("latency_ms", tmp_path / "set" / "data.parquet")
     assert found.space.spec == "nasbench201:cells=1,width=4,classes=10,size=8,channels=3"
     assert set(found.dataset.counts) == {"ok"}

@@ -54,7 +54,7 @@ def test_early_stopping_keeps_noise_out(additive):
 def test_members_differ_and_are_averaged_in_log(trained):
     network = trained.network_
     x = torch.rand(5, 30, dtype=torch.float64)
-    members = network.ensemble((x - network.mean) * network.inverse)
+    members = network.ensemble(((x - network.mean) * network.inverse).float()).double()
     assert members.shape == (3, 5)
     assert torch.all(members.std(dim=0) > 0)
     geometric = (network.backbone(x) * (network.scale * members).exp()).log().mean(dim=0).exp()
