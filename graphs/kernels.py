@@ -100,10 +100,14 @@ class Profile:
     Attributes:
         kernels: in the order in which they run, each with the fast end of its times.
         runs_ms: whole inferences while watched: longer than they are otherwise.
+        alone: the runtime tells no times: each kernel was timed as a network of its own, and no inference was watched.
+        unseen: names of kernels whose time nobody knows: equal parts of what the others leave of an inference.
     """
 
     kernels: tuple[Kernel, ...]
     runs_ms: tuple[Annotated[float, Meta(gt=0, le=1e12)], ...]
+    alone: bool = False
+    unseen: tuple[Text, ...] = ()
 
 
 def kernel_of(

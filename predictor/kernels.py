@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .. import outputs
 from ..errors import InputRefusedError, UsageError
 from ..graphs.kernels import Kernel
+from ..graphs.work import bare, operator_of, work_of
 from .design import d_optimal
 
 SCHEMA = 1
@@ -35,6 +36,7 @@ ALIKE = 0.9  # cosine of what networks are made of, from which they are one fami
 FAMILIES = 3  # of networks, below which these are left out one at a time
 MANY = 12  # networks from which a residual is tried
 GAIN = 0.9  # of the error without, which a residual or a source must come below
+TRUST = 0.5  # of what the same work was off on a source: half of it is noise, or of that runtime alone
 EVERY = "every family"
 
 FloatArray = NDArray[np.float64]
@@ -74,6 +76,13 @@ class _Line:
         value = float(np.append(1.0, z) @ np.array(self.weights)) + self.offsets.get(op, 0.0)
         return float(np.clip(value, -20, 20))
 
+    def nearest(self, kernel: Kernel) -> str:
+        """Return the operator seen here that a kernel of another runtime is, by whatever name; else its own."""
+        if kernel.op in self.offsets:
+            return kernel.op
+        asked = operator_of(kernel)
+        return next((op for op in self.offsets if bare(op) == asked), kernel.op)
+
     def has_seen(self, x: FloatArray, op: str) -> bool:
         near = np.all(x >= np.array(self.low) - log(NEAR)) and np.all(x <= np.array(self.high) + log(NEAR))
         return bool(near) and op in self.offsets
@@ -94,6 +103,7 @@ class KernelPredictor:
         spread: ln of how far networks that were left out were off, sorted: the worst of each family.
         judged_by: what was left out at a time, ``families`` or ``networks``.
         source: what was learnt on another device, where that helps.
+        works: `graphs.work.work_of` a kernel -> ms as measured: how another runtime's kernels are found here.
     """
 
     fingerprint_id: str
@@ -107,6 +117,7 @@ class KernelPredictor:
     spread: list[float] = field(default_factory=list[float])
     judged_by: str = "networks"
     source: KernelPredictor | None = None
+    works: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def coverage(self) -> float:
@@ -123,6 +134,20 @@ class KernelPredictor:
         x = self.features(kernel)
         seen = kernel.family in self.lines and line.has_seen(x, kernel.op)
         return max(exp(line.log_ms(x, kernel.op)), self.dispatch_ms / 2), "predicted" if seen else "out_of_support"
+
+    def alike_ms(self, kernel: Kernel) -> float:
+        """Return what this device takes for a kernel of any runtime: its own, else the work that is most like it.
+
+        Of the same work by another name, or packed otherwise, half of what it was off the line is taken over.
+        """
+        if kernel.signature in self.known or not self.works:
+            return self.kernel_ms(kernel)[0]
+        line = self.lines.get(kernel.family) or self.lines[EVERY]
+        told = line.log_ms(self.features(kernel), line.nearest(kernel))
+        known = self.works.get(work_of(kernel) or "")
+        if known is not None:
+            told += TRUST * (log(known) - told)
+        return max(exp(told), self.dispatch_ms / 2)
 
     def correction(self, kernels: Sequence[Kernel], sum_ms: float) -> float:
         """Return a network's time over the sum of its kernels' times."""
@@ -148,7 +173,7 @@ class KernelPredictor:
         """Return what a kernel's time is told from ``(8,)``, or ``(9,)`` with a source, whose time is the first."""
         moved = kernel.read_bytes + kernel.written_bytes
         roof = max(kernel.macs / self.gmacs, moved / self.gbps) / 1e6 + self.dispatch_ms
-        elsewhere = [] if self.source is None else [log(self.source.kernel_ms(kernel)[0])]
+        elsewhere = [] if self.source is None else [log(self.source.alike_ms(kernel))]
         return np.array([*elsewhere, log(roof), *_sizes(kernel)])
 
     def save(self, folder: Path) -> Path:
@@ -335,7 +360,7 @@ def _learnt(
     found = KernelPredictor(
         fingerprint_id, dispatch_ms, gmacs=float(np.quantile(rates, 0.9)) if rates else 1.0,
         gbps=float(np.quantile(flows, 0.9)) if flows else 1.0,
-        known={name: one.ms for name, one in samples.items()}, source=source,
+        known={name: one.ms for name, one in samples.items()}, source=source, works=_works(all_of),
     )  # fmt: skip
     groups: defaultdict[str, list[Sample]] = defaultdict(list)
     for one in all_of:
@@ -346,6 +371,16 @@ def _learnt(
             X = np.array([found.features(one.kernel) for one in mine])
             found.lines[family] = _line(X, [one.ms for one in mine], [one.kernel.op for one in mine])
     return found
+
+
+def _works(samples: Iterable[Sample]) -> dict[str, float]:
+    """Return each work with the middle of the times of the kernels that do it."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for one in samples:
+        work = work_of(one.kernel)
+        if work is not None:
+            found[work].append(one.ms)
+    return {work: float(np.median(ms)) for work, ms in found.items()}
 
 
 def _line(X: FloatArray, ms: Iterable[float], ops: Sequence[str]) -> _Line:

@@ -67,7 +67,9 @@ def see(device: Place, networks: Sequence[Network]) -> Seen:
         DeviceError: the device cannot be reached, or a network ended its process.
     """
     if not isinstance(device, TellsKernels):
-        raise UsageError("this device tells no kernels; allowed: local, with runtime=onnxruntime or openvino on a CPU")
+        raise UsageError(
+            "this device tells no kernels; allowed: local, runtime=onnxruntime, openvino or litert on a CPU"
+        )
     found: list[tuple[Network, tuple[Kernel, ...]]] = []
     ready: dict[str, Kernel] = {}
     refused: dict[str, TempogradError] = {}

@@ -67,7 +67,9 @@ def sums(space: SearchSpace, device: Place, kept: KernelPredictor, *, seed: int 
     if device.fingerprint.id != kept.fingerprint_id:
         raise MismatchError(f"these kernels are of device {kept.fingerprint_id}, not of {device.fingerprint.id}")
     if not isinstance(device, TellsKernels):
-        raise UsageError("--cost kernels: the device tells none; allowed: local, with runtime=onnxruntime or openvino")
+        raise UsageError(
+            "--cost kernels: the device tells none; allowed: local, runtime=onnxruntime, openvino or litert"
+        )
     count = space.at_most(NETWORKS)
     networks = [one for one in choose(space, count, seed=seed) if space.is_connected(one)]
     ms: dict[str, float] = {}

@@ -145,7 +145,9 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
     kept = KernelPredictor.load(predictor)
     place = placed(device, None)
     if not isinstance(place, TellsKernels):
-        raise UsageError(f"device {device} tells no kernels; allowed: local, runtime=onnxruntime or openvino on a CPU")
+        raise UsageError(
+            f"device {device} tells no kernels; allowed: local, runtime=onnxruntime, openvino or litert on a CPU"
+        )
     if place.fingerprint.id != kept.fingerprint_id:
         raise MismatchError(
             f"{predictor} is of device {kept.fingerprint_id}, not of {place.fingerprint.id}; name its --device"

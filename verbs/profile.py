@@ -58,7 +58,7 @@ def profile(
     place, timing = placed(device, precision), named(plan)
     if not isinstance(place, TellsKernels):
         raise UsageError(
-            f"device {device} tells no kernels; allowed: local, runtime=onnxruntime or openvino. measure works"
+            f"device {device} tells no kernels; allowed: local, runtime=onnxruntime, openvino or litert. measure works"
         )
     if out is not None:
         from ..report.profile import check_place
@@ -114,7 +114,8 @@ def _document(network: Network, told: Told, watched: Profile, rates: Rates, devi
     nodes = sum(network.facts["operators"].values())
     return whole | {
         "device": device, "nodes": nodes, "watched_ms": median(watched.runs_ms), "watched_runs": len(watched.runs_ms),
-        "watched_sum_ms": sum_ms, "rates": asdict(rates), "kernels": rows, "families": _families(rows),
+        "watched_sum_ms": sum_ms, "alone": watched.alone, "unseen": list(watched.unseen), "rates": asdict(rates),
+        "kernels": rows, "families": _families(rows),
         "advice": [asdict(one) for one in advise(watched.kernels, ms, rates)],
     }  # fmt: skip
 
@@ -185,8 +186,15 @@ def text_of(d: Mapping[str, Any]) -> str:
 
 
 def _caveats(d: Mapping[str, Any]) -> list[str]:
-    lines = ["kernels' times are the runtime's shares of the time measured"]
     slower = d["watched_sum_ms"] / d["latency_ms"]
+    if d["alone"]:
+        lines = [
+            "this runtime tells no times: each kernel was timed alone, and",
+            f"together they take {slower:.2f} times the network's time",
+        ]
+        more = f"{', '.join(d['unseen'][:3])}{' ...' if len(d['unseen']) > 3 else ''}"
+        return [*lines, *([f"not seen alone, and given what is left: {more}"] if d["unseen"] else [])]
+    lines = ["kernels' times are the runtime's shares of the time measured"]
     if slower > DISTURBED:
         lines.append(f"without watching: watched, they add up to {slower:.2f} times it,")
         lines.append("so shares of the smallest kernels are too large")

@@ -6,8 +6,9 @@ first: of rank 5, as between the halves of a channel shuffle, too. Everything el
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import chain
 from math import prod
@@ -51,7 +52,34 @@ def to_tflite(model: ModelProto) -> bytes:
     Raises:
         InputRefusedError: an operator, or a use of one, that is not among those of our spaces.
     """
-    return _Writer(model).written()
+    return converted(model)[0]
+
+
+@dataclass(frozen=True)
+class Made:
+    """One node of a network as it was written.
+
+    Attributes:
+        node: of the network.
+        operators: places of what it became among the flatbuffer's; empty where it became nothing.
+        kinds: LiteRT's names of these.
+        fused: nodes that were written into it.
+    """
+
+    node: NodeProto
+    operators: range
+    kinds: tuple[str, ...]
+    fused: tuple[NodeProto, ...]
+
+
+def converted(model: ModelProto) -> tuple[bytes, list[Made]]:
+    """Return the flatbuffer as `to_tflite` does, with what became of each node, in their order.
+
+    Raises:
+        InputRefusedError: as for `to_tflite`.
+    """
+    writer = _Writer(model)
+    return writer.written(), writer.made()
 
 
 class _Writer:
@@ -77,6 +105,9 @@ class _Writer:
         self._codes: list[int] = []
         self._known: dict[str, int] = {}
         self._fusible: dict[str, Any] = {}
+        self._kinds: list[str] = []
+        self._made: dict[str, tuple[NodeProto, range]] = {}  # by the first output
+        self._fused: defaultdict[str, list[NodeProto]] = defaultdict(list)  # by the output of what it went into
 
     def written(self) -> bytes:
         graph = self._model.graph
@@ -85,7 +116,9 @@ class _Writer:
             write = _OPERATORS.get(node.op_type)
             if write is None or node.domain not in ("", "ai.onnx"):
                 raise InputRefusedError(f"LiteRT is given no operator {node.op_type}; allowed: {', '.join(_OPERATORS)}")
+            before = len(self._operators)
             write(self, node, {a.name: helper.get_attribute_value(a) for a in node.attribute})
+            self._made[node.output[0]] = node, range(before, len(self._operators))
         outputs = [self.tensor(value.name) for value in graph.output]
         schema = self.schema
         subgraph = schema.SubGraphT(self._tensors, inputs, outputs, self._operators, "main")
@@ -94,6 +127,13 @@ class _Writer:
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(whole.Pack(builder), b"TFL3")
         return bytes(builder.Output())
+
+    def made(self) -> list[Made]:
+        """Return what became of each node, once all is written."""
+        return [
+            Made(node, places, tuple(self._kinds[n] for n in places), tuple(self._fused[name]))
+            for name, (node, places) in self._made.items()
+        ]
 
     # -- tensors -------------------------------------------------------------------------------------------------
 
@@ -157,13 +197,16 @@ class _Writer:
         if name and kind in _FUSIBLE:
             self._fusible[name] = operator.builtinOptions
         self._operators.append(operator)
+        self._kinds.append(kind)
         return number
 
-    def fused_relu(self, name: str) -> bool:
-        """Make the operator that computes ``name`` clip at zero, if it can and nothing else reads it."""
+    def fused_relu(self, node: NodeProto) -> bool:
+        """Make the operator whose output a rectifier reads clip at zero, if it can and nothing else reads it."""
+        name = node.input[0]
         if self._readers[name] != 1 or name not in self._fusible:
             return False
         self._fusible[name].fusedActivationFunction = self.schema.ActivationFunctionType.RELU
+        self._fused[name].append(node)
         return True
 
     def padded(self, node: NodeProto, attributes: _Attributes, value: float = 0.0) -> tuple[int, int]:
@@ -267,8 +310,16 @@ def _gemm(to: _Writer, node: NodeProto, attributes: _Attributes) -> None:
     to.add("FULLY_CONNECTED", [to.tensor(name) for name in node.input], node.output[0], "FullyConnectedOptions")
 
 
+def _product(to: _Writer, node: NodeProto, attributes: _Attributes) -> None:
+    weight = to.constants.get(node.input[1])
+    if weight is None or weight.ndim != 2 or len(to.shape(node.input[0])) != 2:
+        raise InputRefusedError("MatMul that is no linear layer (of a matrix by a constant one)")
+    inputs = [to.tensor(node.input[0]), to.constant(weight.T), to.constant(np.zeros(weight.shape[1], np.float32))]
+    to.add("FULLY_CONNECTED", inputs, node.output[0], "FullyConnectedOptions")
+
+
 def _relu(to: _Writer, node: NodeProto, attributes: _Attributes) -> None:
-    if to.fused_relu(node.input[0]):
+    if to.fused_relu(node):
         to.alias(node.output[0], node.input[0])
     else:
         to.add("RELU", [to.tensor(node.input[0])], node.output[0])
@@ -365,6 +416,7 @@ _OPERATORS: dict[str, Callable[[_Writer, NodeProto, _Attributes], None]] = {
     "AveragePool": _pool,
     "BatchNormalization": _batch_norm,
     "Concat": _concat,
+    "Cos": _simple("COS", "CosOptions"),
     "ConstantOfShape": _zeros,
     "Conv": _conv,
     "Flatten": _reshape,
@@ -374,12 +426,14 @@ _OPERATORS: dict[str, Callable[[_Writer, NodeProto, _Attributes], None]] = {
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _simple("HARD_SWISH"),
     "Identity": lambda to, node, attributes: to.alias(node.output[0], node.input[0]),
+    "MatMul": _product,
     "MaxPool": _pool,
     "Mul": _simple("MUL", "MulOptions"),
     "Relu": _relu,
     "Resize": _resize,
     "Reshape": _reshape,
     "Sigmoid": _simple("LOGISTIC"),
+    "Sin": _simple("SIN"),
     "Slice": _slice,
     "Sum": _sum,
     "Transpose": _transpose,

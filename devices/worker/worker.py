@@ -131,7 +131,7 @@ class Worker:
         """Run a network that is not kept while the engine watches its kernels."""
         if not isinstance(self._runtime, TellsKernels):
             title = self._runtime.package.title
-            return {"refused": f"{title} does not tell its kernels; runtime=onnxruntime and openvino do"}
+            return {"refused": f"{title} does not tell its kernels; runtime=onnxruntime, openvino and litert do"}
         self._board.note(0, "run")
         try:
             content = foreign.read(Path(path), digest)

@@ -110,6 +110,39 @@ def test_operators_of_a_family_have_offsets_of_their_own():
     assert erf > 2 * relu
 
 
+def packed(one):
+    """A kernel as another runtime has it: other names, channels rounded up, and a rectifier that is fused."""
+    shape = tuple(-(-size // 16) * 16 if n == 1 else size for n, size in enumerate(one.inputs[0].shape))
+    arrays = (Array("float32", shape), *one.inputs[1:])
+    return replace(
+        one, name="", op=f"nchwc.{one.op}", inputs=arrays, outputs=arrays[:1],
+        attributes=one.attributes | {"activation": "Relu"},
+    )  # fmt: skip
+
+
+def test_another_runtime_helps_by_the_work_that_is_the_same_whatever_it_calls_it():
+    """Kernels differ by more than sizes tell: by as much on both."""
+
+    def odd(one):
+        return truth(one) * (1.0 + 0.8 * (one.inputs[0].shape[1] % 5) / 4)
+
+    every = samples(bags())
+    there = {packed(one.kernel).signature: Sample(packed(one.kernel), odd(one.kernel)) for one in every.values()}
+    source = fit(there, [], fingerprint_id="there", dispatch_ms=DISPATCH)
+    here = {name: Sample(one.kernel, 3 * odd(one.kernel)) for name, one in every.items()}
+    few = {name: here[name] for name in sorted(here)[::3]}
+    ask = {"fingerprint_id": "here", "dispatch_ms": DISPATCH}
+    blind = replace(source, works={"": 1.0})
+
+    def error(source):
+        found = fit(few, [], source=source, **ask)
+        left = [one for name, one in here.items() if name not in few]
+        return np.mean([abs(log(found.kernel_ms(one.kernel)[0] / one.ms)) for one in left])
+
+    assert error(source) < 0.8 * error(blind)
+    assert error(source) < 0.7 * error(None)
+
+
 def test_another_device_helps_where_few_kernels_were_timed_and_is_left_out_where_it_does_not(tmp_path):
     every = bags()
     rates = {"gmacs": 5.0, "gbps": 1.0, "erf": 30.0}

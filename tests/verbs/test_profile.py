@@ -86,9 +86,21 @@ def test_control_flow_cannot_be_seen_through():
 
 @pytest.mark.real
 def test_a_runtime_that_tells_no_kernels_says_so(model, tmp_path):
-    with pytest.raises(InputRefusedError, match="LiteRT does not tell its kernels"):
-        profile(model, device="local:runtime=litert", store=tmp_path / "run.db")
+    with pytest.raises(InputRefusedError, match="does not tell its kernels"):
+        profile(model, device="local:runtime=torch", store=tmp_path / "run.db")
     assert not (tmp_path / "run.db").exists()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_litert_tells_its_kernels_and_that_it_timed_them_alone(model):
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed: pip install 'tempograd[litert]'")
+    done = profile(model, device="local:runtime=litert", plan="quick")
+    assert done.document["alone"]
+    assert done.document["unseen"] == []
+    assert all("XNNPACK" in kernel["provider"] for kernel in done.document["kernels"])
+    assert sum(kernel["ms"] for kernel in done.document["kernels"]) == pytest.approx(done.document["latency_ms"])
+    assert "each kernel was timed alone" in done.text
 
 
 @pytest.mark.real

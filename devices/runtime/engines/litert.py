@@ -7,6 +7,7 @@ flatbuffer when it is loaded (`onnx_tflite`). Inputs are copied into the engine 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -15,11 +16,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from ....arguments import Threads
 from ....errors import InputRefusedError
+from ....graphs.kernels import Profile
 from ..packages import Package, UnusableError
-from ..program import PreparedProgram, at_least_one_thread, inputs_of, line, one_of, only_shape, whole
+from ..program import (
+    PreparedProgram,
+    at_least_one_thread,
+    inputs_of,
+    line,
+    one_of,
+    only_shape,
+    seen_through,
+    watched,
+    whole,
+)
 from ..runtime import Needs
 
 PACKAGE = Package.extra("LiteRT", "ai-edge-litert", extra="litert")
@@ -84,12 +97,7 @@ class LiteRt:
         from ..onnx_tflite import moved, moved_back, to_tflite
 
         network = whole(model, folder)
-        content = to_tflite(network)
-        try:
-            engine = _litert().Interpreter(model_content=content, num_threads=self._threads)
-            engine.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise InputRefusedError(f"LiteRT refuses this network: {line(error)}") from error
+        engine = self._engine(to_tflite(network))
         arrays = inputs_of(network)
         places, (out, *_) = (
             [one["index"] for one in d()] for d in (engine.get_input_details, engine.get_output_details)
@@ -115,14 +123,54 @@ class LiteRt:
             kernels=kernels,
         )
 
+    def profile(self, model: bytes, folder: Path, *, seconds: float) -> Profile:
+        """Say what LiteRT makes of a network, and time each of its kernels alone: it tells no times of its own.
+
+        A kernel is a node of the network with what was written into it; which of its operators XNNPACK runs is in its
+        ``provider``. XNNPACK may join some of them further, which it does not tell.
+
+        Raises:
+            InputRefusedError: an operator that `onnx_tflite` does not know, control flow, or LiteRT refuses it.
+        """
+        from ..onnx_tflite import converted
+        from ..tflite_kernels import kernels_of, timed
+
+        network = whole(model, folder)
+        seen_through(network)
+        content, made = converted(network)
+        engine = self._engine(content)
+        runs_ms = watched(engine.invoke, seconds / 4)
+        return timed(kernels_of(network, made, _taken(engine)), runs_ms, seconds, self._invoke)
+
+    def _invoke(self, model: ModelProto) -> Callable[[], object]:
+        from ..onnx_tflite import to_tflite
+
+        return self._engine(to_tflite(model)).invoke
+
+    def _engine(self, content: bytes) -> Any:
+        try:
+            engine = _litert().Interpreter(model_content=content, num_threads=self._threads)
+            engine.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise InputRefusedError(f"LiteRT refuses this network: {line(error)}") from error
+        return engine
+
 
 def _kernels(engine: Any) -> dict[str, int]:
-    """Return operator -> number of nodes, those that XNNPACK took over marked so.
+    """Return operator -> number of nodes, those that XNNPACK took over marked so."""
+    listed = [one for one in engine._get_ops_details() if one["op_name"] != "DELEGATE"]  # the only way to ask
+    taken = _taken(engine)
+    names = [f"{'XNNPACK ' if one['index'] in taken else ''}{one['op_name']}" for one in listed]
+    return dict(sorted(Counter(names).items()))
+
+
+def _taken(engine: Any) -> set[int]:
+    """Return the places of operators that XNNPACK took over.
 
     The engine lists every operator of the file, then a DELEGATE for each group taken over, which has the group's
     inputs and outputs: what lies between these is the group.
     """
-    listed = engine._get_ops_details()  # the only way to ask
+    listed = engine._get_ops_details()
     makers = {int(out): one for one in listed if one["op_name"] != "DELEGATE" for out in one["outputs"]}
     taken: set[int] = set()
     for group in (one for one in listed if one["op_name"] == "DELEGATE"):
@@ -133,8 +181,7 @@ def _kernels(engine: Any) -> dict[str, int]:
                 taken.add(makers[tensor]["index"])
                 ahead += map(int, makers[tensor]["inputs"])
             seen.add(tensor)
-    names = [f"{'XNNPACK ' if one['index'] in taken else ''}{one['op_name']}" for one in makers.values()]
-    return dict(sorted(Counter(names).items()))
+    return taken
 
 
 def _litert() -> Any:

@@ -119,3 +119,14 @@ def test_moving_axes_and_back(shape):
 def test_what_it_would_compute_otherwise_is_refused(nodes, weights, reason):
     with pytest.raises(InputRefusedError, match=reason):
         to_tflite(model(nodes, [1, 4, 8, 8], weights))
+
+
+def test_a_product_with_weights_and_the_functions_that_limits_are_measured_by():
+    weight = RNG.standard_normal((6, 5)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Sin", ["a"], ["b"]),
+        helper.make_node("Cos", ["b"], ["y"]),
+    ]  # fmt: skip
+    agree(nodes, [3, 6], [("w", weight)])
+    with pytest.raises(InputRefusedError, match="no linear layer"):
+        to_tflite(model([helper.make_node("MatMul", ["x", "x"], ["y"])], [3, 3]))
