@@ -5,8 +5,9 @@
     python benchmarks/loading.py processes [--steps 8] [--batch 32]     some 5 minutes
 
 All write a folder of 256x256 JPEG files in two classes, a few pictures under many names (hard links), so that the disk
-holds little and the loader reads and decodes as much as of distinct ones. ``rate`` takes turns: the loader's shuffled,
-normalised batches, and threads that only open, convert and hand over each image. ``memory`` trains on a folder that is
+holds little and the loader reads and decodes as much as of distinct ones. ``rate`` takes turns: threads that only open,
+convert and hand over each image, the loader's shuffled batches of bytes as they go to the device that trains, and the
+same made ready by this CPU, as where it trains itself. ``memory`` trains on a folder that is
 8 GB decoded, its address space limited as by ``ulimit -v 6000000``. ``processes`` trains a network of ``mbconv`` at 224
 in one process and, by ``torchrun``, in two, one thread each, in turn, and holds their losses against each other.
 """
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -52,7 +54,7 @@ def written(folder: Path, count: int, *, pictures: int = 64) -> list[str]:
 
 
 def rate(a: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return images a second of the loader and of Pillow's loop, in turn on the same cores."""
+    """Return images a second of the loader and of Pillow's loop, in turn on the same cores, by wall and CPU time."""
     import torch
 
     from tempograd.search.malloc import keep_freed_memory
@@ -61,8 +63,11 @@ def rate(a: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     keep_freed_memory()  # as every training does
     pictures.MEMORY_BYTES = 0
-    paths = written(folder, a.images)
+    written(folder, a.images)
     part, cores = load_task(f"imagefolder:{folder},size={a.size}").weights, len(os.sched_getaffinity(0))
+    count, source = len(part) // 64 * 64, part.examples.source
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:count].tolist()
+    paths = [source.place(int(part.examples.index[i])) for i in order]  # of the very pass that the loader makes
 
     def alone(path: str) -> None:
         with Image.open(path) as image:
@@ -73,23 +78,24 @@ def rate(a: argparse.Namespace, folder: Path) -> dict[str, Any]:
         with ThreadPoolExecutor(cores) as pool:
             list(pool.map(lambda at: [alone(path) for path in paths[at : at + 8]], range(0, count, 8)))
 
-    def loader(count: int) -> None:
+    def loader(batches: Any, count: int) -> None:
         generator = torch.Generator().manual_seed(0)
-        assert sum(len(labels) for _, labels in part.batches(64, generator, augment=a.augment)) == count
+        assert sum(len(labels) for _, labels in batches(64, generator, augment=a.augment)) == count
 
-    count, rows = len(part) // 64 * 64, list[dict[str, float]]()
-    loader(count)
+    rows = list[dict[str, float]]()
+    loader(part.kept, count)
+    runs = {"pillow": pillow, "loader": partial(loader, part.kept), "ready": partial(loader, part.batches)}
     for _ in range(a.rounds):
         took: dict[str, float] = {}
-        for name, run in (("pillow", pillow), ("loader", loader)):
+        for name, run in runs.items():
             wall, cpu = perf_counter(), process_time()
             run(count)
             took |= {name: count / (perf_counter() - wall), f"{name}_cpu_s": process_time() - cpu}
         rows.append(took)
-    shares = {
-        "loader_to_pillow": median(row["loader"] / row["pillow"] for row in rows),
-        "by_cpu_time": median(row["pillow_cpu_s"] / row["loader_cpu_s"] for row in rows),
-    }
+    shares: dict[str, float] = {}
+    for name in ("loader", "ready"):
+        shares[f"{name}_to_pillow"] = median(row[name] / row["pillow"] for row in rows)
+        shares[f"{name}_by_cpu_time"] = median(row["pillow_cpu_s"] / row[f"{name}_cpu_s"] for row in rows)
     return {"images": count, "cores": cores, "size": a.size, "augmented": a.augment, **shares, "rounds": rows}
 
 

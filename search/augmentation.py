@@ -84,11 +84,12 @@ class Augmenter:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)) + processes.rank())
             if training.rand_augment:
-                shown = (images * self._std + self._mean).clamp(0, 1)
-                changed = used.rand(shown, training.rand_augment, training.rand_magnitude)
-                images = (changed - self._mean) / self._std
+                mean, std = self._mean.to(images.device), self._std.to(images.device)
+                shown = (images * std + mean).clamp(0, 1)
+                images = (used.rand(shown, training.rand_augment, training.rand_magnitude) - mean) / std
             if not self.mixes:
                 return images, labels
+            labels = labels.to(images.device)
             cut = not training.mixup or (training.cutmix > 0 and bool(torch.rand(()) < 0.5))
             mix = used.cutmix if cut else used.mixup
             return mix(images, labels, training.cutmix if cut else training.mixup, self.classes)

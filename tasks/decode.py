@@ -68,7 +68,7 @@ def pixels(content: bytes, place: str, size: int | None, *, grey: bool) -> NDArr
 
     with _opened(content, place) as opened:
         try:
-            if size is not None:
+            if size is not None and min(opened.size) >= 4 * size:
                 opened.draft(None, (2 * size, 2 * size))  # of a JPEG file: decoded at a half, a quarter or an eighth
             turned: Any = ImageOps.exif_transpose(opened) if opened.getexif().get(0x0112, 1) != 1 else opened
             image, mode = _eight_bit(turned, place), "L" if grey else "RGB"

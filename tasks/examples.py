@@ -24,14 +24,17 @@ PASSAGE, WRITTEN = 300, 300  # tokens that are shown, and that are drawn
 
 
 def confusion(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: Sequence[str], classes: int, compute: str
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: Sequence[str], classes: int
 ) -> dict[str, Any]:
-    """Return how often each class was taken for each: ``counts[truth][given]``; nothing of more than 100 classes."""
+    """Return how often each class was taken for each: ``counts[truth][given]``; nothing of more than 100 classes.
+
+    Images of the batches are on the network's device, labels on the CPU.
+    """
     if classes > MOST_CLASSES:
         return {}
     counts = torch.zeros(classes * classes, dtype=torch.int64)
     for images, labels in batches:
-        given = network(images.to(compute))[:, :classes].argmax(dim=1).cpu()
+        given = network(images)[:, :classes].argmax(dim=1).cpu()
         counts += torch.bincount(labels * classes + given, minlength=classes * classes)
     told = list(names) or [str(label) for label in range(classes)]
     return {"kind": "classes", "names": told, "counts": counts.view(classes, classes).tolist()}

@@ -21,6 +21,7 @@ from ..spaces.space import SearchSpace
 from .examples import confusion
 from .formats import Labelled
 from .parts import Example, ImagePart, mean_and_deviation
+from .rows import ordered
 from .task import SCORING_BATCH, Input, Meter, Output, Preprocessing, Task, check_outputs, metered
 
 _LAW_SHARE = 0.375  # of what is not test: with a test fifth, 50 % / 30 % / 20 %
@@ -126,7 +127,8 @@ class Classification(Task):
 
     def examples(self, network: nn.Module, compute: str = "cpu") -> Mapping[str, Any]:
         with torch.no_grad():
-            return confusion(network, self.test.ordered(SCORING_BATCH), self.class_names, self.classes, compute)
+            batches = ordered(self.test, SCORING_BATCH, compute)
+            return confusion(network, batches, self.class_names, self.classes)
 
     def fitted(self, space: SearchSpace) -> Classification:
         """Return the task with images of a space's size and channels.

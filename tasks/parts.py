@@ -2,6 +2,9 @@
 
 A part says how examples of given numbers are read, and if it likes what is drawn for a batch that is augmented, and
 what that does. All else is the same for images in memory and in files, for maps, and for windows of a text.
+
+Examples stay as they are kept, images as bytes, until a step takes them: `rows.own_rows` cuts them for one of several
+processes and hands them to the device that computes, and only there they are made `ready`.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class NumberedPart(ABC, Generic[D]):
         return example
 
     def ready(self, example: Example) -> Example:
-        """Return a batch as a network takes it."""
+        """Return a batch as a network takes it, on the device where its inputs are."""
         return example
 
     def steps(self, batch: int) -> int:
@@ -56,7 +59,11 @@ class NumberedPart(ABC, Generic[D]):
 
     def ordered(self, batch: int) -> Iterator[Example]:
         """Yield all examples once, in their own order, not augmented; the last batch may be smaller."""
-        return map(self.ready, self.read(torch.arange(len(self)).split(batch)))
+        return map(self.ready, self.kept_in_order(batch))
+
+    def kept_in_order(self, batch: int) -> Iterator[Example]:
+        """Yield what :meth:`ordered` does, as it is kept."""
+        return self.read(torch.arange(len(self)).split(batch))
 
     def batches(
         self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
@@ -66,12 +73,18 @@ class NumberedPart(ABC, Generic[D]):
         What is passed over draws from the generator all the same, and is not read: a pass that goes on is the pass that
         was begun.
         """
+        return map(self.ready, self.kept(batch, generator, augment=augment, start=start))
+
+    def kept(
+        self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
+    ) -> Iterator[Example]:
+        """Yield what :meth:`batches` does, augmented but as it is kept: images as bytes."""
         cut = torch.randperm(len(self), generator=generator).split(batch)[: self.steps(batch)]
         for index in cut[:start] if augment else ():
             self.drawn(len(index), generator)
         for index, example in zip(cut[start:], self.read(cut[start:]), strict=False):
             drawn = self.drawn(len(index), generator) if augment else None
-            yield self.ready(example if drawn is None else self.changed(example, drawn))
+            yield example if drawn is None else self.changed(example, drawn)
 
 
 class ImagePart(NumberedPart[Shifts]):
@@ -132,29 +145,46 @@ def moves(n: int, height: int, flip: bool, generator: torch.Generator) -> tuple[
 def moved(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
     """Shift each image on a frame of zeros, and mirror those that are to be."""
     n, channels, height, width = images.shape
-    found = torch.zeros((n, height, width, channels), dtype=images.dtype)
+    found = np.zeros((n, height, width, channels), np.uint8)
     down, right = ((each[:, 0] - _reach(height)).tolist() for each in (top, left))
     flips = [False] * n if mirrored is None else mirrored[:, 0].tolist()
-    for to, image, y, x, flip in zip(found, images.permute(0, 2, 3, 1), down, right, flips, strict=True):
+    # by numpy, and so in this thread alone: torch's would wait for each other wherever cores are busy decoding
+    for to, image, y, x, flip in zip(found, images.permute(0, 2, 3, 1).numpy(), down, right, flips, strict=True):
         seen = image[max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)]
         first = max(0, x) if flip else max(0, -x)
-        to[max(0, -y) : height - max(0, y), first : first + seen.shape[1]] = seen.flip(1) if flip else seen
-    return found.permute(0, 3, 1, 2)
+        place = to[max(0, -y) : height - max(0, y), first : first + seen.shape[1]]
+        for channel in range(channels) if flip else ():  # one by one: many times faster than pixel by pixel
+            place[..., channel] = seen[:, ::-1, channel]
+        if not flip:
+            place[...] = seen
+    return torch.from_numpy(found).permute(0, 3, 1, 2)
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return ``(images / 255 - mean) / std`` as float32, mean and deviation by channel.
+    """Return ``(images / 255 - mean) / std`` as float32, mean and deviation by channel, on the images' device.
 
-    Larger images go one by one, so that all four steps find them in the cache.
+    On a CPU larger images go one by one, so that all four steps find them in the cache, and in this thread alone:
+    threads of torch would wait for each other wherever cores are busy decoding. Elsewhere it is one operation.
     """
     n, channels, height, width = images.shape
+    if images.device.type != "cpu":
+        return in_one(images, mean.to(images.device), std.to(images.device))
     if height * width < _LARGE or not images.permute(0, 2, 3, 1).is_contiguous():
         return (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
-    found = torch.from_numpy(np.empty((n, height, width * channels), np.float32))  # numpy asks for huge pages
-    centers, scales = mean.repeat(width), std.repeat(width)
-    for to, image in zip(found, images.permute(0, 2, 3, 1).view(n, height, -1), strict=True):
-        to.copy_(image).div_(255).sub_(centers).div_(scales)
-    return found.view(n, height, width, channels).permute(0, 3, 1, 2)
+    found = np.empty((n, height, width * channels), np.float32)  # numpy asks for huge pages
+    centers, scales = mean.repeat(width).numpy(), std.repeat(width).numpy()
+    for to, image in zip(found, images.permute(0, 2, 3, 1).reshape(n, height, -1).numpy(), strict=True):
+        to[...] = image
+        to /= np.float32(255)
+        to -= centers
+        to /= scales
+    return torch.from_numpy(found).view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def in_one(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return what `normalised` does but for rounding, as one multiplication and addition that reads bytes."""
+    scale = (1 / (255 * std))[:, None, None]
+    return torch.addcmul((-mean / std)[:, None, None], images, scale)
 
 
 def _reach(height: int) -> int:

@@ -78,11 +78,13 @@ class FileBytes:
         return len(self.file)
 
     def read(self, i: int) -> bytes:
-        path = Path(os.fsdecode(bytes(self.names[self.file[i]])))
+        path, size = Path(os.fsdecode(bytes(self.names[self.file[i]]))), int(self.size[i])
         try:
-            with path.open("rb") as file:
+            with path.open("rb", buffering=0) as file:
+                if size < 0:
+                    return file.readall()
                 file.seek(int(self.offset[i]))
-                return file.read(int(self.size[i]))
+                return file.read(size)
         except OSError as error:
             raise BrokenImageError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -287,10 +289,10 @@ class Streamed(ImagePart):
         """Return the part with the rows of one of several processes: it decodes no others."""
         return replace(self, turn=turn)
 
-    def batches(
+    def kept(
         self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield one pass of shuffled batches from a step on; augmented ones are shifted up to an eighth, and mirrored.
+    ) -> Iterator[Example]:
+        """Yield one pass of shuffled batches of bytes from a step on; augmented ones are shifted, and mirrored.
 
         What is passed over draws from the generator all the same, and is not decoded. An image that cannot be read is
         stood in for by the next one of the part, so that all batches are whole.
@@ -307,7 +309,7 @@ class Streamed(ImagePart):
                 top, left, mirrored = drawn
                 row = rows[step]
                 images = moved(images, top[row], left[row], None if mirrored is None else mirrored[row])
-            yield self.ready((images, labels))
+            yield images, labels
 
     def read(self, order: Iterable[Tensor], *, whole: bool = False) -> Iterator[Example]:
         arrays = (index.numpy() for index in order)

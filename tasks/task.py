@@ -23,6 +23,7 @@ from ..metric import Metric
 from ..spaces.architecture import Architecture
 from ..spaces.kind import Kind
 from ..spaces.space import SearchSpace
+from .rows import ordered
 
 SCORING_BATCH = 256
 Held = Literal["law", "test"]  # the parts that networks are judged on
@@ -218,7 +219,8 @@ class Task(ABC):
 
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
         """Return every metric of a network in eval mode on a part, by name."""
-        return self._metered(network, (self.law if part == "law" else self.test).ordered(SCORING_BATCH), compute)
+        batches = ordered(self.law if part == "law" else self.test, SCORING_BATCH, compute)
+        return self._metered(network, batches, compute)
 
     def glance(self, network: nn.Module, index: Tensor, compute: str = "cpu") -> float:
         """Return the main metric of a network in eval mode on some examples of the part ``law``.

@@ -77,6 +77,7 @@ class Resumable(ABC):
         stage: what progress is told under.
         schema: of the state in the file; a file that names none is of schema 1.
         generator: where everything random comes from.
+        compute: torch device that batches are handed to.
         save_every_s: seconds of training that an interruption may cost at most.
         step_done: steps of the running epoch that are done.
         tallies: numbers that these have told, by name.
@@ -88,6 +89,7 @@ class Resumable(ABC):
     stage: ClassVar[str]
     schema: ClassVar[int] = 1
     generator: torch.Generator
+    compute: str = "cpu"
 
     def __init__(self, save_every_s: float = 300.0) -> None:
         self.save_every_s = save_every_s
@@ -169,10 +171,10 @@ class Resumable(ABC):
     def stream(self, name: str, part: Part, batch: int, *, augment: bool = False, pieces: int = 1) -> Stream:
         """Return the running epoch's stream of a name, where it was if the training was gone on from.
 
-        Of several processes each gets its own rows of every batch.
+        Of several processes each gets its own rows of every batch. Inputs are on the device that computes.
         """
         if name not in self._streams:
-            own = own_rows(part, Turn(rank(), count(), pieces))
+            own = own_rows(part, Turn(rank(), count(), pieces), self.compute)
             self._streams[name] = Stream(own, batch, self.generator, augment=augment)
             if name in self._places:
                 self._streams[name].go_to(*self._places.pop(name))

@@ -34,7 +34,7 @@ def test_classes_are_counted_by_truth_and_by_what_was_given():
 
 
 def test_more_classes_than_can_be_drawn_show_nothing():
-    assert confusion(torch.nn.Identity(), [], (), MOST_CLASSES + 1, "cpu") == {}
+    assert confusion(torch.nn.Identity(), [], (), MOST_CLASSES + 1) == {}
 
 
 def test_maps_are_the_masks_and_what_the_network_says_and_images_are_as_they_were():

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tempograd.tasks.images import Images
-from tempograd.tasks.parts import NumberedPart, mean_and_deviation, moved, normalised
+from tempograd.tasks.parts import NumberedPart, in_one, mean_and_deviation, moved, normalised
 
 
 class Doubled(NumberedPart[torch.Tensor]):
@@ -66,6 +66,18 @@ def test_images_come_out_with_mean_0_and_deviation_1_and_shifted_with_their_labe
     plain, _ = part.take(labels)
     assert shifted.shape == plain.shape
     assert not torch.equal(shifted, plain)
+
+
+def test_large_images_are_normalised_one_by_one_to_the_same_bits_and_in_one_operation_up_to_rounding():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 80, 64, 3), np.uint8)).permute(0, 3, 1, 2)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.1])
+    one_by_one = normalised(images, mean, std)
+    assert torch.equal(one_by_one, normalised(images.contiguous(), mean, std))
+    assert one_by_one.stride() == images.stride()
+    fused = in_one(images, mean, std)
+    assert fused.dtype == torch.float32
+    assert fused.stride() == images.stride()
+    assert torch.allclose(fused, one_by_one, atol=1e-5)
 
 
 def test_an_image_is_moved_on_a_frame_of_zeros_and_mirrored():

@@ -6,7 +6,7 @@ import torch
 
 from tempograd.tasks import pictures
 from tempograd.tasks.load import load_task
-from tempograd.tasks.rows import Turn, own_rows
+from tempograd.tasks.rows import Turn, ordered, own_rows
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -50,6 +50,41 @@ def test_rows_of_all_processes_are_the_batch_and_a_process_alone_has_all(parts, 
 def test_each_piece_of_a_batch_is_shared_so_that_pieces_are_those_of_one_process():
     assert Turn(1, 2, pieces=2).rows(12).tolist() == [3, 4, 5, 9, 10, 11]
     assert Turn(0, 3, pieces=2).rows(7).tolist() == [0, 4]  # of a last batch what has no equal shares is left out
+
+
+@pytest.mark.parametrize("turn", [Turn(0, 1), Turn(1, 2)])
+def test_images_travel_as_bytes_and_are_made_ready_on_the_device_that_computes(parts, monkeypatch, turn):
+    for part in parts:
+        seen, ready = list[tuple[str, torch.dtype]](), type(part).ready
+        monkeypatch.setattr(
+            type(part),
+            "ready",
+            lambda self, found, seen=seen, ready=ready: (
+                seen.append((found[0].device.type, found[0].dtype)),
+                ready(self, found),
+            )[1],
+        )
+        placed = own_rows(part, turn, "meta")
+        found = [*batches(placed), *placed.ordered(20)]
+        assert set(seen) == {("meta", torch.uint8)}
+        assert {(x.device.type, x.dtype) for x, _ in found} == {("meta", torch.float32)}
+        assert torch.equal(found[0][1], batches(own_rows(part, turn))[0][1])  # targets stay where they are
+        assert placed.take(torch.arange(2))[0].device.type == "meta"
+        monkeypatch.undo()
+
+
+def test_parts_of_a_users_own_are_cut_and_moved_as_they_are_given():
+    class Plain:
+        def batches(self, batch, generator, *, augment=False, start=0):
+            yield from [(torch.arange(8.0), torch.arange(8))]
+
+        def ordered(self, batch):
+            yield torch.zeros(2), torch.zeros(2)
+
+    ((inputs, targets),) = own_rows(Plain(), Turn(1, 2)).batches(8, torch.Generator())
+    assert inputs.tolist() == targets.tolist() == [4, 5, 6, 7]
+    ((inputs, _),) = ordered(Plain(), 2, "meta")
+    assert inputs.device.type == "meta"
 
 
 def test_a_process_reads_its_own_rows_and_no_others(parts, monkeypatch):
