@@ -64,7 +64,8 @@ def rate(a: argparse.Namespace, folder: Path) -> dict[str, Any]:
     keep_freed_memory()  # as every training does
     pictures.MEMORY_BYTES = 0
     written(folder, a.images)
-    part, cores = load_task(f"imagefolder:{folder},size={a.size}").weights, len(os.sched_getaffinity(0))
+    part: Any = load_task(f"imagefolder:{folder},size={a.size}").weights
+    cores = len(os.sched_getaffinity(0))
     count, source = len(part) // 64 * 64, part.examples.source
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:count].tolist()
     paths = [source.place(int(part.examples.index[i])) for i in order]  # of the very pass that the loader makes
