@@ -15,7 +15,7 @@ from tempograd.cli import app
 from tempograd.devices.device import Model
 from tempograd.errors import InputRefusedError, UsageError
 from tempograd.graphs.standalone import alone
-from tempograd.verbs.profile import profile
+from tempograd.verbs.profile import profile, text_of
 
 from ..graphs.models import convolution, make
 
@@ -95,12 +95,28 @@ def test_a_runtime_that_tells_no_kernels_says_so(model, tmp_path):
 @pytest.mark.slow
 def test_litert_tells_its_kernels_and_that_it_timed_them_alone(model):
     pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed: pip install 'tempograd[litert]'")
-    done = profile(model, device="local:runtime=litert", plan="quick")
-    assert done.document["alone"]
-    assert done.document["unseen"] == []
-    assert all("XNNPACK" in kernel["provider"] for kernel in done.document["kernels"])
-    assert sum(kernel["ms"] for kernel in done.document["kernels"]) == pytest.approx(done.document["latency_ms"])
-    assert "each kernel was timed alone" in done.text
+    watched = Model("small", model, sha256(model.read_bytes()).hexdigest(), own_batch=True)
+    found = tg.device("local:runtime=litert").profile(watched, seconds=0.1)
+    assert found.alone
+    assert found.unseen == ()
+    (kernel,) = found.kernels
+    assert (kernel.op, kernel.attributes["fused"], kernel.provider) == ("Conv", ["Relu"], "XNNPACK CONV_2D")
+    assert kernel.ms > 0
+
+
+def test_where_kernels_were_timed_alone_the_text_says_so_and_which_could_not_be():
+    kernels = [{"name": "k", "op": "Conv", "ms": 2.0, "share": 1.0, "macs": 1, "bound": "dispatch", "of_best": None,
+                "origin": [], "inputs": [], "outputs": [], "attributes": {}}]  # fmt: skip
+    told = {
+        "name": "n", "latency_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1, "verdict": "ok", "kernels": kernels, "nodes": 1,
+        "families": [], "rates": {"gmacs": 1.0, "gbps": 1.0, "dispatch_us": 1.0}, "advice": [], "watched_sum_ms": 3.0,
+        "alone": True, "unseen": ["odd"],
+    }  # fmt: skip
+    text = text_of(told)
+    assert "each kernel was timed alone" in text
+    assert "1.50 times" in text
+    assert "odd" in text
+    assert "timed alone" not in text_of(told | {"alone": False, "unseen": []})
 
 
 @pytest.mark.real
