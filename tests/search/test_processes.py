@@ -80,6 +80,34 @@ def test_one_process_alone_does_nothing_for_it(monkeypatch):
         assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_share_that_is_the_whole_batch_is_normalised_as_torch_does(monkeypatch, kernels, order, learns):
+    monkeypatch.setattr(processes.distributed, "all_gather", lambda found, own: found[0].copy_(own))
+    monkeypatch.setattr(processes.distributed, "all_reduce", lambda _: None)
+    monkeypatch.setattr(processes, "_has_kernels", lambda _: kernels)
+    generator = torch.Generator().manual_seed(0)
+    x = (2 * torch.randn(6, 5, 4, 4, generator=generator) + 1).contiguous(memory_format=order)
+    norm = torch.nn.BatchNorm2d(5, affine=learns)
+    other = torch.nn.BatchNorm2d(5, affine=learns)
+    for weight in norm.parameters():
+        torch.nn.init.uniform_(weight, 0.5, 2, generator=generator)
+    other.load_state_dict(norm.state_dict())
+    given, whole = (x.clone().requires_grad_() for _ in range(2))
+    found, wanted = processes._normalised(norm, given), other(whole)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    slope = torch.randn(x.shape, generator=generator)
+    for one, two in zip(
+        torch.autograd.grad(found, [given, *norm.parameters()], slope),
+        torch.autograd.grad(wanted, [whole, *other.parameters()], slope),
+        strict=True,
+    ):
+        assert torch.allclose(one, two, atol=1e-4)
+    assert torch.allclose(norm.running_mean, other.running_mean)
+    assert torch.allclose(norm.running_var, other.running_var)
+
+
 def test_a_batch_that_has_no_equal_shares_is_refused(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 3)
     with pytest.raises(UsageError, match="a batch of 64 on 3 processes; allowed"):
