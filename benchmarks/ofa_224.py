@@ -46,17 +46,24 @@ WINDOW, NEAR, POINTS, AGAINST = (0.93, 1.0), 0.03, 1.5, 20
 DRAWN = 5000  # random networks that are looked through for some of one predicted latency
 
 
+class Drawn:
+    """Random networks with their predicted latencies in ms: drawn and encoded once, for all targets."""
+
+    def __init__(self, space: SearchSpace, predictor: SavedPredictor) -> None:
+        self.networks = space.sample(DRAWN, np.random.default_rng(0))
+        self.predicted_ms = predictor.predict(space.encode(self.networks, predictor.binding.encoding))
+
+
 def rivals(
     space: SearchSpace,
-    predictor: SavedPredictor,
+    random: Drawn,
     model: PredictedTask,
     latency_ms: float,
     seed: int,
     asked: argparse.Namespace,
 ) -> list[float]:
     """Return predicted accuracies in per cent of random networks that are measured within 3 % of a latency."""
-    drawn = space.sample(DRAWN, np.random.default_rng(seed))
-    predicted = predictor.predict(space.encode(drawn, predictor.binding.encoding))
+    drawn, predicted = random.networks, random.predicted_ms
     order = np.argsort(np.abs(predicted / latency_ms - 1), kind="stable")
     near = (drawn[i] for i in order if abs(predicted[i] / latency_ms - 1) < 2 * NEAR)
     found: list[float] = []
@@ -70,7 +77,9 @@ def rivals(
     return found
 
 
-def case(quantile: float, target_ms: float, space: SearchSpace, model: PredictedTask, asked: Any) -> dict[str, Any]:
+def case(
+    quantile: float, target_ms: float, space: SearchSpace, random: Drawn, model: PredictedTask, asked: Any
+) -> dict[str, Any]:
     out = asked.out / f"q{quantile:g}"
     try:
         done = search(
@@ -82,7 +91,7 @@ def case(quantile: float, target_ms: float, space: SearchSpace, model: Predicted
         return {"quantile": quantile, "target_ms": target_ms, "verdict": "infeasible", "reason": str(error)}
     found = done.document["found"]
     own_ms = found["measured"]["latency_ms"]
-    others = rivals(space, load(asked.out / "predictor"), model, own_ms, round(1000 * quantile), asked)
+    others = rivals(space, random, model, own_ms, round(1000 * quantile), asked)
     accuracy = 100 * model.known(space.from_key(found["key"]))
     above = accuracy - float(np.mean(others)) if others else None
     return {
@@ -90,6 +99,17 @@ def case(quantile: float, target_ms: float, space: SearchSpace, model: Predicted
         "share_of_target": own_ms / target_ms, "accuracy": accuracy, "against": len(others), "points_above": above,
         "seconds": done.document["seconds"], "found": found["text"],
     }  # fmt: skip
+
+
+def targets_ms(space: SearchSpace, asked: argparse.Namespace) -> dict[str, float]:
+    """Return the targets by quantile; they are kept, as labels move a little with all that is measured after them."""
+    path = asked.out / "targets.json"
+    kept: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    with Store(asked.out / "run.db") as store:
+        y_ms = LatencyDataset.from_store(store, space=space.spec).ok().y_ms[: asked.count]
+    found = {f"{quantile:g}": float(f"{np.quantile(y_ms, quantile):.4g}") for quantile in asked.quantiles} | kept
+    path.write_text(json.dumps(found, indent=1))
+    return found
 
 
 def main() -> None:
@@ -108,12 +128,12 @@ def main() -> None:
     collect(space, asked.out / "run.db", device=asked.device, count=asked.count, plan=asked.plan)
     if not (asked.out / "predictor").exists():
         fit(asked.out / "run.db", asked.out / "predictor", space=space.spec)
-    with Store(asked.out / "run.db") as store:
-        y_ms = LatencyDataset.from_store(store, space=space.spec).ok().y_ms[: asked.count]
     model = predicted_accuracy(f"table:{asked.table}:{COLUMN}", space, rows=asked.rows)
+    targets = targets_ms(space, asked)
+    random = Drawn(space, load(asked.out / "predictor"))
     rows: list[dict[str, Any]] = []
     for quantile in asked.quantiles:
-        rows.append(case(quantile, float(f"{np.quantile(y_ms, quantile):.4g}"), space, model, asked))
+        rows.append(case(quantile, targets[f"{quantile:g}"], space, random, model, asked))
         print(json.dumps(rows[-1]), flush=True)
     held = [row for row in rows if WINDOW[0] <= row.get("share_of_target", 0) <= WINDOW[1]]
     worth = [row for row in rows if (row.get("points_above") or 0) >= POINTS]

@@ -1,6 +1,7 @@
 """A trained network made faster: by ``tempograd shrink``, by torch-pruning, by a narrower network; who keeps more?
 
     python benchmarks/shrink.py --cifar10 cifar10/ --out shrink/ [--networks resnet20 mobilenet] [--seeds 3]
+        [--method ofa:largest=1,draws=1,batch=64,queries=80]
     python benchmarks/shrink.py --cifar10 cifar10/ --out /tmp/shrink --tiny --device simulated:seed=1 --shares 0.9
 
 A ResNet-20 and a network like MobileNetV2 are trained, and made to take 0.7 and 0.5 of their measured latency, by
