@@ -12,10 +12,10 @@ import numpy as np
 from .. import registry
 from ..data.dataset import LatencyDataset, Row
 from ..data.meaning import meaning_of, repetition
-from ..data.table import read_table
+from ..data.table import conditions_for, read_table
 from ..data.table_file import DATA, TableFile, header_of, open_table
 from ..data.table_rows import Source
-from ..errors import InputRefusedError, TempogradError, UsageError
+from ..errors import InputRefusedError, TempogradError, UnknownNameError, UsageError
 from ..measurement.fingerprint import Fingerprint
 from ..spaces.space import SearchSpace
 from .outcome import space_of
@@ -64,9 +64,15 @@ def labelled(path: Path, *, space: str | None, column: str | None, where: Sequen
 
     Raises:
         UsageError: several spaces or columns, or none, can be meant; the message has them.
-        InputRefusedError: the table cannot be read or believed.
+        InputRefusedError: the table cannot be read or believed, or has no row.
+        UnknownNameError: no such column.
     """
     file = open_table(path)
+    if file.table.num_rows == 0:
+        raise InputRefusedError(f"{file.path} has a header and no row; a row a network is needed")
+    conditions_for([path], where)  # what is not there is told before any space is tried
+    if column is not None and column not in file.names and column.partition("[")[0] not in file.names:
+        raise UnknownNameError(f"column of {file.path.name}", column, file.names)
     chosen, told = _space(file, space)
     if column is None:
         column = _column(file, chosen)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import tempograd as tg
 from tempograd import registry
 from tempograd.cli import app
-from tempograd.errors import UsageError
+from tempograd.errors import InputRefusedError, UsageError
 from tempograd.verbs.export import export
 from tempograd.verbs.fit import fit
 from tempograd.verbs.fit_table import is_table, labelled
@@ -61,6 +61,17 @@ def test_the_predictor_is_of_the_table_and_says_so_with_its_scores(table, tmp_pa
     assert "store" not in document["card"]
     with pytest.raises(UsageError, match=r"learnt from a table.*--latency table:.*mine\.csv:pi4_us"):
         tg.search("nasbench201", tmp_path / "p", tmp_path / "out", target_ms=2.0, device="simulated:seed=1")
+
+
+def test_what_is_not_there_is_told_before_any_space_is_tried(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempograd.verbs.fit_table._reading", lambda *_: pytest.fail("a space was tried"))
+    with pytest.raises(UsageError, match=r"unknown column of mine.csv 'pi5_us'.*Did you mean 'pi4_us'"):
+        labelled(table, space=None, column="pi5_us", where=[])
+    with pytest.raises(UsageError, match=r"--where COLUMN=VALUE 'device'"):
+        labelled(table, space=None, column=None, where=["device=pi"])
+    table.write_text("arch_str,lat_ms\n")
+    with pytest.raises(InputRefusedError, match="has a header and no row"):
+        labelled(table, space=None, column=None, where=[])
 
 
 @pytest.mark.parametrize(
