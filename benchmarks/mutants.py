@@ -276,6 +276,9 @@ MUTANTS = [
     *_of(
         "scalenas", "searchers/test_grouped_shot.py",
         ("the teacher's distance is in the loss", GROUPED, "by_labels + self.schedule.distillation * self.task.distillation(outputs, told)", "by_labels"),
+        ("not of raw outputs", GROUPED, "self.task.distillation(outputs, told)", "torch.nn.functional.mse_loss(outputs, told)"),
+        ("heat maps by their places", "tasks/dense.py", "maps[:, : self.count].flatten(2).transpose(1, 2) for maps", "maps[:, : self.count] for maps"),
+        ("of each pixel its classes", "tasks/dense.py", "return divergence(outputs[:, : self.count], teacher[:, : self.count])", "return divergence(outputs.flatten(2).mT, teacher.flatten(2).mT)"),
         ("the teacher is the trained largest", GROUPED, "            inherit(self.teacher, self.supernet)\n", "            pass\n"),
         ("whose turn it is is kept", GROUPED, '"groups": self.groups, ', ""),
     ),
@@ -335,7 +338,6 @@ MUTANTS = [
         ("of few images", "search/evaluator.py", "generator=torch.Generator().manual_seed(seed))[:few]", "generator=torch.Generator().manual_seed(seed))"),
         ("with statistics of its own", "search/evaluator.py", "        recalibrate(network, self._images)\n", "        network.eval()\n"),
         ("the weight of latency", recipe("gram"), "weight: NonNegative = 0.1", "weight: NonNegative = 0.0"),
-        ("drawn by what was learnt", "search/laws/bernoulli.py", "mask[edge] = int(uniform[edge] < chance[edge])", "mask[edge] = int(uniform[edge] < 0.5)"),
         ("in units of the usual spread", META, "return apart / sqrt(self.variance) if self.variance else 0.0", "return apart"),
         ("what was learnt is kept", META, '"law": self.law}', "}"),
         ("better answers make likelier", "search/laws/bernoulli.py", "step = self.eta * advantage * (mask - self.weights)", "step = -self.eta * advantage * (mask - self.weights)"),
@@ -351,6 +353,7 @@ MUTANTS = [
     ),
     *_of(
         "gram", "laws/test_bernoulli.py",
+        ("drawn by what was learnt", "search/laws/bernoulli.py", "mask[edge] = int(uniform[edge] < chance[edge])", "mask[edge] = int(uniform[edge] < 0.5)"),
         ("what is passed on", "search/laws/bernoulli.py", "self.spread *", "0.0 *"),
     ),
     *_of(

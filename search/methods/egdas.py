@@ -24,7 +24,8 @@ def egdas(
     Read in the paper's abstract: two levels, blocks by an enhanced gradient for accuracy and low complexity, then
     networks of these blocks by evolution with several objectives. Ours, since its formulas are not to be had: what
     enhances the gradient (less variance by Rao-Blackwellised draws, a direction that is an ascent of neither accuracy
-    nor latency), one preference for each slot, operations, the genome, latency as the cost.
+    nor latency), one preference for each slot, whose law begins among the slow blocks the further the more accuracy
+    counts, operations, the genome, latency as the cost.
 
     Args:
         epochs: of the search of one block.

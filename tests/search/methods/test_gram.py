@@ -43,6 +43,14 @@ def test_answers_teach_the_graph_and_a_further_target_costs_none_and_is_a_part_o
     assert edges(found[1].architecture) < edges(found[0].architecture)
 
 
+def test_how_much_better_an_answer_was_is_told_in_units_of_their_usual_spread():
+    """So it is the same whether all edges are worth much or little."""
+    find = recipe(sweeps=12, still=12).find
+    much, little = (find(problem(additive(scale * WORTH), lam=0.0)).scores for scale in (1.0, 0.01))
+    assert np.allclose(much, little, atol=1e-4)
+    assert np.abs(much[:, 1] - much[:, 0]).max() > 0.1
+
+
 @pytest.mark.parametrize("mode", [{"target_ms": 1.0}, {"lam": 0.3}])
 def test_the_score_is_accuracy_less_the_logarithm_of_latency(mode):
     asked = problem(additive(WORTH), **mode)
