@@ -157,7 +157,7 @@ class LatencyPredictor(Shown):
         if not len(names):
             raise UsageError("no architecture is given; allowed: one or more")
         for one in names:
-            if not isinstance(one, str | Architecture):
+            if not isinstance(one, str | Architecture):  # pyright: ignore[reportUnnecessaryIsInstance] - from Python
                 raise UsageError(f"architecture {one!r}; allowed: an Architecture, or a text that the space reads")
             if not isinstance(one, str) and one.space != self.space:
                 raise MismatchError(f"an architecture of {one.space}, and this predictor is of {self.space}")
