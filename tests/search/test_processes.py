@@ -18,7 +18,9 @@ SCRIPT = Path(__file__).with_name("together.py")
 
 
 def torchrun(*arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT]
+    # torchrun ends all when it sees that one has gone; until it looks again the others have time to say why they end
+    options = ["--standalone", "--nproc-per-node", "2", "--monitor-interval", "5"]
+    command = [sys.executable, "-m", "torch.distributed.run", *options, SCRIPT]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
 
