@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from .. import outputs
-from .charts import COLOURS
-from .formatting import ms, percent
+from .small_page import rendered
 from .table import Table
 
 is_comparison = outputs.marked(b"<!doctype html>", b'<meta name="generator" content="tempograd compare">')
@@ -44,15 +41,10 @@ def write_comparison(document: Mapping[str, Any], kernels: Sequence[Mapping[str,
 
 def render(document: Mapping[str, Any], kernels: Sequence[Mapping[str, Any]]) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"ms": ms, "percent": percent}
     rows = document["networks"]
     families = before_and_after(rows, kernels)
-    return environment.get_template("compare.html").render(
-        d=document, rows=rows, families=families, colours=COLOURS, intervals=intervals(rows), table=_table(rows),
+    return rendered(
+        "compare.html", d=document, rows=rows, families=families, intervals=intervals(rows), table=_table(rows),
         why=sorted({one["why"] for one in kernels if one["why"]}),
     )  # fmt: skip
 

@@ -8,12 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from .. import outputs
 from .charts import COLOURS, styled, themed, to_svg
-from .formatting import ms, percent
+from .small_page import rendered
 from .table import Table
 
 WIDTH, HEIGHT = 940.0, 420.0
@@ -47,15 +46,10 @@ def write_profile(document: Mapping[str, Any], out: Path) -> Path:
 
 def render(document: Mapping[str, Any]) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"ms": ms, "percent": percent}
     kernels = sorted(document["kernels"], key=lambda row: -row["ms"])
-    return environment.get_template("profile.html").render(
-        d=document, kernels=kernels, tree=tree_map(kernels), roofline=_roofline_svg(document), table=_table(kernels),
-        colours=COLOURS, bounds=BOUNDS,
+    return rendered(
+        "profile.html", d=document, kernels=kernels, tree=tree_map(kernels), roofline=_roofline_svg(document),
+        table=_table(kernels), bounds=BOUNDS,
     )  # fmt: skip
 
 

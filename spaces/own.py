@@ -148,7 +148,7 @@ def _made(asked: str, found: re.Match[str]) -> tuple[Any, dict[str, str]]:
 
 
 def _is_network(made: Any) -> bool:
-    return isinstance(made, tuple) and len(made) == 2 and hasattr(made[0], "modules")  # type: ignore[arg-type]
+    return isinstance(made, tuple) and len(made) == 2 and hasattr(made[0], "modules")  # type: ignore[arg-type] - a user's tuple
 
 
 def _is_marked(network: nn.Module) -> bool:
