@@ -18,12 +18,13 @@ class BadSplitError(UsageError, ValueError):
 def covered(y_ms: Array, p_ms: Array, low_ms: Array, high_ms: Array) -> dict[str, float]:
     """Return how many of the measurements lie within their intervals, in all and in every third of the predictions.
 
-    The width is the median of ``(high - low) / p``, in per cent.
+    The width is the median of ``(high - low) / p``, in per cent. Fewer than three predictions leave thirds without
+    any: their coverage is NaN.
     """
     inside = (y_ms >= low_ms) & (y_ms <= high_ms)
     thirds = np.array_split(np.argsort(p_ms, kind="stable"), 3)
     shares = {
-        f"coverage_{name}_pct": 100 * float(inside[third].mean())
+        f"coverage_{name}_pct": 100 * float(inside[third].mean()) if len(third) else float("nan")
         for name, third in zip(("fast", "middle", "slow"), thirds, strict=True)
     }
     width_pct = 100 * float(np.median((high_ms - low_ms) / p_ms))

@@ -55,6 +55,11 @@ class Scores:
             n=len(y),
         )
 
+    @classmethod
+    def of_none(cls) -> Scores:
+        """Return the scores of no network: NaN each."""
+        return cls(*[float("nan")] * 7, n=0)
+
     def to_dict(self) -> dict[str, float]:
         """Return name -> value."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

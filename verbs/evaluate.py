@@ -173,7 +173,8 @@ def _one(
     rate = len(test) / (perf_counter() - start)
     connected = ~device.disconnected[test]
     row = asdict(Scores.of(y[test], predicted)) | {"encoding": learnt.encoding, "fit_seconds": fitted}
-    row |= {"networks_per_second": rate, "connected": asdict(Scores.of(y[test][connected], predicted[connected]))}
+    flowing = Scores.of(y[test][connected], predicted[connected]) if connected.any() else Scores.of_none()
+    row |= {"networks_per_second": rate, "connected": asdict(flowing)}
     row |= {"twins_pct": 100 * float(twins.mean())}
     row |= {"by_name": asdict(Scores.of(y[rest], estimator.predict(features[rest])))}
     try:

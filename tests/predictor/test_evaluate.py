@@ -31,3 +31,10 @@ def test_what_intervals_hold_is_told_for_every_third():
     assert (held["coverage_fast_pct"], held["coverage_slow_pct"]) == (0, 100)
     assert held["coverage_pct"] == pytest.approx(200 / 3)
     assert held["width_pct"] == pytest.approx(20)
+
+
+@pytest.mark.parametrize("tested", [1, 2])
+def test_a_third_without_a_network_has_no_coverage(tested):
+    held = covered(np.ones(tested), np.ones(tested), 0.9 * np.ones(tested), 1.1 * np.ones(tested))
+    assert (held["coverage_pct"], held["coverage_fast_pct"]) == (100, 100)
+    assert np.isnan(held["coverage_slow_pct"])

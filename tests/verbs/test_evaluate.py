@@ -93,6 +93,17 @@ def test_a_table_without_twins_says_nothing_of_names(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_one_network_that_is_tested_may_lead_nowhere(tmp_path):
+    architectures = list(registry.create("space", SPACE).enumerate())[:20]
+    columns = {f"e{i}": [a.choices[i] for a in architectures] for i in range(6)} | {"ms": np.arange(1.0, 21)}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    document = judged(tmp_path / "t.parquet", train=19, valid=0, seeds=4, model="ridge", by_name=True).document
+    assert document["test"] == 1
+    assert document["disconnected"] > 10
+    json.dumps(document, allow_nan=False)
+
+
+@pytest.mark.slow
 def test_a_search_on_a_table_promises_no_more_than_it_knows(lottery, monkeypatch):
     """Residuals of a lottery are as wide as the lottery, however many names each network has."""
     monkeypatch.setattr(schedule, "STEPS", 20)
