@@ -50,7 +50,7 @@ def main() -> None:
     searcher = registry.create("method", a.method).find
     cost = TableCost(space.circuit, counts(space.graph, space.operations, "macs"))
     training = Training(epochs=a.train_epochs)
-    problem = Problem(space, space, Price(cost, space), task, 1e12, None, 1.0, training)
+    problem = Problem(space, space, Price(cost, space), task, 1e12, None, 1.0, training=training)
     start = perf_counter()
     shot = searcher.trains(space, task, searcher.schedule, seed=a.seed, compute="cpu")
     supernet = shot.run(None, problem.progress)

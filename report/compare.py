@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import outputs
-from .small_page import rendered
+from .layout import rendered
 from .table import Table
 
 is_comparison = outputs.marked(b"<!doctype html>", b'<meta name="generator" content="tempograd compare">')

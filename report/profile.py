@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .. import outputs
 from .charts import COLOURS, styled, themed, to_svg
-from .small_page import rendered
+from .layout import rendered
 from .table import Table
 
 WIDTH, HEIGHT = 940.0, 420.0

@@ -12,15 +12,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from .. import outputs
 from ..data.result import Result, read_result
 from ..metric import ACCURACY
 from . import captions as pictures
-from .charts import COLOURS
 from .examples import examples
-from .formatting import count, digits, interval, ms, percent, score
+from .formatting import digits, ms, score
+from .layout import rendered
 from .table import Table
 
 MEANINGS = {
@@ -60,16 +58,8 @@ def write_report(result_dir: Path, out: Path) -> Path:
 
 def render(result: Result) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: Any = environment.filters  # the stubs allow jinja's own alone
-    filters |= {"ms": ms, "percent": percent, "score": score, "count": count, "interval": interval}
-    return environment.get_template("page.html").render(
+    return rendered(
+        "page.html",
         r=result,
         answer=answer(result),
         comparison=comparison(result),
@@ -79,7 +69,6 @@ def render(result: Result) -> str:
         provenance=_provenance(result),
         meanings=MEANINGS,
         paths=PATHS,
-        colours=COLOURS,
     )
 
 

@@ -48,9 +48,33 @@ class Stage:
     begins: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What is the same whatever is searched.
+
+    Attributes:
+        training: how one network is trained from scratch, the one found and every random one.
+        seed: of everything random.
+        compute: torch device on which networks are trained, such as ``cpu`` or ``cuda``.
+        checkpoint: file to save to after every epoch, and to go on from if it is there.
+        supernet: file for weights that do not depend on the target: written once, and taken from there by a search
+            for another target.
+        queries: how many networks' accuracy may be asked for; None for the method's own number.
+        trainings: folder where every training from scratch is saved, and gone on from.
+    """
+
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+    compute: str = "cpu"
+    checkpoint: Path | None = None
+    supernet: Path | None = None
+    queries: int | None = None
+    trainings: Path | None = None
+
+
 @dataclass(frozen=True)
-class Problem:
-    """Everything a searcher may look at.
+class Problem(Conditions):
+    """Everything a searcher may look at, besides the conditions.
 
     Attributes:
         space: whose networks are deployed and whose latency the predictor knows.
@@ -61,15 +85,7 @@ class Problem:
         target_ms: the budget; exactly one of ``target_ms`` and ``lam`` is set.
         lam: weight of latency relative to ``reference_ms``.
         reference_ms: predicted latency of the space's median network.
-        training: how one network is trained from scratch.
-        seed: of everything random.
-        compute: torch device on which networks are trained, such as ``cpu`` or ``cuda``.
-        checkpoint: file to save to after every epoch, and to go on from if it is there.
-        supernet: file for weights that do not depend on the target: written once, and taken from there by a search
-            for another target.
-        queries: how many networks' accuracy may be asked for; None for the method's own number.
         progress: told what is done.
-        trainings: folder where every training from scratch is saved, and gone on from.
         begin: gives a network the supernet's weights, once there is one, for recipes that start with these.
         stage: of a pipeline; None for a problem that is solved at once.
         accuracy: predicts how good networks are, in place of training them for it; None where nothing does.
@@ -82,14 +98,7 @@ class Problem:
     target_ms: float | None
     lam: float | None
     reference_ms: float
-    training: Training
-    seed: int = 0
-    compute: str = "cpu"
-    checkpoint: Path | None = None
-    supernet: Path | None = None
-    queries: int | None = None
     progress: Progress = silent
-    trainings: Path | None = None
     begin: Begin | None = None
     accuracy: PredictedTask | None = None
     stage: Stage | None = None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from math import inf
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -23,45 +22,30 @@ from .evaluator import Trained, check_training, train
 from .feasibility import Feasibility, feasibility
 from .finalists import choose
 from .malloc import keep_freed_memory
-from .method import Found, Method, Problem
+from .method import Conditions, Found, Method, Problem
 from .price import Price
 from .progress import Progress, silent
 from .repair import Measure, Repair, Step, upper_ms
 from .result import Rival, SearchResult, verdict_of
 from .searchers.random import random_search
-from .training import Training
 
 _CANDIDATES = 12  # networks of a search that asked for accuracies that are measured before repair has to help
 _TRIES = 3  # measurements of a random network before a noisy one is left as it is
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is the same whatever is searched.
+@dataclass(frozen=True, kw_only=True)
+class Options(Conditions):
+    """How a search is run, besides the conditions.
 
     Attributes:
-        training: how the derived network, and every random one, is trained.
         repair: whether an architecture that misses the target as measured is repaired.
         random_networks: random networks trained for comparison; None for as many as the search's time allows.
-        seed: of everything random.
-        compute: torch device for training, such as ``cpu`` or ``cuda``.
-        checkpoint: file that the search saves to after every epoch and goes on from.
-        supernet: file for weights that serve every target.
-        queries: networks whose accuracy a method that asks may ask for; None for its own number.
         finalists: networks that use a target that are trained, the best on held-out images to be kept.
-        trainings: folder where every training from scratch is saved, and gone on from.
     """
 
-    training: Training = field(default_factory=Training)
     repair: bool = True
     random_networks: int | None = None
-    seed: int = 0
-    compute: str = "cpu"
-    checkpoint: Path | None = None
-    supernet: Path | None = None
-    queries: int | None = None
     finalists: int = 1
-    trainings: Path | None = None
 
 
 def search(
@@ -105,9 +89,10 @@ def search(
     table = feasibility(
         space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms, measured_ms=price.measured_ms
     )
-    problem = _posed(
-        space, price, task, options, progress, target_ms=target_ms, lam=lam, proxy=proxy or space,
-        reference_ms=table.median_ms,
+    problem = Problem(
+        space, proxy or space, price, task, target_ms, lam, table.median_ms,
+        **{each.name: getattr(options, each.name) for each in fields(Conditions)}, progress=progress,
+        accuracy=task if isinstance(task, PredictedTask) else None,
     )  # fmt: skip
     table.check()
     progress("feasibility", 1, 1, _ends(table))
@@ -158,39 +143,6 @@ def search(
         class_names=fitted.class_names,
         remarks=fitted.remarks,
         examples=examples,
-    )
-
-
-def _posed(
-    space: SearchSpace,
-    price: Price,
-    task: Task,
-    options: Options,
-    progress: Progress,
-    *,
-    target_ms: float | None,
-    lam: float | None,
-    proxy: SearchSpace,
-    reference_ms: float,
-) -> Problem:
-    """Return what is asked for, as a searcher sees it."""
-    return Problem(
-        space=space,
-        proxy=proxy,
-        price=price,
-        task=task,
-        target_ms=target_ms,
-        lam=lam,
-        reference_ms=reference_ms,
-        training=options.training,
-        seed=options.seed,
-        compute=options.compute,
-        checkpoint=options.checkpoint,
-        supernet=options.supernet,
-        queries=options.queries,
-        progress=progress,
-        trainings=options.trainings,
-        accuracy=task if isinstance(task, PredictedTask) else None,
     )
 
 

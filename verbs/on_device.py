@@ -32,7 +32,6 @@ from ..profiler.verify import confirm
 from ..profiler.verify import measure as verify
 from ..search import processes
 from ..search.evaluator import check_compute
-from ..search.method import Method
 from ..search.price import Price
 from ..search.result import SearchResult, measured_again, verdict_of
 from ..search.run import Options
@@ -49,6 +48,7 @@ from .choices import shares_of
 from .costs import is_inputs, priced, trusted_ms
 from .fit_table import PLACE
 from .fitting import proxy_for, space_for, tell
+from .kind import Kind
 from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain, silent
 from .request import SearchRequest
 from .tabular import met_by
@@ -56,25 +56,8 @@ from .tabular import met_by
 UNFINISHED, INPUTS, TRAININGS = "search.safetensors", "cost.json", "trainings"  # in the folder until it is done
 
 
-@dataclass(frozen=True)
-class SearchOnDevice:
-    """Searches for one target at a time.
-
-    Attributes:
-        method: that searches.
-        cost: what prices networks.
-        supernet: file of weights that serve every target.
-        command: the command line, for the result.
-        progress: told what is done.
-        stop: set to end after the item in flight.
-    """
-
-    method: Method
-    cost: str
-    supernet: Path
-    command: str
-    progress: Progress
-    stop: threading.Event | None
+class SearchOnDevice(Kind):
+    """Searches on a device."""
 
     def __call__(self, request: SearchRequest) -> Outcome:
         """Search for one target, and write the result into the request's folder."""
@@ -202,7 +185,7 @@ def options_of(request: SearchRequest, supernet: Path) -> Options:
     """Return what a search of images is run with: what is unfinished lies in the request's folder."""
     training, out = request.training, request.what.out
     return Options(
-        request.how(), random_networks=training.random, seed=request.what.seed,
+        training=request.how(), random_networks=training.random, seed=request.what.seed,
         compute=processes.own_compute(training.compute), checkpoint=out / UNFINISHED, supernet=supernet,
         queries=request.what.queries, finalists=training.finalists, trainings=out / TRAININGS,
     )  # fmt: skip

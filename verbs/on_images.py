@@ -7,7 +7,6 @@ its result is no pass: it is ``unreliable`` until the network is measured on a d
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,6 @@ from ..predictor.interval import COVERAGE
 from ..predictor.learn import Learnt
 from ..search import processes
 from ..search.evaluator import check_compute
-from ..search.method import Method
 from ..search.price import Price
 from ..search.result import NETWORK
 from ..search.run import search as run
@@ -35,31 +33,15 @@ from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from ..tasks.table import table_column
 from .fitting import proxy_for, tell
+from .kind import Kind
 from .on_device import TRAININGS, UNFINISHED, StageTold, options_of, outcome_of, space_and_task, text_of
-from .outcome import VERDICT_CODES, Outcome, Progress, plain, silent
+from .outcome import VERDICT_CODES, Outcome, plain, silent
 from .request import SearchRequest
 from .tabular import learn_latency, price_of
 
 
-@dataclass(frozen=True)
-class SearchOnImages:
-    """Searches for one target at a time.
-
-    Attributes:
-        method: that searches.
-        cost: what prices networks, for the record.
-        supernet: file of weights that serve every target.
-        command: the command line, for the result.
-        progress: told what is done.
-        stop: set to end after the item in flight.
-    """
-
-    method: Method
-    cost: str
-    supernet: Path
-    command: str
-    progress: Progress
-    stop: threading.Event | None
+class SearchOnImages(Kind):
+    """Searches on images, with latencies of a table."""
 
     def __call__(self, request: SearchRequest) -> Outcome:
         """Search for one target, look up what was found, and write the result into the request's folder.

@@ -20,11 +20,7 @@ from .request import SEARCH, SearchRequest
 if TYPE_CHECKING:
     from ..search.method import Method
     from ..spaces.space import SearchSpace
-    from .on_device import SearchOnDevice
-    from .on_images import SearchOnImages
-    from .tabular import SearchOnTable
-
-    AnySearch = SearchOnDevice | SearchOnImages | SearchOnTable
+    from .kind import Kind
 
 SUPERNET = "supernet.safetensors"
 LEFT = (RESULT, SUPERNET, "search.safetensors", "cost.json", "trainings", "*.db")  # in its folder
@@ -86,7 +82,7 @@ def search(
         return _each(request, kind)
 
 
-def _each(request: SearchRequest, kind: AnySearch) -> Outcome:
+def _each(request: SearchRequest, kind: Kind) -> Outcome:
     """Search for every target."""
     targets = sorted(set(request.target.target_ms))
     if len(targets) < 2:
@@ -94,7 +90,7 @@ def _each(request: SearchRequest, kind: AnySearch) -> Outcome:
     return _together([(ms, _met(request.for_target(ms, target_folder(request.what.out, ms)), kind)) for ms in targets])
 
 
-def _kind(request: SearchRequest, command: str, progress: Progress, stop: threading.Event | None) -> AnySearch:
+def _kind(request: SearchRequest, command: str, progress: Progress, stop: threading.Event | None) -> Kind:
     """Return what searches as asked.
 
     Raises:
@@ -108,16 +104,14 @@ def _kind(request: SearchRequest, command: str, progress: Progress, stop: thread
     costs = ["predictor"] if request.on_images else () if request.on_table else shares_of(cost)
     check(request.given, method, on_table=request.on_table, costs=costs)
     if request.on_table:
-        from .tabular import SearchOnTable
-
-        return SearchOnTable(method, cost, command, progress, stop)
-    if request.what.epochs is not None:
-        method = registry.create("method", spec, epochs=request.what.epochs)
-    if request.on_images:
-        from .on_images import SearchOnImages as Kind
+        from .tabular import SearchOnTable as Wanted
+    elif request.on_images:
+        from .on_images import SearchOnImages as Wanted
     else:
-        from .on_device import SearchOnDevice as Kind
-    return Kind(method, cost, request.what.supernet or request.what.out / SUPERNET, command, progress, stop)
+        from .on_device import SearchOnDevice as Wanted
+    if request.what.epochs is not None and not request.on_table:
+        method = registry.create("method", spec, epochs=request.what.epochs)
+    return Wanted(method, cost, request.what.supernet or request.what.out / SUPERNET, command, progress, stop)
 
 
 def _learnt(folder: Path) -> str:
@@ -127,7 +121,7 @@ def _learnt(folder: Path) -> str:
     return "kernels" if holds_kernels(folder) else "predictor"
 
 
-def _once(request: SearchRequest, kind: AnySearch) -> Outcome:
+def _once(request: SearchRequest, kind: Kind) -> Outcome:
     """Search for one target; a result of this very search that is there is kept, or measured again."""
     from ..search.processes import by_first
     from ..search.result import earlier
@@ -143,7 +137,7 @@ def _once(request: SearchRequest, kind: AnySearch) -> Outcome:
     return Outcome(there | {"kept": True}, f"{kept}\n{kind.text(out)}", VERDICT_CODES[there["verdict"]], folders=(out,))
 
 
-def _met(request: SearchRequest, kind: AnySearch) -> Outcome:
+def _met(request: SearchRequest, kind: Kind) -> Outcome:
     """Search for one of several targets; one that cannot be met does not end the others."""
     try:
         return _once(request, kind)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +16,22 @@ from ..errors import UsageError
 from ..predictor.design import d_optimal
 from ..predictor.interval import COVERAGE
 from ..predictor.learn import Learnt, default_model, learn, stated
-from ..search.method import Method
 from ..search.price import Price
 from ..search.tabular import search_table
 from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask, table_column
 from .accuracy import predicted_accuracy
 from .fit import blocks_of, encodings_of
-from .outcome import MISSED, Outcome, Progress, go_on, plain, space_of
+from .kind import Kind
+from .outcome import MISSED, Outcome, go_on, plain, space_of
 from .request import SearchRequest
 
 QUERIES = 100  # accuracies that may be asked for
 CANDIDATES = 2000  # rows that a design chooses from
 
 
-@dataclass(frozen=True)
-class SearchOnTable:
-    """Searches for one target at a time.
-
-    Attributes:
-        method: that searches.
-        cost: what prices networks, for the record.
-        command: the command line, for the result.
-        progress: told what is done.
-        stop: set to end after the next query.
-    """
-
-    method: Method
-    cost: str
-    command: str
-    progress: Progress
-    stop: threading.Event | None
+class SearchOnTable(Kind):
+    """Searches on a table."""
 
     def __call__(self, request: SearchRequest) -> Outcome:
         """Search a table, look up what was found, and say what was lost against the best network there is.

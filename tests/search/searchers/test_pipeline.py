@@ -61,8 +61,10 @@ def noted(monkeypatch):
 def problem(path=None, progress=None, price=PRICE, steps=2, **mode):
     mode = mode or {"lam": 0.0}
     more = {} if progress is None else {"progress": progress}
-    return Problem(SPACE, SPACE, price, parts(steps), mode.get("target_ms"), mode.get("lam"), 1.0, Training(epochs=1),
-                   checkpoint=path, **more)  # fmt: skip
+    return Problem(
+        SPACE, SPACE, price, parts(steps), mode.get("target_ms"), mode.get("lam"), 1.0,
+        training=Training(epochs=1), checkpoint=path, **more,
+    )  # fmt: skip
 
 
 def find(spec=FEW, **options):

@@ -1,4 +1,4 @@
-"""The offline HTML pages of one question, a profile or a comparison: their style, their filters, what they allow."""
+"""What the offline HTML pages share, of a search, a profile, a comparison: style, filters, what they allow."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .charts import COLOURS
-from .formatting import ms, percent
+from .formatting import count, interval, ms, percent, score
 
 
 def rendered(template: str, **values: Any) -> str:
-    """Return a page of a template that extends ``small_page.html``; a value that it lacks is an error."""
+    """Return a page of a template that extends ``layout.html``; a value that it lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"ms": ms, "percent": percent}
+    filters: Any = environment.filters  # the stubs allow jinja's own alone
+    filters |= {"ms": ms, "percent": percent, "score": score, "count": count, "interval": interval}
     return environment.get_template(template).render(colours=COLOURS, **values)
