@@ -62,8 +62,9 @@ def fit(
     written has seen all rows. The encoding is chosen before by leave-one-out of a small Gaussian process, or by a
     lookup itself, which means the encoding's entries literally. Rows that are not ``ok`` take part with the small
     weight of their wide interval, and are not scored, unless fewer than 19 are ``ok``: then scores and intervals hold
-    their noise, too. Censored ones take part where the model would put them too low. Networks without a head's quantity
-    are left out of it, and counted.
+    their noise, too. Networks in which nothing leads from input to output take part and are not scored either, as no
+    search takes one: all of them compute the same, so that each fold without them is far off. Censored ones take part
+    where the model would put them too low. Networks without a head's quantity are left out of it, and counted.
 
     The model is ``gp``, or ``transfer`` below 100 networks or with ``sources``: stores of the same space from other
     devices, each a line that the new device's latency may be made of.
@@ -162,10 +163,12 @@ def _fit_head(
     """
     quantity, model, seed = about["quantity"], about["model"], about["seed"]
     labels, weight = dataset.values(quantity), dataset.weights(quantity)
-    judging = dataset.judging
     names = encodings_of(chosen, model)
     bounds_ms = dataset.censored if quantity == LATENCY else {}
     networks = [chosen.from_key(key) for key in (*dataset.keys, *bounds_ms)]
+    connected = np.array([chosen.is_connected(network) for network in networks[: len(labels)]])
+    both = dataset.judging & connected
+    judging = both if both.sum() >= FEW_ROWS else dataset.judging
     encoded = {name: chosen.encode(networks, name).astype(float) for name in names}
     groups, n = chosen.groups(networks), len(labels)
     above = {name: X[n:] for name, X in encoded.items()}
@@ -183,6 +186,7 @@ def _fit_head(
         **about, "space": dataset.space, "encoding": encoding, "device": dataset.fingerprint.id,
         "networks": len(labels), "different_networks": len(np.unique(groups[:n])),
         "verdicts": dataset.counts, "left_out": dataset.left_out, "scored": int(judging.sum()),
+        "disconnected": int((~connected).sum()),
         "scores": {(f"mae_{unit}" if name == "mae_ms" else name): value for name, value in scores.items()},
         "error_pct_by_encoding": {name: 100 * error for name, error in learnt.error_by_encoding.items()},
         "gradient": gradient_of(chosen, encoding, learnt.predictor), "censored": learnt.censored,
@@ -294,12 +298,13 @@ def _fit_text(d: Mapping[str, Any]) -> str:
     s, floor_pct = d["scores"], d["noise_floor_mape_pct"]
     floor = "" if floor_pct is None else f" (noise floor {floor_pct:.2f} %)"
     missing = "".join(f", {n} {what} left out" for what, n in d["left_out"].items())
+    nowhere = f"; {n} that lead nowhere are not scored" if (n := d.get("disconnected")) else ""
     return "\n".join((
         f"{d['quantity']}: {d['model']} on {d['networks']} networks of {d['space']} (encoding {d['encoding']}), in "
         f"{d['predictor']}{missing}",
         f"held out: MAPE {s['mape_pct']:.2f} %{floor}, within 1/5/10 %: "
         f"{s['within_1_pct']:.0f}/{s['within_5_pct']:.0f}/{s['within_10_pct']:.0f}, Spearman {s['spearman']:.3f}, "
-        f"Kendall {s['kendall']:.3f}",
+        f"Kendall {s['kendall']:.3f}{nowhere}",
         f"{COVERAGE:.0%} of networks lie within {d['interval_pct']:.1f} % of their prediction"
         + ("" if d["verdicts"].get("ok", 0) >= FEW_ROWS else ", as far as labels this noisy can tell"),
     ))  # fmt: skip

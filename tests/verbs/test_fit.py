@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tempograd import registry
+from tempograd.data.dataset import LatencyDataset
+from tempograd.data.store import Store
 from tempograd.errors import UsageError
 from tempograd.verbs.collect import collect
 from tempograd.verbs.evaluate import evaluate
@@ -75,12 +77,28 @@ def test_the_latencies_of_the_space_are_told_with_a_target_that_can_be_asked_for
 
 
 @pytest.mark.slow
+def test_networks_that_lead_nowhere_are_learnt_from_and_not_scored(tmp_path):
+    store = tmp_path / "run.db"
+    collect(SPACE, store, device="simulated:seed=1", count=120)
+    with Store(store) as opened:
+        keys = LatencyDataset.from_store(opened).keys
+    space = registry.create("space", SPACE)
+    nowhere = sum(not space.is_connected(space.from_key(key)) for key in keys)
+    done = fit(store, tmp_path / "predictor")
+    assert nowhere > 0
+    assert done.document["disconnected"] == nowhere
+    assert done.document["scored"] == done.document["verdicts"]["ok"] - nowhere
+    assert done.document["scores"]["mape_pct"] < 10
+    assert f"; {nowhere} that lead nowhere are not scored" in done.text
+
+
+@pytest.mark.slow
 def test_noisy_labels_are_learnt_from_and_judged_by_where_there_are_no_others(tmp_path):
     store = tmp_path / "noisy.db"
     collect(SPACE, store, device="simulated:disturbed=1", count=45, plan="quick")
     done = fit(store, tmp_path / "predictor")
     assert done.document["verdicts"] == {"noisy": 45}
-    assert done.document["scored"] == 45
+    assert done.document["scored"] == 45 - done.document["disconnected"]
     assert "as far as labels this noisy can tell" in done.text
 
 
