@@ -1,4 +1,4 @@
-"""A small ensemble of multilayer perceptrons on the residual of a closed-form backbone: the default model."""
+"""A small ensemble of multilayer perceptrons on the residual of a closed-form backbone."""
 
 from __future__ import annotations
 
