@@ -134,6 +134,44 @@ def test_verbs_and_flags_of_every_command_exist():
     }
 
 
+BENCHMARK = re.compile(r"python (benchmarks/[\w/]+\.py)((?:[^`\n\\]|\\\n)*)")
+
+
+def benchmarks():
+    """Yield where a page runs a benchmark, its file, and the options given: in blocks, and in the text."""
+    for page in PAGES:
+        text = re.sub(r"-m tempograd\.(benchmarks[\w.]+)", lambda at: f"{at[1].replace('.', '/')}.py", page.read_text())
+        for file, rest in BENCHMARK.findall(text):
+            words = shlex.split(rest.replace("\\\n", " "), comments=True)
+            given = {word.partition("=")[0] for word in words if word.startswith("--")}
+            yield f"{page.relative_to(ROOT)}: {file} {shlex.join(words)}", ROOT / file, given
+
+
+def options_of(file: Path) -> tuple[set[str], set[str]]:
+    """Return the options that a benchmark has, and those of them that it asks for."""
+    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    added = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"]
+    asked = {call.args[0].value: any(word.arg == "required" for word in call.keywords) for call in added}
+    return {name for name in asked if name.startswith("--")}, {name for name, required in asked.items() if required}
+
+
+def test_benchmarks_are_run_with_options_that_they_have_and_all_that_they_ask_for():
+    wrong, seen = [], 0
+    for where, file, given in benchmarks():
+        known, asked = options_of(file)
+        wrong += [where] if given - known or asked - given else []
+        seen += 1
+    assert wrong == []
+    assert seen > 10
+
+
+def test_every_benchmark_is_in_the_list_of_benchmarks():
+    told = (ROOT / "benchmarks" / "README.md").read_text()
+    there = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__.py"}
+    assert sorted(name for name in there if f"| `{name}` |" not in told) == []
+    assert {name for name in re.findall(r"^\| `(\w+\.py)` \|", told, re.MULTILINE)} <= there
+
+
 def calls():
     """Yield where a function of tempograd is called in a block of Python, its name, and the names of its arguments."""
     for page in PAGES:
