@@ -14,6 +14,7 @@ from tempograd import registry
 from tempograd.errors import InputRefusedError, UsageError
 from tempograd.tasks.images import Images
 from tempograd.tasks.load import load_task
+from tempograd.testing.tasks import TaskContract
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=16,channels=1")
 COLOUR = registry.create("space", "nasbench201:cells=1,width=4,size=32")
@@ -295,13 +296,17 @@ def test_a_space_with_too_few_classes_is_refused():
         load_task("digits").fitted(registry.create("space", "nasbench201:cells=1,width=4,size=16,channels=1,classes=4"))
 
 
-def test_cifar100_is_read_from_its_binary_version_with_the_names_of_its_classes(tmp_path):
-    n = 400
+def write_cifar100(folder, n=400):
     for i, name in enumerate(["train", "test"]):
         coarse, fine = np.zeros((n, 1), np.uint8), (np.arange(n) % 100).astype(np.uint8)[:, None]
         rows = np.concatenate([coarse, fine, random_images(n, 3072, seed=i)], axis=1)
-        (tmp_path / f"{name}.bin").write_bytes(rows.tobytes())
-    (tmp_path / "fine_label_names.txt").write_text("\n".join(f"name{i}" for i in range(100)))
+        (folder / f"{name}.bin").write_bytes(rows.tobytes())
+    (folder / "fine_label_names.txt").write_text("\n".join(f"name{i}" for i in range(100)))
+
+
+def test_cifar100_is_read_from_its_binary_version_with_the_names_of_its_classes(tmp_path):
+    n = 400
+    write_cifar100(tmp_path, n)
     task = load_task(f"cifar100:{tmp_path}")
     assert task.output.count == 100
     assert task.class_names[99] == "name99"
@@ -309,3 +314,12 @@ def test_cifar100_is_read_from_its_binary_version_with_the_names_of_its_classes(
     assert torch.equal(task.test.images.reshape(n, -1), torch.from_numpy(random_images(n, 3072, seed=1)))
     with pytest.raises(UsageError, match=r"100 classes.*set classes=100"):
         task.fitted(COLOUR)
+
+
+class TestPublishedFiles(TaskContract):
+    @pytest.fixture(params=["fashion_mnist", "cifar10", "cifar100"])
+    def load(self, request, tmp_path):
+        {"fashion_mnist": write_fashion, "cifar10": write_cifar, "cifar100": write_cifar100}[request.param](tmp_path)
+        if request.param == "fashion_mnist":  # other images than those of the test part
+            write_idx(tmp_path / "train-images-idx3-ubyte", random_images(200, 28, 28, seed=1))
+        return lambda seed=0: load_task(f"{request.param}:{tmp_path}", seed=seed)
