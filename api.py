@@ -105,7 +105,7 @@ def collect(
         device: the device or its spec.
         count: networks to measure.
         plan: how long each is measured: ``quick``, ``standard`` or ``precise``.
-        seed: of the choice of networks and the order of measurement.
+        seed: Seed of the choice of networks and the order of measurement.
         every: measure each different network of a small space, once.
         operations: measure the single operations, for a cost that adds them up.
         design: choose the networks that teach the most: for a few, on a new device.
@@ -156,10 +156,10 @@ def fit(
         sources: one or more stores of other devices to transfer from.
         space: which space, if the store holds several.
         device: id of which device's fingerprint, if the store holds several.
-        column: of a table's latencies, its unit in brackets where the name does not say it: ``lat[us]``.
+        column: Column of a table's latencies, its unit in brackets where the name does not say it: ``lat[us]``.
         where: conditions ``COLUMN=VALUE`` that a table's rows must meet.
         steps: training steps of a model that takes them, ``gp`` or ``mlp``; fewer are faster.
-        seed: of folds and initial weights.
+        seed: Seed of folds and initial weights.
         progress: called with what is done, how much of it, and of how much.
 
     Raises:

@@ -97,10 +97,10 @@ def measure(
         model: path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.
         shape: sizes of open inputs and of a torch module's: ``{"x": (1, 3, 224, 224)}``, or those of the only input.
         device: the device or its spec.
-        precision: of the device's runtime, such as ``int8-static``.
+        precision: Precision of the device's runtime, such as ``int8-static``.
         store: file to keep it in; what it holds of this network, device and plan is not measured again.
         plan: how long each process measures: ``quick``, ``standard`` or ``precise``.
-        seed: of the order of rounds.
+        seed: Seed of the order of rounds.
         again: measure anew what the store has.
         progress: called with what is done, how much of it, and of how much.
 
@@ -184,10 +184,10 @@ def profile(
         model: path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.
         shape: sizes of open inputs and of a torch module's: ``{"x": (1, 3, 224, 224)}``, or those of the only input.
         device: the device or its spec; it must tell kernels, as ``local`` with ONNX Runtime on a CPU does.
-        precision: of the device's runtime, such as ``int8-static``.
+        precision: Precision of the device's runtime, such as ``int8-static``.
         store: file to keep the latency in; what it holds is not measured again.
         plan: how long each process measures: ``quick``, ``standard`` or ``precise``.
-        seed: of the order of rounds.
+        seed: Seed of the order of rounds.
         out: an HTML page with pictures.
         progress: called with what is done, how much of it, and of how much.
 
@@ -269,7 +269,7 @@ def compare(
         tolerance: by how much it may be slower, as a share.
         budget_s: seconds after which it ends without an answer; four processes are always run.
         store: file to keep it in.
-        seed: of every order.
+        seed: Seed of every order.
         out: an HTML page, with the kernels of each where the device tells them.
         progress: called with what is done, how much of it, and of how much.
 

@@ -44,7 +44,7 @@ class Metric:
         """Return a value with its unit.
 
         Args:
-            value: of this metric; None is shown as a dash.
+            value: Value of this metric; None is shown as a dash.
             digits: behind the point, in per cent; other units have four figures.
         """
         if value is None:

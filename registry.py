@@ -115,7 +115,7 @@ def give(kind: str, spec: str, entry: Any, asked: str | None = None) -> None:
 
     Args:
         kind: such as ``space``.
-        spec: of the entry.
+        spec: Spec of the entry.
         entry: that he gave.
         asked: the text that he gave it by, if he did.
     """

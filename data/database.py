@@ -71,8 +71,8 @@ class Database:
 
         Args:
             tables: statements, each ended by ``;`` and a new line.
-            application_id: of our kind of file, in its header.
-            schema: of the tables.
+            application_id: Application id of our kind of file, in its header.
+            schema: Schema of the tables.
             refusal: what to say of a file with another application id and schema.
 
         Raises:

@@ -37,8 +37,8 @@ class Row:
         low_ms, high_ms: its interval, without the part between processes.
         path: how the label came about, empty if there is none.
         rounds, gated: valid rounds, and those of them in the reference state.
-        values_ms, sentinels_ms: of every round: the network's value and the sentinel's reading.
-        cause: of a failure, else empty.
+        values_ms, sentinels_ms: For every round, the network's value and the sentinel's reading.
+        cause: Cause of a failure, else empty.
         above_ms: for a censored network, what its latency is above.
         wall_median_ms, wall_q05_ms, wall_min_ms, cpu_median_ms, p90_ms, p99_ms: of all samples in whatever state the
             device was; see `Statistics`.

@@ -28,7 +28,7 @@ def blind_duplicates(store: Store, space: str, fingerprint_id: str, campaign: st
     Args:
         store: the store.
         space: full spec.
-        fingerprint_id: of which device.
+        fingerprint_id: Id of the device's fingerprint.
         campaign: only duplicates of this campaign; by default those of all, each within its own.
     """
     found = in_hindsight(light(m) for m in store.measurements(space=space, fingerprint_id=fingerprint_id))

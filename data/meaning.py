@@ -44,8 +44,8 @@ class Meaning:
     """What a name says.
 
     Attributes:
-        kind: of the quantity, ``time`` or one of its siblings in this module; empty where the name does not say.
-        unit: of time: ``s``, ``ms``, ``us`` or ``ns``; empty where the name does not say.
+        kind: Kind of the quantity, ``time`` or one of its siblings in this module; empty where the name does not say.
+        unit: Unit of time: ``s``, ``ms``, ``us`` or ``ns``; empty where the name does not say.
     """
 
     kind: str = ""

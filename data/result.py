@@ -243,7 +243,7 @@ class Result(_Part):
         examples: what the network found makes of the test part, to be looked at.
         remarks: what is to be known of the data: what was skipped, and why.
         preprocessing, class_names: how an image becomes the network's input, and what its outputs stand for.
-        shrink: of a trained network that was made faster, its latency, the share asked for, its widths, what stayed.
+        shrink: For a trained network that was made faster: its latency, the share asked for, its widths, what stayed.
         rebuild: the line of Python that builds the network.
     """
 

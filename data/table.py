@@ -204,7 +204,7 @@ def _check_one_unit(source: Source, rows: Sequence[int], values: NDArray[np.floa
     Args:
         source: the column.
         rows: that have a latency.
-        values: of every row, as the file has them.
+        values: Values of every row, as the file has them.
     """
     ordered = sorted(rows, key=lambda row: values[row])
     logs = np.log10(values[ordered])

@@ -57,7 +57,7 @@ def kernels_of(ran: Iterable[Ran], given: ModelProto, domain: str) -> tuple[Kern
     Args:
         ran: in the order in which they ran.
         given: the graph before.
-        domain: of operators that only the runtime has, such as ``openvino``.
+        domain: Domain of operators that only the runtime has, such as ``openvino``.
     """
     known: dict[str, NodeProto] = {}
     for node in given.graph.node:

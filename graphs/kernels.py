@@ -52,18 +52,18 @@ class Kernel:
     """One node of the graph that a runtime runs.
 
     Attributes:
-        name: of the node, unique in its network.
+        name: Name of the node, unique in its network.
         op: operator, with the runtime's own domain where it has one, such as ``nchwc.Conv``.
         family: see `FAMILIES`.
         inputs, outputs: as they were when it ran.
         attributes: kernel, strides, groups, fused activation and so on.
-        domain: of the operator.
+        domain: Domain of the operator.
         slots: places of the inputs among the node's, where some are left out.
         constants: which of the inputs are weights or other constants.
         values: place among the inputs -> whole numbers of a small constant, such as a shape.
         origin: nodes of the graph that was given, as far as names and outputs tell.
         macs: multiply-accumulates.
-        read_bytes, written_bytes: of all inputs, weights too, and outputs.
+        read_bytes, written_bytes: Bytes of all inputs, weights too, and of all outputs.
         provider: that executed it.
         ms: its time under the profiler, which slows small ones down: only its share is to be used.
     """
@@ -142,7 +142,7 @@ def profiled(optimised: ModelProto, events: Iterable[Mapping[str, Any]], given: 
 
     Args:
         optimised: the graph that ran, as the runtime wrote it.
-        events: of its profile, of several runs; those of category ``Node`` count.
+        events: Events of its profile, of several runs; those of category ``Node`` count.
         given: the graph before.
     """
     times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)

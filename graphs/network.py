@@ -52,7 +52,7 @@ class NetworkFacts:
         operators: operator -> nodes of it, those in subgraphs too.
         control_flow: operators with subgraphs, none in most networks.
         parameters: numbers held as weights.
-        opset: of the default domain.
+        opset: Opset of the default domain.
     """
 
     key: str

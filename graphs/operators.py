@@ -60,7 +60,7 @@ def family_of(op: str, inputs: Sequence[Shape], group: int) -> str:
     Args:
         op: operator.
         inputs: its shapes.
-        group: of a convolution, else 1.
+        group: Groups of a convolution, else 1.
 
     >>> family_of("Conv", [(1, 32, 8, 8), (32, 1, 3, 3)], 32)
     'depthwise'

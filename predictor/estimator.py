@@ -175,7 +175,7 @@ def fit_held_out(
         X: ``(n, d)``.
         y_ms: ``(n,)``.
         weight: ``(n,)``.
-        seed: of the folds.
+        seed: Seed of the folds.
         groups: ``(n,)`` numbers that rows of one network share; None if no network is there twice.
         left_s: seconds.
     """

@@ -37,7 +37,7 @@ class Conformal:
 
     Attributes:
         residuals: sorted.
-        predictions_ms: of the same networks, in the same order; empty if not known.
+        predictions_ms: Predictions of the same networks, in the same order; empty if not known.
     """
 
     residuals: tuple[float, ...]

@@ -121,8 +121,8 @@ def learn(
         choosing: ``(n,)`` flags of rows that help to choose the encoding only, and are not learnt from.
         judging: ``(n,)`` flags of rows whose labels are good enough to judge by; None for all.
         censored: networks of which only a bound is known: those that the model would put too low are learnt from.
-        seed: of choice, model and folds.
-        arguments: of the model; what is None or not among its own is left out.
+        seed: Seed of choice, model and folds.
+        arguments: Arguments of the model; what is None or not among its own is left out.
 
     Raises:
         UsageError: rows of fewer than two networks, or arguments that the model refuses.

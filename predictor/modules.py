@@ -67,7 +67,7 @@ class Ensemble(nn.Module):
         widths: ``(d, hidden..., 1)``.
         members: m.
         rng: draws the initial weights (He et al., ICCV 2015).
-        dtype: of the parameters.
+        dtype: Type of the parameters.
     """
 
     def __init__(self, widths: tuple[int, ...], members: int, rng: torch.Generator, dtype: torch.dtype) -> None:
@@ -101,8 +101,8 @@ class ResidualModule(nn.Module):
 
     Args:
         backbone: ``(b, d) -> (b,)`` ms.
-        ensemble: of the standardised log ratio to the backbone.
-        mean: of the features, ``(d,)``.
+        ensemble: Ensemble of the standardised log ratio to the backbone.
+        mean: Mean of the features, ``(d,)``.
         inverse: 1 / standard deviation of the features, ``(d,)``; 0 leaves a feature out.
         scale: standard deviation of the log ratio.
     """
@@ -167,8 +167,8 @@ class KernelModule(nn.Module):
         schedule: appends the times of its joins to the features; None for none.
         arrays: ``mean``, ``inverse`` (0 leaves a feature out), ``rates``, ``slopes`` ``(f,)``, ``support (m, f)``,
             standardised, ``alpha (m,)``.
-        amplitude: of the part that is not linear.
-        bias: of the constant.
+        amplitude: Amplitude of the part that is not linear.
+        bias: Bias of the constant part.
         center: ms.
         scale: ms per unit of alpha.
         floor_ms: no prediction is below it.

@@ -36,7 +36,7 @@ class PlainModel(LatencyModel):
 
     Args:
         estimator: the regressor, unfitted.
-        name: of the model in the registry.
+        name: Name of the model in the registry.
 
     Attributes:
         estimator_: fitted.

@@ -29,9 +29,9 @@ def advise(kernels: Sequence[Kernel], ms: Sequence[float], rates: Rates) -> list
     """Return what could be tried, what promises most first; nothing that could gain less than 3 %.
 
     Args:
-        kernels: of a network.
+        kernels: Kernels of a network.
         ms: how long each takes, undisturbed.
-        rates: of the device.
+        rates: Rates of the device.
     """
     whole = sum(ms)
     told = [advice for advice in _all(kernels, ms, rates) if advice.gain_ms >= LITTLE * whole]

@@ -354,7 +354,7 @@ def against(now: Sequence[Measurement], then: Sequence[Measurement]) -> Differen
 
     Args:
         now: processes of this time.
-        then: of another time, on the same kind of device.
+        then: Processes of another time, on the same kind of device.
     """
     a, b = _timed(then), _timed(now)
     if len(a) < 2 or len(b) < 2:

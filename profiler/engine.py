@@ -63,7 +63,7 @@ class Engine:
         history: recent sentinel readings of this device; it is added to.
         calibration: the last one of this device, if there is one.
         batch_size: networks resident at a time.
-        calibration_rounds: of each network that a new calibration rests on.
+        calibration_rounds: Calibration rounds of each network that a new calibration rests on.
         stop: when set, the pass under way is finished, what is closed is handed over, and the loop ends.
     """
 

@@ -136,8 +136,8 @@ def _wants(before: Sequence[Measurement], new: Sequence[Measurement], entered: i
 
     Args:
         before: processes that were known.
-        new: of this call, those that are done.
-        entered: of this call, all: those under way are counted as good.
+        new: Processes of this call that are done.
+        entered: All processes of this call: those under way are counted as good.
     """
     rows = [*before, *new]
     good = sum(m.verdict == "ok" for m in rows) + entered - len(new)

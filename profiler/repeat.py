@@ -48,7 +48,7 @@ def repeat(
         ended: asked whenever a network of a process is done; True drops the process that is being prepared.
         seed: Seed of the orders of rounds.
         batch_size: networks resident in one process.
-        calibration_rounds: of each network, where the device was not calibrated before.
+        calibration_rounds: Calibration rounds of each network, where the device was not calibrated before.
         stop: set it to end after the pass under way.
 
     Raises:

@@ -161,7 +161,7 @@ def check_clock(rounds: Iterable[Round], *, took_ms: float) -> None:
     """Refuse rounds that say that they took longer than the pass in which they were taken.
 
     Args:
-        rounds: of one pass.
+        rounds: Rounds of one pass.
         took_ms: wall time of that pass on this machine.
 
     Raises:

@@ -39,7 +39,7 @@ class Cell:
         kind: such as ``normal``; empty where a space has one kind.
         inputs: nodes 0 .. inputs - 1 are the cell's inputs.
         nodes: all nodes, inputs included.
-        edges: of operations, in the order of the text; those that are ``none`` too.
+        edges: Edges with their operations, in the order of the text; those that are ``none`` too.
     """
 
     kind: str

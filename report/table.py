@@ -17,7 +17,7 @@ class Table:
     """Columns of one length.
 
     Attributes:
-        name: of the file, without its ending.
+        name: Name of the file, without its ending.
         columns: name -> values; units are in the names.
     """
 

@@ -159,9 +159,9 @@ def advantages(space: SearchSpace, rows: Rows, gradient: Rows) -> Rows:
     reinforcement learning*, ICML 2002: the difference of two policies).
 
     Args:
-        space: of the sites.
+        space: Space of the sites.
         rows: the distribution; every site is reached.
-        gradient: of the loss by the rows.
+        gradient: Gradient of the loss by the rows.
     """
     reached = (flow.sum() for flow in flows(space, rows))
     return [(g - g @ row) / reach for g, row, reach in zip(gradient, rows, reached, strict=True)]

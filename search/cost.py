@@ -66,7 +66,7 @@ class TableCost:
     """A sum-product circuit over a table of costs: exact at one-hot gates and in expectation.
 
     Args:
-        circuit: of the space.
+        circuit: Circuit of the space.
         table: cost in ms (or any other unit) by the circuit's keys.
     """
 

@@ -43,7 +43,7 @@ class RecordedMixture:
 
     Args:
         supernet: in training mode, on a CUDA device.
-        images: of the shape that every pass will have.
+        images: Images of the shape that every pass will have.
         gates: ``site -> (K,)``.
     """
 

@@ -70,11 +70,11 @@ def train(
     On a CPU the same seed gives the same network, bit by bit, also where the training was stopped and gone on from.
 
     Args:
-        architecture: of ``space``.
+        architecture: Architecture of ``space``.
         space: whose network is built.
         task: fitted to the space.
         training: the recipe.
-        seed: of weights, order and augmentation.
+        seed: Seed of weights, order and augmentation.
         compute: torch device.
         progress: told of every epoch, stage ``train``.
         folder: where the training is saved after every epoch and every ``save_minutes``, and gone on from; what is
@@ -175,7 +175,7 @@ class Inherited:
         space: whose supernet it is.
         supernet: on the device ``compute``.
         task: fitted to the space.
-        seed: of the images that BatchNorm is recalibrated with, and of the ``few``.
+        seed: Seed of the images that BatchNorm is recalibrated with, and of the ``few``.
         compute: torch device.
         few: images of the part that a score is of, the same for all networks, where many scores are asked for and each
             is to cost little; statistics are then taken from half as many batches. None: all.
@@ -201,7 +201,7 @@ class Inherited:
         """Return a score each, in order: one after the other as they are found, unless several processes share them.
 
         Args:
-            architectures: of a space of the same sites.
+            architectures: Architectures of a space of the same sites.
         """
         if count() > 1:
             return in_turns(architectures, lambda own: [self._score(each) for each in own])

@@ -27,10 +27,11 @@ class Feasibility:
     """Latencies of a space, in ms, predicted but for ``measured``.
 
     Attributes:
-        smallest_ms, largest_ms: of the cheapest and dearest network found by a greedy walk from a uniform sample.
-        median_ms: of the sample.
+        smallest_ms, largest_ms: Latencies of the fastest and the slowest network found by a greedy walk from a uniform
+            sample.
+        median_ms: Median of the sample.
         target_ms: asked for, if any.
-        share_within_target: of the sample; None without a target.
+        share_within_target: Share of the sample; None without a target.
         smallest: the cheapest network, one that connects input and output.
         measured_ms: networks that connect input and output, and were measured.
     """

@@ -48,7 +48,7 @@ def choose(
         kept: confirmed to be within the target.
         count: networks trained at most, ``kept`` among them.
         train: an architecture.
-        seed: of the draws.
+        seed: Seed of the draws.
         metric: by which networks are compared.
         inherited: scores of architectures with the supernet's weights, in order; None: draws are taken as they come.
     """

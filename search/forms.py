@@ -276,7 +276,7 @@ def common_descent(first: Tensor, second: Tensor, *, preference: float = 1.0) ->
     Args:
         first: a gradient.
         second: another.
-        preference: of the second over the first.
+        preference: Preference of the second over the first.
     """
     lengths = float(first.norm()), float(second.norm())
     if 0.0 in lengths:

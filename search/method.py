@@ -87,7 +87,7 @@ class Problem(Conditions):
         reference_ms: predicted latency of the space's median network.
         progress: told what is done.
         begin: gives a network the supernet's weights, once there is one, for recipes that start with these.
-        stage: of a pipeline; None for a problem that is solved at once.
+        stage: Stage of a pipeline; None for a problem that is solved at once.
         accuracy: predicts how good networks are, in place of training them for it; None where nothing does.
     """
 

@@ -140,11 +140,11 @@ def crossed(
     """Return a child that takes each site from either parent; sites under one rule come from the same.
 
     Args:
-        space: of both parents.
+        space: Space of both parents.
         one: parent, of whom the child has what is not from the other.
         other: parent.
         rng: decides.
-        share: of sites from the other parent, or of modules.
+        share: Share of sites from the other parent, or of modules.
         modules: whether all sites whose names begin alike, up to the first ``/``, come from the same.
     """
     together = {site.name: site.name.partition("/")[0] for site in space.sites} if modules else {}

@@ -34,7 +34,7 @@ def held_out_ms(features: Array, y_ms: Array, groups: NDArray[np.int64], *, seed
         features: ``(n, d)``.
         y_ms: ``(n,)``, NaN where it is not known.
         groups: ``(n,)`` numbers that rows of one network share: they are held out together.
-        seed: of trees and folds.
+        seed: Seed of trees and folds.
 
     Returns:
         Predictions, and ``(m,)`` logarithms of measured over predicted of rows that are known.

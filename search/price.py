@@ -37,7 +37,7 @@ class Price:
         cost: a predictor, ``(b, d) -> (b,)`` ms, or any other cost in ms; not changed.
         space: whose networks it prices.
         encoding: the encoding that a predictor was trained on; None for the space's default.
-        interval: of predictions; None where nobody knows it.
+        interval: Interval of predictions; None where nobody knows it.
         conformal: the predictor's residuals, by which a prediction becomes a chance to be within a target; None where
             there are none, or the cost is the upper end of its interval already.
         told: what a result tells of it: model, encoding, held-out scores.

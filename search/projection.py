@@ -39,8 +39,8 @@ def project(scores: Scores, space: SearchSpace, costs: Costs, budget: float) -> 
 
     Args:
         scores: ``(sites, K)``, as ``Law.scores``.
-        space: of the architectures.
-        costs: of every option; what is missing costs nothing.
+        space: Space of the architectures.
+        costs: Costs of every option; what is missing costs nothing.
         budget: for the sum of the costs, what is always there taken off.
 
     Raises:
@@ -132,9 +132,9 @@ def prune(
 
     Args:
         start: the architecture to begin with.
-        weights: of the sites that may become ``none``.
+        weights: Weights of the sites that may become ``none``.
         space: without rules on how many edges are kept.
-        cost: of an architecture.
+        cost: Cost of an architecture.
         budget: for that cost.
 
     Raises:

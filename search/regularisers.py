@@ -159,7 +159,7 @@ class Distillation:
     ``D`` is the task's distance: of classes and maps the divergence over classes, of heat maps that over places.
 
     Attributes:
-        weight: of the divergence beside cross-entropy.
+        weight: Weight of the divergence beside cross-entropy.
         tau: temperature of both.
         teacher: the ``mixture`` of all options, or the cheaper ``mean`` of a step's own paths.
     """

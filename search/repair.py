@@ -55,7 +55,7 @@ class Repair:
     """The state of one repair.
 
     Args:
-        space: of the architectures.
+        space: Space of the architectures.
         predict: latency in ms.
         measure: times architectures on the device.
         scores: ``(sites, K)`` of the law; zeros where there is none.

@@ -83,7 +83,7 @@ class SearchResult:
     Attributes:
         space, method, task, seed, target_ms, lam, feed: what was asked.
         metric: by which networks of the task are compared.
-        feasibility: of the target, before the search.
+        feasibility: Feasibility of the target, before the search.
         found: the network kept, predicted and measured; the measurement had no part in choosing it.
         predicted_low_ms, predicted_high_ms: the predictor's interval, if it has one.
         trained: the network's weights and accuracies.

@@ -44,8 +44,8 @@ def started(network: Network, start: str, begin: Begin | None = None) -> Started
 
     Args:
         network: on the CPU, with random weights.
-        start: of the recipe: empty, ``inherited``, or the path of a safetensors file of ``node.weight``, or of a folder
-            with one.
+        start: What the recipe says: empty, ``inherited``, or the path of a safetensors file of ``node.weight``, or of a
+            folder with one.
         begin: gives it the supernet's.
 
     Raises:

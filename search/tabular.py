@@ -51,7 +51,7 @@ class TabularResult:
     Attributes:
         space, method, task, seed, target_ms: what was asked.
         budget: accuracies that might be asked for.
-        feasibility: of the target, by the predictor, before the search.
+        feasibility: Feasibility of the target, by the predictor, before the search.
         found: the network kept.
         predicted_ms: its latency as predicted.
         lookups_predicted_ms: those of ``lookups``.
@@ -157,15 +157,15 @@ def search_table(
     """Search a table for the most accurate network within a target.
 
     Args:
-        space: of the table's networks.
+        space: Space of the table's networks.
         method: recipe of a searcher that asks for accuracies.
         task: the accuracies.
-        latencies_ms: of the same networks.
+        latencies_ms: Latencies of the same networks.
         price: what networks of the space are predicted to cost.
         target_ms: budget of latency.
         queries: budget of accuracies.
         lookups: networks that may be looked up after the search.
-        seed: of everything random.
+        seed: Seed of everything random.
         progress: told what is done.
         accuracy: predicts accuracies, in place of asking the table for them; only those looked up are then known.
 

@@ -17,7 +17,7 @@ class Epoch:
         epoch: its number, from 0.
         phase: ``warm_up`` (weights only) or ``search``.
         loss_weights, loss_law: mean loss of weight and of law steps; None where there were none.
-        entropy: of the law, in nats.
+        entropy: Entropy of the law, in nats.
         cost_sampled_ms, cost_direct_ms: the law's predicted latency as the mean over sampled architectures, and at
             its relaxed encoding; their gap is what a predictor fed with probabilities would be wrong by.
         derived_ms: predicted latency of the architecture that would be derived now.

@@ -35,9 +35,9 @@ class Trainer(Resumable):
         network: trained in place, on the device ``compute``.
         task: fitted to the network.
         training: the recipe.
-        seed: of order and augmentation.
+        seed: Seed of order and augmentation.
         compute: torch device.
-        name: of the network, for errors.
+        name: Name of the network, for errors.
         teacher: whose logits it learns from.
         identity: what else two trainings must share to be the same one.
     """
@@ -242,7 +242,7 @@ def rate(training: Training, done: int, steps: int) -> float:
     Args:
         training: the recipe.
         done: steps before it.
-        steps: of an epoch.
+        steps: Steps of an epoch.
 
     Example:
         >>> [round(rate(Training(epochs=4, warm_up=2, learning_rate=1), done, 2), 2) for done in range(8)]

@@ -46,16 +46,16 @@ class Training:
     """How a network is trained. The defaults are the recipe ``small``.
 
     Attributes:
-        name: of the recipe, as a result tells it.
+        name: Name of the recipe, as a result tells it.
         epochs, batch: passes over the images; images a step, of all processes and pieces together.
         optimizer: ``sgd`` or ``adamw``.
         learning_rate: its highest; it falls to ``last_rate`` along a cosine.
         last_rate: at the end.
         warm_up: epochs, also parts of one, in which the rate rises from 0 along a line.
-        momentum: of SGD.
+        momentum: Momentum of SGD.
         nesterov: whether SGD looks ahead.
         beta1, beta2: of AdamW.
-        weight_decay: of SGD, or AdamW's own.
+        weight_decay: Weight decay of SGD, or AdamW's own.
         decay_all: whether scales of BatchNorm and biases decay as well.
         clip: largest norm of a gradient; 0 for any.
         accumulate: pieces that a batch is run in, one after the other: memory of one, BatchNorm by each.
@@ -69,7 +69,7 @@ class Training:
         precision: ``fp32``, or what autocast computes in: ``bf16``, ``fp16``.
         teacher: a result folder, its ``weights.safetensors`` or ``network.onnx``, or any ONNX file of the same inputs
             and classes; empty for none.
-        teacher_share: of the loss that is by what the teacher says, the rest is by labels.
+        teacher_share: Share of the loss that is by what the teacher says, the rest is by labels.
         temperature: by which both logits are divided for that.
         start: weights to begin with: a result folder, a safetensors file of ``node.weight``, or ``inherited`` for the
             supernet's; empty for random ones.

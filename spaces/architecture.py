@@ -10,7 +10,7 @@ class Site:
     """One place of choice: exactly one of ``options`` is taken there.
 
     Attributes:
-        name: of the site.
+        name: Name of the site.
         options: at least two.
         when: it decides something only if one of these options of earlier sites is taken, ``(site, option)``; no two
             of them are taken in one network. Empty: it always does.

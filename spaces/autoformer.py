@@ -92,8 +92,8 @@ def read_autoformer(state: Mapping[str, Tensor], space: VisionTransformer) -> di
     """Return the weights of ``space.supernet()``, by the names of its ``state_dict``, out of a released file.
 
     Args:
-        state: of the file, by the published names: ``blocks.0.attn.qkv.weight`` and so on.
-        space: of the family that the file is of, with relative attention. Its largest network is a part of the file's.
+        state: State of the file, by the published names: ``blocks.0.attn.qkv.weight`` and so on.
+        space: Space of the file's family, with relative attention. Its largest network is a part of the file's.
 
     Raises:
         InputRefusedError: a weight is missing, or smaller than the space's; the message has its published name.

@@ -77,9 +77,9 @@ def inverted_residual(
     Args:
         out: channels.
         hidden: channels inside; None for those of the input, and no first 1x1.
-        kernel: of the depthwise convolution.
-        stride: of the depthwise convolution.
-        groups: of both 1x1 convolutions; channels are shuffled between.
+        kernel: Kernel of the depthwise convolution.
+        stride: Stride of the depthwise convolution.
+        groups: Groups of both 1x1 convolutions; channels are shuffled between.
         activation: after the first and the depthwise convolution.
         squeeze: squeeze-and-excitation after the depthwise convolution and its mask, so that no masked channel is seen.
         published: kernels and squeeze as in Once-for-All's own supernet, see `families.Family`.

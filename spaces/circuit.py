@@ -188,7 +188,7 @@ class Circuit:
         """Return ``(..., f)``: several costs of gates ``site -> (..., K)`` at once, differentiable in them.
 
         Args:
-            rows: of the table, by key.
+            rows: Rows of the table, by key.
             table: ``(keys + 1, f)``, a cost a column; the last row is 0, for options that are no block.
             gates: as of :meth:`cost`.
 

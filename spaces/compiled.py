@@ -41,10 +41,10 @@ class Step:
     """One step of a cell: a join of values, or a choice with the label of every option.
 
     Attributes:
-        name: of the value made.
+        name: Name of the value made.
         inputs: names of values.
         site: None for a join.
-        labels: of the options; None for zero.
+        labels: Labels of the options; None for zero.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Cell:
     """The sites that share a prefix, with the joins between them, where they occur first in the network.
 
     Attributes:
-        prefix: of the sites' names.
+        prefix: Prefix of the sites' names.
         sources: names of the values that come from outside.
         steps: in topological order.
         outputs: names of the values that nothing inside takes.
@@ -276,7 +276,7 @@ class _Columns:
     """Where each count of one view of a cell stands in its row; what has no column is counted in the last.
 
     Attributes:
-        numbers: of the labels, operations first; tables by label are in this order.
+        numbers: Numbers of the labels, operations first; tables by label are in this order.
         operations: how many labels are operations.
         activated: whether operations of a label begin with a rectifier.
         totals: size, join, used again, activation, activation alone, path, width, peak.

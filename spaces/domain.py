@@ -23,7 +23,7 @@ class Domain:
     """The option indices ``(sites,)`` that are architectures; -1 stands where a site decides nothing.
 
     Attributes:
-        name: of the space, for messages.
+        name: Name of the space, for messages.
         sites: every place of choice; one that depends on others comes after them.
         rules: which combinations are architectures; all, where there are none.
 

@@ -198,7 +198,7 @@ class GraphBuilder:
         """Append a choice among blocks.
 
         Args:
-            name: of the node.
+            name: Name of the node.
             site: where it is decided.
             options: the blocks by name.
             x: what they read.
@@ -238,7 +238,7 @@ class GraphBuilder:
         """Append a mix of values, each taken by the option ``(site, option)`` named; by several, if it stands twice.
 
         Args:
-            name: of the node.
+            name: Name of the node.
             terms: values and what takes them.
             mean: it is their mean, not their sum.
         """

@@ -113,7 +113,7 @@ class Network(nn.Module):
 
         Args:
             x: images; or one tensor for each input, where the network has several.
-            gates: of the choices, on the CPU or where the images are.
+            gates: Gates of the choices, on the CPU or where the images are.
             every: run all options; by default those whose gate is exactly 0, which has to be looked up, are not run.
             beside: options by site that are run although their gate is 0, so that it gets its slope.
         """

@@ -74,7 +74,7 @@ def by_sites(sites: Sequence[Site], make: Callable[[list[int]], Architecture]) -
     """Return the notation that every space has: ``SITE=OPTION;...``, without sites that decide nothing.
 
     Args:
-        sites: of the space.
+        sites: Sites of the space.
         make: architecture of the option indices, -1 where none is given.
 
     Example:
@@ -153,7 +153,7 @@ class Part:
         value: a number, text, None, a list of parts, or a dictionary of them.
         at: where it begins in the text.
         text: the whole that it is a part of.
-        name: of the call that a dictionary stands for; empty if it is none.
+        name: Name of the call that a dictionary stands for; empty if it is none.
     """
 
     value: Any

@@ -42,7 +42,7 @@ def layer_totals(graph: Graph, blocks: Mapping[str, Graph]) -> tuple[dict[str, i
     Its last row is 0.
 
     Args:
-        graph: of the space, what is there whatever is chosen among it.
+        graph: Graph of the space, what is there whatever is chosen among it.
         blocks: by key, each decided.
     """
     found = {SKELETON: _totals(graph)} | {key: _totals(block) for key, block in blocks.items()}

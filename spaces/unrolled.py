@@ -40,7 +40,7 @@ class Unrolled(Network):
 
         Args:
             x: sequences; or the symbol ``(b, 1)`` and the state ``(b, H)`` of one step.
-            gates: of the choices, as in `Network`.
+            gates: Gates of the choices, as in `Network`.
             every: run all options, as in `Network`.
             beside: options that are run at a gate of 0, as in `Network`.
         """

@@ -56,7 +56,7 @@ def pixels(content: bytes, place: str, size: int | None, *, grey: bool) -> NDArr
     A JPEG file of more than four times that size is decoded smaller, yet twice as large as it is wanted at least.
 
     Args:
-        content: of the file.
+        content: Content of the file.
         place: names it in messages.
         size: height and width; None: as it is.
         grey: one channel, else three.

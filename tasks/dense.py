@@ -71,7 +71,7 @@ class Dense(Task):
         name: as it stands in results.
         weights, law, test: the parts.
         count: classes or points.
-        class_names: of these, by index.
+        class_names: Class names of these, by index.
         remarks: what was skipped on the way, and the like.
         decoded: the size that files were decoded to; None where images had one size from the start.
     """
@@ -256,7 +256,7 @@ def heat_maps(points: NDArray[np.float64], labelled: NDArray[np.bool_], side: in
     Args:
         points: ``(n, points, 2)`` columns and rows, as shares of the image's side.
         labelled: ``(n, points)``; the maps of others are empty.
-        side: of the maps, in pixels.
+        side: Side of the maps, in pixels.
     """
     at = np.clip(np.floor(points * side), 0, side - 1)
     grid = np.arange(side)

@@ -50,7 +50,7 @@ def places(
         truth: ``(n, h, w)`` what is so: classes, or heights on the scale 0..1.
         given: ``(n, h, w)`` what the network gave.
         kind: ``map`` or ``heatmaps``.
-        names: of classes or points.
+        names: Names of classes or points.
         ignored: the class of places that do not count.
     """
     heights = kind == "heatmaps"

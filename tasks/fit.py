@@ -30,7 +30,7 @@ def fit_space(spec: str, task: Task) -> SearchSpace:
     """Return the space that a spec names, with what the task asks for where that is not given.
 
     Args:
-        spec: of a space of the registry, such as ``mbconv:family=ofa``; what it gives stands.
+        spec: Spec of a space of the registry, such as ``mbconv:family=ofa``; what it gives stands.
         task: what its networks will learn.
 
     Raises:
@@ -75,7 +75,7 @@ def check_fit(space: SearchSpace, spec: str | None, task: Task) -> None:
 
     Args:
         space: that was measured.
-        spec: of the user, which may leave open what the task decides; None where he gave the space itself.
+        spec: Spec of the user, which may leave open what the task decides; None where he gave the space itself.
         task: what its networks will learn.
 
     Raises:

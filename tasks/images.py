@@ -179,10 +179,10 @@ def classification(
     """Return the task of labelled images in memory, split by class.
 
     Args:
-        name: of the task.
+        name: Name of the task.
         train: images to split into ``weights`` and ``law``, and ``test`` too where that is not given.
         test: images of their own for the final number.
-        seed: of the splits; the same seed gives the same parts.
+        seed: Seed of the splits; the same seed gives the same parts.
         limit: how many images are kept, classes with their shares, and as many of a separate test set.
         flip: whether a mirrored image means the same.
         classes: how many there are; None for the largest label and one.

@@ -20,7 +20,7 @@ def load_task(spec: str | Any, *, seed: int = 0) -> Task:
     Args:
         spec: a name, for files a path, and arguments; ``FILE.py:NAME`` for a task of your own; or a task, or an object
             with ``score(network) -> float``, which is taken as it is.
-        seed: of the split; the same seed gives the same parts.
+        seed: Seed of the split; the same seed gives the same parts.
 
     Raises:
         UnknownNameError: no such task, or no such argument.

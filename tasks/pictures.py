@@ -255,7 +255,7 @@ class Streamed(ImagePart):
         decoder: makes pixels of them.
         mean, std: ``(C,)`` of the ``weights`` part, on the scale 0..1.
         flip: whether a mirrored image means the same.
-        channels, size: of a space that it is fitted to; None: as decoded.
+        channels, size: Channels and image size of a space that it is fitted to; None: as decoded.
         turn: the process whose rows shuffled batches hold; None: all rows.
     """
 
@@ -334,13 +334,13 @@ def picture_task(
     """Return the task of compressed images: in memory where they fit, else decoded when they are asked for.
 
     Args:
-        name: of the task.
+        name: Name of the task.
         train: images to train on, split as far as the others are missing.
         test: for the final number.
         law: to validate on.
         class_names: by label.
         size: height and width; None: their own where all are square and alike, else what their median says.
-        seed: of the splits.
+        seed: Seed of the splits.
         limit: how many of ``train`` and of ``test`` are kept.
         validation: the share of what is not ``test`` that is validated on, where ``law`` is not given.
         remarks: what is known of them already.

@@ -55,7 +55,7 @@ class PredictedTask(Task):
     """Accuracy as a model tells it of an architecture's encoding.
 
     Args:
-        name: of the table that it was learnt from, ``table:FILE:COLUMN``.
+        name: Name of the table that it was learnt from, ``table:FILE:COLUMN``.
         space: whose networks it knows.
         module: ``(b, d) -> (b,)`` accuracy in per cent, with a slope.
         encoding: the space's encoding that the module reads.

@@ -24,8 +24,8 @@ class Turn:
     """Which of several processes, from 0, and how many there are.
 
     Attributes:
-        number: of this process.
-        count: of processes.
+        number: Number of this process.
+        count: Number of processes.
         pieces: that a batch is run in.
     """
 

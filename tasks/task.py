@@ -93,10 +93,10 @@ class Preprocessing:
 
     Attributes:
         size: height and width in pixels.
-        channels: of the network's input; a grey image fills all of them.
+        channels: Channels of the network's input; a grey image fills all of them.
         mode: how Pillow is to read an image, ``L`` or ``RGB``.
         scale: pixels are divided by it first.
-        mean, std: of each channel, after that; ``(x / scale - mean) / std``.
+        mean, std: Mean and standard deviation of each channel, after that; ``(x / scale - mean) / std``.
         decoded: an image file's shorter side is brought to this size in pixels, and its middle square taken; None where
             images have one size from the start.
         resize: how that is brought to ``size``: ``none``, ``nearest`` or ``bilinear``.

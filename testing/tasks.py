@@ -26,8 +26,8 @@ class TaskContract:
     """A task has three parts, is the same for the same seed, goes on where it was, and says what is better.
 
     Attributes:
-        specs: of the tasks, small enough to be read in a second. Those of files are written by a subclass's fixture
-            ``task`` instead.
+        specs: Specs of the tasks, small enough to be read in a second. Those of files are written by a subclass's
+            fixture ``load`` instead.
     """
 
     specs: ClassVar[Sequence[str]] = ()

@@ -25,11 +25,11 @@ def predicted_accuracy(
     """Return what predicts accuracy in a space, learnt from ``table:FILE:COLUMN``.
 
     Args:
-        spec: of the table; its networks are of the space.
+        spec: Spec of the table; its networks are of the space.
         space: searched.
         rows: to learn from, random ones; None for 900, or all of a table that has fewer.
         where: conditions ``COLUMN=VALUE`` that rows must meet.
-        seed: of the choice of rows, and of the model.
+        seed: Seed of the choice of rows, and of the model.
 
     Raises:
         UsageError: the spec names no table, or there are fewer rows than asked for.

@@ -35,7 +35,7 @@ def init(folder: Path, *, hosts: Sequence[str] = (), port: int = PORT, plain: bo
     Args:
         folder: new or empty.
         hosts: names and addresses under which other machines reach the server; without any, only this machine does.
-        port: of the server.
+        port: Port of the server.
         plain: without TLS, for trials on this machine.
     """
     version = None
@@ -58,9 +58,9 @@ def add_agent(folder: Path, name: str, device_class: str, *, key: str | None = N
     """Let an agent in; a server that runs here learns of it at once, and nobody is cut off.
 
     Args:
-        folder: of the farm.
-        name: of the agent.
-        device_class: of the jobs that it may take.
+        folder: Folder of the farm.
+        name: Name of the agent.
+        device_class: Class of the jobs that it may take.
         key: its public key, made on the device; None makes one here.
         password: a password in place of a key.
     """

@@ -31,9 +31,9 @@ class Labelled:
 
     Attributes:
         dataset: a row a network, its interval the label itself: a table does not tell how far off it is.
-        space: of the networks.
+        space: Space of the networks.
         file: that was read, of a folder the one in it.
-        column: of the latencies.
+        column: Column of the latencies.
         remarks: how the file was read, and what was taken where nothing was said, for people.
     """
 
@@ -58,8 +58,8 @@ def labelled(path: Path, *, space: str | None, column: str | None, where: Sequen
 
     Args:
         path: a file as :func:`tempograd.data.table_file.open_table` takes it.
-        space: of its architectures; None for the one whose file this is, or the only one that reads them.
-        column: of the latencies; None for the only one that says so by its name.
+        space: Space of its architectures; None for the one whose file this is, or the only one that reads them.
+        column: Column of the latencies; None for the only one that says so by its name.
         where: conditions ``COLUMN=VALUE`` that rows must meet.
 
     Raises:

@@ -17,7 +17,7 @@ def choices_of(folder: Path, kernels: Sequence[Mapping[str, Any]]) -> list[dict[
     """Return what each site's choice costs, the dearest first; nothing where the folder names no space that is known.
 
     Args:
-        folder: of a result.
+        folder: Folder of a result.
         kernels: ``origin``, ``ms`` and ``share`` of each, as ``profile`` tells them.
     """
     try:

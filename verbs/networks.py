@@ -91,8 +91,8 @@ def opened_networks(
 
     Args:
         models: paths of ONNX files or of folders with a ``network.onnx``, bytes, ONNX models, or torch modules.
-        shape: of the inputs that are open, and of a torch module's; where a size is several, each network is there
-            for each of them, with it in its name.
+        shape: Shape of the inputs that are open, and of a torch module's. Where a size has several values, there is a
+            network for each of them, with the value in its name.
         light: without weights of their own: enough to see their kernels.
 
     Raises:

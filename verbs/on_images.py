@@ -103,7 +103,7 @@ class _Book:
     """Latencies of a table, and what was learnt from them.
 
     Attributes:
-        space: of the networks.
+        space: Space of the networks.
         known_ms: what the table says.
         learnt: what is said of all others.
     """

@@ -68,7 +68,7 @@ class Field:
     Attributes:
         name: in Python, such as ``target_ms``.
         group: the name of its group in the request.
-        title: of the group, for people.
+        title: Title of the group, for people.
         hint: its annotation.
         default: MISSING where it must be given.
         option: what else is said of it.

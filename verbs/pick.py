@@ -90,20 +90,20 @@ def pick(
     whose own latency the table has, of another device, is predicted by that.
 
     Args:
-        path: of the table: one row a network, Parquet, CSV or TSV.
+        path: Path of the table: one row a network, Parquet, CSV or TSV.
         accuracy: its column of accuracies.
         latency: its column of latencies of some device, for networks to learn from; others may be empty.
         target_ms: latency that the network must not exceed.
         name: the column of names; by default ``model``, ``name``, ``network`` or ``arch``, whichever is there.
         models: folder with ``NAME.onnx``, which are measured; a network without a file is no answer.
         device: where they are measured.
-        shape: of inputs that are open.
+        shape: Shape of inputs that are open.
         store: keeps what was measured.
         plan: how long each is measured.
         lookup: in place of a device: the column that says what would have been measured, to judge by. What the same
             column taught of a network is not used for that network.
         most: networks measured at most.
-        seed: of the model.
+        seed: Seed of the model.
         progress: told what is done.
         stop: set to end after the network in flight.
 

@@ -65,17 +65,17 @@ def shrink(
         network: ``FILE.py:NAME``, a function that returns the trained network and an example input, or a space that
             ``tg.shrink`` or ``tg.space_from`` made.
         out: folder for the store, the predictor and the result.
-        share: of the latency of the whole network, which the one found must not exceed.
+        share: Share of the latency of the whole network, which the one found must not exceed.
         task: what it learns; see ``tempograd search --help``.
         device: where it must be fast.
         count: sub-networks to measure.
         step: widths are multiples of it; ``measured``: of what ``tg.width_step`` says of the device, halved until the
             network can shrink. What is a space already has its widths, and they stay.
         plan: how long each is measured.
-        method: of the search.
-        epochs: of the search.
-        train_epochs: of fine-tuning.
-        seed: of everything random.
+        method: Method of the search.
+        epochs: Epochs of the search.
+        train_epochs: Epochs of fine-tuning.
+        seed: Seed of everything random.
         command: the command line, for the result.
         progress: told what is done.
         stop: set to end after the item in flight.
@@ -182,7 +182,7 @@ class _Known:
     """What was measured for one folder, in a file: once known it stays, and so does all that hangs on it.
 
     Args:
-        path: of the file.
+        path: Path of the file.
         place: what is known of another device counts for nothing.
     """
 

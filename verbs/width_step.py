@@ -42,10 +42,10 @@ def width_step(
 
     Args:
         device: the device or its spec.
-        channels: of what goes into the layer, and of the layer after it.
+        channels: Channels of what goes into the layer, and of the layer after it.
         size: height and width of the maps.
         plan: how long each width is measured.
-        seed: of the order of rounds.
+        seed: Seed of the order of rounds.
 
     Raises:
         UsageError: an argument that is not allowed.

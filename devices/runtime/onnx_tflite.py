@@ -60,7 +60,7 @@ class Made:
     """One node of a network as it was written.
 
     Attributes:
-        node: of the network.
+        node: Node of the network.
         operators: places of what it became among the flatbuffer's; empty where it became nothing.
         kinds: LiteRT's names of these.
         fused: nodes that were written into it.

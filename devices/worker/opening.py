@@ -75,7 +75,7 @@ def opened(source: Path, shapes: Shapes, folder: Path, *, light: bool = False) -
 
     Args:
         source: an ONNX file, external weights beside it.
-        shapes: of the inputs that are open.
+        shapes: Shapes of the inputs that are open.
         folder: empty; where a network is written whose shapes had to be fixed.
         light: write it without weights of its own: enough to see its kernels.
 

@@ -46,7 +46,7 @@ class GaussianProcessLatency(LatencyModel):
 
     Args:
         stages: the cells' steps over columns of the encoding, as a search space gives them; empty for none.
-        steps: of the hyperparameters.
+        steps: Steps of the hyperparameters.
         random_state: seed of batches and support.
 
     Attributes:

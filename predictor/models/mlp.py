@@ -42,8 +42,8 @@ class LatencyMLP(LatencyModel):
             ``auto``: the one of the first two that errs less on held-out rows.
         members: size of the ensemble.
         hidden: widths of the hidden layers.
-        steps: of the optimiser; a row is seen about ``steps * batch / n`` times.
-        weight_decay: of AdamW, times the learning rate at every step.
+        steps: Steps of the optimiser; a row is seen about ``steps * batch / n`` times.
+        weight_decay: Weight decay of AdamW, times the learning rate at every step.
         random_state: seed of weights, hold-outs and batches; the same seed gives the same predictor.
 
     Attributes:

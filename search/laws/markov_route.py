@@ -23,7 +23,7 @@ class MarkovRoute(Product):
         space: some of whose sites decide which others there are.
         generator: draws the first logits.
         noise: their standard deviation.
-        hard: of the two operations one is on, straight-through.
+        hard: Whether one of the two operations is on, straight-through.
 
     Raises:
         UsageError: no site of the space depends on another.

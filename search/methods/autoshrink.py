@@ -27,10 +27,10 @@ def autoshrink(
     Args:
         k: edges tried a round at most.
         keep: share of the edges at which it ends, where no target ends it before.
-        weight: of the logarithm of latency in the score, under a target; at a weight of latency it is that.
+        weight: Weight of the logarithm of latency in the score, under a target; at a weight of latency it is that.
         epochs: for which a network is trained that is asked about.
         shared: answer by one supernet, trained once; then the best two edges of a round are dropped.
-        supernet_epochs: of that supernet.
+        supernet_epochs: Epochs of that supernet.
         batch: images of its steps.
     """
     schedule = OneShotSchedule(epochs=supernet_epochs, batch=batch) if shared else None

@@ -28,7 +28,7 @@ def densenas(
 
     Args:
         eta: step of the multiplier under a target.
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them with weight steps only: here they cost a seventh of the others, and what the law then
             learns from ranks networks the better.
         batch: images a step.

@@ -28,12 +28,12 @@ def egdas(
     counts, operations, the genome, latency as the cost.
 
     Args:
-        epochs: of the search of one block.
+        epochs: Epochs of the search of one block.
         warm_up: share of them with weight steps only.
         batch: images a step.
         spread: the slots' preferences of latency over accuracy go from 1 / spread to spread.
         queries: networks of these blocks whose accuracy is asked for, unless the search says how many.
-        population: of the evolution.
+        population: Population of the evolution.
         train_epochs: for which a network is trained that is asked about.
     """
     return Method(

@@ -15,7 +15,7 @@ def evolution(*, queries: Count = 24, population: Count = 8, rate: Share = 0.1) 
     Args:
         queries: networks whose accuracy is asked for, unless the search says how many.
         population: networks alive.
-        rate: of mutation, a site.
+        rate: Rate of mutation, a site.
     """
     return Method(
         "evolution",

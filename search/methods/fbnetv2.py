@@ -28,7 +28,7 @@ def fbnetv2(
 
     Args:
         eta: step of the multiplier under a target.
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
     """

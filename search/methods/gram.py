@@ -32,10 +32,10 @@ def gram(
         still: sweeps without a change of the likely edges after which it ends.
         eta: step of the probabilities.
         spread: share of it that is passed on to edges that share a node.
-        weight: of the logarithm of latency in the score, under a target; at a weight of latency it is that.
-        epochs: of the supernet that answers.
+        weight: Weight of the logarithm of latency in the score, under a target; at a weight of latency it is that.
+        epochs: Epochs of the supernet that answers.
         shared: answer by that supernet; else each graph asked about is trained.
-        train_epochs: of such a training.
+        train_epochs: Epochs of such a training.
         batch: images of the supernet's steps.
     """
     schedule = OneShotSchedule(epochs=epochs, batch=batch) if shared else None

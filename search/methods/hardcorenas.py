@@ -20,7 +20,7 @@ def hardcorenas(
     """HardCoRe-NAS (Nayman et al., arXiv:2102.11646): one-shot training, then Frank-Wolfe steps of the law.
 
     Args:
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them in which weights train on uniform paths; in the others only the law moves.
         batch: images a step.
     """

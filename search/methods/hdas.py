@@ -44,10 +44,10 @@ def hdas(
     Args:
         depth: weight of the mean depth of a stage's cells, which is to be large.
         length: weight of the expected number of cells, at a weight of latency; under a target that decides.
-        share: of the epochs that the cells have, where stages are searched too.
+        share: Share of the epochs that the cells have, where stages are searched too.
         draws: architectures sampled for the predictor, per law step.
         feed: how the law is shown to the predictor.
-        epochs: of the search, of both levels together.
+        epochs: Epochs of the search, of both levels together.
         warm_up: share of each level's epochs with weight steps only.
         batch: images a step.
         eta: step of the multiplier under a target.

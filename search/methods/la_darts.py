@@ -34,7 +34,7 @@ def la_darts(
         one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465), not the mixture: far cheaper steps.
         none: whether an edge may be left out where no rule counts edges, as in `nasbench201`. Behind BatchNorm a
             mixture does not see what ``none`` costs, so DARTS does not derive it: ``none=false`` takes it out.
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
         eta: step of the multiplier.

@@ -27,7 +27,7 @@ def lightnas(
     Args:
         feed: how the law is shown to a predictor; published is the very path that runs.
         eta: step of the multiplier.
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them with weight steps only, on pairs of paths that share nothing.
         batch: images a step.
     """

@@ -27,13 +27,13 @@ def msgdas(
     """MSG-DAS (Tan et al., arXiv:2107.04324).
 
     Args:
-        paths: of one step, K.
+        paths: Paths of one step, K.
         distillation: weight of what they learn from the teacher.
         teacher: ``mixture``, the supernet with all options weighed by the law, one more pass a step, without gradient;
             or the cheaper ``mean`` of the step's own paths.
         drop_skips: share of a skip's map that is dropped in training at first.
         eta: step of the multiplier under a target.
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
     """

@@ -24,13 +24,13 @@ def ofa(
     With predicted accuracies no supernet is trained: the evolution asks the model, ten times as often.
 
     Args:
-        epochs: of sub-networks of all sizes.
+        epochs: Epochs of sub-networks of all sizes.
         largest: epochs of the largest network before them.
         draws: random sub-networks a step, beside the largest and the smallest (BigNAS' sandwich, 2003.11142).
         batch: images a step; small, since an option is trained in those steps only that happen to draw it.
         queries: networks scored with inherited weights, unless the search says how many.
-        population: of the evolution; the best quarter are parents.
-        rate: of mutation, a site.
+        population: Population of the evolution; the best quarter are parents.
+        rate: Rate of mutation, a site.
         deploy: ``inherited`` keeps the supernet's own weights, as published; ``trained`` trains the network found from
             scratch, which such short trainings of a supernet leave something to gain from.
     """

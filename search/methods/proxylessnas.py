@@ -27,7 +27,7 @@ def proxylessnas(
 
     Args:
         lam: weight of the cost under a target.
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
         law_every: weight steps for each law step; 5 as published, which small data have too few steps for.

@@ -33,15 +33,15 @@ def scalenas(
     and the sizes of all that.
 
     Args:
-        epochs: of networks of all sizes.
+        epochs: Epochs of networks of all sizes.
         largest: epochs of the largest network before them; it is the teacher.
         draws: networks a step.
         batch: images a step.
         distillation: weight of the task's distance from the teacher's outputs.
         queries: networks scored with inherited weights, unless the search says how many; the first third is random.
         population: networks that have a child in each round.
-        share: of modules that a child takes from another parent.
-        rate: of mutation: how likely a fusion of a child flips.
+        share: Share of modules that a child takes from another parent.
+        rate: Rate of mutation: how likely a fusion of a child flips.
     """
     schedule = GroupedSchedule(largest=largest, epochs=epochs, draws=draws, batch=batch, distillation=distillation)
     return Method(

@@ -31,7 +31,7 @@ def toponas(
     Args:
         eta: step of the multiplier under a target.
         most_invalid: expected invalid nodes that are let alone, where a node may keep any number of edges.
-        epochs: of the search.
+        epochs: Epochs of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
     """

@@ -56,8 +56,9 @@ class Schedule:
         warm_up: share of them, the first, with weight steps only; below 1 the law has one epoch at least.
         batch: images a step.
         weights_rate, weights_rate_last: learning rate of SGD, along a cosine.
-        weights_momentum, weights_decay, clip: of SGD.
-        law_rate, law_betas, law_decay: of Adam. DARTS' 3e-4 is for 50 epochs of CIFAR-10; small data need more.
+        weights_momentum, weights_decay, clip: Momentum, weight decay and largest norm of a gradient, of SGD.
+        law_rate, law_betas, law_decay: Arguments of Adam for the law. DARTS' rate of 3e-4 is for 50 epochs of CIFAR-10;
+            small data need more.
         tau_first, tau_last: temperature of the draws, falling geometrically over the epochs.
         tau_from: share of the epochs after which it begins to fall.
         law_every: weight steps for each law step.
@@ -130,7 +131,7 @@ class Alternation(Resumable):
         objective: the cost and its form, and what else the law is asked for; a cost term alone will do.
         space: whose networks are derived and priced.
         schedule: how weights and law take turns.
-        seed: of order, augmentation and draws.
+        seed: Seed of order, augmentation and draws.
         compute: torch device of the supernet and the images; the law stays on the CPU.
         warm_up: law of the weight steps in warm-up; None for the law itself.
         deriver: how an architecture is made of the law.

@@ -38,9 +38,9 @@ class Asking(Resumable):
     Args:
         problem: whose task answers.
         queries: different networks that may be asked about, where the problem does not say how many.
-        weight: of the logarithm of latency in the score, where the problem does not say: its ``lam``.
+        weight: Weight of the logarithm of latency in the score, where the problem does not say: its ``lam``.
         epochs: for which a network is trained that is asked about.
-        schedule: of the supernet that answers in place of trainings; None for none. A table needs neither.
+        schedule: Schedule of the supernet that answers in place of trainings; None for none. A table needs neither.
 
     Attributes:
         queries: what was asked.
@@ -163,9 +163,9 @@ class AskingSearcher:
     """How a searcher over edges asks, whatever it makes of the answers.
 
     Attributes:
-        weight: of the logarithm of latency in the score, under a target.
+        weight: Weight of the logarithm of latency in the score, under a target.
         epochs: for which a network is trained that is asked about.
-        schedule: of the supernet that answers in place of trainings; None for none.
+        schedule: Schedule of the supernet that answers in place of trainings; None for none.
     """
 
     weight: float = 0.1

@@ -33,7 +33,7 @@ class Stream:
     """Batches of a part, pass after pass, whose place is kept in few numbers: gone on from, the same ones follow.
 
     Args:
-        part: of a task.
+        part: Part of a task.
         batch: examples a step.
         generator: decides order and augmentation; others may draw from it between two batches.
         augment: whether examples are augmented.
@@ -75,7 +75,7 @@ class Resumable(ABC):
     Attributes:
         kind: what the file holds, in a word, for errors.
         stage: what progress is told under.
-        schema: of the state in the file; a file that names none is of schema 1.
+        schema: Schema of the state in the file; a file that names none is of schema 1.
         generator: where everything random comes from.
         compute: torch device that batches are handed to.
         save_every_s: seconds of training that an interruption may cost at most.
@@ -156,7 +156,7 @@ class Resumable(ABC):
         After the last one, the epoch is to be ended by :meth:`end_epoch`.
 
         Args:
-            part: of a task.
+            part: Part of a task.
             batch: examples a step, of all processes together; each gets its own rows.
             pieces: that a batch will be run in.
         """

@@ -49,7 +49,7 @@ class EvolutionSearcher:
         queries: networks whose accuracy is asked for, where the problem does not say how many.
         population: networks alive; the first are random.
         tournament: how many compete to be a parent; for ``ageing`` and ``nsga2``.
-        rate: of mutation, a site; None for one change.
+        rate: Rate of mutation, a site; None for one change.
     """
 
     survival: Survival = "nsga2"

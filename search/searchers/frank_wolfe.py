@@ -27,7 +27,7 @@ class FrankWolfe(torch.optim.Optimizer):
 
     Args:
         law: moved in place.
-        space: of the law.
+        space: Space of the law.
         cost: a polynomial in the gates.
         budget_ms: T.
 

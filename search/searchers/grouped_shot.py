@@ -35,8 +35,8 @@ class GroupedSchedule(OneShotSchedule):
 
     Attributes:
         draws: networks a step.
-        rate: of AdamW at the start; it falls to 0 along a cosine in each stage.
-        decay: of AdamW.
+        rate: Learning rate of AdamW at the start; it falls to 0 along a cosine in each stage.
+        decay: Weight decay of AdamW.
         distillation: weight of the task's distance from the teacher's outputs.
     """
 

@@ -48,8 +48,8 @@ class MetaGraph(Asking):
         problem: whose space has edges.
         sweeps: at most.
         still: sweeps without a change of the likely edges after which it ends.
-        eta, spread: of the law, :class:`.Bernoulli`.
-        options: of :class:`Asking`.
+        eta, spread: Arguments of the law, :class:`.Bernoulli`.
+        options: Options of :class:`Asking`.
 
     Attributes:
         law: the probabilities.

@@ -38,8 +38,8 @@ class ModuleEvolution:
     Attributes:
         queries: networks whose score is asked for, where the problem does not say how many.
         population: networks that have a child.
-        share: of modules that a child takes from the other parent.
-        rate: of mutation: how likely a part flips.
+        share: Share of modules that a child takes from the other parent.
+        rate: Rate of mutation: how likely a part flips.
     """
 
     queries: int = 200

@@ -57,11 +57,11 @@ class OneShotSchedule:
 
     Attributes:
         largest: epochs of the largest network alone.
-        epochs: of all sizes, after that.
+        epochs: Epochs of all sizes, after that.
         draws: random networks a step, beside the largest and the smallest.
         batch: images a step.
-        rate: of SGD at the start; it falls to 0 along a cosine in each stage.
-        momentum, decay, clip: of SGD.
+        rate: Learning rate of SGD at the start; it falls to 0 along a cosine in each stage.
+        momentum, decay, clip: Momentum, weight decay and largest norm of a gradient, of SGD.
     """
 
     largest: int = 5
@@ -221,7 +221,7 @@ class OneShotSearcher:
     """Puts the pieces together for one problem.
 
     Attributes:
-        schedule: of the supernet.
+        schedule: Schedule of the supernet.
         evolution: over its networks; its queries are accuracies with inherited weights.
         trains: how a supernet is trained.
     """

@@ -38,8 +38,9 @@ class Pipeline:
 
     Attributes:
         searchers: by the level's name; the epochs of their schedules are not heeded.
-        epochs: of all levels together.
-        shares: of the epochs, by the level's name; relative to each other, where a space has some of the levels only.
+        epochs: Epochs of all levels together.
+        shares: Shares of the epochs, by the level's name; relative to each other, where a space has some of the levels
+            only.
     """
 
     searchers: Mapping[str, GradientSearcher]
@@ -132,8 +133,8 @@ class _Settled:
         recipe: schedules of all levels.
         level: the number of the one that is searched next.
         given: options by site.
-        scores: of the laws, by site.
-        trace: of the epochs before.
+        scores: Scores of the laws, by site.
+        trace: Trace of the epochs before.
         passes: images that went through a network before.
         begins: nothing of the level was done.
     """

@@ -44,7 +44,7 @@ class Surrogate(nn.Module):
 
     Args:
         task: with the model.
-        seed: of the networks that are drawn of the gates.
+        seed: Seed of the networks that are drawn of the gates.
     """
 
     def __init__(self, task: PredictedTask, seed: int) -> None:
@@ -82,7 +82,7 @@ def answers(problem: Problem, task: PredictedTask, scores: Scores, derived: Arch
         problem: with the price, and a target or a weight.
         task: predicts accuracy.
         scores: ``(sites, K)`` of the law.
-        derived: of the law.
+        derived: What is derived from the law.
     """
     if isinstance(problem.task, TableTask):
         members = list(problem.task.accuracies)

@@ -37,8 +37,8 @@ class Round:
     Attributes:
         edges: on before it.
         tried: edges tried off, in order, as places of sites.
-        scores: of the graphs without them.
-        dropped: of these, for good, best first.
+        scores: Scores of the graphs without them.
+        dropped: Those of these that are dropped for good, best first.
     """
 
     edges: int
@@ -53,9 +53,9 @@ class Shrink(Asking):
     Args:
         problem: whose space has edges.
         k: edges tried a round at most.
-        drop: of these, dropped a round at most.
+        drop: How many of these are dropped a round at most.
         keep: share of the complete graph's edges at which it ends.
-        options: of :class:`Asking`.
+        options: Options of :class:`Asking`.
 
     Attributes:
         current: the graph that is left.

@@ -62,7 +62,7 @@ class Library:
         base: an architecture with these blocks; which of them its stages take says nothing.
         scores: ``(sites, K)`` of the laws that found them; zeros at the sites of stages.
         alone_ms: predicted latency of the network whose stages all take a slot, by slot.
-        epochs: of all slots' searches.
+        epochs: Epochs of all slots' searches.
         passes: images that went through a network.
         seconds: that they took.
     """
@@ -80,8 +80,8 @@ class TwoLevelSearcher:
     """Searches blocks, then networks of them.
 
     Attributes:
-        schedule: of one slot's search.
-        evolution: of networks; its rate of mutation is one site.
+        schedule: Schedule of one slot's search.
+        evolution: Evolution of networks; its rate of mutation is one site.
         spread: preferences of latency over accuracy go from 1 / spread to spread, evenly on a logarithmic scale.
         epochs: for which a network is trained that is asked about.
     """
@@ -181,7 +181,7 @@ class OfBlocks(Queries):
     """Accuracies of networks that are made of the blocks of one library.
 
     Args:
-        problem, default: of :class:`Queries`.
+        problem, default: Arguments of :class:`Queries`.
         base: an architecture with these blocks.
 
     Attributes:

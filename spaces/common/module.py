@@ -19,7 +19,7 @@ class Weighted(nn.Module):
 
     Args:
         layer: whose ``run`` is called.
-        shapes: of its weights: those of one axis begin at 1 for scales and 0 for shifts, others as in torch's own.
+        shapes: Shapes of its weights. Those of one axis begin at 1 for scales and 0 for shifts, others as in torch.
     """
 
     def __init__(self, layer: Layer, shapes: Mapping[str, Shape]) -> None:

@@ -19,7 +19,7 @@ class Choice(nn.Module):
 
     Args:
         options: at least two modules by name; without a search the first is run.
-        name: of the choice; choices of one name are made together. By default its place in the module.
+        name: Name of the choice; choices of one name are made together. By default its place in the module.
 
     Raises:
         UsageError: fewer than two options, or a name that a spec cannot hold.
@@ -50,7 +50,7 @@ class Width(nn.Module):
     Args:
         layer: a convolution or a linear layer, or a module that begins with one; it has the most channels.
         options: numbers of channels, the largest being the layer's own.
-        name: of the choice; widths of one name are chosen together, as where two branches are added.
+        name: Name of the choice; widths of one name are chosen together, as where two branches are added.
 
     Raises:
         UsageError: fewer than two options.
@@ -81,7 +81,7 @@ class Depth(nn.Module):
     Args:
         blocks: the modules.
         least: how many are there in any case.
-        name: of the choice; depths of one name are chosen together.
+        name: Name of the choice; depths of one name are chosen together.
 
     Raises:
         UsageError: nothing is left to choose.

@@ -33,7 +33,7 @@ class Frame:
     """One graph that is being written: of the network, an option, or a block.
 
     Attributes:
-        builder: of the graph.
+        builder: Builder of the graph.
         prefix: qualified name of the module that it began in.
         values: by the identity of a tensor its name, and the tensor, which must live as long.
         dirty: values whose masked channels are not zero.

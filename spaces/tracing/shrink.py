@@ -104,7 +104,7 @@ class _Group:
         channels: how many.
         makers: qualified names of the layers that make them.
         members: torch-pruning's group.
-        order: of the channels, the most important first.
+        order: Order of the channels, the most important first.
     """
 
     def __init__(self, makers: list[str], members: Any, order: list[int]) -> None:

@@ -20,7 +20,7 @@ class TracedSpace(SearchSpace):
     """What `trace.space_from` returns.
 
     Args:
-        name: of the module's class.
+        name: Name of the module's class.
         graph: the choice graph.
         sites: where something is chosen.
         start: the user's weights by the supernet's names, ``node.weight``: networks and supernets begin with them.

@@ -45,7 +45,7 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, n
     Args:
         module: with at least one mark; it takes tensors whose first axis is the batch, and gives one or several.
         example_input: one input, or one for each argument of ``forward``; whole numbers for an embedding.
-        name: of the space; by default that of the module's class.
+        name: Name of the space; by default that of the module's class.
 
     Raises:
         UsageError: what cannot be traced, with the line of the user's file and the way out.

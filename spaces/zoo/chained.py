@@ -55,8 +55,8 @@ class Chained(SearchSpace):
     Args:
         blocks: slots, of which every stage takes one.
         n: nodes of a block; node ``i`` chooses two of ``2 + i`` in-edges.
-        stages: of the network; each after the first halves the map and doubles the width.
-        copies: of its block that a stage has at most.
+        stages: Stages of the network; each after the first halves the map and doubles the width.
+        copies: Copies of its block that a stage has at most.
         width: channels of the first stage.
         classes: classes of the classifier.
         size: height and width of the images; a multiple of what the stages divide them by.

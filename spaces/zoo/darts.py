@@ -71,8 +71,8 @@ class Darts(SearchSpace):
         stages: 1: one normal and one reduction cell for the whole network; 3: each of its three stages has a normal
             cell of its own and each reduction is its own, the cells of H-DAS: ``normal0``, ``reduce0``, ``normal1``,
             ``reduce1``, ``normal2``.
-        in_edges: of a node: ``two``, whose cell gives all nodes side by side, or ``any`` number of them, whose cell
-            gives its last node.
+        in_edges: Edges into a node: ``two``, whose cell gives all nodes side by side, or ``any`` number of them, whose
+            cell gives its last node.
     """
 
     layers: Few = 8

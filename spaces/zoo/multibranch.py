@@ -45,7 +45,8 @@ class Multibranch(SearchSpace):
     """Modules of branches.
 
     Args:
-        modules: of each stage, joined by hyphens; the first stage has 2 branches, each further one more. HRNet: 1-4-3.
+        modules: Modules of each stage, joined by hyphens; the first stage has 2 branches, each further one more. HRNet
+            has 1-4-3.
         width: channels of the finest branch; each coarser one has twice as many.
         least: blocks of a branch in a module, at least.
         depth: blocks of a branch in a module, at most.

@@ -35,7 +35,7 @@ class NodeDag(EdgeMasks):
 
     Args:
         n: nodes of the graph, N; it has N (N - 1) / 2 edges.
-        stages: of the network; each after the first halves the map and doubles the width.
+        stages: Stages of the network; each after the first halves the map and doubles the width.
         width: channels of the first stage.
         dealt: seed by which the operations are dealt out to the nodes.
         classes: classes of the classifier.

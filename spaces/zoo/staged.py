@@ -49,7 +49,7 @@ class Staged(SearchSpace):
             folder of a result of a search of one of these, whose key is taken. Empty: they are searched too.
         most: cells of a stage at most.
         least: and at least; as many as ``most``: all stages have so many, and their graphs are searched alone.
-        stages: of the network; cells are searched where there are three.
+        stages: Stages of the network; cells are searched where there are three.
         width: channels of the cells of the first stage, doubled at each reduction.
         classes: classes of the classifier.
         size: height and width of the input; a multiple of what the reductions divide it by.

@@ -144,9 +144,9 @@ def text(
         path: the file.
         unit: what comes next: ``characters`` or ``words``.
         length: tokens that a network is given at once.
-        words: of the vocabulary, the most frequent ones.
+        words: Words of the vocabulary, the most frequent ones.
         limit: characters that are kept, from the beginning.
-        seed: of nothing: a text is not shuffled into parts.
+        seed: Not used, since a text is not shuffled into parts.
     """
     content = _content(path)[:limit]
     pieces: list[str] = list(content) if unit == "characters" else content.split()
