@@ -40,8 +40,8 @@ class Row:
         values_ms, sentinels_ms: For every round, the network's value and the sentinel's reading.
         cause: Cause of a failure, else empty.
         above_ms: for a censored network, what its latency is above.
-        wall_median_ms, wall_q05_ms, wall_min_ms, cpu_median_ms, p90_ms, p99_ms: of all samples in whatever state the
-            device was; see `Statistics`.
+        wall_median_ms, wall_q05_ms, wall_min_ms, cpu_median_ms, p90_ms, p99_ms: Statistics of all samples, in
+            whatever state the device was; see `Statistics`.
         energy_mj, memory_bytes: see `Measurement.beside_time`.
     """
 

@@ -212,7 +212,7 @@ class CampaignSide(Protocol):
         ...
 
     def command(self, agent: str, word: Command) -> None:
-        """Tell an agent, or ``all``, something; an agent that is not there does not hear it."""
+        """Tell an agent, or ``all``, something; an agent that is not there never gets it."""
         ...
 
 

@@ -29,7 +29,7 @@ class Statistics:
         samples: how many, of all valid rounds.
         wall_median_ms, wall_q05_ms, wall_min_ms: wall time.
         cpu_median_ms: thread CPU time.
-        p90_ms, p99_ms: of wall time.
+        p90_ms, p99_ms: Tail quantiles of wall time.
     """
 
     samples: int

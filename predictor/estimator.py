@@ -95,7 +95,7 @@ class LatencyModel(RegressorMixin, BaseEstimator):
 
 
 def tempered(weight: Array) -> Array:
-    """Return the weights with outliers drawn in, mean 1.
+    """Return weights ``(n,)`` with outliers drawn in, of mean 1.
 
     Inverse variances span decades, but a model's own error does not shrink with the label's: without a bound a few
     lucky labels would be all that a network sees.
@@ -105,7 +105,9 @@ def tempered(weight: Array) -> Array:
 
 
 def learnt_groups(groups: npt.ArrayLike | None, sample_weight: npt.ArrayLike | None, rows: int) -> Groups:
-    """Return the groups of the ``rows`` that are learnt from, those of weight above 0; without groups each its own.
+    """Return the groups ``(rows,)``, from 0, of the rows that are learnt from: those of ``(n,)`` with a weight above 0.
+
+    Without groups each row is a group of its own.
 
     Raises:
         BadLabelError: there is not one for every row.
@@ -195,7 +197,7 @@ def fit_held_out(
 
 
 def array_of(arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> Array:
-    """Return one finite float array of a saved state; None in ``shape`` allows any length.
+    """Return one finite float64 array of a saved state, of the given shape; None in it allows any length.
 
     Raises:
         InputRefusedError: it is missing, or not of this shape, or not finite numbers.

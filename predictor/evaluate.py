@@ -34,9 +34,18 @@ def covered(y_ms: Array, p_ms: Array, low_ms: Array, high_ms: Array) -> dict[str
 def split_rows(
     labels: npt.NDArray[np.generic], train: int, valid: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows to learn from, to choose by and to test on; no label is among two of them.
+    """Return the places of the rows to learn from, to choose by and to test on; no label is among two of them.
 
     Those to learn from depend on the seed alone, not on the labels.
+
+    Args:
+        labels: ``(n,)``, equal for rows of one network.
+        train: rows to learn from.
+        valid: rows to choose by.
+        seed: Seed of the split.
+
+    Returns:
+        Indices ``(train,)``, ``(valid,)`` and ``(m,)``, of all rows that are left.
 
     Raises:
         BadSplitError: no row is left to learn from or to test on, or too few to choose by.

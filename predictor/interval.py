@@ -55,7 +55,7 @@ class Conformal:
 
     @cached_property
     def groups(self) -> tuple[Array, tuple[Conformal, ...]]:
-        """Return the predictions between groups, in ms, and the calibration of each group."""
+        """Return the ``g - 1`` predictions in ms that separate groups of networks, and the ``g`` calibrations."""
         known, residuals = np.asarray(self.predictions_ms), np.asarray(self.residuals)
         if len(known) < GROUPS * SMALLEST_GROUP:
             return np.zeros(0), (Conformal(self.residuals),)

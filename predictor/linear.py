@@ -55,7 +55,7 @@ def fit_ridge(X: Array, target: Array, weight: Array, alphas: Sequence[float] = 
 
 
 def relative_weight(y_ms: Array, weight: Array) -> Array:
-    """Return weights under which least squares in ms minimises relative errors."""
+    """Return weights ``(n,)`` under which least squares of ``y_ms`` ``(n,)`` minimises relative errors."""
     return weight * (y_ms.min() / y_ms) ** 2
 
 

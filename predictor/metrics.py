@@ -92,19 +92,30 @@ def within_pct(y_ms: npt.ArrayLike, p_ms: npt.ArrayLike, pct: float) -> float:
 
 
 def mape_pct(y_ms: npt.ArrayLike, p_ms: npt.ArrayLike) -> float:
-    """Return the mean absolute percentage error, relative to the measurement."""
+    """Return the mean absolute percentage error of predictions ``(n,)``, relative to measurements ``(n,)``, in ms.
+
+    >>> round(mape_pct([10.0, 10.0], [10.4, 11.2]), 6)
+    8.0
+
+    Raises:
+        BadComparisonError: as `compared`.
+    """
     y, p = compared(y_ms, p_ms)
     return 100 * float(np.mean(np.abs(p / y - 1)))
 
 
 def spearman(y_ms: npt.ArrayLike, p_ms: npt.ArrayLike) -> float:
-    """Return Spearman's rank correlation; NaN if either side is constant."""
+    """Return Spearman's rank correlation of ``(n,)`` labels and predictions; NaN if either side is constant.
+
+    >>> spearman([1.0, 2.0, 3.0], [10.0, 30.0, 20.0])
+    0.5
+    """
     y, p = compared(y_ms, p_ms)
     return float("nan") if _constant(y, p) else _statistic(stats.spearmanr(y, p))
 
 
 def kendall(y_ms: npt.ArrayLike, p_ms: npt.ArrayLike) -> float:
-    """Return Kendall's tau-b; NaN if either side is constant."""
+    """Return Kendall's tau-b of ``(n,)`` labels and predictions; NaN if either side is constant."""
     y, p = compared(y_ms, p_ms)
     return float("nan") if _constant(y, p) else _statistic(stats.kendalltau(y, p))
 

@@ -152,7 +152,7 @@ class GeometricMean(nn.Module):
 
 
 def matern(distance: Tensor) -> Tensor:
-    """Return Matern's kernel of smoothness 5/2 of squared distances."""
+    """Return Matern's kernel of smoothness 5/2 of squared distances, of their shape: 1 at 0, towards 0 far away."""
     r = torch.sqrt(5 * distance.clamp_min(0) + 1e-12)  # a root at 0 has no slope
     return (1 + r + r.square() / 3) * torch.exp(-r)
 

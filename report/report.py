@@ -15,7 +15,7 @@ from typing import Any
 from .. import outputs
 from ..data.result import Result, read_result
 from ..metric import ACCURACY
-from . import captions as pictures
+from . import captions
 from .examples import examples
 from .formatting import digits, ms, score
 from .layout import rendered
@@ -63,8 +63,8 @@ def render(result: Result) -> str:
         r=result,
         answer=answer(result),
         comparison=comparison(result),
-        pareto=pictures.pareto(result),
-        pictures=[make(result) for make in (examples, pictures.parity, pictures.trace, pictures.drift, pictures.cells)],
+        pareto=captions.pareto(result),
+        pictures=[make(result) for make in (examples, captions.parity, captions.trace, captions.drift, captions.cells)],
         repairs=_repairs_table(result),
         provenance=_provenance(result),
         meanings=MEANINGS,

@@ -231,7 +231,7 @@ class Inherited:
 
 
 def calibration(part: Part, generator: torch.Generator, *, batches: int = _BATCHES, batch: int = 64) -> list[Tensor]:
-    """Return some batches of inputs that statistics are taken from; of a small part the same ones more than once."""
+    """Return batches of inputs ``(b, ...)`` for BatchNorm's statistics; a small part is gone through more than once."""
     found: list[Tensor] = []
     while len(found) < batches:
         found += [inputs for inputs, _ in islice(part.batches(batch, generator), batches - len(found))]
@@ -239,7 +239,7 @@ def calibration(part: Part, generator: torch.Generator, *, batches: int = _BATCH
 
 
 def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
-    """Take the statistics of every BatchNorm anew, as plain means over batches of inputs; leaves eval mode on."""
+    """Take the statistics of every BatchNorm anew, as plain means over inputs ``(b, ...)``; leaves eval mode on."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -38,6 +38,14 @@ def front(quality: ArrayLike, cost: ArrayLike) -> NDArray[np.intp]:
 def pick(quality: ArrayLike, cost: ArrayLike, budget: float) -> int:
     """Return the place of the best quality within a budget; of equal ones the cheapest.
 
+    >>> pick([0.7, 0.9, 0.8], [1.0, 3.0, 2.0], 2.5)
+    2
+
+    Args:
+        quality: ``(n,)``, more is better.
+        cost: ``(n,)``, less is better.
+        budget: the most that may be spent.
+
     Raises:
         TargetError: every candidate costs more; the message says the least.
     """

@@ -182,7 +182,7 @@ class Fixed(Law):
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """Return standard Gumbel noise."""
+    """Return standard Gumbel noise of a shape and type."""
     return -torch.empty(shape, dtype=dtype).exponential_(generator=generator).clamp_min(1e-30).log()
 
 
@@ -192,5 +192,5 @@ def one_hot(index: Tensor, like: Tensor) -> Tensor:
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Return gates that are exactly ``hard`` and have the gradient of ``soft``."""
+    """Return gates with the values of ``hard`` and the gradient of ``soft``, all ``(..., K)``."""
     return hard + (soft - soft.detach())  # in this order: exactly one-hot in value

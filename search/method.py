@@ -54,7 +54,7 @@ class Conditions:
 
     Attributes:
         training: how one network is trained from scratch, the one found and every random one.
-        seed: of everything random.
+        seed: Seed of everything random.
         compute: torch device on which networks are trained, such as ``cpu`` or ``cuda``.
         checkpoint: file to save to after every epoch, and to go on from if it is there.
         supernet: file for weights that do not depend on the target: written once, and taken from there by a search

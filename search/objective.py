@@ -52,7 +52,7 @@ class Objective:
         cost_ms = self.term.model.expected(law, generator, drawn)
         if not cost_ms.requires_grad:
             raise UsageError(
-                f"{type(self.term.model).__name__} has no slope in the gates, and a gradient search would not hear it; "
+                f"{type(self.term.model).__name__} has no slope in the gates, and a gradient search would ignore it; "
                 "give a cost that has, such as a predictor of model gp"
             )
         return self.term.form.gradients(loss, cost_ms, tuple(law.parameters()))

@@ -33,7 +33,7 @@ class Teacher:
         self._ask, self.digest = ask, digest
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return logits, on the device of the images."""
+        """Return logits ``(b, count, ...)`` of images ``(b, C, H, W)``, on their device."""
         with torch.no_grad():
             return self._ask(images)
 

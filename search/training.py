@@ -54,7 +54,7 @@ class Training:
         warm_up: epochs, also parts of one, in which the rate rises from 0 along a line.
         momentum: Momentum of SGD.
         nesterov: whether SGD looks ahead.
-        beta1, beta2: of AdamW.
+        beta1, beta2: Decay rates of AdamW's averages of the gradient and of its square.
         weight_decay: Weight decay of SGD, or AdamW's own.
         decay_all: whether scales of BatchNorm and biases decay as well.
         clip: largest norm of a gradient; 0 for any.

@@ -25,7 +25,7 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name is torch's)
-        """Return the convolution."""
+        """Return the convolution ``(b, C, H', W')`` of ``(b, C, H, W)``."""
         slow = input.numel() > _SMALL and (self.kernel_size[0] > _COLUMNS or self.dilation[0] > 1)
         if slow and torch.is_grad_enabled() and input.device.type == "cpu":
             return _Depthwise.apply(input, self.weight, self.stride[0], self.padding[0], self.dilation[0])

@@ -109,11 +109,11 @@ class Network(nn.Module):
         every: bool = False,
         beside: Beside | None = None,
     ) -> Tensor:
-        """Return the logits; of a network of several outputs a tuple of them.
+        """Return the logits ``(b, ...)``; of a network of several outputs a tuple of them.
 
         Args:
-            x: images; or one tensor for each input, where the network has several.
-            gates: Gates of the choices, on the CPU or where the images are.
+            x: images ``(b, C, H, W)``; or one tensor ``(b, ...)`` for each input, where the network has several.
+            gates: Gates ``site -> (K,)`` of the choices, on the CPU or where the images are.
             every: run all options; by default those whose gate is exactly 0, which has to be looked up, are not run.
             beside: options by site that are run although their gate is 0, so that it gets its slope.
         """

@@ -20,5 +20,5 @@ class StridedPointwiseConv2d(nn.Conv2d):
         self.every = stride
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name is torch's)
-        """Return the convolution."""
+        """Return the convolution ``(b, K, H', W')`` of ``(b, C, H, W)``."""
         return super().forward(ordered(input)[:, :, :: self.every, :: self.every])

@@ -150,7 +150,7 @@ class Segmentation(Dense):
         return total / (targets != IGNORED).sum().clamp(min=1)
 
     def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
-        """Return how far outputs are from those of a teacher: of each pixel, the divergence over the classes."""
+        """Return the mean divergence over each pixel's classes, of logits ``(b, count, H, W)`` from a teacher's."""
         return divergence(outputs[:, : self.count], teacher[:, : self.count])
 
     def shown(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,7 +208,7 @@ class Keypoints(Dense):
         return (surprise * there).sum() / there.sum().clamp(min=1)
 
     def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
-        """Return how far outputs are from those of a teacher: of each point, the divergence over all places."""
+        """Return the mean divergence over each point's places, of logits ``(b, count, H, W)`` from a teacher's."""
         places, told = (maps[:, : self.count].flatten(2).transpose(1, 2) for maps in (outputs, teacher))
         return divergence(places, told)
 
@@ -268,7 +268,14 @@ def heat_maps(points: NDArray[np.float64], labelled: NDArray[np.bool_], side: in
 def pairs_of(
     images: Sequence[NDArray[np.uint8]], targets: Sequence[NDArray[np.uint8]], *, flip: bool, heights: bool
 ) -> tuple[Pairs, Pairs, Pairs]:
-    """Return the parts ``weights``, ``law`` and ``test`` of three arrays of images and of targets."""
+    """Return the parts ``weights``, ``law`` and ``test``.
+
+    Args:
+        images: three arrays ``(n, C, H, W)``.
+        targets: three arrays ``(n, ...)``: maps of classes ``(n, H, W)``, or heat maps ``(n, points, H, W)``.
+        flip: whether images may be mirrored.
+        heights: whether targets are heat maps.
+    """
     mean, std = mean_and_deviation(images[0])
     weights, law, test = (
         Pairs(torch.from_numpy(x), torch.from_numpy(y), mean, std, flip, heights)
@@ -278,7 +285,7 @@ def pairs_of(
 
 
 def cut(n: int, seed: int) -> list[NDArray[np.int64]]:
-    """Return the indices of the three parts of ``n`` examples, drawn by a seed.
+    """Return the sorted indices ``(m,)`` of each of the three parts of ``n`` examples, drawn by a seed.
 
     Raises:
         InputRefusedError: they are too few.

@@ -28,7 +28,11 @@ def confusion(
 ) -> dict[str, Any]:
     """Return how often each class was taken for each: ``counts[truth][given]``; nothing of more than 100 classes.
 
-    Images of the batches are on the network's device, labels on the CPU.
+    Args:
+        network: gives logits ``(b, classes)``, or more of them, which are left out.
+        batches: images ``(b, C, H, W)`` on the network's device, and labels ``(b,)`` on the CPU.
+        names: Names of the classes; empty if they have none.
+        classes: how many there are.
     """
     if classes > MOST_CLASSES:
         return {}

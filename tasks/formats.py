@@ -36,7 +36,7 @@ class Labelled:
     labels: NDArray[np.int64]
 
     def take(self, index: NDArray[Any]) -> Labelled:
-        """Return the images of these indices."""
+        """Return the images of these indices ``(n,)``, with their labels."""
         return Labelled(self.images[index], self.labels[index])
 
 

@@ -285,5 +285,5 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def channels_filled(images: Tensor, channels: int) -> Tensor:
-    """Return images with so many channels, all of them the one grey where there are more than were given."""
+    """Return images ``(n, channels, H, W)`` of ``(n, C, H, W)``: as they are, or one grey channel repeated."""
     return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)

@@ -143,7 +143,16 @@ def moves(n: int, height: int, flip: bool, generator: torch.Generator) -> tuple[
 
 
 def moved(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
-    """Shift each image on a frame of zeros, and mirror those that are to be."""
+    """Shift each image on a frame of zeros, and mirror those that are to be mirrored.
+
+    Args:
+        images: ``(n, C, H, W)`` uint8.
+        top, left: ``(n, 1)`` shifts as `moves` draws them.
+        mirrored: ``(n, 1)`` flags; None for no image.
+
+    Returns:
+        ``(n, C, H, W)`` uint8, in memory channels last.
+    """
     n, channels, height, width = images.shape
     found = np.zeros((n, height, width, channels), np.uint8)
     down, right = ((each[:, 0] - _reach(height)).tolist() for each in (top, left))
@@ -182,7 +191,7 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def in_one(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return what `normalised` does but for rounding, as one multiplication and addition that reads bytes."""
+    """Return what `normalised` does to ``(n, C, H, W)``, up to rounding, as one operation that reads bytes."""
     scale = (1 / (255 * std))[:, None, None]
     return torch.addcmul((-mean / std)[:, None, None], images, scale)
 

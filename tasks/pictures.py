@@ -126,7 +126,7 @@ class Examples:
         return len(self.labels)
 
     def take(self, index: NDArray[Any]) -> Examples:
-        """Return the images of these indices."""
+        """Return the images of these indices ``(n,)``, not read yet."""
         return Examples(self.source, self.labels[index], self.index[index])
 
 
@@ -221,7 +221,7 @@ class _Batch:
         self._parts = [pool.submit(self._decode, piece) for piece in pieces]
 
     def read(self) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-        """Wait, and yield the images that could be read, if any could, with their indices."""
+        """Wait, and yield the images that could be read, ``(n, C, H, W)`` uint8, with their indices ``(n,)``."""
         kept = [place for part in self._parts for place in part.result()]
         found, index = self._pixels, self._index
         if len(kept) < len(index):

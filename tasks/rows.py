@@ -61,7 +61,7 @@ def own_rows(part: Part, turn: Turn, compute: str = "cpu") -> Part:
 
 
 def ordered(part: Part, batch: int, compute: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all examples of a part once, in their own order, inputs on a torch device."""
+    """Yield all examples of a part once, in their own order: inputs ``(b, ...)`` on a torch device, and targets."""
     return own_rows(part, Turn(0, 1), compute).ordered(batch)
 
 
@@ -81,12 +81,12 @@ class Cut:
         return self.part.steps(batch)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inputs and targets of these indices."""
+        """Return the inputs and targets, ``(n, ...)``, of these indices ``(n,)``."""
         inputs, targets = self.part.take(index)
         return inputs.to(self.compute), targets
 
     def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all examples once, in their own order."""
+        """Yield all examples once, in their own order: inputs and targets ``(b, ...)``."""
         part = self.part
         found = part.kept_in_order(batch) if isinstance(part, NumberedPart) else part.ordered(batch)
         return map(self._placed, found)
@@ -94,7 +94,7 @@ class Cut:
     def batches(
         self, batch: int, generator: torch.Generator, *, augment: bool = False, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's rows of every batch; ``batch`` is the size of the whole."""
+        """Yield this process's rows of every batch, inputs and targets; ``batch`` is the size of the whole."""
         part = self.part
         made = part.kept if isinstance(part, NumberedPart) else part.batches
         for inputs, targets in made(batch, generator, augment=augment, start=start):

@@ -53,7 +53,7 @@ class Part(Protocol):
         ...
 
     def ordered(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all examples once, in their own order, not augmented; the last batch may be smaller."""
+        """Yield all examples once, in order, not augmented: inputs and targets ``(b, ...)``, fewer at the end."""
         ...
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ class Meter(Protocol):
     """Adds up what metrics are made of, batch by batch."""
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in one batch."""
+        """Take in one batch: outputs ``(b, count, ...)`` of a network, and targets ``(b, ...)``."""
         ...
 
     def values(self) -> dict[str, float]:
@@ -177,20 +177,21 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the scalar that training makes small."""
+        """Return the scalar that training minimises, of outputs ``(b, count, ...)`` and targets ``(b, ...)``."""
 
     @abstractmethod
     def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Return every metric of these outputs by name, the main one among them."""
+        """Return every metric by name, the main one too, of outputs ``(b, count, ...)`` and targets ``(b, ...)``."""
 
     def meter(self) -> Meter:
         """Return what adds up metrics over batches."""
         return Collected(self.metrics)
 
     def distillation(self, outputs: Tensor, teacher: Tensor) -> Tensor:
-        """Return how far outputs are from those of a teacher, 0 where both say the same.
+        """Return how far outputs are from those of a teacher: a scalar, 0 where both say the same.
 
-        By default both are logits over dimension 1, of an example, a pixel or a step: the mean divergence of these.
+        By default both are logits ``(b, count, ...)`` over dimension 1, of an example, a pixel or a step, and this is
+        their mean Kullback-Leibler divergence.
         """
         return divergence(outputs, teacher)
 
@@ -264,7 +265,7 @@ def divergence(outputs: Tensor, teacher: Tensor) -> Tensor:
 
 
 def metered(meter: Meter, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return what a meter says of one batch alone."""
+    """Return what a meter says of one batch alone, outputs ``(b, count, ...)`` and targets ``(b, ...)``."""
     meter.add(outputs, targets)
     return meter.values()
 

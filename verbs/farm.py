@@ -149,7 +149,7 @@ def status(folder: Path) -> Outcome:
 def tell(folder: Path, name: str, word: Command, *, wait_s: float = ANSWER_S) -> Outcome:
     """Tell an agent, or ``all``, to pause, resume, drain or be released from quarantine; wait until it has done so.
 
-    Commands are not kept: an agent that is not there does not hear them.
+    Commands are not kept: an agent that is not there never gets them.
 
     Raises:
         UnknownNameError: the farm knows no such agent.
@@ -179,7 +179,7 @@ def tell(folder: Path, name: str, word: Command, *, wait_s: float = ANSWER_S) ->
     ]
     if document["not_there"]:
         away = ", ".join(document["not_there"])
-        lines.append(f"not there to hear it: {away}; commands are not kept, say it again when they are")
+        lines.append(f"not there: {away}; commands are not kept, say it again when they are")
     return Outcome(
         document, "\n".join(lines) or "no agents yet", UNREACHABLE if len(now) < len(asked) or waiting else 0
     )

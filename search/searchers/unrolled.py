@@ -59,7 +59,7 @@ def unrolled(
 
 @contextmanager
 def moved(weights: Sequence[Tensor], direction: Sequence[Tensor], factor: float) -> Generator[None]:
-    """Move weights by a factor of a direction, and back to where they were."""
+    """Add a factor times a direction to weights, each of its weight's shape; set the weights back at the end."""
     before = [weight.detach().clone() for weight in weights]
     with torch.no_grad():
         for weight, along in zip(weights, direction, strict=True):

@@ -1,4 +1,4 @@
-"""Which layer each function of torch is, for `trace`: by its name, whatever module or method it was called through."""
+"""Which layer each function of torch is, for `tracer`: by its name, whatever module or method it was called through."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TracedSpace(SearchSpace):
-    """What `trace.space_from` returns.
+    """What `tracer.space_from` returns.
 
     Args:
         name: Name of the module's class.

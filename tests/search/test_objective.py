@@ -222,7 +222,7 @@ def test_a_damped_multiplier_answers_to_the_violation_of_now_and_keeps_what_was_
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["raw", "layers"])
 def test_a_gaussian_process_pulls_a_law_to_what_is_fast(encoding):
-    """Its first buffer is one of whole numbers: an encoding made such has no slope, and a search would not hear it."""
+    """Its first buffer is one of whole numbers: an encoding made such has no slope, and a search would ignore it."""
     space = registry.create("space", "mbconv:family=fbnetv2,size=8,width=0.25,stages=2,layers=2,classes=10")
     architectures = space.sample(80, np.random.default_rng(0))
     rates = {site.name: torch.rand(len(site.options), generator=generator()) for site in space.sites}
