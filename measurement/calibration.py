@@ -59,7 +59,7 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
 
     Args:
         rounds: network -> its rounds; networks with fewer than three are left out.
-        clock: ``cpu`` or ``wall``.
+        clock: ``cpu``, ``wall`` or ``gpu``, see `Round.value_ms`.
         id: Id of the calibration.
 
     Returns:

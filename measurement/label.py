@@ -68,7 +68,16 @@ class Reference:
         beta_spread: float = BETA_SPREAD,
         process_sd: float = 0.0,
     ) -> Reference:
-        """Take the reference state from sentinel readings: the gate is 1.10 x their 5 % quantile."""
+        """Take the reference state from sentinel readings: the gate is 1.10 x their 5 % quantile.
+
+        Args:
+            readings_ms: ``(n,)``, at least one, in ms.
+            beta, noise, common_share, calibration, beta_spread, process_sd: as the attributes.
+
+        >>> found = Reference.of([1.0, 1.0, 1.0, 2.0])
+        >>> found.sentinel_ms, round(found.gate_ms, 3)
+        (1.0, 1.1)
+        """
         readings = np.asarray(readings_ms, float)
         gate = GATE * float(np.quantile(readings, 0.05))
         fast_ms = float(np.median(readings[readings <= gate]))

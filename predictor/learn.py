@@ -89,7 +89,7 @@ class Learnt:
         return self.predictor.module
 
     def upper_bound(self, coverage: float) -> nn.Module:
-        """Return the upper end of the interval, ``(b, d) -> (b,)`` ms."""
+        """Return the upper end of the interval of a coverage, such as 0.95: a module ``(b, d) -> (b,)`` ms."""
         from .modules import ScaledModule
 
         return ScaledModule(self.module, float(np.exp(self.conformal.log_half_width(coverage))))

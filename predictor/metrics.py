@@ -82,7 +82,7 @@ def compared(y_ms: npt.ArrayLike, p_ms: npt.ArrayLike) -> tuple[Array, Array]:
 
 
 def within_pct(y_ms: npt.ArrayLike, p_ms: npt.ArrayLike, pct: float) -> float:
-    """Return the per cent of networks predicted within ``pct`` per cent of the measurement.
+    """Return the percentage of networks predicted within ``pct`` % of their measurement, both ``(n,)`` in ms.
 
     >>> within_pct([10.0, 10.0], [10.4, 11.2], 5)
     50.0

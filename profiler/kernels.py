@@ -139,7 +139,15 @@ def collect(
 
 
 def samples_of(store: Store, fingerprint_id: str | None) -> tuple[dict[str, Sample], list[Bag], Fees, str]:
-    """Return what a store holds of kernels and of networks that are made of them, and the device's id.
+    """Return what a store holds of kernels on a device, and of networks that are made of them.
+
+    Args:
+        store: open to read.
+        fingerprint_id: Id of the device's fingerprint; None where the store holds one device only.
+
+    Returns:
+        Signature -> kernel with its time in ms; networks with their kernels and times in ms; what a session and a node
+        cost; the id of the device.
 
     Raises:
         UsageError: nothing was measured of kernels on that device.

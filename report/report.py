@@ -57,7 +57,7 @@ def write_report(result_dir: Path, out: Path) -> Path:
 
 
 def render(result: Result) -> str:
-    """Return the page."""
+    """Return the HTML page of a result, which loads nothing from elsewhere."""
     return rendered(
         "page.html",
         r=result,

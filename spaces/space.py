@@ -415,7 +415,7 @@ class SearchSpace(ABC):
         return None
 
     def supernet(self) -> Network:
-        """Return an ``nn.Module`` whose ``forward(x, gates)`` mixes the alternatives."""
+        """Return a module that mixes the alternatives: ``(b, C, H, W)`` and gates ``site -> (K,)`` to ``(b, ...)``."""
         from .network import Network
 
         return Network(self.graph, affine=self.affine, elastic=self.elastic)
