@@ -310,12 +310,12 @@ def shrink(
         str, typer.Argument(metavar="FILE.py:NAME", help="A function that returns a trained network and an example.")
     ],
     out: Annotated[Path, typer.Option(help="Directory for the store, the predictor and the result.")],
-    share: Annotated[float, typer.Option(help="Of the latency of the whole network: the target.")] = 0.7,
+    share: Annotated[float, typer.Option(help="Target, as a share of the whole network's latency.")] = 0.7,
     task: Annotated[str, typer.Option(help="What it learns; see tempograd search --help.")] = "digits",
     device: Device = "local",
     count: Annotated[int, typer.Option(min=1, help="Sub-networks to measure.")] = 150,
     step: Annotated[
-        str, typer.Option(metavar="measured | CHANNELS", help="Widths are multiples of it; measured: as it is fastest.")
+        str, typer.Option(metavar="measured | CHANNELS", help="Widths are multiples of it; measured: of what is fast.")
     ] = "measured",
     plan: Annotated[str, typer.Option(help=f"How long each is measured: {', '.join(PLANS)}.")] = "quick",
     method: Annotated[str, typer.Option(help="Search method with its arguments; see tempograd methods.")] = "la_darts",
@@ -343,7 +343,7 @@ def shrink(
 def import_weights(
     source: Annotated[str, typer.Argument(metavar="ofa:FILE | vit:FILE", help="Weights of a published supernet.")],
     out: Annotated[Path, typer.Option(help="The file for search --supernet.")],
-    space: Annotated[str | None, typer.Option(help="Whose networks inherit them. [default: that of the file]")] = None,
+    space: Annotated[str | None, typer.Option(help="Space that inherits them. [default: that of the file]")] = None,
     as_json: Json = False,
 ) -> None:
     """Read a published supernet's weights for searches that train nothing; a file that holds code is refused."""

@@ -13,14 +13,16 @@ Models = Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONN
 Device = Annotated[str, typer.Option(help="Where: local, local:threads=2, ...; see tempograd devices.")]
 Shape = Annotated[
     list[str] | None,
-    typer.Option("--shape", help="Of an open input, x=1x3x224x224, a size several, x=1,8x3x224x224; repeatable."),
+    typer.Option("--shape", help="Shape of an open input, x=1x3x224x224; of several sizes, x=1,8x3x224x224."),
 ]
 Precision = Annotated[
-    str | None, typer.Option(help="Of the runtime: fp32, or what it can make of it, such as int8-static.")
+    str | None, typer.Option(help="Precision of the runtime: fp32, or another that it has, such as int8-static.")
 ]
-Kept = Annotated[Path | None, typer.Option("--store", help="Store to keep it in and go on from; none: it is not kept.")]
+Kept = Annotated[
+    Path | None, typer.Option("--store", help="Store to keep it in, and to continue from; else nothing is kept.")
+]
 Plan = Annotated[str, typer.Option(help="How long: quick (5%), standard (2%) or precise (1%).")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the order of rounds.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the order of rounds.")]
 
 app = typer.Typer()
 
@@ -133,7 +135,7 @@ def pick(
         str | None, typer.Option(help="Instead of measuring: column of what would be measured, to judge by.")
     ] = None,
     most: Annotated[int, typer.Option(min=1, help="Networks measured at most.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the model that predicts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the model that predicts.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Pick the most accurate pretrained network within a latency target: predicted from a table, then measured.
