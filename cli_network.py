@@ -13,7 +13,7 @@ Models = Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONN
 Device = Annotated[str, typer.Option(help="Where: local, local:threads=2, ...; see tempograd devices.")]
 Shape = Annotated[
     list[str] | None,
-    typer.Option("--shape", help="Shape of an open input, x=1x3x224x224; of several sizes, x=1,8x3x224x224."),
+    typer.Option("--shape", help="Shape of an open input, x=1x3x224x224, or several, x=1,8x3x224x224; repeatable."),
 ]
 Precision = Annotated[
     str | None, typer.Option(help="Precision of the runtime: fp32, or another that it has, such as int8-static.")
