@@ -70,9 +70,7 @@ class Reference:
     ) -> Reference:
         """Take the reference state from sentinel readings: the gate is 1.10 x their 5 % quantile.
 
-        Args:
-            readings_ms: ``(n,)``, at least one, in ms.
-            beta, noise, common_share, calibration, beta_spread, process_sd: as the attributes.
+        The readings are ``(n,)`` ms, at least one; all else is as the attributes.
 
         >>> found = Reference.of([1.0, 1.0, 1.0, 2.0])
         >>> found.sentinel_ms, round(found.gate_ms, 3)

@@ -147,7 +147,8 @@ def moved(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor | None) ->
 
     Args:
         images: ``(n, C, H, W)`` uint8.
-        top, left: ``(n, 1)`` shifts as `moves` draws them.
+        top: ``(n, 1)`` shifts down, as `moves` draws them.
+        left: ``(n, 1)`` shifts to the right.
         mirrored: ``(n, 1)`` flags; None for no image.
 
     Returns:
