@@ -41,7 +41,7 @@ def quickstart(
     search has begun, its predictor stays as it is: run again, the search goes on, or its result is kept.
     """
     started = time.monotonic()
-    progress("the main job, once, small: some 3 minutes on two quiet cores, twice as long on slow ones", 0, REMARK)
+    progress("the main job, once, small: a minute or two on two quiet cores, some five on slow ones", 0, REMARK)
     store, predictor, result, page = out / "run.db", out / "predictor", out / "result", out / "report.html"
     check_place(predictor)
     earlier(result)
