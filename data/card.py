@@ -61,11 +61,11 @@ Use rows with verdict `ok` as they are; `noisy` ones missed their plan's target 
 
 Networks were resident in one measuring process, timed in rounds of random order. Around each round a fixed sentinel
 network was timed. `latency_ms` is the median of the rounds taken in the reference state (`path` is `gated`), or
-of all rounds corrected by the sentinel (`ratio`), or of all rounds as they were (`plain`). A round's value is the lower
-quartile of its burst. `low_ms` and `high_ms` are the order-statistic interval of that median within one process;
-`weight` is one over the relative variance with the part between processes added. `values_ms` and `sentinels_ms` hold
-every round. `energy_mj` of an inference is what all CPU packages drew, and `memory_bytes` what loading the network
-added to its process at most; both are empty where the device did not tell.
+of all rounds corrected by the sentinel (`ratio`), or of all rounds as they were (`plain`). A round's value is the
+fastest sample of its burst, on a GPU the median. `low_ms` and `high_ms` are the order-statistic interval of that median
+within one process; `weight` is one over the relative variance with the part between processes added. `values_ms` and
+`sentinels_ms` hold every round. `energy_mj` of an inference is what all CPU packages drew, and `memory_bytes` what
+loading the network added to its process at most; both are empty where the device did not tell.
 
 ## Device
 

@@ -339,6 +339,7 @@ def _check_measurement(m: Measurement) -> None:
         within("reference.noise", m.reference.noise, 0, 100)
         within("reference.beta_spread", m.reference.beta_spread, 0, 1)
         within("reference.process_sd", m.reference.process_sd, 0, 1)
+        within("reference.burst_quantile", m.reference.burst_quantile, 0, 1)
 
 
 def _check_round(r: Round, m: Measurement) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..arguments import LATER
 from .quantiles import median_rank, t_quantile
-from .rounds import Round
+from .rounds import FASTEST, Round
 
 Path = Literal["gated", "ratio", "plain", "told"]
 GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
@@ -45,6 +45,8 @@ class Reference:
         beta_spread: standard deviation of elasticities from network to network.
         process_sd: relative standard deviation between measuring processes that the rounds of one cannot tell; 0 where
             it is added later, from what was learnt since.
+        burst_quantile: which quantile of a burst's samples is the value of a round: the fastest; in what was measured
+            before that was found to repeat better, the lower quartile.
     """
 
     sentinel_ms: float
@@ -55,6 +57,7 @@ class Reference:
     calibration: str = ""
     beta_spread: float = BETA_SPREAD
     process_sd: float = field(default=0.0, metadata=LATER)
+    burst_quantile: float = field(default=0.25, metadata=LATER)
 
     @classmethod
     def of(
@@ -79,7 +82,11 @@ class Reference:
         readings = np.asarray(readings_ms, float)
         gate = GATE * float(np.quantile(readings, 0.05))
         fast_ms = float(np.median(readings[readings <= gate]))
-        return cls(fast_ms, gate, beta, noise, common_share, calibration, beta_spread, process_sd)
+        return cls(fast_ms, gate, beta, noise, common_share, calibration, beta_spread, process_sd, FASTEST)
+
+    def value_ms(self, round_: Round, clock: str) -> float:
+        """Return a round's value as labels in this state are made of it."""
+        return round_.value_ms(clock, self.burst_quantile)
 
 
 @dataclass(frozen=True)
@@ -179,17 +186,17 @@ def estimate(rounds: Sequence[Round], reference: Reference, clock: str, *, cover
     gated = [r for r in valid if r.sentinel_ms <= reference.gate_ms] if told else []
     path: Path = "gated"
     if len(gated) >= MIN_GATED:
-        values = [r.value_ms(clock) for r in gated]
+        values = [reference.value_ms(r, clock) for r in gated]
     elif reference.common_share >= MIN_COMMON_SHARE:
         path = "ratio"
         values = [_corrected_ms(r, reference, clock) for r in valid]
     else:
         path = "plain"
-        values = [r.value_ms(clock) * exp(-reference.beta * _drift(r, reference)) for r in valid]
+        values = [reference.value_ms(r, clock) * exp(-reference.beta * _drift(r, reference)) for r in valid]
     level = float(np.median(values))
     low, high = order_interval(values, coverage)
     if path == "plain":  # little vouches for these rounds: the interval also holds what they say themselves
-        bare = order_interval([r.value_ms(clock) for r in valid], coverage)
+        bare = order_interval([reference.value_ms(r, clock) for r in valid], coverage)
         low, high = min(low, bare[0]), max(high, bare[1])
     found = Estimate(level, low, high, path, len(valid), len(gated))
     if path == "ratio":  # how far this network follows the sentinel is known only as well as elasticities agree
@@ -205,5 +212,5 @@ def _drift(round_: Round, reference: Reference) -> float:
 def _corrected_ms(round_: Round, reference: Reference, clock: str) -> float:
     """Divide the drift out, but only where it exceeds twice the sentinel's own noise."""
     drift = _drift(round_, reference)
-    value = round_.value_ms(clock)
+    value = reference.value_ms(round_, clock)
     return value * exp(-reference.beta * drift) if abs(drift) > 2 * reference.noise else value

@@ -11,7 +11,7 @@ import numpy as np
 from .calibration import HOUR_S, Calibration
 from .label import FLOOR, Reference
 from .measurement import Measurement
-from .rounds import Round
+from .rounds import FASTEST, Round
 
 HALF_WINDOW_S = 1800.0
 MIN_READINGS = 2000  # sentinel readings that a label's reference state rests on, however old or far apart
@@ -70,7 +70,8 @@ class SentinelHistory:
 def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
     """Return the measurements, all of one device, under the reference state of the time around them.
 
-    What differs between processes is not in their intervals: whoever has them all knows it better.
+    A round's value is its fastest sample, whenever it was measured. What differs between processes is not in their
+    intervals: whoever has them all knows it better.
     """
     measurements = list(measurements)
     readings = sorted((r.started_s, r.sentinel_ms) for m in measurements for r in m.rounds)
@@ -83,7 +84,13 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
             low = max(min(low, here - MIN_READINGS // 2), 0)
             window = values_ms[low : max(high, low + MIN_READINGS)]
             seen = Reference.of(window.tolist())
-            known = replace(m.reference, sentinel_ms=seen.sentinel_ms, gate_ms=seen.gate_ms, process_sd=0.0)
+            known = replace(
+                m.reference,
+                sentinel_ms=seen.sentinel_ms,
+                gate_ms=seen.gate_ms,
+                process_sd=0.0,
+                burst_quantile=FASTEST,
+            )
             m = replace(m, reference=known)
         result.append(m)
     return result

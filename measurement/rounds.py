@@ -19,6 +19,7 @@ from typing import Literal
 from ..errors import UsageError
 
 Cause = Literal["crashed", "timeout", "oom", "refused", "invalid_output", "fallback"]
+FASTEST = 0.0  # the quantile of a burst that is a round's value
 BRACKET_TOLERANCE = 0.08  # |ln(before / after)| that a round may show whatever the sentinel's own noise
 
 
@@ -76,8 +77,13 @@ class Round:
         """Return the round's sentinel reading: the fastest of its runs."""
         return min(*self.sentinel_before_ms, *self.sentinel_after_ms)
 
-    def value_ms(self, clock: str) -> float:
-        """Return the lower quartile of thread CPU time (``cpu``) or wall time (``wall``), or the median (``gpu``).
+    def value_ms(self, clock: str, quantile: float = FASTEST) -> float:
+        """Return a quantile of thread CPU time (``cpu``) or wall time (``wall``), or the median (``gpu``).
+
+        Args:
+            clock: ``cpu``, ``wall`` or ``gpu``.
+            quantile: of the burst's samples; the fastest, as it is of the sentinel's runs: what disturbs a core only
+                adds time.
 
         Raises:
             UsageError: ``gpu``, of a round that was taken on a CPU.
@@ -86,12 +92,14 @@ class Round:
             if not self.gpu_ms:
                 raise UsageError(f"the round of {self.key!r} holds no GPU times; its clock is cpu or wall")
             return float(median(self.gpu_ms))
-        ordered = sorted(self.cpu_ms if clock == "cpu" else self.wall_ms)
-        below, rest = divmod(
-            len(ordered) - 1, 4
-        )  # a data set asks this of a million short bursts: numpy takes 30 x longer
+        samples = self.cpu_ms if clock == "cpu" else self.wall_ms
+        if quantile == FASTEST:
+            return min(samples)
+        ordered = sorted(samples)  # a data set asks this of a million short bursts: numpy takes 30 x longer
+        place = quantile * (len(ordered) - 1)
+        below = int(place)
         above = ordered[min(below + 1, len(ordered) - 1)]
-        return ordered[below] + (above - ordered[below]) * rest / 4
+        return ordered[below] + (above - ordered[below]) * (place - below)
 
     def invalid(self, clock: str, sentinel_noise: float) -> str | None:
         """Return why this round is left out of the level, or None."""

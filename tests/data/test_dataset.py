@@ -116,6 +116,17 @@ def test_networks_closed_while_the_device_was_slow_are_corrected_in_hindsight(st
     assert found.rows[1].path == "gated"
 
 
+def test_rounds_of_before_and_of_today_have_one_definition_in_a_data_set(store, fingerprint):
+    old, new = keys(2)
+    for key, quantile in ((old, 0.25), (new, 0.0)):
+        m = make(key, SPREAD, fingerprint)
+        rounds = tuple(replace(r, cpu_ms=tuple(r.cpu_ms[0] * x for x in (1.5, 1.0, 1.1, 1.2, 1.3))) for r in m.rounds)
+        m = replace(m, rounds=rounds, reference=replace(m.reference, burst_quantile=quantile))
+        assert m.latency_ms == pytest.approx(1.1 if quantile else 1.0, abs=1e-3)
+        keep(store, fingerprint, m)
+    assert LatencyDataset.from_store(store).y_ms == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
 @pytest.mark.slow
 def test_a_reference_is_of_its_own_time(store, fingerprint):
     # a device that became slower for good: an hour of each, too many readings to need the other one's

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +53,35 @@ def test_fewer_are_corrected_by_the_sentinel_if_it_explains_the_drift():
     assert within_noise.latency_ms == pytest.approx(3.2)
     plain = estimate(rounds, Reference(1.0, 1.1, beta=0.0, common_share=0.3), "cpu")
     assert (plain.path, plain.latency_ms) == ("plain", pytest.approx(3.2))
+
+
+def test_a_label_is_of_the_fastest_samples_or_by_the_definition_that_it_was_closed_with():
+    rounds = [round_(0, cpu_ms=(level * 1.3, level, level * 1.1, level * 1.2, level * 9)) for level in (2.0, 2.1, 2.2)]
+    today, before = Reference.of([1.0]), Reference(1.0, 1.1)
+    assert estimate(rounds, today, "cpu").latency_ms == 2.1
+    assert estimate(rounds, before, "cpu").latency_ms == pytest.approx(1.1 * 2.1)
+    slow = [replace(r, sentinel_before_ms=(1.6,), sentinel_after_ms=(1.6,)) for r in rounds]
+    ratio = [estimate(slow, replace(known, gate_ms=1.1), "cpu").latency_ms for known in (today, before)]
+    plain = [estimate(slow, replace(known, common_share=0.0, beta=0.5), "cpu").latency_ms for known in (today, before)]
+    assert ratio == pytest.approx([2.1 / 1.6, 1.1 * 2.1 / 1.6])
+    assert plain == pytest.approx([2.1 / 1.6**0.5, 1.1 * 2.1 / 1.6**0.5])
+
+
+def test_samples_that_are_disturbed_in_some_processes_do_not_move_its_label():
+    """Planted: 50 to 80 % of a process' samples are up to 10 % slower, where none are in another."""
+    rng = np.random.default_rng(6)
+
+    def burst(share):
+        slower = rng.uniform(0, 0.1, 12) * (rng.random(12) < share)
+        return tuple(np.exp(0.002 * rng.standard_normal(12) + slower).tolist())
+
+    shares = [rng.choice([0.0, rng.uniform(0.5, 0.8)]) for _ in range(200)]
+    processes = [[round_(0, cpu_ms=burst(share)) for _ in range(6)] for share in shares]
+    fastest, quartile = (
+        np.std([np.log(estimate(rounds, known, "cpu").latency_ms) for rounds in processes])
+        for known in (Reference.of([1.0]), Reference(1.0, 1.1))
+    )
+    assert fastest < 0.6 * quartile
 
 
 def test_what_differs_between_processes_joins_in_quadrature_and_can_be_changed():

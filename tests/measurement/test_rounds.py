@@ -8,9 +8,10 @@ from tempograd.measurement.label import Reference, estimate
 from .conftest import measured, round_
 
 
-def test_a_round_is_the_lower_quartile_by_its_clock():
-    one = round_(0, wall_ms=(4.0, 2.0, 1.0, 3.0, 50.0), cpu_ms=(4.0, 2.0, 1.0, 3.0, 5.0))
-    assert one.value_ms("wall") == one.value_ms("cpu") == 2.0
+def test_a_round_is_its_fastest_sample_by_its_clock():
+    one = round_(0, wall_ms=(4.0, 2.0, 1.5, 3.0, 50.0), cpu_ms=(4.0, 2.0, 1.0, 3.0, 5.0))
+    assert (one.value_ms("wall"), one.value_ms("cpu")) == (1.5, 1.0)
+    assert (one.value_ms("wall", 0.25), one.value_ms("wall", 0.125), one.value_ms("wall", 1.0)) == (2.0, 1.75, 50.0)
     assert round_(1.0, sentinel_before_ms=(3.0, 2.0), sentinel_after_ms=(2.5, 9.0)).sentinel_ms == 2.0
 
 

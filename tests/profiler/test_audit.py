@@ -14,7 +14,7 @@ from tempograd.devices.places.local import LocalDevice
 from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import UsageError
 from tempograd.measurement.label import Estimate
-from tempograd.profiler.audit import Audit, is_constant
+from tempograd.profiler.audit import Audit, _row, is_constant
 from tempograd.profiler.check import compare
 from tempograd.profiler.plan import QUICK
 
@@ -302,6 +302,15 @@ def test_a_stored_row_of_another_provider_shows(tmp_path, device, space, store):
     assert failed(found) == {"providers.stored"}
     assert "1 on cpu, simulated" in found["providers.stored"].reason
     assert "1 on no provider stated" in found["providers.stored"].reason
+
+
+def test_a_row_of_an_older_definition_agrees_and_is_compared_by_that_of_today(store):
+    today = next(m for m in store.measurements() if m.verdict == "ok")
+    before = replace(today, reference=replace(today.reference, burst_quantile=0.25))
+    row = _row(before, (before.verdict, before.latency_ms))
+    assert row.agrees
+    assert not _row(today, (before.verdict, before.latency_ms)).agrees
+    assert row.label == today.estimate != before.estimate
 
 
 @pytest.mark.slow
