@@ -68,6 +68,8 @@ ALTERNATION, NETWORK = "search/searchers/alternation.py", "spaces/network.py"
 ONE_SHOT, SHRINK, META = "search/searchers/one_shot.py", "search/searchers/shrink.py", "search/searchers/meta_graph.py"
 PIPELINE, TWO_LEVEL = "search/searchers/pipeline.py", "search/searchers/two_level.py"
 GROUPED, MODULES = "search/searchers/grouped_shot.py", "search/searchers/module_evolution.py"
+EVOLUTION, SURROGATE = "search/searchers/evolution.py", "search/searchers/surrogate.py"
+BERNOULLI, COMBINATION, CIRCUIT = "search/laws/bernoulli.py", "search/laws/combination.py", "spaces/circuit.py"
 MULTIPLIER = "partial(LearnedMultiplier, eta=eta, two_sided=True)"
 DEAF = "lambda target_ms: LearnedMultiplier(target_ms, eta=1e-9, damping=0.0)"
 
@@ -119,11 +121,21 @@ MUTANTS = [
         ("none out of the law where asked for", recipe("la_darts"), ", none=none)", ")"),
         ("second order", recipe("la_darts"), "second_order=second_order", "second_order=False"),
         ("the law rests in warm-up", ALTERNATION, "searching, tau = number >= schedule.epochs - schedule.law_epochs,", "searching, tau = True,"),
+        ("what an option saves is its slope", "search/cost.py", "self.predict(corners + (relaxed - relaxed.detach())).mean()", "self.predict(corners - (relaxed - relaxed.detach())).mean()"),
     ),
     *_of(
         "la_darts", "methods/test_recipes.py",
         ("a weight of latency", recipe("la_darts"), "weighted=Linear,", "weighted=lambda lam, reference_ms: Linear(0.0, reference_ms),"),
         ("a target's weight is learnt", recipe("la_darts"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "la_darts", "test_cost.py",
+        ("the slope is that of the law's mean", "search/cost.py", "self.predict(corners + (relaxed - relaxed.detach())).mean()", "self.predict(corners + 2 * (relaxed - relaxed.detach())).mean()"),
+    ),
+    *_of(
+        "la_darts", "test_deriver.py",
+        ("the two strongest edges of a node are kept", "search/deriver.py", "sorted(live, key=lambda site: -live[site].max())", "sorted(live, key=lambda site: live[site].max())"),
+        ("none is no operation of an edge that is kept", "search/deriver.py", "np.where(np.arange(scores.shape[1]) == none, -np.inf, scores[i])", "scores[i]"),
     ),
     *_of(
         "la_darts", "searchers/test_unrolled.py",
@@ -139,11 +151,21 @@ MUTANTS = [
         ("weights on one path", recipe("densenas"), '"routes" if mix else "sample"', '"draw"'),
         ("weights on all routes where asked for", recipe("densenas"), '"routes" if mix else "sample"', '"sample"'),
         ("the best of all routes", "search/deriver.py", "            total[index[name], option] += value\n", "            total[index[name], option] += 0.0\n"),
+        ("weights on paths as the law has them", recipe("densenas"), '"routes" if mix else "sample"', '"routes" if mix else "uniform"'),
+        ("uniform ones in warm-up", ALTERNATION, 'law = self.uniform if warm or self.schedule.paths == "uniform" else self.law', 'law = self.uniform if self.schedule.paths == "uniform" else self.law'),
+        ("a block costs as often as a route visits it", CIRCUIT, "reach = (leaf,) if probability is None else (probability, leaf)", "reach = (leaf,)"),
+        ("by the chain of all steps before it", CIRCUIT, "terms.append(gate if before is None else Product((before, gate)))", "terms.append(gate)"),
     ),
     *_of(
         "densenas", "methods/test_recipes.py",
         ("a weight of latency", recipe("densenas"), "weighted=LogTarget,", "weighted=lambda lam, reference_ms: LogTarget(0.0, reference_ms),"),
         ("a target's weight is learnt", recipe("densenas"), MULTIPLIER, DEAF),
+    ),
+    *_of(
+        "densenas", "spaces/test_routed.py",
+        ("so many blocks may follow one", "spaces/zoo/routed.py", "min(i + self.reach, len(self._blocks) - 1)", "min(i + self.reach + 1, len(self._blocks) - 1)"),
+        ("of the same stage or the next", "spaces/zoo/routed.py", "if self._blocks[j][1] - stage <= 1]", "if self._blocks[j][1] - stage <= 2]"),
+        ("a new stage halves the map", "spaces/zoo/routed.py", "self._operation(operation, width, 1 + stage - before)", "self._operation(operation, width)"),
     ),
     *_of(
         "densenas", "test_forms.py",
@@ -168,6 +190,12 @@ MUTANTS = [
         "fbnetv2", "spaces/test_mbconv.py spaces/test_blocks.py",
         ("masks", "spaces/blocks.py", 'return builder.add("mask", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x', "return x"),
         ("masks before the squeeze", "spaces/blocks.py", "y = conv_bn(conv, activation)(", "y = conv_bn(conv, activation, mask=not squeeze)("),
+        ("masks behind the normalisation", "spaces/blocks.py", 'x = builder.add("bn", BatchNorm(residual), builder.add("conv", conv, x))', 'x = builder.add("conv", conv, x)\n        x = builder.add("bn", BatchNorm(residual), builder.add("early", Mask(conv.out), x) if isinstance(conv.out, Width) and mask else x)\n        return x if activation is None else builder.add("act", activation, x)'),
+        ("a smaller resolution is a grid of all of the image", "spaces/layers.py", "int((i + 0.5) * height / self.size) for i in range(self.size)", "i for i in range(self.size)"),
+    ),
+    *_of(
+        "fbnetv2", "spaces/test_layers.py",
+        ("expansions of all widths", "spaces/layers.py", "max(1, round(size * f)) for (o, size), (i, f) in options", "max(1, round(max(before.values()) * f)) for (o, size), (i, f) in options"),
     ),
     *_of(
         "toponas", "methods/test_toponas.py",
@@ -179,12 +207,16 @@ MUTANTS = [
         ("the most probable set", "search/deriver.py", "    return best if space.is_connected(best) else derive(law, space)", "    return derive(law, space)"),
         ("topology is annealed", recipe("toponas"), "tau_first=10.0, tau_last=0.02, tau_from=2 / 3", "tau_first=1.0, tau_last=1.0"),
         ("late", recipe("toponas"), "tau_from=2 / 3", "tau_from=0.0"),
-        ("the temperature is heard by sets", "search/laws/combination.py", "torch.softmax(self._all_sets() / tau, dim=-1)", "torch.softmax(self._all_sets(), dim=-1)"),
+        ("the temperature is heard by sets", COMBINATION, "torch.softmax(self._all_sets() / tau, dim=-1)", "torch.softmax(self._all_sets(), dim=-1)"),
+        ("operations are compared all the while", COMBINATION, "self._live() / min(tau, 1.0)", "self._live() / tau"),
+        ("sets of edges are learnt", COMBINATION, "kept = self.kept(tau)[:, None]", "kept = self.kept(tau)[:, None].detach()"),
+        ("any number of them where the space leaves it free", COMBINATION, "range(0 if empty else 1, edges + 1)", "range(1, edges + 1)"),
     ),
     *_of(
         "toponas", "test_regularisers.py",
         ("readers of invalid nodes", "search/regularisers.py", "empty[first + n] * (1 - silent) + (1 - empty[first + n]) * silent", "(1 - empty[first + n]) * silent"),
         ("the length of a step", "search/regularisers.py", "float(excess.detach() / gradient.square().sum())", "float(excess.detach())"),
+        ("those who read a node", "search/regularisers.py", "if source == inputs + n]", "if source == n]"),
     ),
     *_of(
         "toponas", "methods/test_recipes.py",
@@ -207,6 +239,9 @@ MUTANTS = [
         ("paths share nothing", "search/laws/exclusive_top_k.py", "left = left.masked_fill(hard.bool(), NEVER)", "left = left + gumbel(tuple(left.shape), generator, left.dtype)"),
         ("one path at a time", "search/laws/exclusive_top_k.py", "self._gates(straight_through(hard, soft))", "self._gates(soft)"),
         ("the temperature falls", recipe("msgdas"), "tau_first=5.0, tau_last=0.1, ", ""),
+        ("it is heard", "search/laws/exclusive_top_k.py", "torch.softmax(left / tau, dim=-1)", "torch.softmax(left, dim=-1)"),
+        ("the slope of the noisy order", "search/laws/exclusive_top_k.py", "torch.softmax(left / tau, dim=-1)", "torch.softmax((log_p + (left - left).detach()) / tau, dim=-1)"),
+        ("the mean of all paths", ALTERNATION, "loss = self._loss(images, labels, gates, teacher) / len(drawn)\n            total", "loss = self._loss(images, labels, gates, teacher)\n            total"),
     ),
     *_of(
         "msgdas", "test_regularisers.py",
@@ -237,6 +272,11 @@ MUTANTS = [
         ("weight steps for each law step", recipe("proxylessnas"), "law_every=law_every", "law_every=1"),
     ),
     *_of(
+        "proxylessnas", "methods/test_objectives.py",
+        ("weights on paths as the law has them", recipe("proxylessnas"), 'paths="sample"', 'paths="uniform"'),
+        ("a third of warm-up", recipe("proxylessnas"), "warm_up: Share = 1 / 3", "warm_up: Share = 0.0"),
+    ),
+    *_of(
         "proxylessnas", "methods/test_recipes.py",
         ("a weight of latency", recipe("proxylessnas"), "weighted=Ratio,", "weighted=lambda lam, reference_ms: Ratio(0.0, reference_ms),"),
         ("a target", recipe("proxylessnas"), "targeted=partial(Ratio, lam)", "targeted=partial(Ratio, 0.0)"),
@@ -249,6 +289,10 @@ MUTANTS = [
         ("priced by the path that runs", recipe("lightnas"), 'feed: Feed = "draw"', 'feed: Feed = "sampled"'),
         ("a multiplier that is learnt", recipe("lightnas"), MULTIPLIER, DEAF),
         ("both ways", recipe("lightnas"), "two_sided=True", "two_sided=False"),
+    ),
+    *_of(
+        "lightnas", "methods/test_objectives.py",
+        ("the temperature falls", recipe("lightnas"), "tau_first=5.0, tau_last=0.1", "tau_first=5.0, tau_last=5.0"),
     ),
     *_of(
         "lightnas", "methods/test_recipes.py",
@@ -288,6 +332,17 @@ MUTANTS = [
         ("depths do not", MODULES, "if flips[i] and is_part(site) and", "if flips[i] and"),
         ("the best scores stay", MODULES, "for i in reversed(places)", "for i in places"),
         ("nothing above the target is asked about", MODULES, "if queries.may_ask(child):", "if child not in queries.known:"),
+        ("parents are peeled off by fronts", MODULES, "peeled(list(queries.known.values()), metric)[: self.population]", "sorted(queries.known.values(), key=lambda query: -metric.merit(query.score))[: self.population]"),
+        ("front after front", MODULES, "left = [query for i, query in enumerate(left) if i not in set(places)]", "left = sorted((query for i, query in enumerate(left) if i not in set(places)), key=lambda query: -query.score)\n        order, left = order + left, []"),
+        ("a quarter of the modules", MODULES, "crossed(space, parent, other, rng, share=self.share, modules=True)", "crossed(space, parent, other, rng, share=0.5, modules=True)"),
+        ("a child each", MODULES, "for parent in alive:", "for parent in alive[:1] * len(alive):"),
+        ("the first third is random", MODULES, "_FRESH = 3", "_FRESH = 6"),
+    ),
+    *_of(
+        "scalenas", "spaces/test_multibranch.py",
+        ("past its depth a branch passes unchanged", "spaces/zoo/multibranch.py", 'found.append(_either(builder, f"b{b}/out", fused, reached[b], values[b], passed[b]))', "found.append(fused)"),
+        ("others take what it passes", "spaces/zoo/multibranch.py", 'there = [_either(builder, f"b{b}/there", own[b], reached[b], values[b], passed[b]) for b in branches]', "there = own"),
+        ("its own value always", "spaces/zoo/multibranch.py", "terms = {own[b]: (FIXED, 0)}", "terms = {values[b]: (FIXED, 0)}"),
     ),
     *_of(
         "scalenas", "laws/test_grouped.py",
@@ -302,6 +357,14 @@ MUTANTS = [
         ("random ones among them", ONE_SHOT, "for gates in (self.smallest, *drawn):", "for gates in (self.smallest,):"),
         ("the draws asked for", recipe("ofa"), "draws=draws", "draws=1"),
         ("nothing above the target is asked about", "search/queries.py", "return inf if self.problem.target_ms is None else self.problem.target_ms", "return inf"),
+        ("the best quarter are parents", EVOLUTION, "_PARENTS = 0.25", "_PARENTS = 1.0"),
+        ("half of the children by mutation", EVOLUTION, "mutant = rng.random() < 0.5", "mutant = True"),
+        ("half by crossover", EVOLUTION, "mutant = rng.random() < 0.5", "mutant = False"),
+        ("its rate", EVOLUTION, "child = mutated(space, one, rng, rate=self.rate) if mutant", "child = mutated(space, one, rng) if mutant"),
+    ),
+    *_of(
+        "ofa", "searchers/test_evolution.py",
+        ("the best stay", EVOLUTION, "return sorted(alive + born, key=queries.merit, reverse=True)[: self.population]", "return born"),
     ),
     *_of(
         "ofa", "searchers/test_one_shot.py",
@@ -333,6 +396,25 @@ MUTANTS = [
         ("the best that was asked about", SHRINK, "merits.index(max(merits))", "len(merits) - 1"),
     ),
     *_of(
+        "autoshrink", "spaces/test_masks.py",
+        ("what is left dead goes too", "spaces/masks.py", "clean[:, column] *= there[:, source]", "clean[:, column] *= 1"),
+        ("operations are dealt out evenly", "spaces/masks.py", "options[node % len(options)]", "options[min(node, len(options) - 1)]"),
+    ),
+    *_of(
+        "autoshrink", "spaces/test_nodedag.py",
+        ("leaves alone leave", "spaces/zoo/nodedag.py", "among=into, unless=out", "among=into"),
+        ("the operation of the node that is entered", "spaces/zoo/nodedag.py", "builder.block(site, names[node], _convolve(names[node], width), values[source], when=((site, on),)):", "builder.block(site, names[node], _convolve(names[source], width), values[source], when=((site, on),)):"),
+        ("one graph in all stages", "spaces/zoo/nodedag.py", "        names = self.operations_of_nodes\n", "        names = self.operations_of_nodes if width == self.width else self.operations_of_nodes[::-1]\n"),
+    ),
+    *_of(
+        "autoshrink", "spaces/test_unrolled.py",
+        ("a node of the cell is a mean", "spaces/zoo/recurrent.py", 'builder.mix(f"node{node}", edges, mean=True)', 'builder.mix(f"node{node}", edges)'),
+        ("the new state is the mean of the leaves", "spaces/zoo/recurrent.py", 'builder.mix("leaves", leaves, mean=True)', 'builder.mix("leaves", leaves)'),
+        ("the leaves alone", "spaces/zoo/recurrent.py", "among=into, unless=self.out_of(node))", "among=into)"),
+        ("through a gate", "spaces/common/highway.py", "torch.lerp(x[0], made, gate.sigmoid())", "made + gate.sigmoid() * x[0]"),
+        ("node 0 mixes symbol and state", "spaces/zoo/recurrent.py", 'builder.add("node0", Highway(_FIRST), state, symbol)', 'builder.add("node0", Highway(_FIRST), symbol, state)'),
+    ),
+    *_of(
         "gram", "methods/test_gram.py",
         ("one supernet answers", recipe("gram"), "shared: bool = True", "shared: bool = False"),
         ("of few images", "search/evaluator.py", "generator=torch.Generator().manual_seed(seed))[:few]", "generator=torch.Generator().manual_seed(seed))"),
@@ -348,13 +430,22 @@ MUTANTS = [
         ("against a baseline", META, "apart = score - self.mean", "apart = score"),
         ("pruned to the target", META, "limit_ms = _BELOW * float(predict([member])[0])", "return"),
         ("edges go by rising probability", META, "strict=True))\n        member = complete", "strict=True))\n        weights = {name: -weight for name, weight in weights.items()}\n        member = complete"),
+        ("the usual follows the answers", META, "        self.mean += _RATE * apart\n", ""),
+        ("the first answer is no news", META, "        if not self.rounds_done:\n            self.mean = score\n", ""),
         ("it ends when the graph is still", META, "self.unchanged + 1 if self.law.best() == before else 0", "0"),
         ("the share passed on", recipe("gram"), "spread=spread", "spread=0.0"),
     ),
     *_of(
         "gram", "laws/test_bernoulli.py",
-        ("drawn by what was learnt", "search/laws/bernoulli.py", "mask[edge] = int(uniform[edge] < chance[edge])", "mask[edge] = int(uniform[edge] < 0.5)"),
-        ("what is passed on", "search/laws/bernoulli.py", "self.spread *", "0.0 *"),
+        ("drawn by what was learnt", BERNOULLI, "mask[edge] = int(uniform[edge] < chance[edge])", "mask[edge] = int(uniform[edge] < 0.5)"),
+        ("what is passed on", BERNOULLI, "self.spread *", "0.0 *"),
+        ("to edges that are on too", BERNOULLI, "neighbours = self._touching * mask[:, None] * mask[None]", "neighbours = self._touching * mask[:, None]"),
+        ("to edges that share a node", BERNOULLI, "neighbours = self._touching * mask[:, None] * mask[None]", "neighbours = (1 - torch.eye(len(mask))) * mask[:, None] * mask[None]"),
+        ("shared out among them", BERNOULLI, "neighbours / neighbours.sum(dim=1, keepdim=True).clamp_min(1)", "neighbours"),
+        ("no edge is drawn dead", BERNOULLI, "            if self._is_clean(other):\n                mask[edge]", "            if other:\n                mask[edge]"),
+        ("a sweep goes on from the last", BERNOULLI, "mask = self.mask.tolist()", "mask = [0] * len(self.mask)"),
+        ("no edge is given up for good", BERNOULLI, "self.weights.clamp(_OPEN, 1 - _OPEN).tolist()", "self.weights.tolist()"),
+        ("they are probabilities", BERNOULLI, ".clamp_(0, 1)", ""),
     ),
     *_of(
         "hdas", "methods/test_hdas.py",
@@ -437,6 +528,27 @@ MUTANTS = [
     *_of(
         "egdas", "test_archive.py",
         ("whom no other beats", "search/archive.py", "return cls(tuple(asked[i] for i in places), metric)", "return cls(tuple(asked), metric)"),
+    ),
+    *_of(
+        "evolution", "searchers/test_evolution.py",
+        ("who stays is chosen by fronts", EVOLUTION, "return by_fronts(alive + born, queries.problem.task.metric)[: self.population]", "return sorted(alive + born, key=queries.merit, reverse=True)[: self.population]"),
+        ("and who is a parent", EVOLUTION, 'if self.survival == "nsga2"\n            else sorted', 'if self.survival == "none"\n            else sorted'),
+        ("by accuracy and latency", EVOLUTION, "[-metric.merit(query.score), query.predicted_ms] for query in queries", "[-metric.merit(query.score), 0.0] for query in queries"),
+        ("parents are crossed", EVOLUTION, "mutated(space, crossed(space, one, parent(), rng), rng, rate=self.rate)", "mutated(space, one, rng, rate=self.rate)"),
+    ),
+    *_of(
+        "regularized_evolution", "searchers/test_evolution.py",
+        ("the oldest die", EVOLUTION, "return (alive + born)[-self.population :]", "return sorted(alive + born, key=queries.merit, reverse=True)[: self.population]"),
+        ("one change a child", EVOLUTION, "child = mutated(space, one, rng)\n", "child = mutated(space, one, rng, rate=0.5)\n"),
+        ("the best of a few is the parent", EVOLUTION, "order[int(rivals.min())]", "order[int(rivals.max())]"),
+        ("one child a turn", EVOLUTION, 'range(1 if self.survival == "ageing" else self.population)', "range(self.population)"),
+    ),
+    *_of(
+        "surrogate_search", "searchers/test_surrogate.py",
+        ("the most promising are asked about", SURROGATE, "np.argsort(-model.gain(queries, pool), kind=\"stable\")", "np.arange(len(pool))"),
+        ("improvement on the best", SURROGATE, "z = (mean - score.max()) / np.maximum(sd, 1e-9)", "z = -(mean - score.max()) / np.maximum(sd, 1e-9)"),
+        ("times the chance to be within the target", SURROGATE, "return expected * problem.chance(problem.predict()(pool))", "return expected"),
+        ("what is likelier above it is left out", SURROGATE, "if p >= LIKELY and a not in queries.known", "if a not in queries.known"),
     ),
 ]  # fmt: skip
 

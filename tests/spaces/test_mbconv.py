@@ -14,6 +14,7 @@ from tempograd.spaces.export import to_onnx
 from tempograd.spaces.graph import ports
 from tempograd.spaces.layers import Mask
 from tempograd.spaces.network import inherit
+from tempograd.testing.spaces import random_weights
 
 FBNET = registry.create("space", "mbconv")
 OFA = registry.create("space", "mbconv:family=ofa,size=224,classes=1000,resolution_options=25")
@@ -77,7 +78,7 @@ def test_a_masked_supernet_equals_the_narrow_network(mode):
     """Also where statistics are taken from the batch: masked channels touch no other channel."""
     space = registry.create("space", f"{MASKED},width_options=3")
     torch.manual_seed(0)
-    supernet, x = space.supernet(), torch.randn(4, 3, 16, 16)
+    supernet, x = random_weights(space.supernet()), torch.randn(4, 3, 16, 16)
     for architecture in space.sample(10, np.random.default_rng(1)):
         network = inherit(space.to_torch(architecture), supernet)
         gates = {site: gate[0] for site, gate in space.gates([architecture]).items()}

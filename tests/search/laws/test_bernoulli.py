@@ -56,6 +56,15 @@ def test_an_answer_moves_every_edge_by_the_step_and_the_edges_beside_it_by_a_sha
     assert np.allclose(still.weights, 0.5)
 
 
+def test_no_edge_is_drawn_always_or_given_up():
+    """However sure the law is of it, so that a later answer may still speak for or against it."""
+    law, rng = Bernoulli(graphs(SMALL)), generator(3)
+    law.weights.copy_(torch.tensor([1.0, 1, 0, 1, 0, 0]))  # all edges out of node 0: none needs another
+    drawn = torch.tensor([law.sweep(rng).choices for _ in range(800)]).float().mean(dim=0)
+    assert ((drawn > 0.005) & (drawn < 0.995)).all()
+    assert (drawn.round() == law.weights).all()
+
+
 def test_a_worse_answer_moves_the_other_way():
     space = graphs(SMALL)
     law = Bernoulli(space)

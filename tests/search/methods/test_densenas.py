@@ -1,11 +1,12 @@
 """DenseNAS, by its recipe: routes priced by the chained cost; two operations mixed in law steps."""
 
+import numpy as np
 import pytest
 import torch
 
 from tempograd.search.deriver import as_scores, score
 
-from ..wiring import ROUTED, record, space_of
+from ..wiring import ROUTED, Planted, record, space_of
 
 CHAIN = "routed:base=resnet,blocks=4-6/8-10,reach=3,layers=1,head=8,size=8,classes=10,channels=1"
 SPACE = space_of(ROUTED)
@@ -44,6 +45,26 @@ def test_weight_steps_run_one_route_or_as_published_all_of_them_and_one_operatio
         assert all(len(each.on(site)) == (len(each.gates[site]) if mix else 1) for site in ROUTES)
 
 
+@pytest.mark.slow
+def test_weight_steps_are_uniform_in_warm_up_and_then_of_what_the_law_likes(monkeypatch):
+    """Of routes and of operations: a law that is sure of the first option takes it, once it may be heard."""
+
+    def sure(run):
+        with torch.no_grad():
+            for part in run.law.laws:
+                part.logits[:, 0] += 20
+
+    noted = record(
+        monkeypatch, "densenas:epochs=4,warm_up=0.5,batch=4", ROUTED, before=sure,
+        supernet=Planted(SPACE, np.zeros(sum(SPACE.widths))), lam=0.0, steps=20,
+    )  # fmt: skip
+    passes = noted.of("weights")
+    for site in ("b0/layer0", "b1/next"):
+        first = [each.on(site) == {0} for each in passes]
+        assert 0.0 < np.mean(first[:40]) < 0.8
+        assert np.mean(first[40:]) > 0.95
+
+
 def test_what_is_derived_is_the_best_of_all_routes_and_not_a_greedy_walk(monkeypatch):
     """The likeliest successor of a block may lead to the less likely route."""
     space, differs = space_of(CHAIN), 0
@@ -66,7 +87,9 @@ def test_the_cost_is_the_chain_of_the_blocks(monkeypatch):
     law, model = noted.run.law, noted.run.term.model
     with torch.no_grad():
         for part in law.laws:
-            part.logits.normal_(generator=torch.Generator().manual_seed(0))
-        sampled = model(law.sample(6000, torch.Generator().manual_seed(0)))
+            part.logits.normal_(generator=torch.Generator().manual_seed(1))  # a block is passed over often
+        drawn = law.sample(6000, torch.Generator().manual_seed(0))
+        networks = SPACE.decode(torch.cat([drawn[site.name] for site in SPACE.sites], dim=1).numpy())
+        sampled = model(SPACE.gates(networks))
         expected = float(model.expected(law, torch.Generator(), law.marginals()))
     assert abs(float(sampled.mean()) - expected) < 4 * float(sampled.std()) / 6000**0.5

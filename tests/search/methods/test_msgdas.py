@@ -1,9 +1,14 @@
 """MSG-DAS, by its recipe: paths that share nothing, taught by the supernet, with skips that are dropped in blocks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from ..wiring import CELL, record
+from tempograd import registry
+from tempograd.search.law import gumbel
+
+from ..wiring import CELL, record, space_of
 
 
 def run(patch, arguments="", **more):
@@ -32,6 +37,41 @@ def test_the_cheap_teacher_is_the_mean_of_the_paths_themselves(monkeypatch):
             torch.equal(one.gates[site], other.gates[site])
             for one, other in zip(told, learning, strict=True) for site in one.gates
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_a_path_is_the_next_of_one_noisy_order_with_the_slope_of_what_was_left_to_it(tau):
+    """By hand: softmax of logits and one noise over the temperature, without the options of the paths before."""
+    law = registry.create("method", "msgdas:paths=3").find.law(space_of(CELL), torch.Generator().manual_seed(0))
+    worth, log_p = torch.arange(5.0), law._masked().log_softmax(dim=-1)
+    noisy = log_p + gumbel(tuple(log_p.shape), torch.Generator().manual_seed(1), log_p.dtype)
+    order = noisy.detach().argsort(dim=-1, descending=True)
+    for rank, gates in enumerate(law.draws(torch.Generator().manual_seed(1), tau=tau)):
+        path = torch.stack([gates[name] for name in law.names])
+        soft = (noisy.scatter(-1, order[:, :rank], -1e9) / tau).softmax(dim=-1)
+        slopes = [
+            torch.autograd.grad((rows @ worth).sum(), [law.logits], retain_graph=True)[0] for rows in (path, soft)
+        ]
+        assert torch.equal(path.argmax(dim=-1), order[:, rank])
+        assert slopes[0].abs().max() > 0.01
+        assert torch.allclose(*slopes, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_weight_step_moves_along_the_mean_of_its_paths(monkeypatch):
+    run_ = run(monkeypatch, ",distillation=0,drop_skips=0").run
+    run_.schedule = replace(run_.schedule, clip=1e9)
+    x, labels = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5)), torch.arange(4)
+    weights = [*run_.supernet.parameters()]
+    drawn = run_.law.draws(torch.Generator().manual_seed(0), tau=1.0)
+    losses = [torch.nn.functional.cross_entropy(run_.supernet(x, gates), labels) for gates in drawn]
+    expected = torch.autograd.grad(torch.stack(losses).mean(), weights, materialize_grads=True)
+    run_.generator.manual_seed(0)
+    told = run_.step_weights(x, labels, tau=1.0)
+    assert told == pytest.approx(float(torch.stack(losses).mean().detach()), rel=1e-5)
+    assert max(float(slope.abs().max()) for slope in expected) > 0.01
+    for weight, slope in zip(weights, expected, strict=True):
+        assert torch.allclose(torch.zeros(()) if weight.grad is None else weight.grad, slope, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def test_a_target_has_a_weight_that_is_learnt_both_ways_or_a_fixed_one_or_none_a
 
 
 def test_the_law_is_moved_by_adam_and_weights_by_sgd_as_in_darts_with_a_rate_for_small_data():
-    """And all recipes but those that say otherwise: ProxylessNAS' Adam, FBNet's rate and temperatures, DOTS'."""
+    """And all recipes but those that say otherwise: ProxylessNAS' Adam, FBNet's rate and temperatures, DOTS', ..."""
     assert (Schedule().law_betas, Schedule().law_decay, Schedule().law_rate) == ((0.5, 0.999), 1e-3, 0.03)
     plain = Schedule()
     assert (plain.weights_rate, plain.weights_rate_last, plain.weights_momentum) == (0.025, 0.001, 0.9)
@@ -70,6 +70,10 @@ def test_the_law_is_moved_by_adam_and_weights_by_sgd_as_in_darts_with_a_rate_for
         "fbnetv2": {"weights_rate": 0.1, "tau_first": 5.0, "tau_last": 0.1},
         "toponas": {"tau_first": 10.0, "tau_last": 0.02, "tau_from": 2 / 3},
         "proxylessnas": {"warm_up": 1 / 3, "paths": "sample", "law_betas": (0.0, 0.999), "law_decay": 0.0},
+        "lightnas": {"tau_first": 5.0, "tau_last": 0.1},
+        "msgdas": {"tau_first": 5.0, "tau_last": 0.1, "drop_skips": 0.1},
+        "densenas": {"epochs": 40, "warm_up": 0.75, "weights_rate": 0.1, "paths": "sample"},
+        "hardcorenas": {"warm_up": 2 / 3, "paths": "uniform", "law_only": True},
         "la_darts": {},
     }
     for name, changes in others.items():

@@ -5,14 +5,19 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.search import evaluator
+from tempograd.search import evaluator, neighbourhood
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
+from tempograd.search.queries import Queries
+from tempograd.search.searchers import evolution
+from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.one_shot import ends
 from tempograd.search.training import Training
+from tempograd.spaces.architecture import Architecture
 from tempograd.tasks.load import load_task
 from tempograd.testing.methods import priced
 
+from ..tables import problem as tabulated
 from ..wiring import space_of
 
 pytestmark = pytest.mark.slow
@@ -60,6 +65,36 @@ def test_nothing_above_the_target_is_asked_about_and_the_best_asked_about_is_fou
     assert len(found.queries) >= 6
     told = {query.architecture: query.score for query in found.queries}
     assert told[found.architecture] == max(told.values()) > min(told.values())
+
+
+def test_the_best_quarter_are_parents_and_half_of_the_children_are_mutants_of_a_tenth_of_the_sites(monkeypatch):
+    """On a table: how the recipe's evolution asks, whatever answers."""
+    asked, born = Queries(tabulated(queries=120), 1), {"mutated": [], "crossed": []}
+    child = EvolutionSearcher._child
+
+    def noted(self, queries, alive, rng, children):
+        born["parents"] = sorted((query.score for query in alive), reverse=True)[: max(2, round(len(alive) / 4))]
+        return child(self, queries, alive, rng, children)
+
+    def note(kind):
+        does = getattr(neighbourhood, kind)
+
+        def made(space, *rest, **options):
+            parents = [each for each in rest if isinstance(each, Architecture)]
+            assert all(asked.known[parent].score in born["parents"] for parent in parents)
+            born[kind].append(options)
+            return does(space, *rest, **options)
+
+        return made
+
+    monkeypatch.setattr(EvolutionSearcher, "_child", noted)
+    for kind in ("mutated", "crossed"):
+        monkeypatch.setattr(evolution, kind, note(kind))
+    registry.create("method", "ofa:population=20").find.evolution.ask(asked)
+    assert not asked.left
+    assert all(options == {"rate": 0.1} for options in born["mutated"])
+    share = len(born["mutated"]) / (len(born["mutated"]) + len(born["crossed"]))
+    assert 0.3 < share < 0.7
 
 
 def test_inherited_scores_are_of_the_part_of_the_law_with_statistics_of_the_network_itself(monkeypatch):

@@ -86,6 +86,20 @@ def test_a_node_keeps_two_edges_in_sum_and_its_topology_waits_for_its_operations
     assert sorted(round(1 - float(sharp[edge][0].detach())) for edge in space.rules[3].sites) == [0, 0, 0, 1, 1]
 
 
+def test_operations_are_told_apart_while_sets_of_edges_are_still_open(monkeypatch):
+    """A temperature above 1 softens the sets alone; one below 1 sharpens both."""
+    noted = record(monkeypatch, "toponas:epochs=1,batch=4", DARTS, supernet=_Idle(), lam=0.1, steps=1)
+    law = noted.run.law
+    with torch.no_grad():
+        for parameter in law.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(0))
+        for tau, of_operations in ((10.0, 1.0), (0.5, 0.5)):
+            gates, kept = law.draw(torch.Generator(), tau=tau), law.kept(tau)
+            for row, edge in enumerate(law.names):
+                expected = kept[row] * torch.softmax(law.logits[row, 1:] / of_operations, dim=0)
+                assert torch.allclose(gates[edge][1:], expected, atol=1e-6)
+
+
 FREE = "darts:layers=3,width=4,size=8,channels=1,in_edges=any"
 
 

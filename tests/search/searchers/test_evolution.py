@@ -8,7 +8,9 @@ from scipy.stats import wilcoxon
 
 from tempograd import registry
 from tempograd.errors import UnknownNameError, UsageError
+from tempograd.search.neighbourhood import crossed, mutated
 from tempograd.search.queries import Queries
+from tempograd.search.searchers import evolution
 from tempograd.search.searchers.evolution import SURVIVALS, EvolutionSearcher, by_fronts
 from tempograd.search.searchers.random import RandomSearcher
 from tempograd.search.trace import Query
@@ -37,6 +39,35 @@ def test_fronts_are_peeled_as_by_hand():
         assert part[0].score in ends  # the ends of a front are the least crowded
         left = [q for q in left if q not in front]
         place += len(front)
+
+
+def test_the_better_of_two_by_fronts_is_a_parent_and_children_are_crossed_and_then_mutated(monkeypatch):
+    """By the recipe's name. Of ten the better one of two stands 2.7 places from the front, on average."""
+    queries, now, made, places = Queries(problem(queries=60), 1), [], [], {"fronts": [], "scores": []}
+    child = EvolutionSearcher._child
+
+    def noted(self, queries, alive, rng, born):
+        now[:] = [by_fronts(alive), sorted(alive, key=lambda query: -query.score)]
+        return child(self, queries, alive, rng, born)
+
+    def cross(space, one, other, rng):
+        for order, found in zip(now, places.values(), strict=True):
+            found += [[query.architecture for query in order].index(parent) for parent in (one, other)]
+        made.append(crossed(space, one, other, rng))
+        return made[-1]
+
+    def mutate(space, parent, rng, *, rate):
+        assert parent is made[-1]
+        assert rate == 0.1
+        return mutated(space, parent, rng, rate=rate)
+
+    monkeypatch.setattr(EvolutionSearcher, "_child", noted)
+    monkeypatch.setattr(evolution, "crossed", cross)
+    monkeypatch.setattr(evolution, "mutated", mutate)
+    registry.create("method", "evolution:population=10").find.ask(queries)
+    assert len(queries.known) == 60
+    assert 2.2 < np.mean(places["fronts"]) < 3.2
+    assert np.mean(places["scores"]) > np.mean(places["fronts"]) + 0.3
 
 
 @pytest.mark.slow

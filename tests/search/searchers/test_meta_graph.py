@@ -59,6 +59,17 @@ def test_latency_is_in_the_score():
     assert np.allclose(flat.law.weights, 0.5)  # equal answers teach nothing: the usual is taken off
 
 
+def test_the_usual_answer_follows_the_answers():
+    """One better than the first is news; after a hundred like it, another tells hardly anything."""
+    graph, told = MetaGraphSearcher(sweeps=9, still=9).graph(problem(additive(worth()))), []
+    for score in (0.3, *[0.5] * 100):
+        told.append(graph.advantage(score))
+        graph.rounds_done += 1
+    assert told[:2] == pytest.approx([0.0, 1.0])
+    assert told[1] > told[10] > told[30] > told[100] > 0
+    assert told[100] < 0.2
+
+
 def targets(space, shares):
     ms = np.sort(problem(additive(worth())).predict()(list(space.enumerate())))
     return [float(ms[int(share * (len(ms) - 1))]) for share in shares]

@@ -11,6 +11,7 @@ from tempograd.search.method import Problem
 from tempograd.search.neighbourhood import crossed
 from tempograd.search.price import Price
 from tempograd.search.queries import Queries
+from tempograd.search.searchers import module_evolution
 from tempograd.search.searchers.module_evolution import ModuleEvolution, flipped, peeled
 from tempograd.search.trace import Query
 from tempograd.search.training import Training
@@ -80,11 +81,45 @@ def test_fronts_are_peeled_best_scores_first():
         SPACE.sample(40, rng), rng.integers(1, 20, 40), rng.random(40), strict=True)]  # fmt: skip
     order = peeled(queries, ACCURACY)
     assert sorted(map(id, order)) == sorted(map(id, queries))
-    first = [q for q in queries if not any(
-        o.score >= q.score and o.predicted_ms <= q.predicted_ms and o is not q for o in queries)]  # fmt: skip
-    front = order[: len(first)]
-    assert {id(q) for q in front} == {id(q) for q in first}
-    assert all(a.predicted_ms > b.predicted_ms and a.score > b.score for a, b in pairwise(front))
+    left, fronts = list(queries), 0
+    while left:
+        first = [q for q in left if not any(
+            o.score >= q.score and o.predicted_ms <= q.predicted_ms and o is not q for o in left)]  # fmt: skip
+        front, order, fronts = order[: len(first)], order[len(first) :], fronts + 1
+        assert {id(q) for q in front} == {id(q) for q in first}
+        assert all(a.predicted_ms > b.predicted_ms and a.score > b.score for a, b in pairwise(front))
+        left = [q for q in left if q not in first]
+    assert fronts > 3
+
+
+@pytest.mark.slow
+def test_each_of_the_first_peeled_has_one_child_of_a_quarter_of_modules_and_a_fifth_of_flips(monkeypatch):
+    """As ScaleNAS' own: not the best scores are parents, but the fronts of score and latency, one after the other."""
+    pairs, rates = {}, set()
+
+    def cross(space, one, other, rng, **options):
+        assert options == {"share": 0.25, "modules": True}
+        pairs.setdefault(len(batches), []).append((one, other))
+        return crossed(space, one, other, rng, **options)
+
+    def flip(space, child, rng, rate):
+        rates.add(rate)
+        return flipped(space, child, rng, rate)
+
+    monkeypatch.setattr(module_evolution, "crossed", cross)
+    monkeypatch.setattr(module_evolution, "flipped", flip)
+    found, batches = queries_of(queries=36)
+    ModuleEvolution(population=4).ask(found)
+    known, unlike = list(found.known.values()), 0
+    assert rates == {0.2}
+    for turn, tried in pairs.items():
+        answered = known[: sum(map(len, batches[:turn]))]
+        alive = [query.architecture for query in peeled(answered, ACCURACY)[:4]]
+        assert [*dict.fromkeys(one for one, _ in tried)] == alive
+        assert {other for _, other in tried} <= {*alive}
+        unlike += {*alive} != {q.architecture for q in sorted(answered, key=lambda q: -q.score)[:4]}
+    assert len(pairs) == 6
+    assert unlike
 
 
 @pytest.mark.slow
