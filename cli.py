@@ -354,16 +354,47 @@ def import_weights(
     show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
-@app.command(epilog="Example: tempograd methods --space routed")
+@app.command(epilog="Examples: tempograd methods --space routed; tempograd methods la_darts")
 def methods(
+    name: Annotated[str | None, typer.Argument(help="One of them, with the arguments of its spec.")] = None,
     space: Annotated[str | None, typer.Option(help="Only those that can search this space.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the search methods: paper, what they need of a space, what they are made of."""
-    _known(space=space)
+    """List the search methods: where to begin, paper, what they need of a space, what they are made of."""
+    _known(space=space, method=name)
+    if name is not None:
+        _tell_names(as_json, "method", name)
+        return
     from .verbs import methods as verb
 
     result = verb.methods(space)
+    show(as_json, result.document, result.text, None, result.exit_code)
+
+
+@app.command(epilog="Examples: tempograd spaces; tempograd spaces darts")
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="One of them, with the arguments of its spec.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the search spaces, or tell one of them with its arguments and defaults."""
+    _tell_names(as_json, "space", name)
+
+
+@app.command(epilog="Examples: tempograd tasks; tempograd tasks imagefolder")
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="One of them, with the arguments of its spec.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the tasks that networks learn, or tell one of them with its arguments and defaults."""
+    _tell_names(as_json, "task", name)
+
+
+def _tell_names(as_json: bool, kind: str, name: str | None) -> None:
+    if name is not None:
+        registry.check_name(kind, name)
+    from .verbs import names as verb
+
+    result = verb.names(kind, name)
     show(as_json, result.document, result.text, None, result.exit_code)
 
 

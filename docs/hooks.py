@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from griffe import Docstring, DocstringSectionKind
 from mkdocs.plugins import event_priority
 
 from tempograd import errors, registry
+from tempograd.verbs.names import entry
 
 KINDS = {
     "space": "Spaces",
@@ -94,38 +94,17 @@ def names() -> str:
     """Return every name that a spec may begin with, by kind, with its description and arguments."""
     return "\n".join(
         f"## {title}\n\n"
-        + "\n".join(_name(kind, name, registry.load(kind, name)) for name in registry.names(kind))
+        + "\n".join(_name(kind, name) for name in registry.names(kind))
         for kind, title in KINDS.items()
     )  # fmt: skip
 
 
-def _name(kind: str, name: str, factory: Any) -> str:
-    parts = [f"### {name} {{ #{kind}-{name} }}"]
-    if kind == "space":  # what a space is stands at the top of its file
-        about = inspect.cleandoc(inspect.getmodule(factory).__doc__ or "")
-        parts.append(f"```text\n{about}\n```")
-    rows: list[str] = []
-    defaults = {key: parameter.default for key, parameter in inspect.signature(factory).parameters.items()}
-    for section in Docstring(inspect.getdoc(factory) or "").parse("google", warnings=False):
-        if section.kind is DocstringSectionKind.text:
-            parts.append(_escaped(section.value))
-        elif section.kind is DocstringSectionKind.parameters:
-            for argument in section.value:
-                given = [_value(defaults[key]) for key in argument.name.split(", ") if key in defaults]
-                rows.append(f"| `{argument.name}` | {', '.join(given)} | {_cell(_escaped(argument.description))} |")
-    told = {key for row in rows for key in re.findall(r"\w+", row.split("|")[1])}
-    rows += [f"| `{key}` | {_value(default)} | |" for key, default in defaults.items() if key not in told]
-    if rows:
-        parts.append("| argument | default | is |\n|---|---|---|\n" + "\n".join(rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def _value(default: Any) -> str:
-    if default in (None, inspect.Parameter.empty, "", ()):
-        return ""
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"`{default:.3g}`" if isinstance(default, float) else f"`{default}`"
+def _name(kind: str, name: str) -> str:
+    found = entry(kind, name)
+    about = f"```text\n{found.about}\n```" if kind == "space" else _escaped(found.about)
+    rows = [f"| `{a.name}` | {a.default and f'`{a.default}`'} | {_cell(_escaped(a.text))} |" for a in found.arguments]
+    told = ["| argument | default | is |\n|---|---|---|\n" + "\n".join(rows)] if rows else []
+    return "\n\n".join([f"### {name} {{ #{kind}-{name} }}", about, *told]) + "\n"
 
 
 def exit_codes() -> str:

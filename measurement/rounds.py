@@ -82,7 +82,7 @@ class Round:
 
         Args:
             clock: ``cpu``, ``wall`` or ``gpu``.
-            quantile: of the burst's samples; the fastest, as it is of the sentinel's runs: what disturbs a core only
+            quantile: Which of the burst's samples it is; the fastest, as it is of the sentinel's runs: what disturbs a core only
                 adds time.
 
         Raises:

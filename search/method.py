@@ -204,6 +204,7 @@ class Method:
         paper: where it is from.
         needs_too: what it needs of a space beside what its searcher does.
         pieces: its law, objective and deriver, in words.
+        first_for: the case in which it is the one to begin with; empty where another one is.
         weighs, targets: whether it takes a weight of latency, and a target.
         table_only: whether the cost must be a table or a counter: its constraint is linear programming.
         home: the space of its paper, by its name: where `tempograd.testing` tries it. Empty: a small one that it fits.
@@ -216,6 +217,7 @@ class Method:
     paper: str = ""
     needs_too: Need = ANY
     pieces: dict[str, str] = field(default_factory=dict[str, str])
+    first_for: str = ""
     weighs: bool = True
     targets: bool = True
     table_only: bool = False

@@ -61,6 +61,9 @@ def run(*arguments):
 OUTPUTS = {
     "methods": ["methods"],
     "methods of a space": ["methods", "--space", SPACE],
+    "spaces": ["spaces"],
+    "a space": ["spaces", "darts"],
+    "a task": ["tasks", "imagefolder"],
     "doctor": ["doctor"],
     "collect": ["collect", "--space", SPACE, "--device", DEVICE, "--count", 40, "--store", "run.db", "--plan", "quick"],
     "fit": ["fit", "--store", "run.db", "--out", "predictor", "--model", "ridge"],

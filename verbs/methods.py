@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import registry
-from .outcome import Outcome, space_of, table
+from .outcome import Outcome, listed, space_of, table
 
 
 def methods(space: str | None = None) -> Outcome:
@@ -16,7 +16,7 @@ def methods(space: str | None = None) -> Outcome:
             modes = [word for word, able in (("target", method.targets), ("weight", method.weighs)) if able]
             rows.append({
                 "method": name, "paper": method.paper, "needs": method.needs.text, **method.pieces, "modes": modes,
-                "accepts": sorted(f"--{flag}" for flag in method.accepts),
+                "first_for": method.first_for, "accepts": sorted(f"--{flag}" for flag in method.accepts),
                 "cost": "table, flops or parameters" if method.table_only else "any",
             })  # fmt: skip
     columns = ("method", "paper", "law", "objective", "deriver")
@@ -27,5 +27,7 @@ def methods(space: str | None = None) -> Outcome:
         for row in rows
         if {"read", "ours"} <= row.keys()
     )
-    text = table((*columns, "modes"), shown) + "\n\n" + "\n".join([*needs, "", *told]).rstrip()
+    begin = listed([(row["method"], row["first_for"]) for row in rows if row["first_for"]])
+    every = table((*columns, "modes"), shown) + "\n\n" + "\n".join([*needs, "", *told]).rstrip()
+    text = f"begin with\n{begin}\n\n{every}" if begin else every
     return Outcome({"space": chosen and chosen.spec, "methods": rows}, text)

@@ -190,6 +190,49 @@ def _record(head: Sequence[str], row: Sequence[str], room: int) -> str:
     return "\n".join(lines)
 
 
+def listed(rows: Sequence[tuple[str, str]], width: int | None = None) -> str:
+    """Return heads with what is said of each, wrapped behind them; below them where a head leaves too little room.
+
+    Args:
+        rows: a head and a text each.
+        width: room in characters; as in `table` by default.
+
+    >>> print(listed([("layers=8", "cells"), ("size", "of the images")]))
+    layers=8  cells
+    size      of the images
+    """
+    room = min(_room() if width is None else width, 120)
+    indent = min(max((len(head) for head, _ in rows), default=0), room // 3) + 2
+    lines: list[str] = []
+    for head, text in rows:
+        if len(head) + 2 > indent:
+            lines += [head, *wrap(text, room, initial_indent=" " * indent, subsequent_indent=" " * indent)]
+        else:
+            lines += wrap(text, room, initial_indent=head.ljust(indent), subsequent_indent=" " * indent) or [head]
+    return "\n".join(lines)
+
+
+def filled(text: str, width: int | None = None) -> str:
+    """Return the paragraphs of a docstring wrapped; below a heading such as ``References:`` they stay indented.
+
+    Args:
+        text: its paragraphs.
+        width: room in characters; as in `table` by default.
+    """
+    room, indent = min(_room() if width is None else width, 120), " " * 4
+    paragraphs: list[str] = []
+    for paragraph in text.split("\n\n"):
+        head, _, rest = paragraph.partition("\n")
+        if rest.startswith(indent):
+            below = wrap(
+                " ".join(rest.split()), room, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+            )
+            paragraphs.append("\n".join([head, *below]))
+        else:
+            paragraphs.append("\n".join(wrap(paragraph, room, break_long_words=False)))
+    return "\n\n".join(paragraphs)
+
+
 def _room() -> int:
     """Return how wide what is printed may be: files and pipes take any width."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):

@@ -39,6 +39,7 @@ def autoshrink(
         ShrinkSearcher(k=k, keep=keep, weight=weight, epochs=epochs, schedule=schedule),
         paper="Zhang et al., arXiv:1911.09251",
         home="nodedag",
+        first_for="a graph of nodes, one target",
         pieces={
             "law": "none: the complete graph, shrunk",
             "objective": "score: accuracy less log latency",

@@ -47,6 +47,7 @@ def densenas(
         searcher,
         paper="Fang et al., arXiv:1906.09607",
         home="routed",
+        first_for="routes through blocks",
         pieces={
             "law": f"markov_route: two operations at a time, routes; weights on {'all routes' if mix else 'one path'}",
             "objective": "log_target, or learned multiplier under a target",

@@ -46,6 +46,7 @@ def egdas(
         ),
         paper="Zhang et al., arXiv:2103.12529",
         home="chained",
+        first_for="blocks and the network made of them",
         pieces={
             "law": "gumbel_rao over one slot after the other",
             "objective": "pareto direction; then accuracy and latency by fronts",

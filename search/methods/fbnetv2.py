@@ -44,6 +44,7 @@ def fbnetv2(
         paper="Wan et al., arXiv:2004.05565",
         home="mbconv",
         needs_too=LAYERS,
+        first_for="layers one after the other, whose widths and sizes are chosen",
         pieces={
             "law": "gumbel, soft; one resolution a pass",
             "objective": "mul_log, or learned multiplier under a target",

@@ -46,6 +46,7 @@ def gram(
         ),
         paper="Cheng et al., arXiv:1906.08305",
         home="nodedag",
+        first_for="a graph of nodes, several targets",
         pieces={
             "law": "Bernoulli edges, Gibbs sweeps",
             "objective": "score: accuracy less log latency",

@@ -36,6 +36,7 @@ def hardcorenas(
         searcher,
         paper="Nayman et al., arXiv:2102.11646",
         home="mbconv",
+        first_for="no predictor, but a table of operations",
         pieces={
             "law": "simplex",
             "objective": "hard: every iterate within the budget",

@@ -67,6 +67,7 @@ def hdas(
         Pipeline({"cells": searcher(), "stages": stages}, epochs, {"cells": share, "stages": 1 - share}),
         paper="Liu et al., arXiv:2101.04028",
         home="staged",
+        first_for="how cells are joined, and how many there are",
         pieces={
             "law": "softmax of operations, of connections, of lengths",
             "objective": "linear, or learned multiplier under a target; -depth of stages, at a weight number of cells",

@@ -51,6 +51,7 @@ def la_darts(
         "la_darts",
         searcher,
         paper="Xu et al., arXiv:2001.06392",
+        first_for="cell spaces, and any space: the default",
         pieces={
             "law": "gumbel" if one_path else "softmax",
             "objective": "linear, or learned multiplier under a target",

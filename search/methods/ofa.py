@@ -39,6 +39,7 @@ def ofa(
         "ofa",
         OneShotSearcher(schedule, EvolutionSearcher("best", queries, population, 2, rate)),
         paper="Cai et al., arXiv:1908.09791",
+        first_for="many targets on one device, from one supernet",
         pieces={"law": "uniform, the largest and the smallest", "objective": "reject", "deriver": "best accuracy"},
         deploys=deploy,
     )

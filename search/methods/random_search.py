@@ -17,6 +17,7 @@ def random_search(*, networks: Count = 8) -> Method:
         "random_search",
         RandomSearcher(networks),
         paper="Li and Talwalkar, arXiv:1902.07638",
+        first_for="a baseline",
         pieces={"law": "none", "objective": "reject", "deriver": "best validation accuracy"},
     )
 

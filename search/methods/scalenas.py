@@ -50,6 +50,7 @@ def scalenas(
         paper="Cheng et al., arXiv:2011.14584",
         needs_too=FREE & PARTS,
         home="multibranch",
+        first_for="maps of classes, heat maps of points",
         pieces={
             "law": "groups of sizes in turn",
             "objective": "task loss and distance from the largest; reject",

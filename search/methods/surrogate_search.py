@@ -19,6 +19,7 @@ def surrogate_search(*, queries: Count = 24, first: Share = 0.2, rounds: Count =
         "surrogate_search",
         SurrogateSearcher(queries, first, rounds),
         paper="White et al., arXiv:1910.11858",
+        first_for="accuracies that are in a table, or cheap to get",
         pieces={"law": "none", "objective": "expected improvement within the target", "deriver": "best accuracy"},
     )
 

@@ -25,6 +25,15 @@ def test_what_was_read_in_a_paper_and_what_is_ours_is_told():
     assert "AdamW" in line.partition("; ours: ")[2]
 
 
+def test_it_says_where_to_begin():
+    lines = methods().text.splitlines()
+    assert lines[0] == "begin with"
+    assert any(line.startswith("la_darts") and "the default" in line for line in lines)
+    of_routes = methods("routed").text.split("\n\n")[0]
+    assert "densenas" in of_routes
+    assert "gram" not in of_routes
+
+
 def test_of_a_space_those_are_listed_that_fit_it():
     spec = "darts:layers=2,width=4,size=8"
     found, space = methods(spec), registry.create("space", spec)
