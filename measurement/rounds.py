@@ -82,8 +82,8 @@ class Round:
 
         Args:
             clock: ``cpu``, ``wall`` or ``gpu``.
-            quantile: Which of the burst's samples it is; the fastest, as it is of the sentinel's runs: what disturbs a core only
-                adds time.
+            quantile: Which of the burst's samples it is; the fastest by default, as of the sentinel's runs: what
+                disturbs a core only adds time.
 
         Raises:
             UsageError: ``gpu``, of a round that was taken on a CPU.
