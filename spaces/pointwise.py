@@ -21,4 +21,9 @@ class StridedPointwiseConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name is torch's)
         """Return the convolution ``(b, K, H', W')`` of ``(b, C, H, W)``."""
-        return super().forward(ordered(input)[:, :, :: self.every, :: self.every])
+        return super().forward(every(input, self.every, self.every))
+
+
+def every(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Return every so many rows and columns of maps ``(b, C, H, W)``, the first ones among them."""
+    return ordered(x)[:, :, ::rows, ::columns]

@@ -44,8 +44,13 @@ class Convolution(Layer):
         from torch.nn import functional
 
         convolve: Any = (functional.conv1d, functional.conv2d, functional.conv3d)[len(self.kernel) - 1]
-        form = self.stride, self.padding, self.dilation, self.groups
-        return convolve(x[0], weights["weight"], weights.get("bias"), *form)
+        taken, stride = x[0], self.stride
+        if self.kernel == (1, 1) and self.padding == (0, 0) and max(stride) > 1:
+            from ..pointwise import every
+
+            taken, stride = every(taken, *stride), (1, 1)
+        form = stride, self.padding, self.dilation, self.groups
+        return convolve(taken, weights["weight"], weights.get("bias"), *form)
 
     def emit(self, emitter: Any, node: Any) -> None:
         names = [emitter.weight(f"{node.name}.{part}") for part in self.weights(((self.groups,),))]

@@ -1,4 +1,4 @@
-"""The strided 1x1 convolution against torch's own, and where torch's own writes past its buffer."""
+"""Strided 1x1 convolutions against torch's own, and where torch's own writes past its buffer."""
 
 import os
 import subprocess
@@ -16,8 +16,9 @@ from tempograd.spaces.pointwise import StridedPointwiseConv2d
 CHECKED_HEAP = "libc_malloc_debug.so.0"
 MANY_STEPS = """
 import torch
+from tempograd.spaces.common.convolution import Convolution
 from tempograd.spaces.pointwise import StridedPointwiseConv2d
-layer, kept = StridedPointwiseConv2d(4, 6, 2), []
+layer, kept = {layer}, []
 for _ in range(6):
     layer(torch.randn(16, 4, 8, 8).contiguous(memory_format=torch.channels_last)).sum().backward()
     kept += [layer.weight.grad, *(torch.empty(n) for n in (1, 3, 9, 24, 33, 100, 250))]
@@ -49,11 +50,19 @@ def test_networks_are_made_of_it():
 
 
 @pytest.mark.slow
-def test_it_leaves_the_heap_alone_on_a_cpu_without_avx512():
-    """``nn.Conv2d(4, 6, 1, 2, bias=False)`` in its place dies of signal 6 here (torch 2.13)."""
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "StridedPointwiseConv2d(4, 6, 2)",
+        "Convolution(6, (1, 1), (2, 2), (0, 0), (1, 1)).module(((4, 8, 8),))",  # of a user's network, with a bias
+    ],
+)
+def test_it_leaves_the_heap_alone_on_a_cpu_without_avx512(layer):
+    """``nn.Conv2d(4, 6, 1, 2)`` in its place, with a bias or without, dies of signal 6 here (torch 2.13)."""
     if "malloc_debug" not in _with_checked_heap("print(open('/proc/self/maps').read())").stdout:
         pytest.skip(f"{CHECKED_HEAP}, the checked heap of GNU's C library, is not here")
-    done = _with_checked_heap(MANY_STEPS, ONEDNN_MAX_CPU_ISA="AVX2", MALLOC_CHECK_="3", OMP_NUM_THREADS="1")
+    steps = MANY_STEPS.format(layer=layer)
+    done = _with_checked_heap(steps, ONEDNN_MAX_CPU_ISA="AVX2", MALLOC_CHECK_="3", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
 
 

@@ -23,6 +23,7 @@ LAYERS = [
     (Convolution(4, (3, 3), (2, 2), (0, 1), (1, 2), 4), [MAP], 4 * 9 * (2 * 3)),
     (Convolution(5, (3,), (2,), (1,), (1,)), [ROW], 5 * 4 * 3 * 5),
     (pointwise(5), [MAP], 5 * 4 * 48),
+    (Convolution(6, (1, 1), (2, 3), (0, 0), (1, 1), 2), [MAP], 6 * 2 * 9),
     (TransposedConvolution(3, (2, 2), (2, 2), (0, 0), (0, 0), (1, 1)), [MAP], 4 * 3 * 4 * 48),
     (TransposedConvolution(4, (3, 4), (2, 1), (1, 0), (1, 0), (1, 1), 2, False), [MAP], 4 * 2 * 12 * 48),
     (Pooling("max", (3, 2), (2, 2), (1, 0)), [MAP], 0),
