@@ -318,23 +318,29 @@ def shrink(
         str, typer.Option(metavar="measured | CHANNELS", help="Widths are multiples of it; measured: of what is fast.")
     ] = "measured",
     plan: Annotated[str, typer.Option(help=f"How long each is measured: {', '.join(PLANS)}.")] = "quick",
-    method: Annotated[str, typer.Option(help="Search method with its arguments; see tempograd methods.")] = "la_darts",
+    method: Annotated[str, typer.Option(help="Search method with its arguments; see tempograd methods.")] = "slim",
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search. [default: the method's own]")] = None,
     train_epochs: Annotated[int, typer.Option(min=1, help="Epochs of fine-tuning.")] = 20,
     seed: Seed = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Search anew where the result of a search is.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a trained network faster: its channels and blocks are searched for what takes a share of its latency.
 
     What is found begins with the weights that it keeps, learns from the whole network, and is measured: pass or fail.
     """
-    with progress_of("widths", "measuring", "fitting", "search", "repair", "train", "confirm") as (progress, stop):
+    with progress_of("widths", "measuring", "fitting", "search", "queries", "repair", "train", "confirm") as (
+        progress,
+        stop,
+    ):
         from .verbs import shrink as verb
 
         result = verb.shrink(
             network, out, share=share, task=task, device=device, count=count,
             step=cast(Any, int(step) if step.isdigit() else step), plan=plan, method=method, epochs=epochs,
-            train_epochs=train_epochs, seed=seed, command=_command(), progress=progress, stop=stop,
+            train_epochs=train_epochs, seed=seed, overwrite=overwrite, command=_command(), progress=progress, stop=stop,
         )  # fmt: skip
     show(as_json, result.document, result.text, result.following, result.exit_code)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..errors import UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
-from ..tasks.task import Part, Task
+from ..tasks.task import SCORING_BATCH, Part, Task
 from .augmentation import library
 from .malloc import keep_freed_memory
 from .processes import by_first, count, in_turns
@@ -228,6 +229,33 @@ class Inherited:
         network = inherit(space.to_torch(space.from_key(architecture.key)).to(self._compute), self._supernet)
         recalibrate(network, self._images)
         return network
+
+
+class ByLoss(Inherited):
+    """The same with the mean loss beside: of few examples it tells two networks apart where the metric does not."""
+
+    def merit(self, architecture: Architecture) -> float:
+        """Return the loss, its sign turned."""
+        if architecture not in self._losses:  # known from a file, or another process was asked
+            self._score(architecture)
+        return -self._losses[architecture]
+
+    @cached_property
+    def _losses(self) -> dict[Architecture, float]:
+        return {}
+
+    def _score(self, architecture: Architecture) -> float:
+        task, compute, network = self._task, self._compute, self._network(architecture)
+        index = torch.arange(len(task.law)) if self._few is None else self._few
+        meter, total = task.meter(), 0.0
+        with torch.no_grad():
+            for some in index.split(SCORING_BATCH):
+                inputs, targets = task.law.take(some)
+                outputs = network(inputs.to(compute))
+                total += float(task.loss(outputs, targets.to(compute))) * len(targets)
+                meter.add(outputs.cpu(), targets)
+        self._losses[architecture] = total / len(index)
+        return meter.values()[task.metric.name]
 
 
 def calibration(part: Part, generator: torch.Generator, *, batches: int = _BATCHES, batch: int = 64) -> list[Tensor]:

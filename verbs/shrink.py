@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from .. import outputs
+from .. import outputs, registry
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
@@ -46,10 +46,11 @@ def shrink(
     count: Count = 150,
     step: Step | Literal["measured"] = "measured",
     plan: str = "quick",
-    method: str = "la_darts",
+    method: str = "slim",
     epochs: Count | None = None,
     train_epochs: Count = 20,
     seed: Seed = 0,
+    overwrite: bool = False,
     command: str = "",
     progress: Progress = silent,
     stop: threading.Event | None = None,
@@ -57,9 +58,9 @@ def shrink(
     """Find a narrower and shallower form of a trained network that takes a share of its measured latency.
 
     A few layers tell in which steps the device likes its widths. The network is measured whole; ``count`` of its
-    sub-networks teach a predictor; the search looks for the best one within ``share`` of the latency of the whole; what
-    is found begins with its weights, learns from it, and is measured: pass or fail. Run again, what was measured is not
-    measured again.
+    sub-networks teach a predictor. The search looks for the best network within ``share`` of the latency of the whole;
+    what is found begins with its weights, learns from it, and is measured: pass or fail. Run again, what was measured
+    is not measured again.
 
     Args:
         network: ``FILE.py:NAME``, a function that returns the trained network and an example input, or a space that
@@ -76,20 +77,23 @@ def shrink(
         epochs: Epochs of the search.
         train_epochs: Epochs of fine-tuning.
         seed: Seed of everything random.
+        overwrite: Search anew where a result is, which is kept otherwise; what was measured stays.
         command: the command line, for the result.
         progress: told what is done.
         stop: set to end after the item in flight.
 
     Raises:
-        UsageError: an argument that is not allowed, or a network that cannot shrink.
+        UsageError: an argument that is not allowed, a task or a method that does not fit, or a network that cannot
+            shrink; or the folder holds the result of another search.
         TargetError: no sub-network takes so small a share.
     """
     from ..search.result import shrunk as recorded
+    from ..tasks.load import load_task
 
     check_arguments(shrink, locals())
     if told := outputs.foreign(out, [STORE, KNOWN]):
         progress(told, 0, REMARK)
-    place, store = device_of(device), out / STORE
+    place, store, loaded = device_of(device), out / STORE, load_task(task, seed=seed)
     known = _Known(out / KNOWN, place)
     timing: dict[str, Any] = {"plan": plan, "seed": seed}
 
@@ -99,6 +103,9 @@ def shrink(
         return {"step": step_of(found), "latency_ms": {str(width): ms for width, ms in found.items()}}
 
     space, steps = _space(network, step, lambda: known("widths", timing, widths))
+    loaded.fitted(space)
+    given = {} if epochs is None else {"epochs": epochs}
+    registry.create("method", method, **given).check(space, target_ms=1.0, lam=None)
     asked = timing | {"space": space.spec}
 
     def learnt() -> dict[str, Any]:
@@ -122,8 +129,9 @@ def shrink(
     whole_ms: float = known("whole", asked, whole)["latency_ms"]
     target_ms = share * whole_ms
     found = search(
-        space, out / PREDICTOR, out / RESULT, target_ms=target_ms, task=task, device=place, store=store, method=method,
-        epochs=epochs, train_epochs=train_epochs, random=0, seed=seed, command=command, progress=progress, stop=stop,
+        space, out / PREDICTOR, out / RESULT, target_ms=target_ms, task=task,
+        device=place, store=store, method=method, epochs=epochs, train_epochs=train_epochs, random=0, seed=seed,
+        overwrite=overwrite, command=command, progress=progress, stop=stop,
     )  # fmt: skip
     told = {
         "space": space.spec, "whole_ms": whole_ms, "share": share, "left_out": space.left_out, "widths": steps,

@@ -57,7 +57,7 @@ class OneShotSchedule:
 
     Attributes:
         largest: epochs of the largest network alone.
-        epochs: Epochs of all sizes, after that.
+        epochs: Epochs of all sizes, after that; with none of either, the weights stay those that the space gives.
         draws: random networks a step, beside the largest and the smallest.
         batch: images a step.
         rate: Learning rate of SGD at the start; it falls to 0 along a cosine in each stage.
@@ -74,10 +74,10 @@ class OneShotSchedule:
     clip: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.largest < 0 or self.epochs < 1 or self.draws < 0 or self.batch < 2:
+        if self.largest < 0 or self.epochs < 0 or self.draws < 0 or self.batch < 2:
             raise UsageError(
                 f"largest={self.largest}, epochs={self.epochs}, draws={self.draws}, batch={self.batch}; allowed: "
-                "largest and draws from 0, epochs from 1, batch from 2"
+                "largest, epochs and draws from 0, batch from 2"
             )
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 import tempograd as tg
@@ -20,7 +22,16 @@ FILE = Path(__file__).parents[1] / "assets" / "trained.py"
 
 @pytest.mark.slow
 def test_what_is_found_takes_the_share_and_is_proved(tmp_path):
-    arguments = ["shrink", f"{FILE}:network", "--out", str(tmp_path), "--share", "0.6", "--device", "simulated:seed=1"]
+    arguments = [
+        "shrink",
+        f"{FILE}:network",
+        "--out",
+        str(tmp_path),
+        "--share",
+        "0.6",
+        "--device",
+        "simulated:seed=1,slow=1",
+    ]
     arguments += ["--count", "60", "--epochs", "1", "--train-epochs", "1", "--json"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
@@ -41,6 +52,15 @@ def test_what_is_found_takes_the_share_and_is_proved(tmp_path):
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["kept"]
     _rebuilt_elsewhere(tmp_path / "result")
+    known = (tmp_path / "shrink.json").read_bytes()
+    arguments[arguments.index("0.6")] = "0.7"
+    refused = CliRunner().invoke(app, arguments)
+    assert "--overwrite to search anew" in str(refused.exception)
+    assert tg.load(tmp_path / "result").document["shrink"]["share"] == 0.6
+    anew = CliRunner().invoke(app, [*arguments, "--overwrite"])
+    assert anew.exit_code == 0, anew.output
+    assert json.loads(anew.stdout)["shrink"]["share"] == 0.7
+    assert (tmp_path / "shrink.json").read_bytes() == known  # what was measured was not measured again
 
 
 def _rebuilt_elsewhere(result):
@@ -65,11 +85,21 @@ def _rebuilt_elsewhere(result):
         (f"{FILE}:network:step=4", "says its widths itself", {"step": 4}),
         (f"{FILE}:network", "step='wide'.*measured", {"step": "wide"}),
         (f"{FILE}:network:weights=none.pt", "cannot read none.pt", {}),
+        (f"{FILE}:resnet", "dogits", {"task": "dogits"}),
+        (f"{FILE}:resnet", "asks for heatmaps", {"task": "figures_keypoints"}),
     ],
 )
 def test_what_cannot_shrink_is_refused_before_anything_is_written(asked, told, given, tmp_path):
     with pytest.raises(TempogradError, match=told):
         shrink(asked, tmp_path / "out", device="simulated", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_space_without_trained_weights_is_refused_before_anything_is_written(tmp_path):
+    net = nn.Sequential(tg.Width(nn.Conv2d(1, 8, 8), options=(4, 8)), nn.Flatten(), nn.Linear(8, 10))
+    space = tg.space_from(net, torch.zeros(1, 1, 8, 8))
+    with pytest.raises(TempogradError, match="epochs=0 asks about parts of a trained network"):
+        shrink(space, tmp_path / "out", device="simulated")
     assert not (tmp_path / "out").exists()
 
 

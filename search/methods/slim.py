@@ -1,0 +1,53 @@
+"""Slimming: the parts of a trained network, as good as they can be told, at the edge of the target."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from ...arguments import Batch, Count
+from ..method import Deploy, Method
+from ..searchers.edge import Edge, EdgeSearcher
+from ..searchers.one_shot import OneShotSchedule
+
+Epochs = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+def slim(
+    *,
+    epochs: Epochs = 0,
+    draws: Count = 1,
+    batch: Batch = 64,
+    queries: Count = 80,
+    deploy: Deploy = "trained",
+) -> Method:
+    """Once-for-All's search (Cai et al., arXiv:1908.09791) in a trained network, which is not trained for it.
+
+    Networks that use the target are asked about, with the weights that they keep of the trained one, and a line learnt
+    from the answers says where to ask next. An answer is the loss on held-out examples, statistics taken anew. The best
+    that fits as measured is kept. With ``epochs``, sub-networks of all sizes learn from the largest before.
+
+    Args:
+        epochs: of sub-networks of all sizes; spaces that come without trained weights need some.
+        draws: random sub-networks a step, beside the largest and the smallest.
+        batch: images a step.
+        queries: networks asked about, unless the search says how many.
+        deploy: ``trained`` trains the network found from the weights that the space has, or random ones;
+            ``inherited`` keeps the supernet's.
+    """
+    schedule = OneShotSchedule(largest=0, epochs=epochs, draws=draws, batch=batch)
+    return Method(
+        "slim",
+        EdgeSearcher(schedule, Edge(queries)),
+        paper="Cai et al., arXiv:1908.09791",
+        pieces={
+            "law": "uniform, the largest and the smallest",
+            "objective": "held-out loss; reject",
+            "deriver": "best loss, smoothed",
+        },
+        deploys=deploy,
+    )
+
+
+METHOD = slim
