@@ -1,21 +1,24 @@
 """A trained network made faster: by ``tempograd shrink``, by torch-pruning, by a narrower network; who keeps more?
 
     python benchmarks/shrink.py --cifar10 cifar10/ --out shrink/ [--networks resnet20 mobilenet] [--seeds 3]
-        [--method ofa:largest=1,draws=1,batch=64,queries=80]
+        [--one-base] [--method METHOD]
     python benchmarks/shrink.py --cifar10 cifar10/ --out /tmp/shrink --tiny --device simulated:seed=1 --shares 0.9
 
 A ResNet-20 and a network like MobileNetV2 are trained, and made to take 0.7 and 0.5 of their measured latency, by
 
-- ``tempograd``: the verb ``shrink`` as it stands, and its own measured verdict;
 - ``torch_pruning``: its magnitude pruning of groups, the same share of every group, channels in multiples of 4, which
-  is kind to the runtime. The share is the one nearest in latency to what ``tempograd`` found that is no slower;
+  is kind to the runtime. The share is the one whose measured latency is nearest;
 - ``uniform``: a network of fewer channels all over, trained from random weights for as many epochs as the other two
-  got in all; its factor is chosen alike.
+  got in all; its factor is the one nearest in measured latency to what torch-pruning made;
+- ``tempograd``: the verb ``shrink`` as it stands, asked for the very latency of what torch-pruning made, and its own
+  measured verdict. So it is never the slowest of these two.
 
-All learn by the same recipe on the same images, the first two for as many epochs from the trained network, which is
-their teacher. What is compared is measured in turn, in one call. Rows go to ``OUT/rows.jsonl``; the same command goes
-on where it was stopped. The last line is the summary, as JSON: accuracies with standard errors over seeds, measured
-latency as a share of the whole, differences of ``tempograd`` to the others, paired by seed.
+All learn by the same recipe on the same images and by the same code, the first and the last for as many epochs from
+the trained network, which is their teacher. The images of the part ``law`` train none of them; ``tempograd`` looks at
+them to choose. With ``--one-base`` the trained network is one for all seeds, which then are those of pruning, search
+and fine-tuning alone. What is compared is measured in turn, in one call. Rows go to ``OUT/rows.jsonl``; the same
+command goes on where it was stopped. The last line is the summary, as JSON: accuracies with standard errors over seeds,
+measured latency as a share of the whole, differences of ``tempograd`` to the others, paired by seed.
 """
 
 from __future__ import annotations
@@ -26,8 +29,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,10 +40,11 @@ from torch import Tensor, nn
 import tempograd as tg
 from tempograd.errors import TargetError
 from tempograd.search.steps import seeded
-from tempograd.search.teacher import of_module
+from tempograd.search.teacher import Teacher, of_module
 from tempograd.search.trainer import Trainer
 from tempograd.search.training import Training
 from tempograd.spaces.export import to_onnx
+from tempograd.spaces.graph import Graph
 from tempograd.spaces.network import Network
 from tempograd.spaces.tracing.tracer import Tracer
 from tempograd.tasks.load import load_task
@@ -50,7 +53,6 @@ from tempograd.verbs.measure import measure
 from tempograd.verbs.shrink import shrink
 
 STEP = 4  # channels go in multiples of it, for all
-NEAREST, ALIKE = 3, 1.02  # candidates that are timed beside what was found; how much slower than it is no slower
 RATIOS = tuple(i / 16 for i in range(1, 13))
 WAYS = ("tempograd", "torch_pruning", "uniform")
 
@@ -99,17 +101,25 @@ def network(kind: str, width: float, blocks: int) -> nn.Module:
     parts: list[nn.Module] = [conv(3, inputs, 3), nn.ReLU()]
     for i, size in enumerate(sizes):
         out, stride = channels(size, width), 1 if i == 0 else 2
-        parts.append(block(inputs, out, stride))
-        parts.append(nn.Sequential(*[block(out, out, 1) for _ in range(blocks - 1)]))
+        parts.append(nn.Sequential(block(inputs, out, stride), *[block(out, out, 1) for _ in range(blocks - 1)]))
         inputs = out
-    found = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
-    return said(found)
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
 
 
-def said(module: nn.Module) -> nn.Module:
-    """Tell what the house's trainer asks of a network: the shape that it gives."""
-    cast(Any, module).graph = SimpleNamespace(shape=(10,))
-    return module
+def read(module: nn.Module, example: Tensor) -> tuple[Graph, dict[str, Any]]:
+    """Return a module as the graph and the weights that networks of spaces have."""
+    tracer = Tracer(module, [example.repeat(2, 1, 1, 1)])
+    graph = tracer.run()
+    return graph, {name: value.detach().numpy() for name, value in tracer.start.items()}
+
+
+def built(module: nn.Module, example: Tensor) -> Network:
+    """Return a module as networks of spaces are built, layer by layer, with its weights.
+
+    torch's own strided 1x1 convolutions of few channels may write past their buffer, see ``spaces/pointwise.py``.
+    """
+    graph, weights = read(module, example)
+    return Network(graph).load_arrays(weights)
 
 
 def few(source: Path, kept: Path, limit: int) -> Path:
@@ -133,7 +143,7 @@ def pruned(whole: nn.Module, example: Tensor, ratio: float) -> nn.Module:
         round_to=STEP, ignored_layers=last,
     )  # fmt: skip
     pruner.step()
-    return said(own)
+    return own
 
 
 class Bench:
@@ -158,9 +168,7 @@ class Bench:
 
     def model(self, module: nn.Module) -> Any:
         """Return a module as ONNX, written as networks of spaces are: no way is slower by its file alone."""
-        tracer = Tracer(module, [self.example.repeat(2, 1, 1, 1)])
-        graph = tracer.run()
-        return to_onnx(graph, {name: value.detach().numpy() for name, value in tracer.start.items()})
+        return to_onnx(*read(module, self.example))
 
     def grid(self, kind: str) -> dict[str, dict[float, float]]:
         """Return latency as a share of the whole by way and ratio; weights are no matter, so it is measured once."""
@@ -186,17 +194,20 @@ class Bench:
             self._grid[kind] = found
         return self._grid[kind]
 
-    def near(self, kind: str, way: str, share: float) -> list[float]:
-        """Return the ratios whose networks are nearest to a share of the whole's latency."""
+    def near(self, kind: str, way: str, share: float) -> float:
+        """Return the ratio whose network is nearest to a share of the whole's latency."""
         grid = self.grid(kind)[way]
-        return sorted(grid, key=lambda ratio: abs(grid[ratio] - share))[:NEAREST]
+        return min(grid, key=lambda ratio: abs(grid[ratio] - share))
 
-    def learnt(self, module: nn.Module, name: str, epochs: int, seed: int, task: Task, teacher: Any = None) -> float:
-        """Train a network by the recipe and return its accuracy on the test part."""
-        trainer = Trainer(
-            cast(Network, module), task, Training(epochs=epochs), seed=seed, compute="cpu", name=name, teacher=teacher
-        )
+    def learnt(
+        self, module: nn.Module, name: str, epochs: int, seed: int, task: Task, teacher: Teacher | None = None
+    ) -> float:
+        """Train a module by the recipe, its weights in place, and return its accuracy on the test part."""
+        network = built(module, self.example)
+        trainer = Trainer(network, task, Training(epochs=epochs), seed=seed, compute="cpu", name=name, teacher=teacher)
         kept = trainer.run(trainer.file(self.out / "trainings"), lambda *told: None)
+        trained = {key.replace("/", "."): torch.from_numpy(value) for key, value in kept.arrays().items()}
+        module.load_state_dict(module.state_dict() | trained)
         return task.score(kept, "test", "cpu")
 
     def keep(self, row: dict[str, Any]) -> None:
@@ -211,32 +222,43 @@ class Bench:
         if all(one in self.rows for one in ids.values()):
             return
         asked = self.asked
-        with seeded(seed):
+        base = asked.first_seed if asked.one_base else seed
+        with seeded(base):
             whole = network(kind, 1.0, asked.blocks)
-        task = load_task(self.task, seed=seed).fitted(tg.shrink(whole, self.example, step=STEP))
-        accuracy = self.learnt(whole, f"{kind} whole", asked.epochs, seed, task)
+        task = load_task(self.task, seed=base)
+        fitted = task.fitted(tg.shrink(whole, self.example, step=STEP))
+        accuracy = self.learnt(whole, f"{kind} whole", asked.epochs, base, fitted)
         whole.eval()
-        space = tg.shrink(whole, self.example, step=STEP)
         for share, row_id in ids.items():
-            if row_id in self.rows:
-                continue
-            folder = self.out / row_id
-            folder.mkdir(parents=True, exist_ok=True)
-            if (earlier := self.out / f"{kind}.db").exists():  # one space: what was measured serves every seed
-                shutil.copy(earlier, folder / "run.db")
-            try:
-                done = shrink(
-                    space, folder, share=share, task=self.task, device=asked.device, count=asked.count,
-                    plan=asked.plan, method=asked.method, epochs=asked.search_epochs, train_epochs=asked.tune_epochs,
-                    seed=seed,
-                )  # fmt: skip
-            except TargetError as error:  # of the whole's latency more is overhead than may be left
-                print(f"{row_id}: {error}", flush=True)
-                continue
-            if not earlier.exists():
-                shutil.copy(folder / "run.db", earlier)
-            row = {"id": row_id, "verdict": done.document["verdict"]}
-            self.keep(row | self._compared(kind, seed, task, whole, accuracy, done.document, folder))
+            if row_id not in self.rows:
+                ratio = self.near(kind, "torch_pruning", share)
+                aim = self.grid(kind)["torch_pruning"][ratio]
+                ratios = {"torch_pruning": ratio, "uniform": self.near(kind, "uniform", aim)}
+                told = {"id": row_id, "network": kind, "seed": seed, "asked": share, "aim": aim, "ratios": ratios,
+                        "whole_accuracy": accuracy}  # fmt: skip
+                if (found := self._found(kind, seed, aim, whole, task, self.out / row_id)) is not None:
+                    self.keep(told | self._compared(kind, seed, fitted, whole, ratios, found, self.out / row_id))
+
+    def _found(
+        self, kind: str, seed: int, aim: float, whole: nn.Module, task: Task, folder: Path
+    ) -> dict[str, Any] | None:
+        """Return what the verb says of the network that it found; None where none takes so little."""
+        asked = self.asked
+        folder.mkdir(parents=True, exist_ok=True)
+        if (earlier := self.out / f"{kind}.db").exists():  # one space: what was measured serves every seed
+            shutil.copy(earlier, folder / "run.db")
+        try:
+            done = shrink(
+                tg.shrink(whole, self.example, step=STEP, options=asked.options), folder, share=aim, task=task,
+                device=asked.device, count=asked.count, plan=asked.plan, method=asked.method,
+                epochs=asked.search_epochs, train_epochs=asked.tune_epochs, seed=seed,
+            )  # fmt: skip
+        except TargetError as error:  # of the whole's latency more is overhead than may be left
+            print(f"{folder}: {error}", flush=True)
+            return None
+        if not earlier.exists():
+            shutil.copy(folder / "run.db", earlier)
+        return done.document
 
     def _compared(
         self,
@@ -244,42 +266,28 @@ class Bench:
         seed: int,
         task: Task,
         whole: nn.Module,
-        accuracy: float,
+        ratios: dict[str, float],
         document: dict[str, Any],
         folder: Path,
     ) -> dict[str, Any]:
-        asked, own = self.asked, document["found"]["measured"]["latency_ms"] / document["shrink"]["whole_ms"]
+        asked = self.asked
         with seeded(seed):
-            made = {
-                "torch_pruning": {r: pruned(whole, self.example, r) for r in self.near(kind, "torch_pruning", own)},
-                "uniform": {r: network(kind, 1 - r, asked.blocks) for r in self.near(kind, "uniform", own)},
-            }
-        rivals = [(way, ratio, one) for way, some in made.items() for ratio, one in some.items()]
-        first, own_ms, *others = self.latencies([whole, folder / "result", *(one for _, _, one in rivals)])
-        timed = [(ms, *rival) for ms, rival in zip(others, rivals, strict=True)]
-        cut_ms, _, cut_ratio, cut = _equal([one for one in timed if one[1] == "torch_pruning"], own_ms)
-        thin_ms, _, thin_ratio, thin = _equal([one for one in timed if one[1] == "uniform"], own_ms)
-        name = f"{kind} {document['shrink']['share']}"
+            cut = pruned(whole, self.example, ratios["torch_pruning"])
+            thin = network(kind, 1 - ratios["uniform"], asked.blocks)
+        first, *others = self.latencies([whole, folder / "result", cut, thin])
+        teacher = of_module(built(whole, self.example))
         accuracies = (
             document["found"]["accuracy"],
-            self.learnt(cut, f"{name} pruned {cut_ratio}", asked.tune_epochs, seed, task, of_module(whole)),
-            self.learnt(thin, f"{name} thin {thin_ratio}", asked.epochs + asked.tune_epochs, seed, task),
+            self.learnt(cut, f"{kind} pruned {ratios['torch_pruning']}", asked.tune_epochs, seed, task, teacher),
+            self.learnt(thin, f"{kind} thin {ratios['uniform']}", asked.epochs + asked.tune_epochs, seed, task),
         )
-        shares = {way: ms / first for way, ms in zip(WAYS, (own_ms, cut_ms, thin_ms), strict=True)}
-        ratios = {"torch_pruning": cut_ratio, "uniform": thin_ratio}
         return {
-            "network": kind, "seed": seed, "asked": document["shrink"]["share"], "whole_accuracy": accuracy,
+            "verdict": document["verdict"],
             "accuracy": dict(zip(WAYS, accuracies, strict=True)),
-            "share": shares,
+            "share": {way: ms / first for way, ms in zip(WAYS, others, strict=True)},
             "measured_ms": document["found"]["measured"]["latency_ms"], "target_ms": document["target_ms"],
-            "ratios": ratios, "found": document["found"]["text"],
+            "found": document["found"]["text"], "seconds": document["seconds"],
         }  # fmt: skip
-
-
-def _equal(timed: list[tuple[float, str, float, nn.Module]], own_ms: float) -> tuple[float, str, float, nn.Module]:
-    """Return the slowest of what is no slower, or the fastest where all are slower."""
-    fits = [one for one in timed if one[0] <= ALIKE * own_ms]
-    return max(fits, key=lambda one: one[0]) if fits else min(timed, key=lambda one: one[0])
 
 
 def summary(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -309,6 +317,7 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=[0.7, 0.5], help="Of the measured latency.")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--one-base", action="store_true", help="One trained network for all seeds.")
     parser.add_argument("--device", default="local")
     parser.add_argument("--plan", default="quick")
     parser.add_argument("--size", type=int, default=16, help="Height and width of images, 16 or 32.")
@@ -316,14 +325,15 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=3, help="Blocks of a stage.")
     parser.add_argument("--epochs", type=int, default=20, help="Of the whole network.")
     parser.add_argument("--tune-epochs", type=int, default=10, help="Of fine-tuning.")
-    parser.add_argument("--search-epochs", type=int, default=4, help="Of the search.")
-    parser.add_argument("--method", default="la_darts", help="Of the search.")
+    parser.add_argument("--search-epochs", type=int, help="Of the search; else what the method takes.")
+    parser.add_argument("--method", default="slim", help="Of the search.")
+    parser.add_argument("--options", type=int, default=4, help="Sizes that each width is chosen from.")
     parser.add_argument("--count", type=int, default=120, help="Sub-networks that are measured.")
     parser.add_argument("--tiny", action="store_true", help="Minutes, to see that it runs.")
     asked = parser.parse_args()
     if asked.tiny:
         asked.seeds, asked.size, asked.limit, asked.blocks = 1, 16, 400, 2
-        asked.epochs, asked.tune_epochs, asked.search_epochs, asked.count = 2, 1, 1, 40
+        asked.epochs, asked.tune_epochs, asked.count = 2, 1, 40
     torch.set_num_threads(1)
     bench = Bench(asked)
     for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
