@@ -55,7 +55,7 @@ def problem(space=SPACE, *, target_ms=5.0, queries=40, seed=0, members=None, con
     return Problem(
         space,
         space,
-        Price(linear(space), space),
+        Price(linear(space), space, conformal=conformal),
         task,
         target_ms=target_ms,
         queries=queries,

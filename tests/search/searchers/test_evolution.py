@@ -109,6 +109,29 @@ def test_it_beats_random_draws_at_equal_queries(survival):
     assert wilcoxon(evolved, drawn, alternative="greater").pvalue < 0.05
 
 
+def test_of_the_youngest_the_best_of_three_has_one_child_a_turn_and_that_differs_by_one_change(monkeypatch):
+    """By the recipe's name: a child is asked about before the next is made."""
+    queries, now, places = Queries(problem(queries=50), 1), [], []
+    child = EvolutionSearcher._child
+
+    def noted(self, queries, alive, rng, born):
+        assert not born
+        assert alive == list(queries.known.values())[-10:]
+        now[:] = sorted(alive, key=lambda query: -query.score)
+        return child(self, queries, alive, rng, born)
+
+    def mutate(space, parent, rng):
+        places.append([query.architecture for query in now].index(parent))
+        return mutated(space, parent, rng)
+
+    monkeypatch.setattr(EvolutionSearcher, "_child", noted)
+    monkeypatch.setattr(evolution, "mutated", mutate)
+    registry.create("method", "regularized_evolution").find.ask(queries)
+    assert len(queries.known) == 50
+    assert max(places) <= 7
+    assert np.mean(places) < 2.6  # 1.75 of three of ten
+
+
 def test_the_oldest_die_however_good_they_are():
     queries = Queries(problem(queries=12), 1)
     queries.ask(islice(queries.draws(np.random.default_rng(0)), 12))

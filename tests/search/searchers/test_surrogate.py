@@ -10,9 +10,10 @@ from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.metric import ACCURACY
 from tempograd.predictor.interval import Conformal
+from tempograd.search.queries import Queries
 from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.random import RandomSearcher
-from tempograd.search.searchers.surrogate import SurrogateSearcher
+from tempograd.search.searchers.surrogate import SurrogateSearcher, _Surrogate
 
 from ..tables import SPACE, accuracies, latencies, problem, table
 
@@ -40,6 +41,25 @@ def test_the_budget_is_kept_and_what_is_likelier_above_the_target_is_not_asked_a
     assert len({q.architecture for q in found.queries}) == len(found.queries) == 20
     assert all(q.predicted_ms <= 3.5 for q in found.queries)
     assert SurrogateSearcher(rounds=3)(asked).queries == found.queries
+
+
+def test_the_gain_is_the_improvement_times_the_chance_to_be_within_and_what_is_likelier_above_is_left_out():
+    members = list(table(SPACE).accuracies)[::40]
+    tight, loose = (problem(members=members, queries=20, target_ms=ms, conformal=Conformal(tuple(
+        np.linspace(0, 0.2, 50).tolist()))) for ms in (3.5, 100.0))  # fmt: skip
+    chance, gains = tight.chance(tight.predict()(members)), []
+    for asked in (tight, loose):
+        queries = Queries(asked, 1)
+        queries.ask(members[:10])
+        gains.append(_Surrogate(asked).gain(queries, members[10:]))
+        pool = SurrogateSearcher()._pool(asked, queries, members, np.random.default_rng(0))
+        wanted = [a for a, p in zip(members[10:], chance[10:], strict=True) if asked is loose or p >= 0.5]
+        assert pool == wanted
+    assert ((chance > 0.5) & (chance < 0.95)).any()
+    assert ((chance > 0.05) & (chance < 0.5)).any()
+    nearly_sure = loose.chance(loose.predict()(members))
+    assert np.allclose(gains[0] * nearly_sure[10:], gains[1] * chance[10:])
+    assert nearly_sure.min() > 0.98
 
 
 @pytest.mark.slow
