@@ -22,7 +22,8 @@ def autoshrink(
 
     Read in the paper and its code: the space, the score ``accuracy - 0.1 (log10 cost - 6)``, rounds in which 10 edges
     are tried off and the best is dropped, removal of what is left dead, the keep fraction. Ours: latency in us as the
-    cost, an end as soon as the target is met as predicted, and weights of one supernet in place of trainings.
+    cost, an end as soon as the target is met as predicted, trainings of a few epochs in place of up to 20 that stop
+    early, and weights of one supernet in place of trainings.
 
     Args:
         k: edges tried a round at most.
