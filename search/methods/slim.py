@@ -25,8 +25,8 @@ def slim(
     """Once-for-All's search (Cai et al., arXiv:1908.09791) in a trained network, which is not trained for it.
 
     Networks that use the target are asked about, with the weights that they keep of the trained one, and a line learnt
-    from the answers says where to ask next. An answer is the loss on held-out examples, statistics taken anew. The best
-    that fits as measured is kept. With ``epochs``, sub-networks of all sizes learn from the largest before.
+    from the answers says where to ask next. An answer is the loss on held-out examples, statistics taken anew. With
+    ``epochs``, sub-networks of all sizes learn from the largest before.
 
     Args:
         epochs: of sub-networks of all sizes; spaces that come without trained weights need some.

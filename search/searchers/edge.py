@@ -105,8 +105,6 @@ class Edge:
 class EdgeSearcher:
     """A supernet whose networks are asked about at the edge of the target; of those the best as far as can be told.
 
-    The best that fits as measured is kept; only where the first dozen do not, another is made by repair.
-
     Attributes:
         schedule: of the supernet; without epochs its weights are those of a trained network.
         edge: how is asked.
@@ -115,7 +113,7 @@ class EdgeSearcher:
     schedule: OneShotSchedule
     edge: Edge
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
+    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
     needs = ANY
 
     def check(self, space: SearchSpace) -> None:
@@ -148,9 +146,9 @@ class EdgeSearcher:
         self.edge.ask(queries, worth)
         found = queries.found(perf_counter() - start)
         scores, likely = line(problem.space, found.queries, worth)
-        ranked = tuple(found.queries[i].architecture for i in np.argsort(-likely, kind="stable"))
+        best = found.queries[int(likely.argmax())].architecture
         return replace(
-            found, architecture=ranked[0], scores=scores, candidates=ranked, inherited=ask,
+            found, architecture=best, scores=scores, candidates=(), inherited=ask,
             begin=partial(inherit, supernet=supernet), deployed=ask.deployed,
         )  # fmt: skip
 
