@@ -353,7 +353,13 @@ def _needed(graph: Graph, drawn: _Drawn) -> set[str]:
 
 def _sum(values: Sequence[Tensor | None]) -> Tensor | None:
     live = [value for value in values if value is not None]
+    if len({_is_last(value) for value in live if value.ndim == 4}) > 1:  # the gradient would have one order for all
+        live = [ordered(value) for value in live]
     return sum(live[1:], live[0]) if live else None
+
+
+def _is_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def inherit(network: Network, supernet: Network) -> Network:
