@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import MismatchError, UsageError
 from .measurement.repeatability import ENOUGH
+from .shown import Rows
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from .data.dataset import LatencyDataset
@@ -24,33 +23,14 @@ if TYPE_CHECKING:
     from .spaces.network import Network
 
 
-class Shown:
+class Shown(Rows):
     """What a verb returned: ``document`` for programs, ``text`` for people, rows for both."""
 
     document: Mapping[str, Any]
     text: str
 
-    def _rows(self) -> list[dict[str, Any]]:
-        """Return the rows of `to_frame`."""
-        raise NotImplementedError
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return the rows as a pandas DataFrame.
-
-        Raises:
-            UsageError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise UsageError("to_frame needs pandas: pip install pandas") from error
-        return pandas.DataFrame(self._rows())
-
     def __repr__(self) -> str:
         return self.text
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.text)}</pre>{_html(self._rows())}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,9 +67,8 @@ class Collected(Shown):
         """Return every network's label in the store, of this space and device, with verdict and interval."""
         return dataset_of(self.store, self.document["space"], self.document["device"])
 
-    def _rows(self) -> list[dict[str, Any]]:
-        names = ("key", "latency_ms", "low_ms", "high_ms", "verdict")
-        return [{name: getattr(row, name) for name in names} for row in self.dataset.rows]
+    def listed(self) -> list[dict[str, Any]]:
+        return self.dataset.listed()
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,7 +143,7 @@ class LatencyPredictor(Shown):
         done = verb(self.path, [one if isinstance(one, str) else one.key for one in names])
         return Predictions(done.document, done.text)
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         parity = self.document.get("parity") or {}
         return [dict(zip(parity, row, strict=True)) for row in zip(*parity.values(), strict=True)]
 
@@ -185,7 +164,7 @@ class Predictions(Shown):
         return len(self.document["predictions"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._rows())
+        return iter(self.listed())
 
     @property
     def latency_ms(self) -> NDArray[np.float64]:
@@ -205,7 +184,7 @@ class Predictions(Shown):
     @property
     def verdicts(self) -> tuple[str, ...]:
         """Return ``n`` times ``predicted`` or ``out_of_support``."""
-        return tuple(row["verdict"] for row in self._rows())
+        return tuple(row["verdict"] for row in self.listed())
 
     @property
     def _unit(self) -> str:
@@ -214,9 +193,9 @@ class Predictions(Shown):
     def _column(self, name: str) -> NDArray[np.float64]:
         import numpy as np
 
-        return np.array([np.inf if row[name] is None else row[name] for row in self._rows()], float)
+        return np.array([np.inf if row[name] is None else row[name] for row in self.listed()], float)
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         return [{name: value for name, value in row.items() if name != "heads"} for row in self.document["predictions"]]
 
 
@@ -235,9 +214,9 @@ class Evaluation(Shown):
     @property
     def scores(self) -> dict[str, dict[str, float]]:
         """Return column -> score -> mean over the splits."""
-        return {row.pop("column"): row for row in self._rows()}
+        return {row.pop("column"): row for row in self.listed()}
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         devices = self.document.get("devices") or [self.document]
         return [
             {"column": one["column"]}
@@ -354,7 +333,7 @@ class Found(Shown):
         value = self.document["found"]["measured"][name]
         return absent if value is None else float(value)
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         found = self.document["found"]
         mine = {
             "network": "found", "latency_ms": self.latency_ms, "low_ms": self.low_ms, "high_ms": self.high_ms,
@@ -367,22 +346,6 @@ class Found(Shown):
             for one in self.document["random"]
         ]
         return [mine, *rivals]
-
-
-def _html(rows: Sequence[Mapping[str, Any]], most: int = 20) -> str:
-    """Return rows as a table, the first ``most`` of them."""
-    if not rows:
-        return ""
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows[:most]
-    )
-    more = f"<p>{len(rows) - most} more rows: to_frame()</p>" if len(rows) > most else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
 def dataset_of(store: Path, space: str | None = None, device: str | None = None) -> LatencyDataset:

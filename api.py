@@ -29,7 +29,7 @@ from .api_network import pick as pick
 from .api_network import profile as profile
 from .arguments import path as path_of
 from .arguments import several, text
-from .errors import InputRefusedError
+from .errors import InputRefusedError, UsageError
 from .verbs.option import takes_keywords
 from .verbs.outcome import silent
 from .verbs.request import SearchRequest
@@ -309,8 +309,10 @@ def search(
     folder = predictor.path if isinstance(predictor, LatencyPredictor) else predictor
     targets: Any = getattr(target_ms, "tolist", lambda: target_ms)()  # of an array of NumPy's: plain numbers
     several = isinstance(targets, Sequence)
+    if task is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise UsageError("argument task=None; allowed: a task or its spec, such as digits")
     done = verb(
-        space, folder, out, target_ms=targets, lam=lam, method=method, task=task, device=device,
+        space, folder, path_of("out", out), target_ms=targets, lam=lam, method=method, task=task, device=device,
         progress=progress or silent, **options,
     )  # fmt: skip
     results = [Found(Path(folder)) for folder in done.folders]

@@ -74,7 +74,7 @@ class Measured(Shown):
     def _network(self) -> Mapping[str, Any]:
         return self.document["networks"][0]
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         names = ("name", "latency_ms", "low_ms", "high_ms", "verdict", "processes")
         return [{name: self._network[name] for name in names}]
 
@@ -161,7 +161,7 @@ class Profiled(Shown):
         """Return every kernel with its ``ms``, ``share``, ``family``, ``bound``, ``macs``, shapes and origin."""
         return list(self.document["kernels"])
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         names = ("name", "op", "family", "ms", "share", "macs", "bound", "of_best")
         return [{name: row[name] for name in names} for row in self.kernels]
 
@@ -237,7 +237,7 @@ class Comparison(Shown):
         gate = self.document["gate"]
         return gate is None or gate["verdict"] == "pass"
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         names = ("name", "latency_ms", "verdict")
         return [
             {name: row[name] for name in names} | {"against the first": (row["difference"] or {"text": ""})["text"]}
@@ -317,7 +317,7 @@ class Picked(Shown):
         """Return ``pass``, ``fail``, ``unreliable``, or ``predicted`` where nothing was measured."""
         return str(self.document["verdict"])
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self.document["measured"]]
 
 

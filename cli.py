@@ -36,6 +36,7 @@ Space = Annotated[str, typer.Option(help="Search space with its arguments, e.g. 
 Device = Annotated[str, typer.Option(help="Device with its arguments, e.g. local:threads=2 or simulated:seed=1.")]
 Store = Annotated[Path, typer.Option(help="The file that measurements are kept in.")]
 Predictor = Annotated[Path, typer.Option(help="Directory written by fit.")]
+Name = Annotated[str | None, typer.Argument(help="One of them, with the arguments of its spec.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random, from 0.")]
 
 Where = Annotated[
@@ -362,7 +363,7 @@ def import_weights(
 
 @app.command(epilog="Examples: tempograd methods --space routed; tempograd methods la_darts")
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One of them, with the arguments of its spec.")] = None,
+    name: Name = None,
     space: Annotated[str | None, typer.Option(help="Only those that can search this space.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -378,19 +379,13 @@ def methods(
 
 
 @app.command(epilog="Examples: tempograd spaces; tempograd spaces darts")
-def spaces(
-    name: Annotated[str | None, typer.Argument(help="One of them, with the arguments of its spec.")] = None,
-    as_json: Json = False,
-) -> None:
+def spaces(name: Name = None, as_json: Json = False) -> None:
     """List the search spaces, or tell one of them with its arguments and defaults."""
     _tell_names(as_json, "space", name)
 
 
 @app.command(epilog="Examples: tempograd tasks; tempograd tasks imagefolder")
-def tasks(
-    name: Annotated[str | None, typer.Argument(help="One of them, with the arguments of its spec.")] = None,
-    as_json: Json = False,
-) -> None:
+def tasks(name: Name = None, as_json: Json = False) -> None:
     """List the tasks that networks learn, or tell one of them with its arguments and defaults."""
     _tell_names(as_json, "task", name)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from ..measurement.measurement import Measurement, Verdict
 from ..measurement.quantities import MEMORY, QUANTITIES
 from ..measurement.reference import in_hindsight
 from ..measurement.repeatability import FLOOR, outliers, pair_up, spread, usual
+from ..shown import Rows
 from ..spaces.space import SearchSpace
 from .duplicates import light, paired
 from .store import Store
@@ -68,7 +69,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class LatencyDataset:
+class LatencyDataset(Rows):
     """Networks of one space on one device. The arrays hold those with a latency, in order; `rows` holds all.
 
     Attributes:
@@ -127,6 +128,11 @@ class LatencyDataset:
 
     def __repr__(self) -> str:
         return f"LatencyDataset({self.space!r}, device {self.fingerprint.id}, {len(self.rows)} networks: {self.counts})"
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return key, latency with its interval, and verdict of every network."""
+        names = ("key", "latency_ms", "low_ms", "high_ms", "verdict")
+        return [{name: getattr(row, name) for name in names} for row in self.rows]
 
     @cached_property
     def labelled(self) -> tuple[Row, ...]:

@@ -78,6 +78,8 @@ NONSENSE = {
     "source": lambda: tg.fit("run.db", "predictor", sources=3),
     "predictor": lambda: tg.predict(None, "0"),
     "out": lambda: tg.search(SPACE, "predictor", None, target_ms=1.0),
+    "no out": lambda: tg.search(SPACE, "predictor", "", target_ms=1.0),
+    "task": lambda: tg.search(SPACE, "predictor", "result", target_ms=1.0, task=None),
     "space to search": lambda: tg.search(None, "predictor", "result", target_ms=1.0),
     "table": lambda: tg.evaluate(None, space=SPACE, columns="latency_ms"),
     "what to load": lambda: tg.load(3),
@@ -149,6 +151,8 @@ def test_what_is_returned_shows_itself(folder):
     assert len(repr(predictor)) < 600
     assert "<table>" in found._repr_html_()
     assert "<table>" in told._repr_html_()
+    assert "<th>latency_ms</th>" in dataset._repr_html_()
+    assert len(dataset.to_frame()) == len(dataset.rows)
     assert len(dataset.rows) >= 60
     assert len(told) == 2
     assert (told.low_ms <= told.latency_ms).all()

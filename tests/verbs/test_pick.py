@@ -90,7 +90,7 @@ def test_files_are_measured_and_what_has_none_is_left_out(table, tmp_path):
     assert (told.name, told.verdict) == ("net20", "pass")
     assert told.document["remarks"] == [f"38 networks without NAME.onnx in {tmp_path} are left out"]
     assert told.document["found"]["measured_ms"] > 0
-    assert len(told._rows()) == 1
+    assert len(told.listed()) == 1
 
 
 @pytest.mark.parametrize(
