@@ -88,7 +88,7 @@ def collect(
     *,
     task: str | Task | None = None,
     device: str | Place = "local",
-    count: int = 300,
+    count: int | None = None,
     plan: str = "quick",
     seed: int = 0,
     every: bool = False,
@@ -103,7 +103,7 @@ def collect(
         store: file that measurements are kept in; made if it is not there.
         task: what networks will learn: decides classes, image size and channels that the spec of the space leaves open.
         device: the device or its spec.
-        count: networks to measure.
+        count: networks to measure; by default 300.
         plan: how long each is measured: ``quick``, ``standard`` or ``precise``.
         seed: Seed of the choice of networks and the order of measurement.
         every: measure each different network of a small space, once.

@@ -103,7 +103,9 @@ def collect(
     space: Space,
     store: Store,
     device: Device = "local",
-    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Networks to measure.")] = 300,
+    count: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Networks to measure; by default 300.")
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="Fit the space to a task: what --space leaves open of output and sizes.")
     ] = None,

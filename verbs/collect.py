@@ -40,6 +40,7 @@ NOISY = (
     "or fail does not rest on these numbers"
 )
 FOR_ENOUGH = next(n for n in naturals(1) if len(duplicates(n)) >= ENOUGH)  # networks of which so many are timed twice
+COUNT = 300  # networks that are measured where nobody says how many
 PICTURES = {".svg": "Creator", ".png": "Software"}  # what says in each format who drew it
 LEVELS = "▁▂▃▄▅▆▇█"
 
@@ -50,7 +51,7 @@ def collect(
     *,
     task: str | Task | None = None,
     device: str | Place = "local",
-    count: Count = 300,
+    count: Count | None = None,
     plan: str = "quick",
     seed: Seed = 0,
     threads: Threads | None = None,
@@ -62,7 +63,7 @@ def collect(
     progress: Progress = silent,
     stop: threading.Event | None = None,
 ) -> Outcome:
-    """Measure ``count`` sampled networks of a space on a device into a store; what is there is not repeated.
+    """Measure ``count`` sampled networks of a space, by default 300, on a device into a store; none is repeated.
 
     With ``design``, they are those that tell a linear model the most: for a few, on a device that is new.
     With ``operations``, every single operation of the space is measured instead: what a ``lookup`` predictor adds up.
@@ -72,6 +73,9 @@ def collect(
     check_arguments(collect, locals())
     if operations and every:
         raise UsageError("--operations and --every were both given; take one of them")
+    if operations or every:
+        _check_none_chosen("--every" if every else "--operations", count, design=design)
+    count = count or COUNT
     if plot is not None:
         _check_plot(plot)
     if task is None:
@@ -266,6 +270,16 @@ _OURS = (
     outputs.marked(b"<?xml", b"<dc:title>tempograd</dc:title>"),
     outputs.marked(b"\x89PNG", b"Software\0tempograd"),
 )
+
+
+def _check_none_chosen(whole: str, count: int | None, *, design: bool) -> None:
+    """Refuse what would choose among networks where all there is gets measured."""
+    given = [f"--count {count}"] * (count is not None) + ["--design"] * design
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} beside {whole}, which measures all there is; leave out {whole}, or "
+            f"{'it' if len(given) == 1 else 'them'}"
+        )
 
 
 def _check_plot(path: Path) -> None:

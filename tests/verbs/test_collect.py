@@ -2,6 +2,7 @@ import pytest
 
 from tempograd.data.dataset import LatencyDataset
 from tempograd.data.store import Store
+from tempograd.errors import UsageError
 from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK
 from tempograd.verbs.collect import collect, exit_code, failures, judged, repeated
@@ -10,6 +11,7 @@ from tempograd.verbs.outcome import PARTIAL, UNRELIABLE
 from ..profiler.conftest import ScriptedDevice, items
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
+FOUR = "multibranch:width=4,modules=1,depth=1,size=12"  # of four networks
 
 
 def test_a_run_without_a_label_is_never_called_reliable(tmp_path):
@@ -19,6 +21,23 @@ def test_a_run_without_a_label_is_never_called_reliable(tmp_path):
     assert "reliable" not in done.text
     assert "no label" in done.text
     assert "predictor can be learnt" not in done.text
+
+
+@pytest.mark.parametrize("whole", ["every", "operations"])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"count": 5}, "--count 5"), ({"count": 300}, "--count 300"), ({"design": True}, "--design"),
+     ({"count": 5, "design": True}, "--count 5 and --design")],
+)  # fmt: skip
+def test_all_there_is_leaves_nothing_to_choose(whole, given, told, tmp_path):
+    with pytest.raises(UsageError, match=rf"^{told} beside --{whole}, .*leave out"):
+        collect(SPACE, tmp_path / "s.db", device="simulated", **{whole: True}, **given)
+
+
+def test_all_there_is_is_measured_where_nothing_chooses(tmp_path):
+    for whole in ("every", "operations"):
+        done = collect(FOUR, tmp_path / "s.db", device="simulated", dry_run=True, **{whole: True})
+        assert done.document["jobs"] >= 4
 
 
 @pytest.mark.slow
@@ -105,8 +124,7 @@ def test_the_next_command_fits_what_was_measured(device, count, following, tmp_p
 
 @pytest.mark.parametrize(("count", "following"), [(2, "--count 4 "), (4, "tempograd export")])
 def test_of_a_space_of_four_networks_no_more_are_asked_for(count, following, tmp_path):
-    four = "multibranch:width=4,modules=1,depth=1,size=12"
-    assert following in collect(four, tmp_path / "s.db", device="simulated", count=count).following
+    assert following in collect(FOUR, tmp_path / "s.db", device="simulated", count=count).following
 
 
 @pytest.mark.parametrize("plan", ["quick", "standard"])
