@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .label import FLOOR, Estimate
-from .measurement import Measurement
+from .measurement import Measurement, Verdict
 
 SIGMAS = 4.0  # a duplicate further off than this many is no matter of chance
 ENOUGH = 5  # pairs in the reference state that make the others unnecessary
@@ -95,6 +95,49 @@ def process_sd(pairs: Sequence[Pair]) -> float:
     return max(FLOOR, (max(missing[rank - 1], 0.0) / 2) ** 0.5)
 
 
+def agree(processes: Iterable[Measurement], more: int = 0) -> bool:
+    """Return whether three quarters or more of the processes that are ``ok`` agree with the fastest of them.
+
+    Two agree whose labels are no further apart than two intervals as wide as the plan allows, with the 0.5 % by which
+    processes always differ: 6 % by ``standard``. What disturbs a process only adds time, so a slow one may be left
+    out and a fast one never.
+
+    Args:
+        processes: all of one network by one plan.
+        more: processes that are still timed, counted as if they agreed.
+    """
+    ok = _ok(processes)
+    return 4 * (len(_alike(ok)) + more) >= 3 * (len(ok) + more)
+
+
+def counted(processes: Iterable[Measurement]) -> list[Measurement]:
+    """Return the processes that are ``ok``, fastest first, but for the few slower ones that the others leave out."""
+    ok = _ok(processes)
+    return _alike(ok) if agree(ok) else ok
+
+
+def verdict_across(told: Measurement, processes: Iterable[Measurement]) -> Verdict:
+    """Return the verdict of a number that rests on processes: ``noisy`` where the one told is ``ok`` and they disagree.
+
+    Args:
+        told: the one whose label is told.
+        processes: all measurements of the same network by the same plan.
+    """
+    return "noisy" if told.verdict == "ok" and not agree(processes) else told.verdict
+
+
+def _ok(processes: Iterable[Measurement]) -> list[Measurement]:
+    return sorted((m for m in processes if m.verdict == "ok"), key=lambda m: m.latency_ms)
+
+
+def _alike(ok: Sequence[Measurement]) -> list[Measurement]:
+    """Return those of an ordered sequence that agree with the fastest."""
+    if not ok:
+        return []
+    limit = 2 * (float(ok[0].plan.get("target", inf)) + 1.96 * FLOOR)
+    return [m for m in ok if log(m.latency_ms / ok[0].latency_ms) <= limit]
+
+
 def across(told: Measurement, processes: Iterable[Measurement], repeatability: float) -> Estimate | None:
     """Return the label of a measurement with an interval that covers what differs between measuring processes.
 
@@ -103,7 +146,7 @@ def across(told: Measurement, processes: Iterable[Measurement], repeatability: f
 
     Args:
         told: the one whose label is told.
-        processes: all measurements of the same network by the same plan; noisy ones count where none is ``ok``.
+        processes: all measurements of the same network by the same plan; those that are `counted`, or all if none is ``ok``.
         repeatability: relative standard deviation between processes, from blind duplicates; NaN if it is not known,
             which leaves what the label was closed with.
     """
@@ -111,7 +154,7 @@ def across(told: Measurement, processes: Iterable[Measurement], repeatability: f
     if own is None:
         return None
     known = [m for m in processes if m.failure is None and m.estimate is not None]
-    latencies_ms = [m.latency_ms for m in ([m for m in known if m.verdict == "ok"] or known)]
+    latencies_ms = [m.latency_ms for m in (counted(known) or known)]
     between = float(np.std(np.log(latencies_ms), ddof=1)) if len(latencies_ms) > 1 else 0.0
     own = own.between(max(between, own.process_sd if np.isnan(repeatability) else repeatability))
     low_ms, high_ms = min(own.low_ms, *latencies_ms, own.latency_ms), max(own.high_ms, *latencies_ms, 0.0)

@@ -15,8 +15,8 @@ from ..devices.device import Place
 from ..errors import UsageError
 from ..graphs.network import MODELS
 from ..measurement.label import Estimate
-from ..measurement.measurement import Measurement
-from ..measurement.repeatability import across
+from ..measurement.measurement import Measurement, Verdict
+from ..measurement.repeatability import across, agree, counted, verdict_across
 from .plan import Items, Plan
 from .repeat import Found, repeat
 from .verify import PROCESSES, TRIES
@@ -81,6 +81,11 @@ class Told:
     processes: tuple[Measurement, ...]
     measured: int
 
+    @property
+    def verdict(self) -> Verdict:
+        """Return how far the number can be trusted: ``noisy`` also where processes disagree."""
+        return verdict_across(self.measurement, self.processes)
+
 
 def measure_networks(
     device: Place,
@@ -93,7 +98,7 @@ def measure_networks(
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop: threading.Event | None = None,
 ) -> dict[str, Told]:
-    """Time each network until three processes have verdict ``ok``, in six at the most; return key -> what is told.
+    """Time each network until three processes are ``ok`` and agree, in six at the most; return key -> what is told.
 
     Args:
         device: where.
@@ -140,9 +145,10 @@ def _wants(before: Sequence[Measurement], new: Sequence[Measurement], entered: i
         entered: All processes of this call: those under way are counted as good.
     """
     rows = [*before, *new]
-    good = sum(m.verdict == "ok" for m in rows) + entered - len(new)
+    under_way = entered - len(new)
+    enough = sum(m.verdict == "ok" for m in rows) + under_way >= PROCESSES and agree(rows, under_way)
     tried = bool(rows) or not entered  # one that ends its process does not end another meanwhile
-    return tried and entered < TRIES and good < PROCESSES and not any(m.failure for m in rows)
+    return tried and entered < TRIES and not enough and not any(m.failure for m in rows)
 
 
 def _known(store: Store, device: Place, plan: Plan, seed: int, network: Network) -> list[Measurement]:
@@ -153,7 +159,7 @@ def _known(store: Store, device: Place, plan: Plan, seed: int, network: Network)
 
 
 def _told(rows: Sequence[Measurement], measured: int) -> Told:
-    ok = sorted((m for m in rows if m.verdict == "ok"), key=lambda m: m.latency_ms)
+    ok = counted(rows)
     timed = [m for m in rows if m.failure is None and m.estimate is not None]
     if not timed:
         return Told(rows[-1], None, tuple(rows), measured)

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..measurement.calibration import Calibration
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
+from ..measurement.repeatability import agree, counted
 from .campaign import recall
 from .engine import engine_of
 from .plan import PRECISE, Items, Plan
@@ -68,9 +69,9 @@ def confirm(
 ) -> list[Measurement]:
     """Put one network to the final test: time it in several processes, and return the one that is told first.
 
-    Three processes whose verdict is ``ok`` are asked for, and the middle one is told. While the device does not hold
-    still more are started, up to six; the middle one of those with ``ok`` is told then, or, without any, the one with
-    the narrowest interval.
+    Three processes whose verdict is ``ok`` and that agree are asked for, and the middle one is told. While the device
+    does not hold still, or one disagrees, more are started, up to six; the middle one of those that count is told
+    then (`measurement.repeatability.counted`), or, where none is ``ok``, the one with the narrowest interval.
 
     Args:
         device: where.
@@ -91,11 +92,11 @@ def confirm(
         raise UsageError(f"{len(item.keys)} networks; allowed: one, which is confirmed by itself")
     found: list[Measurement] = []
     ok: list[Measurement] = []
-    while len(found) < TRIES and len(ok) < PROCESSES:
+    while len(found) < TRIES and (len(ok) < PROCESSES or not agree(found)):
         found += measure(device, item, plan, store, seed=seed, stop=stop)
         if stop is not None and stop.is_set():
             return []
-        ok = sorted((m for m in found if m.verdict == "ok"), key=lambda m: m.latency_ms)
+        ok = counted(found)
     told = ok[len(ok) // 2] if ok else min(found, key=lambda m: m.estimate.half_width if m.estimate else inf)
     return [told, *(m for m in found if m is not told)]
 

@@ -43,7 +43,7 @@ from ..data.result import (
 )
 from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement
-from ..measurement.repeatability import across
+from ..measurement.repeatability import across, verdict_across
 from ..metric import ACCURACY, Metric
 from ..spaces.architecture import Architecture
 from ..spaces.saved import (
@@ -299,7 +299,7 @@ def measured_again(directory: Path, processes: Sequence[Measurement], repeatabil
     estimate = across(measurement, processes, repeatability)
     whole = there.model_copy(update={
         "found": there.found.model_copy(update={"measured": measured_of(measurement, estimate, processes)}),
-        "verdict": verdict_of(measurement, there.target_ms, estimate),
+        "verdict": verdict_of(measurement, there.target_ms, estimate, processes),
         "repairs": [*there.repairs, _step(space, architecture, there.found.predicted_ms, measurement)],
         "sentinels": [*there.sentinels, *_sentinels([measurement])],
         "environment": dict(measurement.environment),
@@ -315,12 +315,15 @@ def shrunk(directory: Path, told: Mapping[str, Any]) -> None:
     outputs.write({directory / RESULT: json_bytes(whole.to_json())}, _is_ours)
 
 
-def verdict_of(measurement: Measurement, target_ms: float | None, estimate: Estimate | None = None) -> Verdict:
+def verdict_of(
+    measurement: Measurement, target_ms: float | None, estimate: Estimate | None = None,
+    processes: Sequence[Measurement] = (),
+) -> Verdict:  # fmt: skip
     """Return what a measurement, with its own interval or a given estimate's, says about a target.
 
     The rule is :func:`tempograd.data.result.verdict_of`'s.
     """
-    return document.verdict_of(measured_of(measurement, estimate), target_ms)
+    return document.verdict_of(measured_of(measurement, estimate, processes), target_ms)
 
 
 def versions() -> dict[str, str]:
@@ -381,7 +384,7 @@ def measured_of(
         latency_ms=estimate.latency_ms if estimate else None,
         low_ms=estimate.low_ms if estimate else None,
         high_ms=estimate.high_ms if estimate else None,
-        verdict=measurement.verdict,
+        verdict=verdict_across(measurement, processes),
         path=estimate.path if estimate else None,
         rounds=estimate.rounds if estimate else 0,
         gated=estimate.gated if estimate else 0,

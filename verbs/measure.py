@@ -75,10 +75,15 @@ def told_of(network: Network, told: Told | None) -> dict[str, Any]:
     m, estimate = told.measurement, told.estimate
     if estimate is None:
         failure = None if m.failure is None else asdict(m.failure)
-        return about | {"verdict": m.verdict, "latency_ms": None, "failure": failure, "processes": len(told.processes)}
+        return about | {
+            "verdict": told.verdict,
+            "latency_ms": None,
+            "failure": failure,
+            "processes": len(told.processes),
+        }
     statistics = {} if m.statistics is None else asdict(m.statistics)
     return about | {
-        "verdict": m.verdict, "latency_ms": estimate.latency_ms, "low_ms": estimate.low_ms,
+        "verdict": told.verdict, "latency_ms": estimate.latency_ms, "low_ms": estimate.low_ms,
         "high_ms": estimate.high_ms, "path": estimate.path, "processes": len(told.processes),
         "measured": told.measured, "clock": m.clock, "processes_ms": [one.latency_ms for one in told.processes],
         "statistics": statistics, **m.beside_time,
@@ -117,8 +122,8 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
             lines.append(f"{row['name']}: {row['failure']['detail']}")
         elif row["verdict"] in ("noisy", "hot"):
             lines.append(
-                f"{row['name']}: {row['processes']} processes, and the interval is still wider than the plan asks; a "
-                "quieter machine gives a better number"
+                f"{row['name']}: {row['processes']} processes, and their intervals are still wider than the plan asks, "
+                "or they disagree; a quieter machine gives a better number"
             )
     return "\n".join(lines)
 

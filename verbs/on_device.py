@@ -121,7 +121,7 @@ class SearchOnDevice(Kind):
             result, found=final, steps=[*result.steps, final], processes=[trained, *others],
             repeatability=bench.repeatability(),
         )  # fmt: skip
-        result = replace(result, verdict=verdict_of(trained, request.target_ms, result.estimate))
+        result = replace(result, verdict=verdict_of(trained, request.target_ms, result.estimate, result.processes))
         result.save(out, provenance)
         for path in (out / UNFINISHED, out / INPUTS):
             path.unlink(missing_ok=True)
@@ -298,7 +298,7 @@ def text_of(result: Result) -> str:
         told = ", ".join(f"{one.latency_ms:.4g} {one.verdict}" for one in each)
         noisy = "; the middle one of those that are ok counts" if any(one.verdict != "ok" for one in each) else ""
         lines.append(
-            f"its processes said {told} (ms){noisy}; the interval covers what is ok, and how labels repeat here"
+            f"its processes said {told} (ms){noisy}; the interval covers what counts, and how labels repeat here"
         )
     macs = (found.macs or 0) / 1e6
     lines += [

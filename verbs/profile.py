@@ -84,7 +84,7 @@ def profile(
         from ..report.profile import write_profile
 
         document["page"] = str(write_profile(document, out))
-    code = 0 if told.measurement.verdict == "ok" else UNRELIABLE
+    code = 0 if told.verdict == "ok" else UNRELIABLE
     return Outcome(document, text_of(document), code, _following(network, device, shape))
 
 

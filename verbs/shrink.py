@@ -16,6 +16,7 @@ from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
 from ..errors import UsageError
+from ..measurement.repeatability import verdict_across
 from ..profiler.plan import Items, named
 from ..profiler.verify import confirm
 from ..spaces.own import leaves_step, with_step
@@ -123,7 +124,7 @@ def shrink(
             raise UsageError(
                 f"the whole network was not measured on {device}: {found[0].verdict}; see tempograd doctor"
             )
-        return {"latency_ms": found[0].latency_ms, "verdict": found[0].verdict}
+        return {"latency_ms": found[0].latency_ms, "verdict": verdict_across(found[0], found)}
 
     labels: int = known("learnt", asked | {"count": count}, learnt, remade=not (out / PREDICTOR).is_dir())["labels"]
     whole_ms: float = known("whole", asked, whole)["latency_ms"]

@@ -9,6 +9,8 @@ from tempograd.measurement.repeatability import (
     AGAIN,
     Pair,
     across,
+    agree,
+    counted,
     outliers,
     pair_up,
     process_sd,
@@ -16,6 +18,7 @@ from tempograd.measurement.repeatability import (
     settled,
     spread,
     usual,
+    verdict_across,
 )
 from tempograd.measurement.rounds import Failure
 from tempograd.profiler.plan import QUICK
@@ -113,3 +116,23 @@ def test_an_interval_covers_every_process_and_how_labels_repeat(fingerprint):
     known = across(told, [told], 0.03)
     assert known.high_ms == pytest.approx(told.latency_ms * (1 + 1.96 * 0.03), rel=0.01)
     assert known.low_ms == pytest.approx(told.latency_ms * (1 - 1.96 * 0.03), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("latencies_ms", "counts", "verdict"),
+    [
+        ([1.0], 1, "ok"),
+        ([1.0, 1.1, 1.05], 3, "ok"),
+        ([1.0, 1.0, 1.6], 3, "noisy"),
+        ([1.0, 1.0, 1.6, 1.01], 3, "ok"),  # one that was slow throughout is left out
+        ([1.0, 1.6, 1.61, 1.62], 4, "noisy"),  # nothing makes one fast by chance
+    ],
+)
+def test_a_number_over_processes_is_noisy_where_they_disagree(latencies_ms, counts, verdict, fingerprint):
+    rows = [make("a", [y] * 6, fingerprint) for y in latencies_ms]
+    assert {m.verdict for m in rows} == {"ok"}
+    assert len(counted(rows)) == counts
+    assert verdict_across(rows[0], rows) == verdict
+    assert agree(rows, more=1) or len(rows) - counts < 2
+    noisy = make("a", [1.0, 2.0] * 3, fingerprint)
+    assert verdict_across(noisy, [noisy]) == "noisy"

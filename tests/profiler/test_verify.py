@@ -1,4 +1,5 @@
 import threading
+from math import nan
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ from tempograd.data.store import Store
 from tempograd.devices.device import Model
 from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import UsageError
+from tempograd.measurement.repeatability import across
 from tempograd.measurement.rounds import Failure
 from tempograd.profiler.campaign import run
 from tempograd.profiler.choose import choose
 from tempograd.profiler.plan import QUICK, Items
 from tempograd.profiler.verify import TRIES, confirm, measure
+from tempograd.search.result import measured_of, verdict_of
 
 from .conftest import ScriptedDevice, fastest_ms, items
 
@@ -136,8 +139,9 @@ def confirmed(device, tmp_path, **options):
     ("script", "told_ms", "processes"),
     [
         ([1.0, 1.1, 0.99], 1.0, 3),
-        ([1.1, 1.0, 1.2, 9.0], 1.1, 3),
-        ([(1.0, 0.5), 1.3, (2.0, 0.5), 1.1, 1.2], 1.2, 5),
+        ([1.05, 1.0, 1.1, 9.0], 1.05, 3),
+        ([(1.0, 0.5), 1.25, (2.0, 0.5), 1.15, 1.2], 1.2, 5),
+        ([1.0, 1.6, 1.02, 1.04, 9.0], 1.02, 4),
         ([(1.0, 0.5), 1.3, (2.0, 0.5), (2.0, 0.5), 1.2, (2.0, 0.5), 9.0], 1.3, TRIES),
     ],
 )
@@ -157,6 +161,17 @@ def test_on_a_device_that_never_holds_still_the_narrowest_is_told(tmp_path):
     assert len(found) == TRIES
     assert {m.verdict for m in found} == {"noisy"}
     assert [m.replicate for m in found] == [2, 0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("script", [[1.0, 1.6] * 3, [1.0, *[1.6] * 5]])
+def test_processes_that_disagree_are_no_answer_though_each_of_them_held_still(script, tmp_path):
+    found, _ = confirmed(ByProcess(*script), tmp_path)
+    assert len(found) == TRIES
+    assert {m.verdict for m in found} == {"ok"}
+    measured = measured_of(found[0], across(found[0], found, nan), found)
+    assert measured.verdict == "noisy"
+    assert measured.low_ms < 1.0 < 1.6 < measured.high_ms
+    assert verdict_of(found[0], None, None, found) == "unreliable"
 
 
 def test_a_final_test_that_is_stopped_gives_no_verdict_of_fewer_processes(tmp_path):
