@@ -28,7 +28,7 @@ from .api_network import measure as measure
 from .api_network import pick as pick
 from .api_network import profile as profile
 from .arguments import path as path_of
-from .arguments import several, text
+from .arguments import public, several, text
 from .errors import InputRefusedError, UsageError
 from .verbs.option import takes_keywords
 from .verbs.outcome import silent
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 
+@public()
 def space(spec: str | SearchSpace) -> SearchSpace:
     """Return a search space: a name with arguments, as on the command line, or one of your own.
 
@@ -65,6 +66,7 @@ def space(spec: str | SearchSpace) -> SearchSpace:
     return given(spec)
 
 
+@public()
 def device(spec: str = "local") -> Place:
     """Return a device: a name with arguments, as on the command line.
 
@@ -82,6 +84,7 @@ def device(spec: str = "local") -> Place:
     return registry.create("device", text("spec", spec))
 
 
+@public()
 def collect(
     space: str | SearchSpace,
     store: Path | str,
@@ -131,6 +134,7 @@ def collect(
     return Collected(done.document, done.text, kept)
 
 
+@public()
 def fit(
     store: Path | str | Collected,
     out: Path | str,
@@ -181,6 +185,7 @@ def fit(
     return LatencyPredictor(path_of("out", out))
 
 
+@public()
 def predict(
     predictor: Path | str | LatencyPredictor, architectures: str | Architecture | Sequence[str | Architecture]
 ) -> Predictions:
@@ -205,6 +210,7 @@ def predict(
     return one.predict(architectures)
 
 
+@public("verbs.evaluate:evaluate")
 def evaluate(
     table: Path | str,
     *,
@@ -263,6 +269,7 @@ def search(
     device: str | Place | None = None, progress: Progress | None = None, **options: Any,
 ) -> list[Found]: ...  # fmt: skip
 @takes_keywords(SearchRequest)
+@public()
 def search(
     space: str | SearchSpace,
     predictor: Path | str | LatencyPredictor | None,
@@ -319,6 +326,7 @@ def search(
     return results if several else results[0]
 
 
+@public()
 def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
     """Open what the verbs wrote: a store, an exported data set, a predictor or a result.
 
@@ -351,6 +359,7 @@ def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
     raise InputRefusedError(f"{path} is neither a store, a data set, a predictor nor a result of tempograd's")
 
 
+@public()
 def report(result: Path | str | Found, out: Path | str = "report.html") -> Path:
     """Write one offline HTML page from a result, and return its path.
 

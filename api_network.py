@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answers import Shown
-from .arguments import path, several, text
+from .arguments import path, public, several, text
 from .errors import InputRefusedError, UsageError
 from .verbs.outcome import silent
 
@@ -79,6 +79,7 @@ class Measured(Shown):
         return [{name: self._network[name] for name in names}]
 
 
+@public()
 def measure(
     model: Any,
     *,
@@ -166,6 +167,7 @@ class Profiled(Shown):
         return [{name: row[name] for name in names} for row in self.kernels]
 
 
+@public()
 def profile(
     model: Any,
     *,
@@ -245,6 +247,7 @@ class Comparison(Shown):
         ]
 
 
+@public()
 def compare(
     *models: Any,
     shape: Shape = None,
@@ -321,6 +324,7 @@ class Picked(Shown):
         return [dict(row) for row in self.document["measured"]]
 
 
+@public("verbs.pick:pick")
 def pick(
     table: Path | str,
     *,

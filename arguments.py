@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from inspect import Parameter, signature
+from functools import wraps
+from importlib import import_module
+from inspect import Parameter, signature, unwrap
 from math import isfinite
 from os import PathLike
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from .errors import UsageError
+from .errors import UnknownNameError, UsageError
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -36,6 +38,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Seconds = Annotated[float, Meta(gt=0, le=1e7)]
 
 _T = TypeVar("_T")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 LATER = {"later": True}
 """Metadata of a field that an entry got after a release: at its default no spec says it, so that old ones hold."""
@@ -87,6 +90,48 @@ def check(factory: Callable[..., Any], values: Mapping[str, Any], *, what: str =
         if members and isinstance(value, str | int | float | Path | NoneType) and not _fits(value, members):
             of = f" of {what}" if what else ""
             raise UsageError(f"argument {name}={value!r}{of}; allowed: {_told(members)}")
+
+
+def public(more: str = "") -> Callable[[_Function], _Function]:
+    """Let a function that users call refuse keywords that it does not take, and a progress that cannot be called.
+
+    Args:
+        more: ``MODULE:NAME`` of the function, within this package, that its ``**options`` go to. Without it, what they
+            may be is for the function itself to check.
+
+    >>> @public()
+    ... def bake(minutes=30, progress=None): ...
+    >>> bake(minuts=20)
+    Traceback (most recent call last):
+    tempograd.errors.UnknownNameError: unknown argument 'minuts'; allowed: minutes, progress. Did you mean 'minutes'?
+    """
+
+    def decorate(function: _Function) -> _Function:
+        own = signature(function).parameters
+        open_ended = any(one.kind is Parameter.VAR_KEYWORD for one in own.values())
+
+        @wraps(function)
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            strange = [] if open_ended and not more else sorted(keywords.keys() - own.keys())
+            if strange:
+                allowed = {name for name, one in own.items() if one.kind is not Parameter.VAR_KEYWORD}
+                if more:
+                    module, _, name = more.partition(":")
+                    taken = signature(getattr(import_module(f"{__package__}.{module}"), name)).parameters
+                    allowed |= {one.name for one in taken.values() if one.kind is Parameter.KEYWORD_ONLY}
+                if foreign := [name for name in strange if name not in allowed]:
+                    raise UnknownNameError("argument", foreign[0], allowed)
+            progress = keywords.get("progress")
+            if progress is not None and not callable(progress):
+                raise UsageError(
+                    f"argument progress={progress!r}; allowed: a function of what is done, how much of it, and of how "
+                    "much, or nothing"
+                )
+            return function(*arguments, **keywords)
+
+        return called  # pyright: ignore[reportReturnType] - it takes and returns what the function does
+
+    return decorate
 
 
 def path(name: str, value: Any) -> Path:
@@ -218,7 +263,7 @@ def _fits(value: Any, members: tuple[Any, ...]) -> bool:
 
 def _annotations(factory: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
     """Return for every parameter the types of it that a spec can hold."""
-    function: Any = factory.__init__ if isinstance(factory, type) else factory
+    function: Any = factory.__init__ if isinstance(factory, type) else unwrap(factory)
     names: dict[str, Any] = getattr(function, "__globals__", {})
     found: dict[str, tuple[Any, ...]] = {}
     for name, parameter in signature(factory).parameters.items():

@@ -9,10 +9,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 import tempograd as tg
 from tempograd import answers, api, cli, cli_network
-from tempograd.errors import InputRefusedError, MismatchError, UsageError
+from tempograd.errors import InputRefusedError, MismatchError, UnknownNameError, UsageError
+
+from .graphs.models import make
 
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 IN_ORDER = (
@@ -88,6 +91,49 @@ NONSENSE = {
     "module": lambda: tg.space_from(None, None),
     "module to shrink": lambda: tg.shrink(3, None),
 }
+
+
+NETWORK = make(
+    [helper.make_node("Relu", ["x"], ["y"])],
+    [("x", TensorProto.FLOAT, ("n", "c"))],
+    [("y", TensorProto.FLOAT, ("n", "c"))],
+)
+
+
+@pytest.mark.parametrize("shape", [5, 2.5, {3}, object(), (1, 3.5), (1, None), {"x": None}, [b"1"]])
+def test_a_shape_that_is_none_is_refused_with_what_it_may_be(shape):
+    with pytest.raises(UsageError, match=r"shape.*; allowed: "):
+        tg.measure(NETWORK, shape=shape, device="simulated")
+
+
+def test_a_shape_as_text_is_what_the_command_line_takes():
+    told = tg.measure(NETWORK, shape="2x3", device="simulated", plan="quick").document["networks"][0]
+    assert told["inputs"][0]["shape"] == [2, 3]
+
+
+VERBS = sorted({*tg.__all__} - {"Choice", "Depth", "Width", "TempogradError", "__version__"})
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_refuses_a_keyword_that_it_does_not_take_and_names_those_it_does(name):
+    function = getattr(tg, name)
+    needed = ["a" for one in signature(function).parameters.values() if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    with pytest.raises(UnknownNameError, match=r"^unknown argument 'nonsense'; allowed: \w"):
+        function(*needed, nonsense=1)
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if "progress" in signature(getattr(tg, name)).parameters])
+def test_every_verb_refuses_a_progress_that_cannot_be_called(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^argument progress=3; allowed: a function"):
+        getattr(tg, name)("a", "b", "c", progress=3)
+
+
+def test_an_option_is_near_to_what_the_verb_behind_takes():
+    with pytest.raises(UnknownNameError, match="Did you mean 'sampling'"):
+        tg.evaluate("table.csv", space=SPACE, columns="latency_ms", samplin="random")
+    with pytest.raises(UnknownNameError, match="Did you mean 'lookup'"):
+        tg.pick("table.csv", accuracy="top1", latency="ms", target_ms=1.0, lookups="ms")
 
 
 @pytest.mark.parametrize("call", NONSENSE.values(), ids=NONSENSE)

@@ -22,8 +22,8 @@ from ..profiler.networks import Network
 from ..registry import split_spec
 from .outcome import device_of
 
-Shape = Mapping[str, Sequence[int | Sequence[int]] | int] | Sequence[int | Sequence[int]] | Sequence[str] | None
-"""Shapes of inputs: ``{"x": (1, 3, 224, 224)}``, for an only input ``(1, 3, 224, 224)``, or texts as ``--shape``.
+Shape = Mapping[str, Sequence[int | Sequence[int]] | int] | Sequence[int | Sequence[int]] | Sequence[str] | str | None
+"""Shapes of inputs: ``{"x": (1, 3, 224, 224)}``, for an only input ``(1, 3, 224, 224)``, or texts as of ``--shape``.
 
 A size may be several, ``((1, 8), 3, 224, 224)``: then there are as many networks.
 """
@@ -44,8 +44,16 @@ def shapes_of(shape: Shape) -> list[dict[str, tuple[int, ...]]]:
     Raises:
         UsageError: it is none.
     """
-    if shape is None or not len(shape):
+    if shape is None:
         return [{}]
+    if not isinstance(shape, Mapping | Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - users' own
+        raise UsageError(
+            f"argument shape={shape!r}; allowed: sizes such as (1, 3, 224, 224), or by input {{'x': (1, 3, 224, 224)}}"
+        )
+    if not len(shape):
+        return [{}]
+    if isinstance(shape, str):
+        return variants([shape])
     if isinstance(shape, Mapping):
         return variants([f"{name}={_sizes(sizes)}" for name, sizes in shape.items()])
     if any(isinstance(one, str) for one in shape):
@@ -62,7 +70,8 @@ def _sizes(sizes: Any) -> str:
 def asked(device: str | Place, shape: Shape) -> str:
     """Return the options of a next command that name the device and the shapes that were asked for."""
     words = "" if device == "local" or not isinstance(device, str) else f" --device {quote(device)}"
-    told = shape if isinstance(shape, Sequence) and all(isinstance(one, str) for one in shape) else ()
+    several = [shape] if isinstance(shape, str) else shape
+    told = several if isinstance(several, Sequence) and all(isinstance(one, str) for one in several) else ()
     return words + "".join(f" --shape {quote(str(one))}" for one in told)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from msgspec import Meta
 
-from ..arguments import Seed
+from ..arguments import Seed, public
 from ..arguments import check as check_arguments
 from ..errors import DeviceError
 from ..profiler.plan import Items, named
@@ -32,6 +32,7 @@ Channels = Annotated[int, Meta(ge=1, le=4096)]
 Side = Annotated[int, Meta(ge=3, le=1024)]
 
 
+@public()
 def width_step(
     device: str | Place = "local", *, channels: Channels = 64, size: Side = 14, plan: str = "quick", seed: Seed = 0
 ) -> int:

@@ -34,6 +34,7 @@ _ENDS = "its channels are what the network gives"
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
+@arguments.public()
 def shrink(
     network: nn.Module,
     example_input: Tensor | Sequence[Tensor],

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...arguments import public
 from ...errors import TempogradError, UsageError
 from ..architecture import Site
 from ..common.reshaping import Input, Outputs
@@ -36,6 +37,7 @@ OF_OUTPUT = "has channels that a Width chooses"
 _WHOLE = (nn.LSTM, nn.GRU, nn.MultiheadAttention)  # modules that are one layer
 
 
+@public()
 def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, name: str = "") -> TracedSpace:
     """Return the search space of a module with marks: `Choice`, `Width` and `Depth`.
 
