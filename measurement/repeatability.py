@@ -146,7 +146,8 @@ def across(told: Measurement, processes: Iterable[Measurement], repeatability: f
 
     Args:
         told: the one whose label is told.
-        processes: all measurements of the same network by the same plan; those that are `counted`, or all if none is ``ok``.
+        processes: all measurements of the same network by the same plan; those that are `counted` count, or all if none
+            is ``ok``.
         repeatability: relative standard deviation between processes, from blind duplicates; NaN if it is not known,
             which leaves what the label was closed with.
     """

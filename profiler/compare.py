@@ -26,9 +26,9 @@ from ..data.store import Store
 from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.label import MIN_GATED, Estimate, Reference
-from ..measurement.measurement import Measurement
+from ..measurement.measurement import Measurement, Verdict
 from ..measurement.quantiles import t_quantile
-from ..measurement.repeatability import across
+from ..measurement.repeatability import across, verdict_across
 from ..measurement.rounds import Round
 from .networks import Network, items_of
 from .plan import Plan
@@ -47,6 +47,7 @@ CLEAR = 0.25  # this share of the change
 COMPARE = Plan("compare", burst_ms=20, checks=(6,), target=0.02, coverage=0.95, requeue=False)
 
 Side = Literal["faster", "slower", "none"]
+Ended = Literal["answer", "budget", "processes", "failure"]
 
 
 @dataclass(frozen=True)
@@ -95,23 +96,32 @@ class Compared:
         variant: which.
         measurements: one a process; one alone if it failed.
         difference: to the first variant; None for the first, and where one of them has no latency.
+        compared: those that the difference rests on, or for the first variant those that the others were held against.
+        ended: what ended the comparison: its answer, the budget, the most processes that there are, or a failure.
     """
 
     variant: Variant
     measurements: tuple[Measurement, ...]
     difference: Difference | None
+    compared: tuple[Measurement, ...] = ()
+    ended: Ended = "answer"
 
     @property
     def told(self) -> Measurement:
         """Return the middle process, or the failure."""
-        timed = sorted(_timed(self.measurements), key=lambda m: m.latency_ms)
+        timed = sorted(_timed(self.compared or self.measurements), key=lambda m: m.latency_ms)
         return timed[len(timed) // 2] if timed else self.measurements[-1]
 
     @property
     def estimate(self) -> Estimate | None:
         """Return the label with an interval that covers the processes; None if it failed."""
-        timed = _timed(self.measurements)
+        timed = _timed(self.compared or self.measurements)
         return across(self.told, timed, nan) if timed else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return how far the latency can be trusted by itself; a difference has its interval."""
+        return verdict_across(self.told, self.compared or self.measurements)
 
 
 def answered(difference: Difference) -> bool:
@@ -171,7 +181,11 @@ def compare(
     if stop is not None and stop.is_set():
         raise KeyboardInterrupt
     differences = [None, *run.differences()]
-    return [Compared(v, tuple(rows), d) for v, rows, d in zip(variants, run.found, differences, strict=True)]
+    held = _held(run.found)
+    return [
+        Compared(v, tuple(rows), d, those, run.ended)
+        for v, rows, d, those in zip(variants, run.found, differences, held, strict=True)
+    ]
 
 
 class _Run:
@@ -184,6 +198,7 @@ class _Run:
         self.variants = variants
         self.found: list[Sequence[Measurement]] = [() for _ in variants]
         self.over = False
+        self.ended: Ended = "budget"
         self._enough, self._progress, self._now = enough, progress, now
         self._looked = self._done = 0
         self._began_s = self._ended_s = now()
@@ -198,7 +213,13 @@ class _Run:
             return self.over
         self.found = [tuple(sorted(rows, key=lambda m: m.replicate)) for rows in found]
         self._done, self._ended_s = done, self._now()
-        self.over = any(map(_failed, self.found)) or done >= self._most or self._is_answered()
+        if any(map(_failed, self.found)):
+            self.ended = "failure"
+        elif self._is_answered():
+            self.ended = "answer"
+        elif done >= self._most:
+            self.ended = "processes"
+        self.over = self.ended != "budget"
         self._progress(done, self._total())
         return self.over
 
@@ -267,6 +288,21 @@ def _counted(a: Sequence[Measurement], b: Sequence[Measurement]) -> int:
     return sum(_is_steady(pair) for pair in zip(a, b, strict=False))
 
 
+def _pairs(a: Sequence[Measurement], b: Sequence[Measurement]) -> tuple[list[tuple[Measurement, Measurement]], bool]:
+    """Return the processes of two variants that their difference rests on, and whether these are all steady."""
+    pairs = [pair for pair in zip(a, b, strict=False) if not _failed(pair)]
+    steady = [pair for pair in pairs if _is_steady(pair)]
+    enough = len(steady) >= MIN_PROCESSES
+    return (steady if enough else pairs), enough
+
+
+def _held(found: Sequence[Sequence[Measurement]]) -> list[tuple[Measurement, ...]]:
+    """Return of each variant the processes that its difference to the first rests on; of the first, those of all."""
+    pairs = [_pairs(found[0], rows)[0] for rows in found[1:]]
+    first = [m for m in found[0] if pairs and all(any(m is a for a, _ in each) for each in pairs)]
+    return [tuple(first), *(tuple(b for _, b in each) for each in pairs)]
+
+
 def _difference(
     first: Variant, other: Variant, a: Sequence[Measurement], b: Sequence[Measurement], coverage: float
 ) -> Difference | None:
@@ -275,10 +311,8 @@ def _difference(
     In other states networks slow down by different factors, which nobody knows: then the interval is wider by that.
     """
     paired = first.device is other.device
-    pairs = [pair for pair in zip(a, b, strict=False) if not _failed(pair)]
-    steady = [pair for pair in pairs if _is_steady(pair)]
-    enough = len(steady) >= MIN_PROCESSES
-    logs = np.array([_log_ratio(*pair, paired) for pair in (steady if enough else pairs)])
+    pairs, enough = _pairs(a, b)
+    logs = np.array([_log_ratio(*pair, paired) for pair in pairs])
     if len(logs) < 2:
         return None
     middle, low, high = _trimmed(logs, coverage)

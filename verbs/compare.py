@@ -74,6 +74,7 @@ def compare(
         raise UsageError("one network alone; give two, two devices, two precisions, or --baseline")
     places = [placed(device, one) for device in devices for one in (precisions or [None])]
     labels = _labels(devices, precisions)
+    _check_different(places, labels)
     progress("opening", 0, len(given))
     with accepted_networks(given, shape) as found:
         networks = _different(found)
@@ -96,6 +97,7 @@ def compare(
     document = plain({
         "first": names[0], "devices": [place.fingerprint.id for place in places], "seed": seed,
         "store": None if store is None else str(store), "networks": rows, "gate": gate, "budget_s": budget_s,
+        "ended": results[0].ended,
         "seconds": time.monotonic() - began_s,
     })  # fmt: skip
     if out is not None:
@@ -144,6 +146,22 @@ def _labels(devices: Sequence[str | Place], precisions: Sequence[str]) -> list[s
     return [" ".join(filter(None, (d, p))) for d in told for p in (precisions or [""])]
 
 
+def _check_different(places: Sequence[Place], labels: Sequence[str]) -> None:
+    """Refuse two devices that are one and the same.
+
+    Raises:
+        UsageError: they are.
+    """
+    known: dict[str, str] = {}
+    for place, label in zip(places, labels, strict=True):
+        if place.fingerprint.id in known:
+            raise UsageError(
+                f"devices {known[place.fingerprint.id]} and {label} are one and the same; allowed: devices that "
+                "differ. To see how far equal ones come apart, give the network twice on one device"
+            )
+        known[place.fingerprint.id] = label
+
+
 def _different(found: Sequence[Network]) -> list[Network]:
     """Return the networks under keys and names that differ, those given twice too."""
     networks: list[Network] = []
@@ -183,7 +201,7 @@ def _row(name: str, one: Compared) -> dict[str, Any]:
     network, estimate, told = one.variant.network, one.estimate, one.told
     about: dict[str, Any] = {
         "name": name, "key": network.key, "source": network.source, "device": one.variant.device.fingerprint.id,
-        "verdict": told.verdict, "processes": len(one.measurements), "latency_ms": None, "difference": None,
+        "verdict": one.verdict, "processes": len(one.measurements), "latency_ms": None, "difference": None,
     }  # fmt: skip
     if estimate is None:
         return about | {"failure": None if told.failure is None else asdict(told.failure)}
@@ -236,8 +254,11 @@ def _text(d: Mapping[str, Any]) -> str:
     told = [row["difference"] for row in rows if row["difference"] is not None]
     lines.append(f"processes: {min(row['processes'] for row in rows)}, in {d['seconds']:.0f} s")
     if gate is None and not all(one["answered"] for one in told):
-        lines[-1] += f": the budget of {d['budget_s']:g} s or the processes ended before the interval was narrow; "
-        lines[-1] += "a larger --budget-s or a quieter machine narrows it"
+        lines[-1] += {
+            "budget": f": the budget of {d['budget_s']:g} s ended before the interval was narrow; a larger --budget-s "
+            "or a quieter machine narrows it",
+            "processes": ", the most there are, and the interval is still wide; a quieter machine narrows it",
+        }.get(d["ended"], "")
     if gate is not None:
         word = {"pass": "PASS", "fail": "FAIL", "unreliable": "UNRELIABLE"}[gate["verdict"]]
         how = "no latency to compare" if gate["difference"] is None else gate["difference"]["text"]

@@ -68,7 +68,7 @@ def test_the_change_and_its_interval_are_those_of_the_truth(networks, store):
     assert told.high - told.low < 0.1
     assert answered(told)
     assert told.text.startswith("faster by ")
-    assert second.estimate.low_ms < 0.8 < second.estimate.high_ms
+    assert second.estimate.latency_ms == pytest.approx(0.8, rel=0.03)
     assert LOOKS[0] <= told.processes < LOOKS[-1]
 
 
@@ -133,6 +133,21 @@ def test_a_time_of_before_is_compared_in_the_state_of_now(networks, store):
     (after,) = compare([Variant(faster, networks[0])], store)
     assert against(after.measurements, before.measurements).side == "faster"
     assert against(now.measurements, before.measurements[:1]) is None
+
+
+def test_the_latencies_shown_are_those_that_the_difference_rests_on(networks, store):
+    """Each device has slow spells, some of which take whole processes: these are in no difference and in no latency."""
+    for seed in (2, 4, 5):
+        places = [SimulatedDevice({"a": 0.64}, seed=n) for n in (1, seed + 1)]
+        first, second = compare([Variant(place, networks[0]) for place in places], store, seed=seed)
+        assert len(first.compared) < len(first.measurements)
+        assert len(first.compared) == len(second.compared) == second.difference.processes
+        assert {m.replicate for m in first.compared} <= {m.replicate for m in first.measurements}
+        for one in (first, second):
+            middle = sorted(m.latency_ms for m in one.compared)[len(one.compared) // 2]
+            assert one.estimate.latency_ms == middle
+        ratio = second.estimate.latency_ms / first.estimate.latency_ms - 1
+        assert second.difference.low - 0.02 <= ratio <= second.difference.high + 0.02
 
 
 def test_two_of_one_key_are_refused(networks, store):

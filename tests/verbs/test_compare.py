@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from tempograd.cli import app
 from tempograd.data.store import Store
 from tempograd.errors import InputRefusedError, MismatchError, UsageError
+from tempograd.profiler import compare as compared
 from tempograd.verbs.compare import compare
 from tempograd.verbs.measure import measure
 
@@ -59,7 +60,24 @@ def test_an_interval_in_which_anything_could_hide_ends_with_three(files):
     done = compare([files["a"], files["a"]], devices=[wild], budget_s=0.001)
     assert done.exit_code == 3
     assert not done.document["networks"][1]["difference"]["answered"]
-    assert "--budget-s" in done.text
+    assert "the budget of 0.001 s ended" in done.text
+    assert (done.document["ended"], "processes ended" in done.text) == ("budget", False)
+
+
+def test_where_the_processes_ended_no_larger_budget_is_advised(files, monkeypatch):
+    monkeypatch.setattr(compared, "LOOKS", (4,))
+    done = compare([files["a"], files["a"]], devices=["simulated:process_noise=0.3,slow=1"])
+    assert done.document["ended"] == "processes"
+    assert "processes: 4, in" in done.text
+    assert "the most there are" in done.text
+    assert "budget" not in done.text
+
+
+def test_one_device_given_twice_is_refused(files):
+    with pytest.raises(UsageError, match="are one and the same; allowed: devices that differ"):
+        compare([files["a"]], devices=[QUIET, QUIET])
+    with pytest.raises(UsageError, match="are one and the same"):
+        compare([files["a"]], devices=["simulated", "simulated:seed=0"])
 
 
 @pytest.mark.slow
