@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, product
+from math import prod
 
+import numpy as np
 from onnx import ModelProto, ValueInfoProto, defs, shape_inference
 
 from ..errors import InputRefusedError, UnknownNameError, UsageError
-from .network import asked_inputs, tensor_of
+from .network import Tensor, asked_inputs, tensor_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MOST = 2**31 - 1
@@ -64,7 +66,8 @@ def fixed(model: ModelProto, shapes: Shapes) -> tuple[ModelProto, bool]:
 
     Raises:
         UnknownNameError: an input that the model does not have.
-        UsageError: a rank or size that the model does not take, or one that stays open.
+        UsageError: a rank or size that the model does not take, one that stays open, or an input that this machine's
+            memory does not hold.
         InputRefusedError: the model's own operators do not take these sizes.
     """
     inputs = {value.name: value for value in asked_inputs(model)}
@@ -81,11 +84,31 @@ def fixed(model: ModelProto, shapes: Shapes) -> tuple[ModelProto, bool]:
     before = {name: tensor_of(value) for name, value in inputs.items()}
     filled = {name: _filled(value, sizes) for name, value in inputs.items()}
     wanted = {name: _wanted(tensor.text, filled[name], given.get(name)) for name, tensor in before.items()}
+    check_held(Tensor(name, before[name].dtype, shape) for name, shape in wanted.items())
     if any(wanted[name] != before[name].shape for name in wanted):
         changed = ModelProto()
         changed.CopyFrom(model)
         _set(changed, wanted)
     return changed, changed is not model
+
+
+def check_held(inputs: Iterable[Tensor]) -> None:
+    """Refuse inputs of fixed sizes that the memory of this machine does not hold, one by one.
+
+    Raises:
+        UsageError: with the input's size, and that of the memory.
+    """
+    import psutil
+
+    there = psutil.virtual_memory().total
+    for one in inputs:
+        size = 0 if one.dtype == "no tensor" else np.dtype(one.dtype).itemsize
+        taken = size * prod(side or 0 for side in one.shape)
+        if taken > there:
+            raise UsageError(
+                f"input {one.text} takes {taken / 2**30:,.1f} GiB; allowed: what this machine holds, "
+                f"{there / 2**30:.1f} GiB. Give a smaller --shape"
+            )
 
 
 def _filled(value: ValueInfoProto, sizes: Mapping[str, int]) -> tuple[int | None, ...]:

@@ -16,8 +16,8 @@ from ..data.store import Store
 from ..devices.device import Place
 from ..devices.worker.opening import opened
 from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
-from ..graphs.network import MODELS
-from ..graphs.shapes import Shapes, variants
+from ..graphs.network import MODELS, Tensor
+from ..graphs.shapes import Shapes, check_held, variants
 from ..profiler.networks import Network
 from ..registry import split_spec
 from .outcome import device_of
@@ -199,7 +199,7 @@ def _export(module: Any, shapes: Shapes, path: Path) -> None:
     """Write a torch module as ONNX, in evaluation mode, for float inputs of these shapes in their order.
 
     Raises:
-        UsageError: no shape is given.
+        UsageError: no shape is given, or one that no memory holds.
         InputRefusedError: torch cannot export it.
     """
     import warnings
@@ -208,8 +208,9 @@ def _export(module: Any, shapes: Shapes, path: Path) -> None:
 
     if not shapes:
         raise UsageError("a torch module needs shape=, such as shape=(1, 3, 224, 224)")
-    inputs = tuple(torch.zeros(shape) for shape in shapes.values())
     names = [name or f"input{n}" for n, name in enumerate(shapes)]
+    check_held(Tensor(name, "float32", shape) for name, shape in zip(names, shapes.values(), strict=True))
+    inputs = tuple(torch.zeros(shape) for shape in shapes.values())
     training = module.training
     module.eval()
     try:

@@ -1,9 +1,10 @@
+import psutil
 import pytest
 from onnx import TensorProto, helper
 
 from tempograd.errors import InputRefusedError, UsageError
-from tempograd.graphs.network import facts_of
-from tempograd.graphs.shapes import check_operators, fixed, read_shapes, variants
+from tempograd.graphs.network import Tensor, facts_of
+from tempograd.graphs.shapes import check_held, check_operators, fixed, read_shapes, variants
 
 from .models import convolution, make
 
@@ -51,6 +52,22 @@ def test_open_sizes_are_fixed_and_outputs_follow():
 
 def test_an_open_batch_becomes_one():
     assert facts_of(fixed(convolution(sizes=("n", 3, 8, 8)), {})[0]).inputs[0].shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("sizes", [(1, 3, "h", "w"), (1, 3, 2**20, 2**20)], ids=["open", "fixed"])
+def test_an_input_that_no_memory_holds_is_refused_with_its_size(sizes):
+    with pytest.raises(
+        UsageError, match=r"input x=1x3x1048576x1048576 float32 takes 12,288.0 GiB; allowed: .* machine"
+    ):
+        fixed(convolution(sizes=sizes), {"x": (1, 3, 2**20, 2**20)})
+
+
+def test_all_that_memory_holds_is_allowed(monkeypatch):
+    there = 3 * 16 * 16 * 4
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": there}))
+    check_held([Tensor("x", "float32", (1, 3, 16, 16)), Tensor("sequence", "no tensor", ())])
+    with pytest.raises(UsageError, match="smaller --shape"):
+        check_held([Tensor("x", "float64", (1, 3, 16, 16))])
 
 
 def test_a_model_of_fixed_sizes_is_left_as_it_is():

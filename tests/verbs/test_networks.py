@@ -5,6 +5,7 @@ import re
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 import tempograd as tg
@@ -119,6 +120,14 @@ def test_kernels_of_the_others_are_collected(tmp_path):
     assert found.document["refused"].keys() == {"model1", "model2"}
     assert found.document["networks"] == ["model3"]
     assert "model2 is refused: " in found.text
+
+
+@pytest.mark.parametrize(
+    "model", [convolution(sizes=("n", 3, "h", "w")), torch.nn.Conv2d(3, 4, 3)], ids=["onnx", "torch"]
+)
+def test_an_input_that_no_memory_holds_is_refused_at_once(model):
+    with pytest.raises(UsageError, match=r"=1x3x1000000x1000000 float32 takes 11,175.9 GiB; allowed: "):
+        measure([model], shape=(1, 3, 10**6, 10**6), device=DEVICE)
 
 
 def test_what_is_asked_wrongly_of_one_network_is_a_usage_error():
