@@ -25,6 +25,7 @@ Ours = Callable[[Path], bool]
 """Whether tempograd wrote a file that is there; what it raises means no."""
 
 MAX_JSON_BYTES = 256 * 2**20
+PAGES = (".html", ".htm")
 _HEAD_BYTES = 8192  # in which every format has its mark
 
 PREDICTOR, RESULT = "predictor.json", "result.json"
@@ -60,6 +61,20 @@ def check(paths: Iterable[Path], ours: Ours) -> None:
                 "another place"
             )
         _check_folder(real)
+
+
+def check_pages(paths: Iterable[Path], ours: Ours) -> None:
+    """Refuse, before any work, places that an HTML page may not go to, a name of another format among them.
+
+    Raises:
+        UsageError: something else is there, or the name ends in what is no HTML.
+        StoreError: as for `check`.
+    """
+    paths = list(paths)
+    for path in paths:
+        if path.suffix.lower() not in ("", *PAGES):
+            raise UsageError(f"--out {path}; allowed: a file that ends in {' or '.join(PAGES)}, as the page is HTML")
+    check(paths, ours)
 
 
 def check_kind(folder: Path, mark: str) -> None:

@@ -17,10 +17,10 @@ def check_place(out: Path) -> None:
     """Refuse, before anything is measured, a place that a page cannot be written to.
 
     Raises:
-        UsageError: something else lies there.
+        UsageError: something else lies there, or its name is that of another format.
         StoreError: it cannot be written.
     """
-    outputs.check([out], is_comparison)
+    outputs.check_pages([out], is_comparison)
 
 
 def write_comparison(document: Mapping[str, Any], kernels: Sequence[Mapping[str, Any]], out: Path) -> Path:

@@ -27,10 +27,10 @@ def check_place(out: Path) -> None:
     """Refuse, before anything is measured, a place that a page cannot be written to.
 
     Raises:
-        UsageError: something else lies there.
+        UsageError: something else lies there, or its name is that of another format.
         StoreError: it cannot be written.
     """
-    outputs.check([out], is_profile)
+    outputs.check_pages([out], is_profile)
 
 
 def write_profile(document: Mapping[str, Any], out: Path) -> Path:

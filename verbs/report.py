@@ -20,11 +20,11 @@ def report(result: Path, out: Path) -> Outcome:
 
     Raises:
         InputRefusedError: the folder holds no result, or a broken one; then no page is written.
-        UsageError: something else is where a page would go.
+        UsageError: something else is where a page would go, or ``out`` ends in what is no HTML.
     """
     several = [] if (result / RESULT).exists() else sorted(path.parent for path in result.glob(f"*-ms/{RESULT}"))
     pages = {folder: out.with_name(f"{out.stem}-{folder.name}{out.suffix}") for folder in several} or {result: out}
-    outputs.check(pages.values(), is_report)
+    outputs.check_pages(pages.values(), is_report)
     paths = [str(write_report(folder, page)) for folder, page in pages.items()]
     document = {"reports": paths} if several else {"report": paths[0]}
     return Outcome(document, "\n".join(f"wrote {path}" for path in paths))

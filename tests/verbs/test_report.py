@@ -5,6 +5,8 @@ import json
 import pytest
 
 from tempograd.errors import InputRefusedError, UsageError
+from tempograd.report.compare import check_place as of_comparison
+from tempograd.report.profile import check_place as of_profile
 from tempograd.report.report import is_report
 from tempograd.verbs.report import report
 
@@ -53,3 +55,14 @@ def test_a_broken_result_gives_no_page(folder, tmp_path):
     with pytest.raises(InputRefusedError):
         report(folder, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("name", ["page.pdf", "page.PNG", "page.md"])
+def test_a_name_of_another_format_is_refused_before_anything_is_written(name, folder, tmp_path):
+    (folder / "result.json").write_text(json.dumps(minimal()))
+    page = tmp_path / name
+    for refused in (lambda: report(folder, page), lambda: of_profile(page), lambda: of_comparison(page)):
+        with pytest.raises(UsageError, match=rf"{name}; allowed: a file that ends in \.html or \.htm"):
+            refused()
+    assert not page.exists()
+    assert report(folder, tmp_path / "page.HTML").document["report"].endswith("page.HTML")
