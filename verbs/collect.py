@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 NOISY = (
     "noisy: not as close as the plan asks, on a device that is never quite still. A predictor can be learnt all the "
-    "same, noisy labels counting little, and a search measures the network that it finds anew in three processes: pass "
-    "or fail does not rest on these numbers"
+    "same, noisy labels counting little, and a search measures the network that it finds anew in three processes or "
+    "more: pass or fail does not rest on these numbers"
 )
 FOR_ENOUGH = next(n for n in naturals(1) if len(duplicates(n)) >= ENOUGH)  # networks of which so many are timed twice
 COUNT = 300  # networks that are measured where nobody says how many
@@ -170,27 +170,41 @@ def _expected_s(plan: Plan, networks: int) -> float:
 
 def _text(d: Mapping[str, Any]) -> str:
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(d["verdicts"].items())) or "nothing yet"
+    asked, there = d["networks"] + d["duplicates"], sum(d["verdicts"].values())
+    if there > asked:
+        verdicts = f"there are {there} of this plan and seed: {verdicts}"
     again = f", {d['again']} of them again, as they had been noisy" if d["again"] else ""
     lines = [
         f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}",
-        f"this run: {d['measured']} in {d['seconds']:.0f} s ({d['networks_per_hour']:.0f} an hour){again}",
+        f"this run: {pace(d['measured'], d['seconds'], nothing_left=d['found'] >= asked)}{again}",
     ]
     if d["measured"]:
         read = ", ".join(f"{name} of {n}" for name, n in sorted(d["beside_time"].items()))
         lines.append(f"read beside time: {read or 'nothing, this device tells neither energy nor memory'}")
     lines += repeated(d)
-    if d["timed_share"] is not None:
+    if d["measured"] and d["timed_share"] is not None:
         lines.append(
             f"wall time inside timed networks {d['timed_share']:.0%}, sentinels {d['sentinel_share']:.0%}; "
             f"rounds in the reference state {d['gated_share'] or 0:.0%}"
         )
     if d["drift"] is not None:
-        lines.append(_drift_text(d["drift"]))
+        lines.append(_drift_text(d["drift"], d["seconds"]))
     if d["rejected"]:
         lines.append("rounds left out: " + ", ".join(f"{n} {reason}" for reason, n in d["rejected"].items()))
     if better := _better_sentinel(d["calibration"]):
         lines.append(better)
     return "\n".join([*lines, *judged(d)])
+
+
+def pace(measured: int, seconds: float, *, nothing_left: bool) -> str:
+    """Return how many were measured and how fast, for people.
+
+    >>> pace(20, 10.0, nothing_left=False), pace(0, 0.1, nothing_left=True)
+    ('20 in 10 s (7200 an hour)', 'nothing was left to measure')
+    """
+    if measured:
+        return f"{measured} in {seconds:.0f} s ({measured / seconds * 3600:.0f} an hour)"
+    return "nothing was left to measure" if nothing_left else "nothing was measured"
 
 
 def repeated(d: Mapping[str, Any]) -> Iterator[str]:
@@ -222,8 +236,10 @@ def judged(d: Mapping[str, Any], noisy: str = NOISY) -> Iterator[str]:
         yield "reliable: nothing speaks against these numbers"
 
 
-def _drift_text(drift: Mapping[str, Any]) -> str:
-    text = f"the device over {drift['minutes'][-1]:.0f} min: {_sparkline(drift['sentinel_ms'])}"
+def _drift_text(drift: Mapping[str, Any], seconds: float) -> str:
+    minutes = drift["minutes"][-1]
+    clock = " of its own clock" if minutes * 60 > 1.1 * seconds + 5 else ""  # a simulated one's runs as it likes
+    text = f"the device over {minutes:.0f} min{clock}: {_sparkline(drift['sentinel_ms'])}"
     if drift["slow_share"] < 0.005:
         return f"{text} steady"
     return f"{text} {drift['slow_factor']:.2f}x slower for {drift['slow_share']:.0%} of the rounds"

@@ -81,9 +81,11 @@ def collect(
         "repeatability": summary.repeatability, "pairs": summary.pairs, "disagreeing": summary.disagreeing,
         "doubts": summary.doubts,
     })  # fmt: skip
+    nothing_left = summary.found >= summary.networks + summary.duplicates
+    pace = campaigns.pace(summary.measured, summary.seconds, nothing_left=nothing_left)
     lines = [
         f"{summary.networks} kernels of {len(seen.networks)} networks, {seen.missed} nodes could not be had alone",
-        f"{summary.measured} measured in {summary.seconds:.0f} s ({summary.networks_per_hour:.0f} an hour): "
+        f"measured: {pace}; in {store}: "
         + ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items())),
         *(f"{name} is refused: {error}" for name, error in refused.items()),
         *campaigns.repeated(document),

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tempograd.data.dataset import LatencyDataset
@@ -5,7 +7,7 @@ from tempograd.data.store import Store
 from tempograd.errors import UsageError
 from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK
-from tempograd.verbs.collect import collect, exit_code, failures, judged, repeated
+from tempograd.verbs.collect import _drift_text, collect, exit_code, failures, judged, repeated
 from tempograd.verbs.outcome import PARTIAL, UNRELIABLE
 
 from ..profiler.conftest import ScriptedDevice, items
@@ -130,3 +132,23 @@ def test_of_a_space_of_four_networks_no_more_are_asked_for(count, following, tmp
 @pytest.mark.parametrize("plan", ["quick", "standard"])
 def test_a_dry_run_names_no_verdict(plan, tmp_path):
     assert "reliable" not in collect(SPACE, tmp_path / "s.db", device="simulated", plan=plan, dry_run=True).text
+
+
+def test_a_store_that_holds_more_is_told_apart_from_what_was_asked_for_and_nothing_left_is_no_pace(tmp_path):
+    store, device = tmp_path / "s.db", "simulated:seed=1,slow=1.0"
+    first = collect(SPACE, store, device=device, count=12)
+    assert re.search(r"this run: 15 in \d+ s \(\d+ an hour\)", first.text)
+    done = collect(SPACE, store, device=device, count=6)
+    held = sum(done.document["verdicts"].values())
+    asked = done.document["networks"] + done.document["duplicates"]
+    assert (done.document["measured"], held > asked) == (0, True)
+    assert f"in {store}: there are {held} of this plan and seed: " in done.text
+    assert "this run: nothing was left to measure" in done.text
+    assert "an hour" not in done.text
+    assert "reference state" not in done.text
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(5.0, "over 23 min of its own clock: "), (1400.0, "over 23 min: ")])
+def test_a_clock_of_the_devices_own_is_named(seconds, told):
+    drift = {"minutes": [0.0, 23.0], "sentinel_ms": [1.0, 1.0], "slow_share": 0.0}
+    assert told in _drift_text(drift, seconds)
