@@ -263,7 +263,7 @@ class Found(Shown):
 
     @property
     def passed(self) -> bool:
-        """Return whether the trained network, measured in three processes, meets its target."""
+        """Return whether the trained network, measured in at least three processes, meets its target."""
         return self.verdict == "pass"
 
     @property

@@ -41,7 +41,7 @@ class Measured(Shown):
 
     @property
     def latency_ms(self) -> float:
-        """Return one inference's time in ms, the middle one of three processes."""
+        """Return one inference's time in ms, the middle one of three processes or more."""
         return float(self._network["latency_ms"])
 
     @property
@@ -92,7 +92,7 @@ def measure(
     again: bool = False,
     progress: Progress | None = None,
 ) -> Measured:
-    """Measure any network on a device: its latency with interval and verdict, from three processes.
+    """Measure any network on a device: its latency with interval and verdict, from three processes or more.
 
     Args:
         model: path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.

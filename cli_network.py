@@ -39,7 +39,7 @@ def measure(
     again: Annotated[bool, typer.Option("--again", help="Measure anew what the store has already.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure any ONNX network on a device: latency with its interval and verdict, from three processes.
+    """Measure any ONNX network on a device: latency with its interval and verdict, from three processes or more.
 
     Ends with 3 if a number is not as close as the plan asks, with 5 if the only network is refused, with 6 if one of
     several is, or fails.

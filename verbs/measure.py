@@ -34,7 +34,7 @@ def measure(
     progress: Progress = silent,
     stop: threading.Event | None = None,
 ) -> Outcome:
-    """Measure networks that belong to no space, each in three processes; what a store has already is not repeated.
+    """Measure networks that belong to no space, each in three processes or more; what a store has is not repeated.
 
     ``models`` are paths of ONNX files, folders with a ``network.onnx``, bytes, ONNX models or torch modules. ``shape``
     fixes inputs that are open. With ``again``, a store's earlier processes of the same network do not count.
