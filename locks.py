@@ -64,11 +64,10 @@ class Lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
+            self._check_place()
             return False
         except OSError as error:
-            raise StoreError(
-                f"cannot lock {self.stem}: {error}; nothing lost. Free or mount the disk, then go on"
-            ) from error
+            raise self._refused(error) from error
         told = {
             "pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%d %H:%M:%S"),
             "command": _command(),
@@ -79,6 +78,19 @@ class Lock:
             self._lock.release()
             raise
         return True
+
+    def _check_place(self) -> None:
+        """Refuse a place in which no file can be made: filelock waits there as if another had the lock."""
+        if not self.path.exists():
+            try:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644))
+            except OSError as error:
+                raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"cannot lock {self.stem}: {error}; nothing lost. Free or mount the disk, or choose another place"
+        )
 
     def holder(self) -> str:
         """Return who has it, in words: process, host, since when, by which command."""

@@ -263,9 +263,9 @@ def _chosen(store: Store, space: str | None, fingerprint_id: str | None) -> tupl
     sets = [pair for pair in store.sets() if space in (None, pair[0]) and fingerprint_id in (None, pair[1])]
     if not sets:
         held = "; ".join(f"{s} on {f} ({n} rows)" for (s, f), n in store.sets().items())
-        raise UsageError(
-            f"no rows of space {space!r} on device {fingerprint_id!r} in {store.path}; it holds: {held or 'none'}"
-        )
+        asked = "" if space is None else f" of space {space!r}"
+        asked += "" if fingerprint_id is None else f" on device {fingerprint_id!r}"
+        raise UsageError(f"no rows{asked} in {store.path}; it holds: {held or 'none'}")
     spaces, devices = {s for s, _ in sets}, sorted({f for _, f in sets})
     if len(spaces) > 1:
         from ..graphs.network import is_space

@@ -29,6 +29,7 @@ from .measurement_json import RESTORE, pack, unpack
 from .schema import APPLICATION_ID, DELIVERIES, MODELS, SCHEMA, TABLES, CampaignRow, ModelRow, Receipt
 
 TABULAR = {".csv", ".tsv", ".txt", ".parquet", ".gz", ".xlsx"}  # what people have networks' latencies in
+PARTS = {".json", ".safetensors", ".npz", ".html", ".md"}  # what the folders that tempograd writes hold beside
 CHECKED_BYTES = 64 * 2**20  # a file up to this size is checked whenever it is opened
 
 
@@ -358,6 +359,16 @@ class Store:
                 f"{self.path} is a table, and no store of measurements. Learn from it: tempograd fit {name} --out DIR; "
                 f"judge predictors: tempograd evaluate {name} --space SPACE --column COLUMN; search: --latency "
                 f"table:{name}:COLUMN"
+            )
+        if code == sqlite3.SQLITE_NOTADB and self.path.suffix.lower() == ".onnx":
+            return InputRefusedError(
+                f"{self.path} is a network, and no store of measurements. Measure it: tempograd measure "
+                f"{quote(str(self.path))}"
+            )
+        if code == sqlite3.SQLITE_NOTADB and self.path.suffix.lower() in PARTS:
+            return InputRefusedError(
+                f"{self.path} is no store of measurements. If it is part of a predictor, a data set or a result, give "
+                f"the folder: {self.path.parent}"
             )
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return InputRefusedError(f"{self.path} is no readable store ({error}). {RESTORE}")

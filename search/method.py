@@ -105,7 +105,9 @@ class Problem(Conditions):
 
     def __post_init__(self) -> None:
         if (self.target_ms is None) == (self.lam is None):
-            raise UsageError(f"target_ms={self.target_ms}, lam={self.lam}; give exactly one of the two")
+            raise UsageError(
+                f"target_ms={self.target_ms} (--target-ms), lam={self.lam} (--lam); give exactly one of the two"
+            )
         given = self.given
         sites = tuple(site for site in self.space.sites if site.name not in given)
         rules = tuple(rule for rule in self.space.rules if rule.sites[0] not in given)

@@ -87,6 +87,7 @@ NONSENSE = {
     "table": lambda: tg.evaluate(None, space=SPACE, columns="latency_ms"),
     "what to load": lambda: tg.load(3),
     "result": lambda: tg.report(None),
+    "no network": lambda: tg.measure("", device="simulated"),
     "network": lambda: tg.measure(None, device="simulated"),
     "module": lambda: tg.space_from(None, None),
     "module to shrink": lambda: tg.shrink(3, None),

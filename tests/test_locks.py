@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,12 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"):
         Lock(tmp_path / "file" / "a").take()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which no file can be made")
+def test_a_place_without_files_is_held_by_nobody():
+    with pytest.raises(StoreError, match=r"cannot lock /proc/x.db: .*choose another place"):
+        Lock(Path("/proc/x.db")).take()
 
 
 def test_a_lock_that_came_to_nothing_leaves_nothing(tmp_path):

@@ -142,8 +142,8 @@ def _model_for(
         able = one_of(name for name in registry.names("model") if stated(name, "frugal"))
         other = "" if frugal else f", or fit --model {able}, which needs {FEW_ROWS}"
         raise UsageError(
-            f"{labels} networks with a label of {quantity} whose interval ends; allowed: {least} or more for {model}. "
-            f"Collect more of them{other}"
+            f"{labels} networks with a {quantity} to learn from (measured, and not so noisy that its interval has no "
+            f"upper end); allowed: {least} or more for {model}. Collect more of them{other}"
         )
     if stated(model, "literal") and quantity != LATENCY:
         raise UsageError(f"a {model} adds up {LATENCY} of operations, not {quantity}; fit it with another model")

@@ -12,6 +12,7 @@ from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..arguments import path as path_of
 from ..data.store import Store
 from ..devices.device import Place
 from ..devices.worker.opening import opened
@@ -171,7 +172,7 @@ def _open(model: Any, number: int, shapes: Shapes, folder: Path, light: bool) ->
 def _file(model: Any, number: int, shapes: Shapes, folder: Path) -> tuple[Path, str]:
     """Return the file of a network and its name, written where it is none yet."""
     if isinstance(model, str | Path):
-        path = Path(model)
+        path = path_of("model", model)
         name = path.stem
         if path.is_dir():
             path, name = path / "network.onnx", path.resolve().name

@@ -272,6 +272,20 @@ class SearchRequest:
                 f"--finalists {self.training.finalists}; allowed: for networks that use a target: give --target-ms"
             )
 
+    def check_aim(self) -> None:
+        """Refuse a search that has neither a target nor a weight of latency, or both.
+
+        Raises:
+            UsageError: with both options, and what they are.
+        """
+        targets, lam = self.target.target_ms, self.target.lam
+        if bool(targets) == (lam is not None):
+            said = f"--target-ms {' '.join(map(str, targets))} and --lam {lam} are both" if targets else "no target is"
+            raise UsageError(
+                f"{said} given; allowed: one of --target-ms, the latency in ms that the network must not exceed, and "
+                "--lam, a fixed weight of latency in its place"
+            )
+
     def asked(self, cost: str) -> dict[str, Any]:
         """Return what a result is an answer to, for its document; ``cost`` is what prices networks."""
         values: dict[str, Any] = {}

@@ -103,6 +103,8 @@ def _kind(request: SearchRequest, command: str, progress: Progress, stop: thread
     cost = request.pricing.cost or ("table" if predictor is None or method.table_only else _learnt(predictor))
     costs = ["predictor"] if request.on_images else () if request.on_table else shares_of(cost)
     check(request.given, method, on_table=request.on_table, costs=costs)
+    if not request.on_table:
+        request.check_aim()
     if request.on_table:
         from .tabular import SearchOnTable as Wanted
     elif request.on_images:

@@ -147,6 +147,21 @@ def test_what_is_no_store_is_refused_untouched(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["s.db"]  # no lock is left beside it
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("net.onnx", "is a network, .*: tempograd measure .*net.onnx$"),
+        ("predictor.json", "part of a predictor, .*folder"),
+    ],
+)
+def test_another_file_of_ours_is_told_as_what_it_is(name, told, tmp_path):
+    (tmp_path / name).write_text('{"no": "database"}' * 100)
+    for write in (False, True):
+        with pytest.raises(InputRefusedError, match=told) as refused:
+            Store(tmp_path / name, write=write)
+        assert ".recover" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["my table.csv", "t.parquet", "t.csv.gz"])
 def test_a_table_is_no_broken_store_and_what_reads_it_is_named(tmp_path, name):
     (tmp_path / name).write_text("arch,ms\n1,0.5\n" * 100)

@@ -39,6 +39,17 @@ def test_a_few_chosen_networks_are_enough_for_a_predictor(stores, tmp_path):
     assert card["model"] == "transfer"
 
 
+def test_what_a_store_lacks_is_told_by_what_was_asked_for(stores, tmp_path):
+    with pytest.raises(UsageError, match=r"^no rows of space 'darts' in .*new.db; it holds: nasbench201"):
+        fit(stores[0], tmp_path / "predictor", space="darts")
+    with pytest.raises(UsageError, match=r"^no rows of space 'nasbench201[^']*' on device 'x' in "):
+        fit(stores[0], tmp_path / "predictor", device="x")
+    with pytest.raises(
+        UsageError, match=r"^\d+ networks with a latency_ms to learn from \(measured, .* 40 or more for gp"
+    ):
+        fit(stores[0], tmp_path / "predictor", model="gp")
+
+
 @pytest.mark.slow
 def test_the_store_of_another_device_is_a_source(stores, tmp_path):
     alone = fit(stores[0], tmp_path / "alone").document

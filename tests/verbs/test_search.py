@@ -7,6 +7,19 @@ from tempograd.verbs.search import search
 
 
 @pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "^no target is given; allowed: one of --target-ms, .* and --lam"),
+        ({"target_ms": [1.5, 2.0], "lam": 0.0}, "^--target-ms 1.5 2.0 and --lam 0.0 are both given; allowed: one of"),
+    ],
+)
+def test_a_search_has_a_target_or_a_weight(given, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        search("nasbench201:cells=1", None, tmp_path / "out", cost="flops", device="simulated", **given)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("method", "given", "message"),
     [
         ("la_darts", {"finalists": 0, "target_ms": 1.0}, "--finalists 0; allowed: a whole number from 1"),
