@@ -37,7 +37,8 @@ from .verbs.test_verdicts import bare
 SPACE = "nasbench201:cells=1,width=4,size=8,channels=1"
 DEVICE = "simulated:seed=1,slow=1.0"
 VERBS = ("agent", "doctor", "devices", "collect", "audit", "export", "fit", "predict", "evaluate", "search", "methods",
-         "spaces", "tasks", "report", "quickstart", "measure", "profile", "compare", "shrink", "import", "pick")  # fmt: skip
+         "spaces", "tasks", "report", "quickstart", "measure", "profile", "compare", "shrink", "import",
+         "pick")  # fmt: skip
 
 
 STRACE = shutil.which("strace")
