@@ -23,7 +23,7 @@ from .table import Table
 
 MEANINGS = {
     "ok": "the interval is as narrow as the plan asked for",
-    "noisy": "the interval is wider than the plan asked for",
+    "noisy": "the interval is wider than the plan asked for, or processes disagree",
     "hot": "the device was throttling",
     "censored": "stopped by the time limit: the latency is above it",
     "failed": "the network did not run",
