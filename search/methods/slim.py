@@ -29,7 +29,7 @@ def slim(
     ``epochs``, sub-networks of all sizes learn from the largest before.
 
     Args:
-        epochs: of sub-networks of all sizes; spaces that come without trained weights need some.
+        epochs: in which sub-networks of all sizes are trained; spaces that come without trained weights need some.
         draws: random sub-networks a step, beside the largest and the smallest.
         batch: images a step.
         queries: networks asked about, unless the search says how many.

@@ -106,7 +106,7 @@ class EdgeSearcher:
     """A supernet whose networks are asked about at the edge of the target; of those the best as far as can be told.
 
     Attributes:
-        schedule: of the supernet; without epochs its weights are those of a trained network.
+        schedule: how the supernet is trained; without epochs its weights are those of a trained network.
         edge: how is asked.
     """
 
