@@ -195,6 +195,8 @@ def test_what_is_returned_shows_itself(folder):
     found, predictor, dataset = (tg.load(folder / name) for name in ("result", "predictor", "run.db"))
     told = tg.predict(predictor, [found.architecture, "0"])
     assert repr(found).startswith("PASS: measured")
+    assert repr(tg.device("simulated:seed=3")) == "SimulatedDevice(a roofline, seed 3, batch 1)"
+    assert "onnxruntime on CPU" in repr(tg.device("local"))
     assert len(repr(predictor)) < 600
     assert "<table>" in found._repr_html_()
     assert "<table>" in told._repr_html_()

@@ -216,7 +216,7 @@ def test_several_heads_are_fitted_at_once_and_predicted_together(flow):
     [
         ("latency_ms,latency", "Did you mean 'latency_ms'"),
         ("latency_ms,latency_ms", "each once"),
-        ("p90_ms", "0 networks with a label of p90_ms"),
+        ("p90_ms", "0 networks with a p90_ms to learn from"),
     ],
 )
 def test_a_quantity_that_cannot_be_learnt_is_refused(flow, quantities, message):

@@ -90,6 +90,10 @@ class LocalDevice:
         )
         self._isolation: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        cores = ", ".join(map(str, self.timed_cores))
+        return f"LocalDevice({self._name} on CPU {cores}, batch {self.batch})"
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """What must be equal for two measurements to be comparable.

@@ -98,6 +98,10 @@ class SimulatedDevice:
         self._sessions: Counter[tuple[str, ...]] = Counter()
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        truth = "a table" if self._table is not None else "a function" if self._latency_of is not None else "a roofline"
+        return f"SimulatedDevice({truth}, seed {self._behaviour.seed}, batch {self._batch})"
+
     @property
     def fingerprint(self) -> Fingerprint:
         """What must be equal for two measurements to be comparable; the faults are not part of it."""

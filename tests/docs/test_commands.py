@@ -44,7 +44,8 @@ def surroundings(tmp_path) -> Iterator[dict[str, str]]:
     (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (programs / "python").chmod(0o755)
     with program(programs / "tempograd"):
-        yield os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "work")}
+        own = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "work"), "PYTEST_ADDOPTS": ""}
+        yield os.environ | own
 
 
 def announce(folder: Path) -> None:
