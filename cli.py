@@ -398,7 +398,7 @@ def _tell_names(as_json: bool, kind: str, name: str | None) -> None:
     from .verbs import names as verb
 
     result = verb.names(kind, name)
-    show(as_json, result.document, result.text, None, result.exit_code)
+    show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
 @app.command(epilog="Example: tempograd report result/ --out report.html")

@@ -88,7 +88,7 @@ def names(kind: str, name: str | None = None) -> Outcome:
     one = entry(kind, name)
     arguments = [{"argument": a.name, "default": a.default, "is": a.text} for a in one.arguments]
     heads = [f"{a.name}={a.default}" if a.default else a.name for a in one.arguments]
-    told = listed([(head, _plain(a.text)) for head, a in zip(heads, one.arguments, strict=True)])
+    told = listed([(head, _plain(a.text) or "-") for head, a in zip(heads, one.arguments, strict=True)])
     text = filled(_plain(one.about)) + (f"\n\narguments, as in {name}:{heads[0]}\n{told}" if heads else "")
     return Outcome({kind: name, "about": one.about, "arguments": arguments}, text)
 

@@ -176,39 +176,27 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None 
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     if max(map(len, (line.rstrip() for line in lines))) > room:
-        return "\n\n".join(_record(head, row, room) for row in rows)
+        return "\n\n".join(listed(list(zip(head, row, strict=True)), room) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _record(head: Sequence[str], row: Sequence[str], room: int) -> str:
-    """Return one row of a table, a line or more for each cell that is not empty."""
-    indent = max(map(len, head)) + 2
-    lines: list[str] = []
-    for name, cell in zip(head, row, strict=True):
-        wrapped = wrap(cell, max(room - indent, 20), break_long_words=False, break_on_hyphens=False)
-        lines += [f"{name if n == 0 else '':{indent}}{part}" for n, part in enumerate(wrapped)]
-    return "\n".join(lines)
-
-
 def listed(rows: Sequence[tuple[str, str]], width: int | None = None) -> str:
-    """Return heads with what is said of each, wrapped behind them; below them where a head leaves too little room.
+    """Return heads with what is said of each, wrapped behind them; a head of which nothing is said is left out.
 
     Args:
         rows: a head and a text each.
-        width: room in characters; as in `table` by default.
+        width: room in characters; by default as in `table`, and 120 at most.
 
     >>> print(listed([("layers=8", "cells"), ("size", "of the images")]))
     layers=8  cells
     size      of the images
     """
-    room = min(_room() if width is None else width, 120)
-    indent = min(max((len(head) for head, _ in rows), default=0), room // 3) + 2
+    room = min(_room(), 120) if width is None else width
+    indent = max((len(head) for head, _ in rows), default=0) + 2
     lines: list[str] = []
     for head, text in rows:
-        if len(head) + 2 > indent:
-            lines += [head, *wrap(text, room, initial_indent=" " * indent, subsequent_indent=" " * indent)]
-        else:
-            lines += wrap(text, room, initial_indent=head.ljust(indent), subsequent_indent=" " * indent) or [head]
+        wrapped = wrap(text, max(room - indent, 20), break_long_words=False, break_on_hyphens=False)
+        lines += [f"{head if n == 0 else '':{indent}}{part}" for n, part in enumerate(wrapped)]
     return "\n".join(lines)
 
 

@@ -49,3 +49,8 @@ def test_of_a_space_the_head_of_its_file_is_told():
 def test_an_unknown_name_is_refused():
     with pytest.raises(UnknownNameError, match="imagefolder"):
         names("task", "imagefolders")
+
+
+def test_a_name_without_arguments_is_told_too(monkeypatch):
+    monkeypatch.setattr(registry, "load", lambda kind, name: lambda: None)
+    assert names("method", "bare").document["arguments"] == []
