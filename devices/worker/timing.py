@@ -75,7 +75,7 @@ def warm_up(run: Run, count: Run) -> WarmUp:
     return WarmUp(first_ms, 1 + len(times_ms), not settled, min(times_ms), median(times_ms[-_WINDOW:]))
 
 
-def sentinel_ms(program: Timed, *, threads: int, block: int = 1) -> list[float]:
+def sentinel_ms(program: Timed, *, threads: int, block: int = 1, warm: bool = False) -> list[float]:
     """Return the times of two sentinel runs after a discarded one, which refills the caches.
 
     By the clock that labels are taken by: the GPU's own; on a CPU the thread's CPU time if there is one thread, so that
@@ -85,8 +85,10 @@ def sentinel_ms(program: Timed, *, threads: int, block: int = 1) -> list[float]:
         program: the sentinel.
         threads: that it computes with.
         block: on a GPU, inferences in one reading.
+        warm: the sentinel was the last to run, so that the caches are full and no run is discarded.
     """
-    program.run()
+    if not warm:
+        program.run()
     if program.gpu_time is not None:
         return [program.gpu_time(block)[0] / block for _ in range(SENTINEL_RUNS)]
     clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns

@@ -173,9 +173,10 @@ class Worker:
         counters = timing.Counters(self._cores)
         try:
             for network in networks:
+                warm = bool(rows) and not rows[-1]["other_sentinels_ms"]
                 with self._at(network, "run"):
                     try:
-                        rows.append({"network": network, **self._round(network, burst_ms, counters)})
+                        rows.append({"network": network, **self._round(network, burst_ms, counters, warm=warm)})
                     except InputRefusedError as error:
                         return {"network": network, **_failure("crashed", "run", error)}
                     except MemoryError as error:
@@ -185,13 +186,14 @@ class Worker:
             gc.enable()
         return {"rounds": rows}
 
-    def _round(self, network: int, burst_ms: float, counters: timing.Counters) -> dict[str, Any]:
-        program, warm = self._networks[network]
+    def _round(self, network: int, burst_ms: float, counters: timing.Counters, *, warm: bool) -> dict[str, Any]:
+        """Time one round; ``warm`` where the sentinel's reading after the round before was the last thing that ran."""
+        program, warm_up = self._networks[network]
         started_s = time.time()
         start = counters.read()
-        before = self._sentinel_ms(self._kind, self._sentinel)
+        before = self._sentinel_ms(self._kind, self._sentinel, warm=warm)
         inner = counters.read()
-        block = _block(program, warm)
+        block = _block(program, warm_up)
         before_uj = self._energy.read_uj() if self._energy else None
         burst = timing.burst(program, self._board.count, burst_ms=burst_ms, block=block)
         burst_mj = self._energy.since_mj(before_uj) if self._energy else None
@@ -225,8 +227,8 @@ class Worker:
             "state": state | energy,
         }
 
-    def _sentinel_ms(self, kind: str, program: Program) -> list[float]:
-        return timing.sentinel_ms(program, threads=self._threads, block=self._blocks[kind])
+    def _sentinel_ms(self, kind: str, program: Program, *, warm: bool = False) -> list[float]:
+        return timing.sentinel_ms(program, threads=self._threads, block=self._blocks[kind], warm=warm)
 
 
 def _block(program: Program, warm: timing.WarmUp) -> int:

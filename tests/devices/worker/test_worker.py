@@ -5,13 +5,43 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tempograd.devices.places.local import LocalDevice
+from tempograd.devices.sentinels import KINDS
+from tempograd.devices.worker import timing
+from tempograd.devices.worker.worker import Worker
 
 pytestmark = pytest.mark.real
+
+
+class Counted:
+    """A program, and the runtime that loads it: counts its runs."""
+
+    gpu_time = None
+
+    def __init__(self):
+        self.runs = 0
+
+    def load(self, content, folder):
+        return Counted()
+
+    def run(self):
+        self.runs += 1
+
+
+def test_the_sentinel_is_run_no_more_often_than_its_caches_need():
+    """Eight rounds: two readings of two runs each, and a discarded run wherever another network ran last."""
+    board = SimpleNamespace(note=lambda *args: None, count=lambda: None)
+    worker = Worker(board, Counted(), threads=1, batch=1, sentinel=KINDS[0], precision="fp32")
+    worker._networks = {n: (Counted(), timing.warm_up(lambda: None, lambda: None)) for n in range(8)}
+    before = worker._sentinel.runs
+    assert len(worker.run_pass(list(range(8)), 0.01)["rounds"]) == 8
+    at_first, after_networks, after_other_sentinels = 1, 8, 2  # those are read after the first and the fifth round
+    assert worker._sentinel.runs - before == 8 * 2 * 2 + at_first + after_networks + after_other_sentinels
 
 
 @pytest.mark.promise(4)
