@@ -387,7 +387,9 @@ MUTANTS = [
     ),
     *_of(
         "autoshrink", "methods/test_autoshrink.py",
-        ("trained as long as asked", "search/searchers/asking.py", "replace(problem.training, epochs=epochs)", "problem.training"),
+        ("trained as long as asked", "search/searchers/asking.py", "training, epochs=epochs, patience", "training, patience"),
+        ("ended early", "search/searchers/asking.py", "patience=self.patience or training.patience)", "patience=training.patience)"),
+        ("as asked for", recipe("autoshrink"), "patience=patience, ", "patience=5, "),
         ("one supernet where asked for", recipe("autoshrink"), "if shared else None", "if not shared else None"),
         ("of which two edges go", SHRINK, "drop=2 if self.schedule else 1", "drop=1"),
         ("all edges at first", SHRINK, "self.current = complete(problem)", "self.current = next(iter(self.space.enumerate()))"),

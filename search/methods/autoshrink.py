@@ -14,6 +14,7 @@ def autoshrink(
     keep: Share = 0.01,
     weight: NonNegative = 0.1,
     epochs: Count = 5,
+    patience: Count = 5,
     shared: bool = False,
     supernet_epochs: Count = 15,
     batch: Batch = 32,
@@ -21,15 +22,16 @@ def autoshrink(
     """AutoShrink (Zhang et al., arXiv:1911.09251), with latency in place of multiply-accumulates.
 
     Read in the paper and its code: the space, the score ``accuracy - 0.1 (log10 cost - 6)``, rounds in which 10 edges
-    are tried off and the best is dropped, removal of what is left dead, the keep fraction. Ours: latency in us as the
-    cost, an end as soon as the target is met as predicted, trainings of a few epochs in place of up to 20 that stop
-    early, and weights of one supernet in place of trainings.
+    are tried off and the best is dropped, removal of what is left dead, the keep fraction, trainings that end after 5
+    epochs without gain. Ours: latency in us as the cost, an end as soon as the target is met as predicted, trainings of
+    5 epochs in place of up to 20, no other reason to end one early, and weights of one supernet in place of trainings.
 
     Args:
         k: edges tried a round at most.
         keep: share of the edges at which it ends, where no target ends it before.
         weight: Weight of the logarithm of latency in the score, under a target; at a weight of latency it is that.
-        epochs: for which a network is trained that is asked about.
+        epochs: for which a network is trained that is asked about, at most.
+        patience: epochs without a better one after which such a training ends, and the best epoch counts.
         shared: answer by one supernet, trained once; then the best two edges of a round are dropped.
         supernet_epochs: Epochs of that supernet.
         batch: images of its steps.
@@ -37,7 +39,7 @@ def autoshrink(
     schedule = OneShotSchedule(epochs=supernet_epochs, batch=batch) if shared else None
     return Method(
         "autoshrink",
-        ShrinkSearcher(k=k, keep=keep, weight=weight, epochs=epochs, schedule=schedule),
+        ShrinkSearcher(k=k, keep=keep, weight=weight, epochs=epochs, patience=patience, schedule=schedule),
         paper="Zhang et al., arXiv:1911.09251",
         home="nodedag",
         first_for="a graph of nodes, one target",

@@ -39,7 +39,9 @@ class Asking(Resumable):
         problem: whose task answers.
         queries: different networks that may be asked about, where the problem does not say how many.
         weight: Weight of the logarithm of latency in the score, where the problem does not say: its ``lam``.
-        epochs: for which a network is trained that is asked about.
+        epochs: for which a network is trained that is asked about, at most.
+        patience: epochs without a better one after which such a training ends, and its best epoch counts; 0 for as the
+            problem's training says.
         schedule: Schedule of the supernet that answers in place of trainings; None for none. A table needs neither.
 
     Attributes:
@@ -51,10 +53,12 @@ class Asking(Resumable):
     kind = "search"
 
     def __init__(
-        self, problem: Problem, *, queries: int, weight: float, epochs: int, schedule: OneShotSchedule | None
-    ) -> None:
+        self, problem: Problem, *, queries: int, weight: float, epochs: int, patience: int,
+        schedule: OneShotSchedule | None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.problem, self.space, self.epochs = problem, problem.space, epochs
+        self.patience = patience if patience < epochs else 0  # too late to end anything
         self.form = Score(weight if problem.lam is None else problem.lam, MICROSECOND)
         self.generator = torch.Generator().manual_seed(problem.seed)
         self.shot: OneShot | None = None
@@ -67,7 +71,9 @@ class Asking(Resumable):
             self.shot.generator = self.generator
             supernet = self.shot.supernet
             ask = Inherited(problem.proxy, supernet, task, seed=problem.seed, compute=problem.compute, few=_FEW)
-        brief = replace(problem, training=replace(problem.training, epochs=epochs))
+        training = problem.training
+        training = replace(training, epochs=epochs, patience=self.patience or training.patience)
+        brief = replace(problem, training=training)
         self.queries, self.rounds_done, self.evaluations, self.seconds = Queries(brief, queries, ask), 0, 0, 0.0
 
     @property
@@ -155,7 +161,7 @@ class Asking(Resumable):
             "space": self.space.spec, "task": problem.task.name, "seed": problem.seed, "score": self.form.lam,
             "epochs": self.epochs, "batch": problem.training.batch, "cost": cost.identity(),
             "supernet": self.shot.identity() if self.shot else None,
-        }  # fmt: skip
+        } | ({"patience": self.patience} if self.patience else {})  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +170,14 @@ class AskingSearcher:
 
     Attributes:
         weight: Weight of the logarithm of latency in the score, under a target.
-        epochs: for which a network is trained that is asked about.
+        epochs: for which a network is trained that is asked about, at most.
+        patience: epochs without a better one after which such a training ends; 0 for as the search's recipe says.
         schedule: Schedule of the supernet that answers in place of trainings; None for none.
     """
 
     weight: float = 0.1
     epochs: int = 5
+    patience: int = 0
     schedule: OneShotSchedule | None = None
 
     accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
@@ -178,4 +186,6 @@ class AskingSearcher:
     @property
     def options(self) -> dict[str, Any]:
         """Return what :class:`Asking` takes of them."""
-        return {"weight": self.weight, "epochs": self.epochs, "schedule": self.schedule}
+        return {
+            "weight": self.weight, "epochs": self.epochs, "patience": self.patience, "schedule": self.schedule,
+        }  # fmt: skip

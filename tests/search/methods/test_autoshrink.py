@@ -1,5 +1,6 @@
 """Each mechanism of AutoShrink, seen in the recipe of that name; the walk itself is in its searcher's tests."""
 
+from dataclasses import replace
 from math import log10
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_each_graph_tried_is_trained_for_as_many_epochs_as_asked(monkeypatch):
     assert walk.passes == 7 * len(epochs)
     walked(recipe(k=2, keep=0.8), on_images())
     assert epochs[-1] == 5
+
+
+@pytest.mark.slow
+def test_a_training_ends_where_epochs_bring_no_gain_and_its_best_epoch_counts():
+    """After five of them as published, which is later than trainings of five epochs end by themselves."""
+    asked = on_images()
+    images = len(asked.task.weights)
+    whole, early = (walked(recipe(k=2, keep=0.8, epochs=9, patience=n), asked) for n in (9, 1))
+    assert whole.passes == 9 * images * len(whole.queries.known)
+    assert early.passes % images == 0
+    assert early.passes < whole.passes
+    both = whole.queries.known.keys() & early.queries.known.keys()
+    assert both
+    training = recipe(epochs=20).find.walk(asked).queries.problem.training
+    assert (training.epochs, training.patience) == (20, 5)
+    assert recipe().find.walk(asked).queries.problem.training.patience == 0
+    own = replace(asked, training=Training(patience=3))
+    assert recipe().find.walk(own).queries.problem.training.patience == 3
 
 
 @pytest.mark.slow

@@ -78,18 +78,19 @@ def test_no_step_is_an_ascent_of_loss_or_latency(monkeypatch):
 
 
 @pytest.mark.slow
-def test_blocks_go_from_the_accurate_to_the_fast():
-    """As their preferences do: strictly, whatever the seed."""
+@pytest.mark.parametrize("seeds", [range(5), range(5, 10)])
+def test_blocks_go_from_the_accurate_to_the_fast(seeds):
+    """As their preferences do: strictly, in ten of ten seeds."""
     space = space_of(SPEC)
-    for seed in range(2):
+    for seed in seeds:
         worth, cost = conflicting(space, seed)
         problem = Problem(
-            space, space, Price(linear(space, cost), space), parts(15), target_ms=None, lam=0.3, reference_ms=5.0,
+            space, space, Price(linear(space, cost), space), parts(8), target_ms=None, lam=0.3, reference_ms=5.0,
             training=Training(epochs=1), seed=seed,
         )  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(space), "supernet", lambda self, worth=worth: Planted(space, worth))
-            library = registry.create("method", "egdas:epochs=4,warm_up=0,batch=4").find.library(problem)
+            library = registry.create("method", "egdas:epochs=3,warm_up=0,batch=4").find.library(problem)
         first, middle, last = library.alone_ms.values()
         assert first > middle > last
 

@@ -7,8 +7,9 @@ import torch
 
 from tempograd import registry
 from tempograd.search.law import gumbel
+from tempograd.search.searchers import alternation
 
-from ..wiring import CELL, record, space_of
+from ..wiring import CELL, Planted, record, space_of
 
 
 def run(patch, arguments="", **more):
@@ -103,6 +104,35 @@ def test_skips_are_dropped_in_blocks_at_first_and_less_with_every_epoch(monkeypa
     assert rates == pytest.approx([0.2, 0.15, 0.1, 0.05])
     assert {each.drops for each in run(monkeypatch, ",drop_skips=0").passes} == {0.0}
     assert noted.run.supernet.training
+
+
+class Skipping(Planted):
+    """A supernet in which a skip is a little better than all else, and worse by what is dropped of its map."""
+
+    on_skip = None
+    skips = torch.eye(5)[1].repeat(6)
+
+    def forward(self, x, gates, *, beside=None):
+        outputs, dropped = super().forward(x, gates), 0.0
+        if self.training and self.on_skip is not None:
+            dropped = float((self.on_skip(torch.ones(1, 1, 8, 8)) == 0).float().mean())
+        taken = self.space.relax(gates, "raw") @ self.skips
+        return outputs - torch.tensor([dropped, 0.0]) * taken
+
+
+@pytest.mark.slow
+def test_no_more_skips_are_derived_where_they_are_dropped(monkeypatch):
+    """All edges would be skips; where training drops half of a skip's map, most are not."""
+    derived = []
+    for rate in (0.0, 0.5):
+        monkeypatch.setattr(alternation, "Network", Skipping)  # it drops nothing in what has no skips of its own
+        noted = run(
+            monkeypatch, f",distillation=0,drop_skips={rate}", supernet=Skipping(space_of(CELL), 0.1 * Skipping.skips),
+            steps=20,
+        )  # fmt: skip
+        derived.append(noted.found.architecture.choices.count(1))
+    assert derived[0] == 6
+    assert derived[1] <= 3
 
 
 def test_by_default_all_of_it_is_on_and_the_temperature_falls(monkeypatch):

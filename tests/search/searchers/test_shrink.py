@@ -132,6 +132,18 @@ def test_shared_weights_take_about_half_of_the_answers_for_the_same_score():
     assert edges(best[0]) == edges(best[1]) == {i for i, each in enumerate(planted) if each > 0}
 
 
+@pytest.mark.slow
+def test_at_the_papers_size_too_shared_weights_take_little_more_than_half_of_the_answers():
+    """Eight nodes, 28 edges, of which ten are tried a round."""
+    space = graphs(SPEC.replace("n=5", "n=8"))
+    planted = np.array([0.03 if source == 0 else -0.001 * target for source, target in space.edges])
+    recipes = [registry.create("method", spec).find for spec in ("autoshrink", "autoshrink:shared=true")]
+    alone, pair = (walked(recipe, problem(additive(planted), space=space)) for recipe in recipes)
+    assert (alone.evaluations, pair.evaluations) == (235, 134)
+    best = [max(walk.queries.known.values(), key=lambda q: q.score).architecture for walk in (alone, pair)]
+    assert edges(best[0]) == edges(best[1]) == {i for i, each in enumerate(planted) if each > 0}
+
+
 def test_it_is_stopped_and_goes_on_to_the_same_end_and_a_larger_target_costs_nothing(tmp_path):
     path = tmp_path / "walk.safetensors"
     whole = ShrinkSearcher(k=3)(problem(additive(worth())))
