@@ -27,7 +27,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SKIPPED = shutil.ignore_patterns(".git", ".venv", ".links", "__pycache__", ".*_cache", "*.db", "site", "build")
-LIMIT_S, _OTHER = 600, 99
+LIMIT_S, LONGEST_S, _OTHER = 600, 6000, 99  # of a processor, whatever else runs; of a clock, where something waits
 OFTEN = (
     "onnx",
     "pymoo.indicators.hv",
@@ -60,7 +60,7 @@ class Mutant:
 
 
 def _of(method: str, tests: str, *rows: tuple[str, str, str, str]) -> list[Mutant]:
-    files = tuple(test if "spaces/" in test else f"search/{test}" for test in tests.split())
+    files = tuple(test if test.startswith(("spaces/", "verbs/")) else f"search/{test}" for test in tests.split())
     return [Mutant(method, what, file, old, new, files) for what, file, old, new in rows]
 
 
@@ -69,6 +69,8 @@ ONE_SHOT, SHRINK, META = "search/searchers/one_shot.py", "search/searchers/shrin
 PIPELINE, TWO_LEVEL = "search/searchers/pipeline.py", "search/searchers/two_level.py"
 GROUPED, MODULES = "search/searchers/grouped_shot.py", "search/searchers/module_evolution.py"
 EVOLUTION, SURROGATE = "search/searchers/evolution.py", "search/searchers/surrogate.py"
+EDGE, EVALUATOR = "search/searchers/edge.py", "search/evaluator.py"
+NARROWER, TRACED = "spaces/tracing/shrink.py", "spaces/tracing/traced.py"
 BERNOULLI, COMBINATION, CIRCUIT = "search/laws/bernoulli.py", "search/laws/combination.py", "spaces/circuit.py"
 MULTIPLIER = "partial(LearnedMultiplier, eta=eta, two_sided=True)"
 DEAF = "lambda target_ms: LearnedMultiplier(target_ms, eta=1e-9, damping=0.0)"
@@ -350,6 +352,109 @@ MUTANTS = [
         ("a window of depths", "search/laws/grouped.py", "_WINDOW = 2", "_WINDOW = 1"),
     ),
     *_of(
+        "slim", "methods/test_slim.py",
+        ("nothing is trained for it", recipe("slim"), "epochs: Epochs = 0", "epochs: Epochs = 1"),
+        ("not even the largest", recipe("slim"), "largest=0", "largest=1"),
+        ("epochs where they are asked for", recipe("slim"), "epochs=epochs", "epochs=0"),
+        ("random ones beside the ends", recipe("slim"), "draws=draws", "draws=0"),
+        ("as many as asked for", recipe("slim"), "draws=draws", "draws=1"),
+        ("images a step", recipe("slim"), "batch=batch", "batch=64"),
+        ("as many queries as asked for", recipe("slim"), "Edge(queries)", "Edge()"),
+        ("what is found is trained", recipe("slim"), 'deploy: Deploy = "trained"', 'deploy: Deploy = "inherited"'),
+        ("or not, as asked for", recipe("slim"), "        deploys=deploy,\n", ""),
+        ("weights of the supernet", EVALUATOR, "inherit(space.to_torch(space.from_key(architecture.key)).to(self._compute), self._supernet)", "space.to_torch(space.from_key(architecture.key)).to(self._compute)"),
+        ("the first of its channels", NETWORK, "shared[k][tuple(map(slice, v.shape))] if k in shared else v", "shared[k][tuple(slice(len(s) - n, None) for s, n in zip(map(range, shared[k].shape), v.shape))] if k in shared else v"),
+        ("the supernet begins with the trained network", TRACED, "        network = super().supernet()\n        self._begin(network)\n", "        network = super().supernet()\n"),
+        ("statistics are taken anew", EVALUATOR, "        recalibrate(network, self._images)\n", "        network.eval()\n"),
+        ("of images that are not held out", EVALUATOR, "calibration(self._task.weights, generator", "calibration(self._task.law, generator"),
+        ("networks are told by their loss", EDGE, "ask.merit(query.architecture) - lam", "problem.task.metric.merit(query.score) - lam"),
+        ("the less the better", EVALUATOR, "return -self._losses[architecture]", "return self._losses[architecture]"),
+        ("on held-out examples", EVALUATOR, "inputs, targets = task.law.take(some)", "inputs, targets = task.weights.take(some)"),
+        ("each counts once", EVALUATOR, "targets.to(compute))) * len(targets)", "targets.to(compute)))"),
+        ("of a sample of them", EDGE, "few=_FEW", "few=None"),
+        ("the same for all networks", EVALUATOR, "index = torch.arange(len(task.law)) if self._few is None else self._few", "index = torch.arange(len(task.law)) if self._few is None else torch.randperm(len(task.law))[: len(self._few)]"),
+        ("less a weight of latency", EDGE, " - lam * query.predicted_ms / problem.reference_ms", ""),
+        ("less and not more", EDGE, "- lam * query.predicted_ms / problem.reference_ms", "+ lam * query.predicted_ms / problem.reference_ms"),
+        ("in units of a reference", EDGE, "lam * query.predicted_ms / problem.reference_ms", "lam * query.predicted_ms"),
+        ("what is found is the best smoothed", EDGE, "best = found.queries[int(likely.argmax())].architecture", "best = found.architecture"),
+        ("not the worst", EDGE, "likely.argmax()", "likely.argmin()"),
+        ("repair moves along the line", EDGE, "scores=scores, candidates", "candidates"),
+        ("candidates are not measured in turn", EDGE, "candidates=(), ", ""),
+        ("training begins with the weights asked about", EDGE, "            begin=partial(inherit, supernet=supernet), ", "            "),
+        ("finalists are told by them too", EDGE, "inherited=ask,", "inherited=None,"),
+        ("they can be kept as they are", EDGE, "deployed=ask.deployed", "deployed=None"),
+        ("no file where nothing is trained", EDGE, "kept if shot.total else None", "kept"),
+        ("one where something is", EDGE, "kept if shot.total else None", "None"),
+        ("passes are counted", EDGE, "        queries.passes = shot.passes\n", ""),
+    ),
+    *_of(
+        "slim", "searchers/test_edge.py",
+        ("walks to the target", EDGE, "        space, predict, limit_ms = queries.problem.space, queries.problem.predict(), (1 - MARGIN) * queries.limit_ms\n", "        return start\n        space, predict, limit_ms = queries.problem.space, queries.problem.predict(), (1 - MARGIN) * queries.limit_ms\n"),
+        ("down to it", EDGE, "within = next((a for a, ms in down if ms <= limit_ms), start)", "within = start"),
+        ("and up to it again", EDGE, "*_, (end, _ms) = islice(descend(space, within, predict, scores, sign=-1, limit_ms=limit_ms), _CLIMB)\n        return end", "return within"),
+        ("never above it", EDGE, "sign=-1, limit_ms=limit_ms", "sign=-1, limit_ms=1.2 * limit_ms"),
+        ("a margin below it", EDGE, "(1 - MARGIN) * queries.limit_ms", "queries.limit_ms"),
+        ("far enough", EDGE, "_CLIMB = 200", "_CLIMB = 2"),
+        ("each in a direction of its own", EDGE, "self._walked(queries, start, _random(space, rng))", "self._walked(queries, start, 0 * _random(space, rng))"),
+        ("networks of even shares first", EDGE, "range(most if not space.rules else 0)", "range(0)"),
+        ("of one share at every site", EDGE, "round(number / max(1, most - 1) * (width - 1))", "min(number, width - 1)"),
+        ("then random ones", EDGE, "        yield from queries.draws(np.random.default_rng(queries.problem.seed))\n", ""),
+        ("the first half before any line", EDGE, "first: float = 0.5", "first: float = 1.0"),
+        ("not less", EDGE, "first: float = 0.5", "first: float = 0.1"),
+        ("four lines", EDGE, "rounds: int = 4", "rounds: int = 1"),
+        ("walks along the line", EDGE, "(self._walked(queries, start, scores) for", "(self._walked(queries, start, _random(space, rng)) for"),
+        ("the likeliest first", EDGE, "np.argsort(-network_scores(scores, space, pool)", "np.argsort(network_scores(scores, space, pool)"),
+        ("of several", EDGE, "_WALKS = 4", "_WALKS = 1"),
+        ("from relatives of the best", EDGE, "best = sorted(known, key=worth, reverse=True)[: max", "best = sorted(known, key=worth)[: max"),
+        ("of a quarter", EDGE, "_BEST = 0.25", "_BEST = 1.0"),
+        ("mutants of them", EDGE, "_RATE = 0.2", "_RATE = 1e-9"),
+        ("and no strangers", EDGE, "_RATE = 0.2", "_RATE = 1.0"),
+        ("neighbours where walks end at nothing new", EDGE, " or list(islice(_new(queries, near), batch))", ""),
+        ("of the best first", EDGE, "for one in sorted(known, key=worth, reverse=True) for a", "for one in sorted(known, key=worth) for a"),
+        ("each once", EDGE, "        if queries.may_ask(network, seen):\n            seen.append(network)\n", "        if queries.may_ask(network):\n"),
+        ("the line is of what was told", EDGE, "told = np.array([worth(query) for query in queries])", "told = np.array([query.predicted_ms for query in queries])"),
+        ("in units of what it leaves open", EDGE, "np.asarray(model.coef_) / left", "np.asarray(model.coef_)"),
+        ("half of it is what was told", EDGE, "return scores, (told + said) / 2", "return scores, said"),
+        ("half what the line says", EDGE, "return scores, (told + said) / 2", "return scores, told"),
+        ("parts that nobody trained are refused", EDGE, "            raise UsageError(\n                f\"epochs=0", "            print(\n                f\"epochs=0"),
+        ("with epochs they are trained", EDGE, "if not self.schedule.largest + self.schedule.epochs and not", "if not"),
+    ),
+    *_of(
+        "slim", "spaces/tracing/test_shrink.py",
+        ("channels by importance", NARROWER, "        _sort(group.members, group.order)\n", "        pass\n"),
+        ("the most important first", NARROWER, "scores.argsort(descending=True)", "scores.argsort()"),
+        ("of all layers of a group", NARROWER, "GroupMagnitudeImportance(p=2)", "GroupMagnitudeImportance(p=2, group_reduction='first')"),
+        ("in every layer", NARROWER, "        done.add((id(layer), out))\n", "        done.add((id(layer), out))\n        if not out:\n            continue\n"),
+        ("statistics with them", NARROWER, "values = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]", "values = [*layer.named_parameters(recurse=False)]"),
+        ("weights to begin with", TRACED, "        network = super().to_torch(architecture)\n        self._begin(network)\n", "        network = super().to_torch(architecture)\n"),
+        ("those of the first channels", TRACED, "value.copy_(kept[tuple(map(slice, value.shape))])", "value.copy_(kept[tuple(slice(size - n, None) for size, n in zip(kept.shape, value.shape))])"),
+        ("blocks may go", NARROWER, "_rows(own, examples) if depth else {}", "{}"),
+        ("unless it is said", NARROWER, "_rows(own, examples) if depth else {}", "_rows(own, examples)"),
+        ("that give the shape they take", NARROWER, "return before == after and any(", "return any("),
+        ("what is joined goes together", NARROWER, "        for maker in group.makers:\n            holder, last", "        for maker in group.makers[:1]:\n            holder, last"),
+        ("sizes in steps", NARROWER, "max(step, step * round(group.channels * share / step))", "max(step, round(group.channels * share))"),
+        ("down to the least", NARROWER, "least + (1 - least) * i / (options - 1)", "0.75 + 0.25 * i / (options - 1)"),
+        ("the whole network is one of them", NARROWER, "for size in found if size < group.channels} | {group.channels}", "for size in found if size < group.channels}"),
+        ("it teaches", NARROWER, "space.left_out, space.trained = left_out, True", "space.left_out, space.trained = left_out, False"),
+        ("a copy is sorted", NARROWER, "copy.deepcopy(module_of(network)), examples_of", "module_of(network), examples_of"),
+        ("what stays is told", NARROWER, "space.left_out, space.trained = left_out, True", "space.left_out, space.trained = {}, True"),
+    ),
+    *_of(
+        "slim", "verbs/test_shrink.py",
+        ("a share of the whole", "verbs/shrink.py", "target_ms = share * whole_ms", "target_ms = whole_ms"),
+        ("the whole is measured", "verbs/shrink.py", "item = Items.of(space, [space.whole], batch=place.batch)", "item = Items.of(space, [space.architecture(0 for _ in space.sites)], batch=place.batch)"),
+        ("steps as the device likes them", "verbs/shrink.py", 'wanted: int = told["step"]', "wanted = 1"),
+        ("halved until it can shrink", "verbs/shrink.py", "(wanted >> i for i in range(wanted.bit_length()))", "(wanted,)"),
+        ("what was measured is not measured again", "verbs/shrink.py", 'if remade or known is None or known["asked"] != asked:', "if True:"),
+        ("unless otherwise asked", "verbs/shrink.py", 'if remade or known is None or known["asked"] != asked:', "if remade or known is None:"),
+        ("of another device it does not count", "verbs/shrink.py", 'there if there.get("device") == own["device"] else own', "there or own"),
+        ("as many sub-networks as asked for", "verbs/shrink.py", "count=space.at_most(count)", "count=space.at_most(150)"),
+        ("slim searches", "verbs/shrink.py", 'method: str = "slim"', 'method: str = "ofa"'),
+        ("learns from the whole network", "search/run.py", "teacher=None if training.teacher else problem.space.teacher(),", "teacher=None,"),
+        ("little is gained below a step", "verbs/width_step.py", "LITTLE = 0.5", "LITTLE = -5.0"),
+        ("the widest step", "verbs/width_step.py", "STEPS = (16, 8, 4, 2)", "STEPS = (2, 4, 8, 16)"),
+    ),
+    *_of(
         "ofa", "methods/test_ofa.py",
         ("the largest first", ONE_SHOT, "alone = self.schedule, self.done < self.schedule.largest", "alone = self.schedule, False"),
         ("then all sizes", ONE_SHOT, "        if not alone:", "        if alone is None:"),
@@ -579,7 +684,8 @@ def passes(scratch: Path, tests: Sequence[str]) -> bool:
         import_module(library)  # once, for all; torch too
     pid = os.fork()
     if pid == 0:
-        signal.alarm(LIMIT_S)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
+        signal.alarm(LONGEST_S)
         os.chdir(scratch / "tempograd")
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         sys.path.insert(0, str(scratch))

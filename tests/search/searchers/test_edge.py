@@ -2,6 +2,7 @@
 
 import sys
 from functools import cache
+from itertools import islice, repeat
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,13 @@ from scipy.stats import wilcoxon
 from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.metric import ACCURACY
+from tempograd.search.deriver import network_scores
 from tempograd.search.method import Problem
+from tempograd.search.neighbourhood import neighbours
 from tempograd.search.price import Price
 from tempograd.search.queries import Queries
+from tempograd.search.repair import MARGIN
+from tempograd.search.searchers import edge
 from tempograd.search.searchers.edge import Edge, line
 from tempograd.search.trace import Query
 from tempograd.search.training import Training
@@ -91,6 +96,122 @@ def test_it_beats_random_draws_at_equal_queries_though_answers_are_noisy():
             _, likely = line(space(), known, asked.merit)
             to.append(truth([known[int(likely.argmax())].architecture])[0])
     assert wilcoxon(found, drawn, alternative="greater").pvalue < 0.05
+
+
+@pytest.mark.parametrize("start", ["whole", "smallest"])
+def test_a_walk_ends_a_margin_below_the_target_where_nothing_larger_fits(start):
+    queries, rng = queries_of(0)[0], np.random.default_rng(0)
+    begin = space().whole if start == "whole" else space().architecture(0 for _ in space().sites)
+    predict, limit_ms = queries.problem.predict(), (1 - MARGIN) * TARGET_MS
+    assert (float(predict([begin])[0]) > limit_ms) is (start == "whole")
+    for _ in range(4):
+        end = Edge()._walked(queries, begin, edge._random(space(), rng))
+        (own_ms,) = predict([end])
+        near = predict(neighbours(space(), end))
+        assert own_ms <= limit_ms
+        assert not ((near > own_ms) & (near <= limit_ms)).any()
+
+
+def test_walks_from_one_network_end_at_several(monkeypatch):
+    queries, _ = queries_of(0, queries=8)
+    smallest = space().architecture(0 for _ in space().sites)
+    monkeypatch.setattr(Edge, "_starts", lambda self, queries: repeat(smallest))
+    Edge(first=1.0).ask(queries, queries.merit)
+    assert len(queries.known) == 8
+
+
+def test_networks_of_one_share_of_the_options_come_first_and_then_random_ones():
+    queries, _ = queries_of(0, target_ms=None, lam=0.0)
+    Edge().ask(queries, queries.merit)
+    widths, known = space().widths, list(queries.known)
+    even = [space().architecture(round(share * (width - 1)) for width in widths) for share in (0, 0.5, 1)]
+    assert known[:3] == even
+    drawn = (a for a in queries.draws(np.random.default_rng(0)) if a not in even)
+    assert known[3:20] == list(islice(drawn, 17))
+
+
+def test_half_is_asked_about_before_any_line_and_a_line_is_learnt_four_times(monkeypatch):
+    """Each time walks begin at mutants of the best quarter and go along it, four for every network asked about."""
+    queries, _ = queries_of(0, target_ms=None, lam=0.0, queries=32)
+    learnt, walked, parents = [], [], []
+    draw = edge.mutated
+
+    def noted(space, known, worth):
+        scores, likely = line(space, known, worth)
+        order = sorted(known, key=worth, reverse=True)
+        learnt.append((len(known), scores, [query.architecture for query in order[: round(len(known) / 4)]]))
+        return scores, likely
+
+    def mutate(space, parent, rng, *, rate):
+        parents.append((len(learnt) - 1, parent, rate))
+        return draw(space, parent, rng, rate=rate)
+
+    def stay(self, queries, start, scores):
+        walked.append((len(learnt) - 1, scores))
+        return start
+
+    monkeypatch.setattr(edge, "line", noted)
+    monkeypatch.setattr(edge, "mutated", mutate)
+    monkeypatch.setattr(Edge, "_walked", stay)
+    Edge().ask(queries, queries.merit)
+    assert [count for count, _, _ in learnt] == [16, 20, 24, 28]
+    assert [sum(at == number for at, _ in walked) for number in range(4)] == [4 * 4] * 4
+    assert all(scores is learnt[at][1] for at, scores in walked if at >= 0)
+    assert all(parent in learnt[at][2] and rate == 0.2 for at, parent, rate in parents)
+    assert len({parent for at, parent, _ in parents if at == 3}) > 2
+
+
+def test_of_the_ends_of_walks_those_are_asked_about_that_the_line_says_most_of(monkeypatch):
+    queries, _ = queries_of(0, queries=8)
+    pools, scores, new = [], [], edge._new
+
+    def noted(queries, networks):
+        pools.append([])
+        for network in new(queries, networks):
+            pools[-1].append(network)
+            yield network
+
+    monkeypatch.setattr(edge, "_new", noted)
+    monkeypatch.setattr(edge, "line", lambda *asked: scores.append(line(*asked)) or scores[-1])
+    monkeypatch.setattr(Edge, "_walked", lambda self, queries, start, scores: start)  # an end each
+    Edge(rounds=1).ask(queries, queries.merit)
+    (_, pool), ((along, _),) = pools, scores
+    said = dict(zip(pool, network_scores(along, space(), pool), strict=True))
+    asked = list(queries.known)[4:]
+    assert len(pool) > len(asked) == 4
+    assert min(said[a] for a in asked) >= max(said[a] for a in pool if a not in asked)
+
+
+def test_where_walks_end_at_nothing_new_neighbours_of_the_best_are_asked_about(monkeypatch):
+    queries, _ = queries_of(0, target_ms=None, lam=0.0, queries=12)
+    monkeypatch.setattr(edge, "_relatives", lambda space, known, *_: iter([known[0].architecture]))
+    before = []
+    monkeypatch.setattr(
+        edge, "line", lambda space, known, worth: before.append(list(known)) or line(space, known, worth)
+    )
+    Edge().ask(queries, queries.merit)
+    assert len(queries.known) == 12
+    for known, after in zip(before, [*before[1:], list(queries.known.values())], strict=True):
+        best = max(known, key=queries.merit).architecture
+        assert {query.architecture for query in after[len(known) :]} <= set(neighbours(space(), best))
+
+
+def test_a_network_is_asked_about_once():
+    queries, _ = queries_of(0, target_ms=None, lam=0.0)
+    one, other = space().sample(2, np.random.default_rng(0))
+    assert list(edge._new(queries, iter([one, one, other, one]))) == [one, other]
+
+
+def test_a_line_is_in_units_of_what_it_leaves_open_and_what_is_likely_lies_between_it_and_what_was_told():
+    rng = np.random.default_rng(0)
+    networks = SPACE.sample(30, rng)
+    queries = [Query(a, 1.0, float(score)) for a, score in zip(networks, rng.normal(size=30), strict=True)]
+    queries.append(Query(networks[0], 1.0, queries[0].score + 3.0))  # the same network, told otherwise
+    scores, likely = line(SPACE, queries, lambda query: query.score)
+    tenfold, _ = line(SPACE, queries, lambda query: 10 * query.score)
+    assert np.abs(scores).max() > 0
+    assert np.allclose(scores, tenfold)
+    assert likely[-1] - likely[0] == pytest.approx(1.5)
 
 
 def test_without_a_target_it_asks_about_what_is_worth_most():
