@@ -385,6 +385,7 @@ MUTANTS = [
         ("they can be kept as they are", EDGE, "deployed=ask.deployed", "deployed=None"),
         ("no file where nothing is trained", EDGE, "kept if shot.total else None", "kept"),
         ("one where something is", EDGE, "kept if shot.total else None", "None"),
+        ("learns from the whole network", "search/run.py", "teacher=None if training.teacher else problem.space.teacher(),", "teacher=None,"),
         ("passes are counted", EDGE, "        queries.passes = shot.passes\n", ""),
     ),
     *_of(
@@ -450,7 +451,9 @@ MUTANTS = [
         ("of another device it does not count", "verbs/shrink.py", 'there if there.get("device") == own["device"] else own', "there or own"),
         ("as many sub-networks as asked for", "verbs/shrink.py", "count=space.at_most(count)", "count=space.at_most(150)"),
         ("slim searches", "verbs/shrink.py", 'method: str = "slim"', 'method: str = "ofa"'),
-        ("learns from the whole network", "search/run.py", "teacher=None if training.teacher else problem.space.teacher(),", "teacher=None,"),
+    ),
+    *_of(
+        "slim", "verbs/test_width_step.py",
         ("little is gained below a step", "verbs/width_step.py", "LITTLE = 0.5", "LITTLE = -5.0"),
         ("the widest step", "verbs/width_step.py", "STEPS = (16, 8, 4, 2)", "STEPS = (2, 4, 8, 16)"),
     ),

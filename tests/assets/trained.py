@@ -81,5 +81,11 @@ def network():
     return trained(lambda: ResNet(16)), torch.zeros(1, 1, 8, 8)
 
 
+def narrow():
+    """One whose only width is of eight channels."""
+    layers = nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)
+    return nn.Sequential(*layers), torch.zeros(1, 1, 8, 8)
+
+
 def mobilenet():
     return shrink(trained(MobileNet), torch.zeros(1, 1, 8, 8), options=2, least=0.5, step=4)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from typer.testing import CliRunner
 import tempograd as tg
 from tempograd.cli import app
 from tempograd.errors import TempogradError
+from tempograd.search import result
+from tempograd.verbs import shrink as verb
+from tempograd.verbs.outcome import Outcome
 from tempograd.verbs.shrink import shrink
 from tempograd.verbs.width_step import WIDTHS
 
@@ -73,6 +77,99 @@ def _rebuilt_elsewhere(result):
         "assert abs(network(torch.from_numpy(x)).detach().numpy() - told).max() < 1e-4"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=600)
+
+
+class Steps:
+    """What is called for, in order, and answered in no time, as by a device that likes widths in steps."""
+
+    def __init__(self, patch, step=8):
+        self.calls, self.asked = [], {}
+        self.step = step
+        for name in ("widths_ms", "collect", "fit", "confirm", "search"):
+            patch.setattr(verb, name, getattr(self, name))
+        patch.setattr(verb, "verdict_across", lambda *_: "ok")
+        patch.setattr(result, "shrunk", lambda folder, told: self.asked.update(shrunk=told))
+
+    def _note(self, name, **asked):
+        self.calls.append(name)
+        self.asked[name] = asked
+
+    def widths_ms(self, place, **asked):
+        self._note("widths", **asked)
+        return {width: float(-(-width // self.step)) for width in WIDTHS}
+
+    def collect(self, space, store, *, count, **asked):
+        self._note("collect", space=space, count=count, **asked)
+        return Outcome({"labels": count}, "")
+
+    def fit(self, store, folder, **asked):
+        self._note("fit", **asked)
+        folder.mkdir()
+
+    def confirm(self, place, items, plan, store, **asked):
+        self._note("confirm", keys=items.keys, **asked)
+        return [SimpleNamespace(latency_ms=10.0, verdict="ok")]
+
+    def search(self, space, predictor, folder, **asked):
+        self._note("search", space=space, **asked)
+        return Outcome({}, "found")
+
+    def run(self, out, network=f"{FILE}:narrow", **asked):
+        """Return what was called for."""
+        self.calls = []
+        self.outcome = shrink(network, out, **{"device": "simulated"} | asked)
+        return self.calls
+
+
+def test_the_target_is_a_share_of_the_latency_of_the_whole_network_and_slim_searches(monkeypatch, tmp_path):
+    steps = Steps(monkeypatch)
+    assert steps.run(tmp_path, f"{FILE}:network", share=0.6, count=33) == [
+        "widths",
+        "collect",
+        "fit",
+        "confirm",
+        "search",
+    ]
+    space = steps.asked["search"]["space"]
+    assert steps.asked["confirm"]["keys"] == (space.whole.key,)
+    assert steps.asked["search"]["target_ms"] == pytest.approx(6.0)
+    assert steps.asked["search"]["method"] == "slim"
+    assert steps.asked["search"]["random"] == 0
+    assert steps.asked["collect"]["count"] == 33
+    assert steps.asked["shrunk"]["whole_ms"] == 10.0
+
+
+def test_what_was_measured_is_measured_again_only_where_it_was_asked_for_otherwise(monkeypatch, tmp_path):
+    steps = Steps(monkeypatch)
+    everything = steps.run(tmp_path, count=20)
+    assert steps.run(tmp_path, count=20) == ["search"]
+    assert steps.run(tmp_path, count=20, share=0.5) == ["search"]
+    (tmp_path / "predictor").rmdir()
+    assert steps.run(tmp_path, count=20) == ["collect", "fit", "search"]
+    (tmp_path / "predictor").rmdir()
+    assert steps.run(tmp_path, count=30) == ["collect", "fit", "search"]
+    for otherwise in ({"plan": "standard"}, {"seed": 1}, {"device": "simulated:seed=3"}):
+        (tmp_path / "predictor").rmdir()
+        assert steps.run(tmp_path, count=30, **otherwise) == everything
+
+
+@pytest.mark.parametrize(
+    ("liked", "used", "told"),
+    [
+        (1, 1, "in steps of 1, as measured"),
+        (4, 4, "in steps of 4, as measured"),
+        (16, 4, "in steps of 16, as measured, too wide for this network, which goes in 4"),
+    ],
+)
+def test_widths_go_in_the_steps_that_the_device_likes_halved_until_the_network_can_shrink(
+    liked, used, told, monkeypatch, tmp_path
+):
+    steps = Steps(monkeypatch, liked)
+    steps.run(tmp_path, f"{FILE}:narrow")
+    (site,) = steps.asked["search"]["space"].sites
+    assert site.options == (("2", "4", "6", "8") if used == 1 else ("4", "8"))
+    assert steps.asked["shrunk"]["widths"]["step"] == used
+    assert told in steps.outcome.text.splitlines()[1]
 
 
 @pytest.mark.parametrize(

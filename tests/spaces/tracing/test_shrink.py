@@ -47,6 +47,24 @@ def test_the_channels_that_matter_most_come_first():
     assert torch.allclose(narrow(x)[:, :1], 26 * x)
 
 
+def test_what_the_next_layer_makes_of_a_channel_matters_too():
+    net = nn.Sequential(nn.Conv2d(1, 8, 1, bias=False), nn.ReLU(), nn.Conv2d(8, 2, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.fill_(1)
+        net[2].weight.copy_(torch.tensor([1.0, 5, 2, 8, 3, 7, 4, 6])[None, :, None, None])
+    space = tg.shrink(net, torch.zeros(1, 1, 4, 4), options=2, least=0.5, step=4)
+    narrow = space.to_torch(space.architecture([0]))
+    kept = next(value for value in narrow.parameters() if value.shape[1] == 4)
+    assert kept[0].flatten().tolist() == [8, 7, 6, 5]
+
+
+def test_widths_are_multiples_of_the_step_from_the_least_to_all_channels():
+    net = nn.Sequential(nn.Conv2d(1, 20, 3), nn.ReLU(), nn.Flatten(), nn.Linear(20 * 36, 10))
+    x = torch.zeros(1, 1, 8, 8)
+    assert tg.shrink(net, x).sites[0].options == ("8", "16", "20")
+    assert tg.shrink(net, x, step=1, least=0.5, options=3).sites[0].options == ("10", "15", "20")
+
+
 def test_widths_are_what_belongs_together_and_depths_what_may_go():
     space = trained.resnet()
     sizes = {site.name: site.options for site in space.sites}
