@@ -38,7 +38,7 @@ def test_no_two_are_one():
 @pytest.mark.parametrize(
     "method",
     ["la_darts", "densenas", "fbnetv2", "toponas", "msgdas", "proxylessnas", "lightnas", "hardcorenas", "ofa", "gram",
-     "autoshrink", "scalenas", "hdas", "egdas"],
+     "autoshrink", "scalenas", "hdas", "egdas", "slim"],
 )  # fmt: skip
 def test_every_recipe_has_mutants_of_its_own(method):
     assert sum(mutant.method == method for mutant in MUTANTS) >= 5
