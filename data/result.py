@@ -149,6 +149,7 @@ class Found(_Scored):
     measured: Measured
     validation_score: Number = None
     validation_accuracy: Share = None
+    metrics: dict[str, Number] = {}
     parameters: int | None = None
     macs: int | None = None
 
@@ -290,6 +291,12 @@ class Result(_Part):
     def limit_ms(self) -> float | None:
         """Return what a random network must not exceed if it is to be compared: the target, or what was found."""
         return self.target_ms if self.target_ms is not None else self.found.measured.latency_ms
+
+    @property
+    def beside(self) -> str:
+        """Return the found network's other metrics, ``, pixel accuracy 0.93`` or the like; empty if there are none."""
+        others = [name for name in self.found.metrics if name != self.metric.name]
+        return "".join(f", {name} {Metric(name, unit='').format(self.found.metrics[name])}" for name in others)
 
     @property
     def counted(self) -> list[Rival]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ class Trained:
         validation_score: on the law part.
         passes: images that went forward and backward.
         record: how it was trained, JSON-ready: the recipe, the epochs, what each told, the weights it began with.
+        metrics: every metric of the task on the test part, by name.
     """
 
     network: Network
@@ -51,6 +53,7 @@ class Trained:
     validation_score: float
     passes: int
     record: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def train(
@@ -105,8 +108,7 @@ def train(
     )  # fmt: skip
     progress("train", 0, training.epochs, {})
     kept = trainer.run(None if folder is None else trainer.file(folder), progress)
-    scores = by_first(lambda: (task.score(kept, "test", compute), task.score(kept, "law", compute)))
-    return Trained(kept.to("cpu"), *scores, trainer.passes, trainer.record() | {"started": begun.to_json()})
+    return _judged(kept, task, compute, trainer.passes, trainer.record() | {"started": begun.to_json()})
 
 
 def check_training(training: Training, compute: str, *, supernet: bool) -> None:
@@ -151,8 +153,15 @@ def _trained_by(network: nn.Module, task: Task, compute: str) -> Trained:
     """
     if not isinstance(network, Network):
         raise UsageError(f"{task.name} gave back {type(network).__name__} from train; return the network it was given")
-    scores = task.score(network.eval(), "test", compute), task.score(network, "law", compute)
-    return Trained(network.to("cpu"), *scores, 0)
+    return _judged(network.eval(), task, compute)
+
+
+def _judged(
+    network: Network, task: Task, compute: str, passes: int = 0, record: Mapping[str, Any] = MappingProxyType({})
+) -> Trained:
+    """Return a network in eval mode, on the device ``compute``, with its scores as the first process found them."""
+    test, law = by_first(lambda: (task.scores(network, "test", compute), task.score(network, "law", compute)))
+    return Trained(network.to("cpu"), test[task.metric.name], law, passes, dict(record), test)
 
 
 def check_compute(compute: str) -> None:
@@ -210,9 +219,8 @@ class Inherited:
 
     def deployed(self, architecture: Architecture) -> Trained:
         """Return a network as it is kept where none is trained anew: the supernet's weights, statistics its own."""
-        network, task, compute = self._network(architecture), self._task, self._compute
-        scores = by_first(lambda: (task.score(network, "test", compute), task.score(network, "law", compute)))
-        return Trained(network.to("cpu"), *scores, 0, {"epochs": 0, "started": Started(INHERITED).to_json()})
+        record = {"epochs": 0, "started": Started(INHERITED).to_json()}
+        return _judged(self._network(architecture), self._task, self._compute, record=record)
 
     def _score(self, architecture: Architecture) -> float:
         if self._few is None:

@@ -223,6 +223,7 @@ class SearchResult:
             predicted_high_ms=self.predicted_high_ms,
             measured=measured_of(self.found.measurement, self.estimate, self.processes),
             **_scores(self.trained, self.metric),
+            metrics=dict(self.trained.metrics),
             parameters=graph.parameters(),
             macs=graph.macs(),
         )

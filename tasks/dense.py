@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from ..errors import InputRefusedError
 from ..metric import SHARE, Metric
 from .examples import PICTURES, places
+from .oks import Figures, average_precision, installed
 from .parts import Example, NumberedPart, mean_and_deviation, normalised
-from .task import Input, Meter, Output, Preprocessing, Task, divergence, metered
+from .rows import ordered
+from .task import SCORING_BATCH, Held, Input, Meter, Output, Preprocessing, Task, divergence, metered
 
 IGNORED = 255  # the index of places in a mask that do not count
 PCK = 0.2  # of the larger side of the box around a figure's points: nearer is right
@@ -191,7 +193,13 @@ class Keypoints(Dense):
 
     A network's map is taken as logits of where the point is, and learns by cross-entropy over all places: squared
     errors of maps that are nearly empty teach it little more than to give empty ones.
+
+    Attributes:
+        figures: the figures of the part ``test``, whose average precision is told beside, where COCO's package is
+            installed (``pip install pycocotools``).
     """
+
+    figures: Figures | None = None
 
     @property
     def metric(self) -> Metric:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -216,20 +224,31 @@ class Keypoints(Dense):
         maps = outputs[:, : self.count]
         return targets.amax(dim=1), (maps - maps.amax(dim=(2, 3), keepdim=True)).exp().amax(dim=1)
 
-    def meter(self) -> Meter:
+    def meter(self) -> Near:
         return Near(self.metric.name)
+
+    def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
+        if part != "test" or self.figures is None or not installed():
+            return super().scores(network, part, compute)
+        near = self._fed(network, ordered(self.test, SCORING_BATCH, compute), compute)
+        assert isinstance(near, Near)
+        return near.values() | {"AP": average_precision(self.figures, *near.places())}
 
 
 @dataclass
 class Near:
-    """Counts labelled points whose highest place is near the true one, by the size of the figure."""
+    """Counts labelled points whose highest place is near the true one, by the size of the figure; keeps the places."""
 
     name: str
     near: int = 0
     seen: int = 0
+    found: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        found, truth, there = _places(outputs), _places(targets), _labelled(targets)
+        maps = outputs[:, : targets.shape[1]]
+        found, truth, there = _places(maps), _places(targets), _labelled(targets)
+        sides = torch.tensor(maps.shape[:1:-1])  # columns, rows
+        self.found.append(((found.flip(2) + 0.5) / sides, maps.flatten(2).softmax(dim=2).amax(dim=2).mean(dim=1)))
         low = torch.where(there[..., None], truth, torch.inf).amin(dim=1)
         high = torch.where(there[..., None], truth, -torch.inf).amax(dim=1)
         side = (high - low).amax(dim=1).clamp(min=1)[:, None]
@@ -238,6 +257,11 @@ class Near:
 
     def values(self) -> dict[str, float]:
         return {self.name: self.near / max(self.seen, 1)}
+
+    def places(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``(n, points, 2)`` columns and rows as shares of the side, and ``(n,)`` how sure they are."""
+        places, sure = (torch.cat(each).double().numpy() for each in zip(*self.found, strict=True))
+        return places, sure
 
 
 def _labelled(targets: Tensor) -> Tensor:

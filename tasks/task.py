@@ -221,7 +221,7 @@ class Task(ABC):
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
         """Return every metric of a network in eval mode on a part, by name."""
         batches = ordered(self.law if part == "law" else self.test, SCORING_BATCH, compute)
-        return self._metered(network, batches, compute)
+        return self._fed(network, batches, compute).values()
 
     def glance(self, network: nn.Module, index: Tensor, compute: str = "cpu") -> float:
         """Return the main metric of a network in eval mode on some examples of the part ``law``.
@@ -232,14 +232,14 @@ class Task(ABC):
             compute: torch device.
         """
         batches = (self.law.take(some) for some in index.split(SCORING_BATCH))
-        return self._metered(network, batches, compute)[self.metric.name]
+        return self._fed(network, batches, compute).values()[self.metric.name]
 
-    def _metered(self, network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: str) -> dict[str, float]:
+    def _fed(self, network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: str) -> Meter:
         meter = self.meter()
         with torch.no_grad():
             for inputs, targets in batches:
                 meter.add(network(inputs.to(compute)).cpu(), targets)
-        return meter.values()
+        return meter
 
     def examples(self, network: nn.Module, compute: str = "cpu") -> Mapping[str, Any]:
         """Return what a network in eval mode makes of the part ``test``, for a report: see ``examples.py``."""

@@ -10,12 +10,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tempograd.farm.server import server
 
 from . import marks
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many workers as cores: more threads would wait for each other
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")  # a generated test does not fail because the machine is busy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -302,7 +302,8 @@ def text_of(result: Result) -> str:
         )
     macs = (found.macs or 0) / 1e6
     lines += [
-        f"{_held(result)}{metric.name} {metric.format(found.score)}, {found.parameters} parameters, {macs:.1f} M MACs",
+        f"{_held(result)}{metric.name} {metric.format(found.score)}{result.beside}, "
+        f"{found.parameters} parameters, {macs:.1f} M MACs",
         found.text,
         result.rebuild or "",
     ]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...arguments import Seed
 from ..dense import Keypoints, cut, heat_maps, pairs_of
+from ..oks import Figures
 
 Images = Annotated[int, Meta(ge=10, le=10_000)]
 _NAMES = ("head", "left hand", "right hand", "left foot", "right foot")
@@ -30,7 +31,17 @@ def figures_keypoints(*, images: Images = 600, seed: Seed = 0) -> Keypoints:
     maps = heat_maps(points, np.ones(points.shape[:2], bool), _MAP)
     parts = cut(images, seed)
     pairs = pairs_of([pictures[p] for p in parts], [maps[p] for p in parts], flip=False, heights=True)
-    return Keypoints("figures_keypoints", *pairs, count=len(_NAMES), class_names=_NAMES)
+    test = parts[2]
+    whole = np.full(len(test), float(_SIZE))
+    figures = Figures(
+        points=_SIZE * points[test],
+        labelled=np.ones((len(test), len(_NAMES)), bool),
+        corner=np.zeros((len(test), 2)),
+        side=whole,
+        area=np.ptp(_SIZE * points[test], axis=1).clip(min=1).prod(axis=1),
+        image=np.arange(len(test)),
+    )
+    return Keypoints("figures_keypoints", *pairs, count=len(_NAMES), class_names=_NAMES, figures=figures)
 
 
 def _figure(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

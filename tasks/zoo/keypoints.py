@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...arguments import Count, Seed, Size
 from ...errors import InputRefusedError
 from ..decode import need_pillow, pixels
 from ..dense import Keypoints, cut, heat_maps, pairs_of
+from ..oks import Figures
 from ..pictures import MEMORY_BYTES
 
 _MARGIN = 1.25  # of a box's larger side
@@ -29,7 +31,8 @@ def keypoints(
 ) -> Keypoints:
     """Read annotations as COCO's ``person_keypoints_*.json``: each labelled person is one example, cut out as a square.
 
-    Heat maps are a quarter as wide as the images; the main metric is PCK@0.2, by the box around a person's points.
+    Heat maps are a quarter as wide as the images; the main metric is PCK@0.2, by the box around a person's points. The
+    average precision by object keypoint similarity is told beside it where pycocotools is installed.
 
     Args:
         path: the JSON file.
@@ -48,19 +51,22 @@ def keypoints(
     where = {image["id"]: image["file_name"] for image in told["images"]}
     folder = file.parent if images is None else Path(images)
     pictures = np.empty((len(people), 3, size, size), np.uint8)
-    points, seen = np.zeros((len(people), len(names), 2)), np.zeros((len(people), len(names)), bool)
+    figures = _figures(people, len(names), file)
     for i, one in enumerate(people):
         if one["image_id"] not in where:
             raise InputRefusedError(
                 f"{file}: annotation {one.get('id')} is of image {one['image_id']}, which is not there"
             )
-        pictures[i], points[i], seen[i] = _person(one, folder / str(where[one["image_id"]]), size, len(names))
+        pictures[i] = _cut_out(folder / str(where[one["image_id"]]), figures.corner[i], figures.side[i], size)
+    points = (figures.points - figures.corner[:, None]) / figures.side[:, None, None]
+    seen = figures.labelled & (points >= 0).all(axis=2) & (points < 1).all(axis=2)
     ids = sorted({str(one["image_id"]) for one in people})
     part_of = {ids[i]: number for number, part in enumerate(cut(len(ids), seed)) for i in part}
     owner = np.array([part_of[str(one["image_id"])] for one in people])
-    maps, parts = heat_maps(points, seen, max(1, size // 4)), [np.flatnonzero(owner == number) for number in range(3)]
+    maps = heat_maps(np.where(seen[..., None], points, 0), seen, max(1, size // 4))
+    parts = [np.flatnonzero(owner == number) for number in range(3)]
     pairs = pairs_of([pictures[p] for p in parts], [maps[p] for p in parts], flip=False, heights=True)
-    return Keypoints(f"keypoints:{path}", *pairs, count=len(names), class_names=names)
+    return Keypoints(f"keypoints:{path}", *pairs, count=len(names), class_names=names, figures=figures[parts[2]])
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -95,25 +101,37 @@ def _labelled(one: dict[str, Any], count: int) -> bool:
     return bool(there and any(values[2::3]))
 
 
-def _person(
-    one: dict[str, Any], path: Path, size: int, count: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the square around a person ``(3, size, size)``, the points in it as shares, and which are labelled."""
+def _figures(people: Sequence[dict[str, Any]], count: int, path: Path) -> Figures:
+    """Return where people's points are, and the square around each; without an area that of the box counts."""
+    try:
+        values = np.array([one["keypoints"] for one in people], float).reshape(-1, count, 3)
+        boxes = np.array([one["bbox"] for one in people], float).reshape(-1, 4)
+        area = np.array([one.get("area") or box[2:].prod() for one, box in zip(people, boxes, strict=True)], float)
+    except (TypeError, ValueError) as error:
+        raise InputRefusedError(f"{path} has keypoints, a bbox or an area that are no numbers ({error})") from error
+    side = _MARGIN * boxes[:, 2:].max(axis=1)
+    numbers = {name: number for number, name in enumerate(sorted({str(one["image_id"]) for one in people}))}
+    return Figures(
+        points=values[..., :2],
+        labelled=values[..., 2] > 0,
+        corner=boxes[:, :2] + boxes[:, 2:] / 2 - side[:, None] / 2,
+        side=side,
+        area=area,
+        image=np.array([numbers[str(one["image_id"])] for one in people], int),
+    )
+
+
+def _cut_out(path: Path, corner: NDArray[np.float64], side: float, size: int) -> NDArray[np.uint8]:
+    """Return a square of an image file, ``(3, size, size)``; ``corner`` and ``side`` are in pixels of the file."""
     from PIL import Image
 
     try:
         whole = Image.fromarray(pixels(path.read_bytes(), str(path), None, grey=False).transpose(1, 2, 0))
     except OSError as error:
         raise InputRefusedError(f"{path} cannot be read ({error.strerror}); name its folder: images=FOLDER") from error
-    left, top, width, height = one["bbox"]
-    side = _MARGIN * max(width, height)
-    corner = np.array([left + width / 2 - side / 2, top + height / 2 - side / 2])
     box = (corner[0], corner[1], corner[0] + side, corner[1] + side)
     crop = whole.transform((size, size), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
-    values = np.array(one["keypoints"], float).reshape(count, 3)
-    points = (values[:, :2] - corner) / side
-    seen = (values[:, 2] > 0) & (points >= 0).all(axis=1) & (points < 1).all(axis=1)
-    return np.asarray(crop).transpose(2, 0, 1), np.where(seen[:, None], points, 0), seen
+    return np.asarray(crop).transpose(2, 0, 1)
 
 
 TASK = keypoints

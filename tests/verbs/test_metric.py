@@ -27,7 +27,8 @@ class Surprise(Classification):
     metric = Metric("surprise", higher_is_better=False, unit="nats", chance=2.3)
 
     def metrics(self, outputs, targets):
-        return {"surprise": float(cross_entropy(outputs, targets))}
+        right = (outputs.argmax(1) == targets).float().mean()
+        return {"surprise": float(cross_entropy(outputs, targets)), "hit rate": float(right)}
 
     def meter(self):
         return Collected(self.metrics)
@@ -67,7 +68,8 @@ def test_less_is_better_in_search_result_and_report(folder, method, more):
     assert result.metric.value == Metric("surprise", higher_is_better=False, unit="nats", chance=2.3)
     assert result.found.score > 0
     assert "accuracy" not in json.loads((out / "result.json").read_text())["found"]
-    assert f"test surprise {result.found.score:.4g} nats" in done.text
+    hits = f", hit rate {result.found.metrics['hit rate']:.4g}"
+    assert f"test surprise {result.found.score:.4g} nats{hits}, " in done.text
     assert "accuracy" not in done.text
     if result.finalists:
         assert result.found.validation_score == min(each.validation_score for each in result.finalists)
@@ -81,6 +83,7 @@ def test_less_is_better_in_search_result_and_report(folder, method, more):
     html = page.read_text()
     assert "Test surprise" in html
     assert "lower is better" in html
+    assert f"{hits}; trained once" in html
     beaten = sum(result.found.score < each.score for each in result.counted)
     assert f"Better by surprise (lower is better) than {beaten} of {len(result.counted)} random networks" in html
     found = tg.load(out)
