@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,7 +177,8 @@ class Searcher(Protocol):
         needs: what its pieces, such as a law, need of a space.
     """
 
-    accepts: ClassVar[frozenset[str]]
+    @property
+    def accepts(self) -> frozenset[str]: ...
 
     @property
     def needs(self) -> Need: ...

@@ -18,7 +18,6 @@ from functools import partial
 from itertools import islice
 from math import ceil, inf
 from time import perf_counter
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +112,17 @@ class EdgeSearcher:
     schedule: OneShotSchedule
     edge: Edge
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy", "queries", "supernet"})
     needs = ANY
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """Return which settings it heeds: a file of a supernet only where one is trained."""
+        heeded = frozenset({"epochs", "finalists", "proxy", "queries"})
+        return heeded | {"supernet"} if self._trains else heeded
+
+    @property
+    def _trains(self) -> bool:
+        return self.schedule.largest + self.schedule.epochs > 0
 
     def check(self, space: SearchSpace) -> None:
         """Refuse a space without trained weights where nothing is to be trained.
@@ -122,7 +130,7 @@ class EdgeSearcher:
         Raises:
             UsageError: there is nothing to tell networks by.
         """
-        if not self.schedule.largest + self.schedule.epochs and not getattr(space, "trained", False):
+        if not self._trains and not getattr(space, "trained", False):
             raise UsageError(
                 f"epochs=0 asks about parts of a trained network, and {space.spec} has no trained weights; give "
                 "--epochs, a number from 1, or a space that tg.shrink made of a trained network"
@@ -134,7 +142,7 @@ class EdgeSearcher:
         task = problem.task.fitted(proxy)
         shot = OneShot(proxy, task, self.schedule, seed=problem.seed, compute=problem.compute)
         kept = problem.supernet or problem.checkpoint
-        supernet = shot.run(kept if shot.total else None, problem.progress)
+        supernet = shot.run(kept if self._trains else None, problem.progress)
         ask = ByLoss(proxy, supernet, task, seed=problem.seed, compute=problem.compute, few=_FEW)
         queries = Queries(problem, self.edge.queries, ask)
         queries.passes = shot.passes

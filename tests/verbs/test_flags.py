@@ -79,6 +79,12 @@ def test_rows_of_a_table_are_refused_on_a_device():
         check({"latency_rows": 20}, method("la_darts"), on_table=False, costs=["table"])
 
 
+def test_a_file_of_a_supernet_is_refused_where_slim_trains_none():
+    with pytest.raises(UsageError, match=r"--supernet f: slim trains no supernet that serves every target.* ofa"):
+        check({"supernet": "f"}, method("slim"), on_table=False, costs=["table"])
+    check({"supernet": "f"}, method("slim:epochs=1"), on_table=False, costs=["table"])
+
+
 def test_the_verb_refuses_before_it_touches_anything(tmp_path):
     with pytest.raises(UsageError, match=r"--supernet .*: densenas trains no supernet that serves every target.* ofa"):
         search("routed", None, tmp_path / "out", method="densenas", target_ms=1.0, supernet=tmp_path / "file")

@@ -112,6 +112,8 @@ def test_nothing_is_trained_for_it_and_no_file_is_written(space, task, tmp_path)
     assert method.find(asked).passes == 0
     assert "supernet" not in stages
     assert not file.exists()
+    file.write_bytes(b"of another supernet")
+    assert len(method.find(asked).queries) == 4
     assert method.find.schedule.largest + method.find.schedule.epochs == 0
     assert method.find.edge.queries == 80
 
