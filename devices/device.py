@@ -123,6 +123,17 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class ReadsOthers(Protocol):
+    """A session that can leave out the readings of the other sentinels, which a calibration alone needs.
+
+    Attributes:
+        reads_others: whether they are read in every fourth round; true at first.
+    """
+
+    reads_others: bool
+
+
+@runtime_checkable
 class Place(Protocol):
     """Where networks run, with a runtime: a device of this machine, or somewhere that has them timed.
 

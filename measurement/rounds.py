@@ -5,8 +5,9 @@ One *round* of a network, in one measuring process::
     [ 1 discarded + 2 sentinel runs ] [ 1 discarded run + burst of 10-30 ms ] [ 1 discarded + 2 sentinel runs ]
             sentinel_before_ms                wall_ms, cpu_ms                        sentinel_after_ms
 
-A *sentinel* is a small fixed network run by the same runtime in the same process; in every fourth round those of the
-other kinds are run too, outside what counts for the round.
+A *sentinel* is a small fixed network run by the same runtime in the same process; in every fourth round of a
+calibration those of the other kinds are run too, outside what counts for the round. The first run is discarded where
+another network ran before it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Round:
         wall_ms, cpu_ms: per inference, one for each sample of the burst, the discarded first run left out.
         gpu_ms: Times by the GPU's own events; empty on a CPU.
         block: inferences in one sample: more than one where they are too short for the clock.
-        other_sentinels_ms: kind -> reading of the other sentinels, in every fourth round.
+        other_sentinels_ms: kind -> reading of the other sentinels, in every fourth round of a calibration.
         state: what the device said of itself, by name with unit, such as ``frequency_mhz`` and ``temperature_c``.
         involuntary_switches, run_queue_wait_ms: interference during the burst.
         events: clock or thermal events that fell into the round, by name.

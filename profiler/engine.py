@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices.device import Device, Loaded, Model, Place, Session, opens
+from ..devices.device import Device, Loaded, Model, Place, ReadsOthers, Session, opens
 from ..devices.turn import turn
 from ..errors import DeviceError, UsageError
 from ..measurement.calibration import CALIBRATION_NETWORKS, CALIBRATION_ROUNDS, Calibration, calibrate, is_stale
@@ -204,6 +204,8 @@ class Engine:
                 if not started:
                     batch.session.start_timing()
                     started = True
+                if isinstance(batch.session, ReadsOthers):
+                    batch.session.reads_others = self._calibrates(subjects)
                 began_s = time.monotonic()
                 result = batch.session.run_pass(self._order(waiting, subjects or []), burst_ms=self._plan.burst_ms)
             except DeviceError:
@@ -233,6 +235,10 @@ class Engine:
         if not due or (self._calibration is not None and len(keys) < CALIBRATION_NETWORKS):
             return []
         return keys[:CALIBRATION_NETWORKS]
+
+    def _calibrates(self, subjects: Sequence[str] | None) -> bool:
+        """Return whether a calibration is under way; before a batch's first pass, whether one is sure to come."""
+        return self._renew or self._calibration is None if subjects is None else bool(subjects)
 
     def _order(self, waiting: Mapping[str, Job], subjects: Sequence[str]) -> list[str]:
         """Return who is timed next, in random order; while a calibration is under way, who has enough only waits."""

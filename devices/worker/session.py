@@ -68,6 +68,9 @@ class WorkerSession:
 
     A network that kills the process while it is loaded is reported, and the others are loaded again into a new one.
 
+    Attributes:
+        reads_others: see `ReadsOthers`.
+
     Args:
         settings: what the worker is told first.
         before_pass: called before each pass; it may wait until the device is quiet.
@@ -77,6 +80,7 @@ class WorkerSession:
     """
 
     def __init__(self, settings: WorkerSettings, before_pass: Callable[[], None] = lambda: None) -> None:
+        self.reads_others = True
         self._settings = settings
         self._before_pass = before_pass
         self._models: dict[str, Model] = {}
@@ -152,7 +156,7 @@ class WorkerSession:
         patience_s = {self._numbers[key]: self._patience_s(key, burst_ms) for key in keys}
         try:
             reply = process.ask(
-                {"verb": "run_pass", "arguments": [numbers, burst_ms]},
+                {"verb": "run_pass", "arguments": [numbers, burst_ms, self.reads_others]},
                 patience_s=lambda note: patience_s.get(note.network, _MIN_PATIENCE_S),
                 total_s=_MIN_PATIENCE_S + sum(self._patience_s(key, burst_ms) for key in keys),
             )

@@ -15,7 +15,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -166,7 +166,7 @@ class Worker:
             timing.heat(lambda: min(self._sentinel_ms(self._kind, self._sentinel)))
         return {"cores": sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []}
 
-    def run_pass(self, networks: list[int], burst_ms: float) -> dict[str, Any]:
+    def run_pass(self, networks: list[int], burst_ms: float, reads_others: bool) -> dict[str, Any]:
         """Time one round of each network, in this order; nothing is collected, written or sent meanwhile."""
         rows: list[dict[str, Any]] = []
         gc.disable()
@@ -174,9 +174,11 @@ class Worker:
         try:
             for network in networks:
                 warm = bool(rows) and not rows[-1]["other_sentinels_ms"]
+                others = self._others if reads_others and self._rounds % timing.OTHERS_EVERY == 0 else {}
+                self._rounds += 1
                 with self._at(network, "run"):
                     try:
-                        rows.append({"network": network, **self._round(network, burst_ms, counters, warm=warm)})
+                        rows.append({"network": network, **self._round(network, burst_ms, counters, others, warm=warm)})
                     except InputRefusedError as error:
                         return {"network": network, **_failure("crashed", "run", error)}
                     except MemoryError as error:
@@ -186,8 +188,10 @@ class Worker:
             gc.enable()
         return {"rounds": rows}
 
-    def _round(self, network: int, burst_ms: float, counters: timing.Counters, *, warm: bool) -> dict[str, Any]:
-        """Time one round; ``warm`` where the sentinel's reading after the round before was the last thing that ran."""
+    def _round(
+        self, network: int, burst_ms: float, counters: timing.Counters, others: Mapping[str, Program], *, warm: bool
+    ) -> dict[str, Any]:
+        """Time one round, and after it other sentinels; ``warm`` where the last thing that ran was the one in use."""
         program, warm_up = self._networks[network]
         started_s = time.time()
         start = counters.read()
@@ -210,8 +214,6 @@ class Worker:
         after = self._sentinel_ms(self._kind, self._sentinel)
         now = counters.read()
         energy = {} if burst_mj is None else {ENERGY: burst_mj / (1 + block * len(burst.wall_ms))}  # 1 run is discarded
-        others = self._others if self._rounds % timing.OTHERS_EVERY == 0 else {}
-        self._rounds += 1
         return {
             "started_s": started_s,
             "sentinel_before_ms": before,

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...devices.device import Device, Loaded, Model, PassResult, Session
+from ...devices.device import Device, Loaded, Model, PassResult, ReadsOthers, Session
 from ...measurement.fingerprint import Fingerprint
 
 
@@ -71,6 +71,15 @@ class QuietSession:
 
     def start_timing(self) -> None:
         self._session.start_timing()
+
+    @property
+    def reads_others(self) -> bool:
+        return isinstance(self._session, ReadsOthers) and self._session.reads_others
+
+    @reads_others.setter
+    def reads_others(self, wanted: bool) -> None:
+        if isinstance(self._session, ReadsOthers):
+            self._session.reads_others = wanted
 
     def run_pass(self, keys: Sequence[str], *, burst_ms: float) -> PassResult:
         with self._quiet.timing():

@@ -39,9 +39,14 @@ def test_the_sentinel_is_run_no_more_often_than_its_caches_need():
     worker = Worker(board, Counted(), threads=1, batch=1, sentinel=KINDS[0], precision="fp32")
     worker._networks = {n: (Counted(), timing.warm_up(lambda: None, lambda: None)) for n in range(8)}
     before = worker._sentinel.runs
-    assert len(worker.run_pass(list(range(8)), 0.01)["rounds"]) == 8
+    rounds = worker.run_pass(list(range(8)), 0.01, reads_others=True)["rounds"]
+    assert [bool(each["other_sentinels_ms"]) for each in rounds] == [True, False, False, False] * 2
     at_first, after_networks, after_other_sentinels = 1, 8, 2  # those are read after the first and the fifth round
     assert worker._sentinel.runs - before == 8 * 2 * 2 + at_first + after_networks + after_other_sentinels
+    before = worker._sentinel.runs
+    rounds = worker.run_pass(list(range(8)), 0.01, reads_others=False)["rounds"]
+    assert not any(each["other_sentinels_ms"] for each in rounds)
+    assert worker._sentinel.runs - before == 8 * 2 * 2 + at_first + after_networks
 
 
 @pytest.mark.promise(4)

@@ -1,9 +1,11 @@
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from tempograd.farm.agent.quiet import Quiet
+from tempograd.devices.device import ReadsOthers
+from tempograd.farm.agent.quiet import Quiet, QuietSession
 
 pytestmark = pytest.mark.real
 
@@ -33,3 +35,15 @@ def test_work_and_passes_never_overlap_and_work_goes_first():
         timing.join()
     assert all(not others for _, others in log)
     assert sorted(waited for waited, _ in log)[len(log) // 2] < 0.1  # at most the pass under way
+
+
+def test_a_session_that_waits_for_quiet_passes_on_whether_other_sentinels_are_read():
+    inner = SimpleNamespace(reads_others=True)
+    session = QuietSession(inner, Quiet())
+    assert isinstance(session, ReadsOthers)
+    assert session.reads_others
+    session.reads_others = False
+    assert not inner.reads_others
+    without = QuietSession(SimpleNamespace(), Quiet())
+    without.reads_others = True  # there are none
+    assert not without.reads_others
