@@ -101,6 +101,8 @@ class Measured(_Part):
     path: Literal["gated", "ratio", "plain", "told"] | None = None
     rounds: int = 0
     gated: int = 0
+    energy_mj: Positive = None
+    memory_bytes: Positive = None
     processes: list[Process] = []
 
 

@@ -8,8 +8,8 @@
 
 Two digests tell a damaged file from a whole one before any number is made of it. ``predictor.json`` is replaced last
 and names the arrays: whoever reads meanwhile has the older predictor or the newer one. A predictor of several
-quantities has a *head* for each, a model with scores and intervals of its own; the first is the main one, the only one
-to search with.
+quantities has a *head* for each, a model with scores and intervals of its own; the first is the main one, by which a
+search knows latency.
 """
 
 from __future__ import annotations

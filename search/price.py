@@ -1,12 +1,13 @@
 """What networks cost in a search, in milliseconds, and how a cost of another unit becomes one.
 
 A table adds up single operations, and a counter knows no device at all: both become milliseconds by a line through a
-few networks measured on the device.
+few networks measured on the device. Of energy and memory it counts how they compare with other networks': one factor
+makes milliseconds of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -96,7 +97,11 @@ class Price:
 
 
 def sum_in_ms(
-    costs: Mapping[str, tuple[float, CostModel]], space: SearchSpace, measured_ms: Mapping[Architecture, float]
+    costs: Mapping[str, tuple[float, CostModel]],
+    space: SearchSpace,
+    measured_ms: Mapping[Architecture, float],
+    *,
+    proportional: Collection[str] = (),
 ) -> Price:
     """Return the price that is the sum of shares of costs, each in ms by a line through measured networks.
 
@@ -104,12 +109,18 @@ def sum_in_ms(
         costs: share and cost by name; a predictor's is in ms already.
         space: searched.
         measured_ms: networks with their latencies.
+        proportional: costs that predict no latency, whose line has no constant.
 
     Raises:
         UsageError: a cost says nothing about latency here.
     """
     architectures, y_ms = list(measured_ms), np.array(list(measured_ms.values()))
-    lines = [_line(cost, space, architectures, y_ms, name) for name, (_, cost) in costs.items()]
+    lines = [
+        _proportional(cost, space, architectures, y_ms)
+        if name in proportional
+        else _line(cost, space, architectures, y_ms, name)
+        for name, (_, cost) in costs.items()
+    ]
     shares = [share for share, _ in costs.values()]
     predicted = np.sum([share * line.held_out for share, line in zip(shares, lines, strict=True)], axis=0)
     return Price(
@@ -128,6 +139,10 @@ class _Line:
     held_out: NDArray[np.float64]
 
 
+def _predicted(cost: CostModel, space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+    return Price(cost, space, cost.encoding if isinstance(cost, PredictorCost) else None).predict(architectures)
+
+
 def _least_absolute(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the two numbers from 0 whose products with rows ``(n, 2)`` are nearest to 1, by absolute distance.
 
@@ -141,11 +156,21 @@ def _least_absolute(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
+def _proportional(
+    cost: CostModel, space: SearchSpace, architectures: Sequence[Architecture], y_ms: NDArray[np.float64]
+) -> _Line:
+    """Return a cost in ms by the median network, and every network by the median of the others."""
+    factors, groups = y_ms / _predicted(cost, space, architectures), space.groups(architectures)
+    of_others = np.array([np.median(factors[groups != group]) for group in groups])
+    held_out = y_ms * of_others / factors
+    return _Line(WeightedSum(((float(np.median(factors)), cost),)), held_out)
+
+
 def _line(
     cost: CostModel, space: SearchSpace, architectures: Sequence[Architecture], y_ms: NDArray[np.float64], name: str
 ) -> _Line:
     """Return a cost in ms, by the line of least relative error, and every network by a line through the others."""
-    x = Price(cost, space, cost.encoding if isinstance(cost, PredictorCost) else None).predict(architectures)
+    x = _predicted(cost, space, architectures)
     if isinstance(cost, PredictorCost):
         return _Line(cost, x)
     unit = float(x.max()) or 1.0

@@ -43,6 +43,7 @@ from ..data.result import (
 )
 from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement
+from ..measurement.quantities import ENERGY, MEMORY
 from ..measurement.repeatability import across, verdict_across
 from ..metric import ACCURACY, Metric
 from ..spaces.architecture import Architecture
@@ -389,6 +390,8 @@ def measured_of(
         path=estimate.path if estimate else None,
         rounds=estimate.rounds if estimate else 0,
         gated=estimate.gated if estimate else 0,
+        energy_mj=measurement.beside_time.get(ENERGY),
+        memory_bytes=measurement.beside_time.get(MEMORY),
         processes=[Process(latency_ms=each.latency_ms, verdict=each.verdict) for each in processes],
     )
 

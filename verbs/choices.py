@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from ..errors import UnknownNameError, UsageError
+from ..measurement.quantities import ENERGY, MEMORY
 
 COUNTERS = {"flops": "macs", "parameters": "parameters"}
 """What counts a network, and the counter's name in the space's circuit."""
 
-COSTS = ("predictor", "kernels", "table", *COUNTERS)
+HEADS = (ENERGY, MEMORY)
+"""Quantities that are no times, for which a predictor may have a head."""
+
+COSTS = ("predictor", "kernels", "table", *COUNTERS, *HEADS)
 """What prices networks in a search."""
 
 SAMPLINGS = ("random", "d_optimal")

@@ -28,7 +28,7 @@ from ..search.price import Price, sum_in_ms
 from ..spaces.architecture import Architecture
 from ..spaces.circuit import SKELETON, counts
 from ..spaces.space import SearchSpace
-from .choices import COUNTERS, shares_of
+from .choices import COUNTERS, HEADS, shares_of
 from .kernel_price import Sums, by_kernels, sums
 from .option import one_of
 
@@ -78,6 +78,10 @@ def priced(
             module, encoding = _module(kept, upper_bound=upper_bound)
             costs[name] = share, PredictorCost(module, space, encoding)
             continue
+        if name in HEADS:
+            module, own = _module(_head(kept, name), upper_bound=upper_bound)
+            costs[name] = share, PredictorCost(module, space, own)
+            continue
         if name == "kernels":
             of_kernels = _by_kernels(kept, space, device, known, upper_bound=upper_bound)
             if len(shares) > 1:
@@ -95,7 +99,8 @@ def priced(
         outputs.write({inputs: json.dumps(known).encode()}, is_inputs)
     if of_kernels is not None and not costs:
         return of_kernels
-    price = sum_in_ms(costs, space, {space.from_key(key): ms for key, ms in known["measured"].items()})
+    measured_ms = {space.from_key(key): ms for key, ms in known["measured"].items()}
+    price = sum_in_ms(costs, space, measured_ms, proportional=HEADS)
     outside = {} if of_kernels is None else {"out_of_support": of_kernels.told["out_of_support"]}
     return replace(price, told={"model": spec, "encoding": encoding} | price.told | outside)
 
@@ -155,6 +160,24 @@ def _module(kept: SavedPredictor | KernelPredictor | None, *, upper_bound: bool)
         others = one_of(name for name in registry.names("model") if hasattr(registry.load("model", name), "module"))
         raise UsageError(f"the model {kept.model} has no gradient; fit {others} to search")
     return kept.upper_bound(COVERAGE) if upper_bound else kept.predictor.module, kept.binding.encoding
+
+
+def _head(kept: SavedPredictor | KernelPredictor | None, quantity: str) -> SavedPredictor:
+    """Return a predictor's head of a quantity.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not isinstance(kept, SavedPredictor):
+        raise UsageError(
+            f"--cost {quantity} needs --predictor DIRECTORY, written by tempograd fit --quantity {quantity}"
+        )
+    if quantity not in kept.heads:
+        raise UsageError(
+            f"the predictor has heads for {', '.join(kept.heads)}, and none for {quantity}; fit it too: "
+            f"tempograd fit --quantity latency_ms --quantity {quantity}"
+        )
+    return kept.heads[quantity]
 
 
 is_inputs = outputs.json_with("of")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import registry
 from ..errors import UsageError
+from .choices import HEADS
 from .request import SEARCH
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
             raise UsageError(f"{shown}: {method.name} {about.lacks}; leave it out, or use {able}")
         if not on_table and "accuracy" in given and name in OF_TRAINING:
             raise UsageError(f"{shown}: with --accuracy nothing is trained, accuracies are predicted; leave it out")
-        if not on_table and about.predicted and not {"predictor", "kernels"} & set(costs):
+        if not on_table and about.predicted and not {"predictor", "kernels", *HEADS} & set(costs):
             raise UsageError(
                 f"{shown}: no predictor prices networks here, but {' and '.join(costs)}; leave it out"
                 + ("" if method.table_only else ", or say --cost predictor")

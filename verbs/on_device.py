@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import outputs
 from ..data.duplicates import usual_duplicates
-from ..data.result import RESULT, Result, read_result
+from ..data.result import RESULT, Measured, Result, read_result
 from ..data.store import Store
 from ..devices.device import Place
 from ..errors import MismatchError, UsageError
@@ -304,6 +304,7 @@ def text_of(result: Result) -> str:
     lines += [
         f"{_held(result)}{metric.name} {metric.format(found.score)}{result.beside}, "
         f"{found.parameters} parameters, {macs:.1f} M MACs",
+        *_beside_time(measured),
         found.text,
         result.rebuild or "",
     ]
@@ -329,6 +330,13 @@ def _random_text(result: Result) -> str:
 def _held(result: Result) -> str:
     """Return the word for the part that a score is of; none where it is predicted."""
     return "" if result.training.get("trained") is False else "test "
+
+
+def _beside_time(measured: Measured) -> list[str]:
+    """Return a line of the energy and memory that were measured with the latency, where they were."""
+    energy = [] if measured.energy_mj is None else [f"{measured.energy_mj:.4g} mJ an inference"]
+    memory = [] if measured.memory_bytes is None else [f"{measured.memory_bytes / 1e6:.4g} MB of memory"]
+    return [", ".join(energy + memory)] if energy or memory else []
 
 
 def _or_nan(number: float | None) -> float:

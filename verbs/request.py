@@ -273,7 +273,7 @@ class SearchRequest:
             )
 
     def check_aim(self) -> None:
-        """Refuse a search that has neither a target nor a weight of latency, or both.
+        """Refuse a search that has neither a target nor a weight of latency, or both; or a target of what is no time.
 
         Raises:
             UsageError: with both options, and what they are.
@@ -284,6 +284,12 @@ class SearchRequest:
             raise UsageError(
                 f"{said} given; allowed: one of --target-ms, the latency in ms that the network must not exceed, and "
                 "--lam, a fixed weight of latency in its place"
+            )
+        weighed = [name for name in choices.HEADS if name in choices.shares_of(self.pricing.cost or "predictor")]
+        if targets and weighed:
+            raise UsageError(
+                f"--cost {self.pricing.cost} and --target-ms: {' and '.join(weighed)} can have a weight, and no "
+                "target, which is in ms; give --lam"
             )
 
     def asked(self, cost: str) -> dict[str, Any]:

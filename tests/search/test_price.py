@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tempograd import registry
+from tempograd.errors import UsageError
 from tempograd.predictor.interval import Conformal
-from tempograd.search.cost import PredictorCost, TableCost
+from tempograd.search.cost import PredictorCost, TableCost, WeightedSum
 from tempograd.search.price import Price, sum_in_ms
 from tempograd.spaces.circuit import counts
 
@@ -50,6 +51,20 @@ def test_the_chance_is_that_of_the_residuals_or_certain_without_them():
     assert low > 0.98
     assert high < 0.02
     assert 0.3 < middle < 0.7
+
+
+def test_what_is_no_time_becomes_ms_by_one_factor():
+    """However little it says of latency; so its share of the median network's is what it was."""
+    rows = SPACE.encode(NETWORKS, "counts")
+    predictor = PredictorCost(Counting(rows.shape[1]), SPACE, "counts")
+    x, rng = rows.sum(axis=1).astype(float), np.random.default_rng(1)
+    truth = dict(zip(NETWORKS, (1 / x * rng.uniform(0.9, 1.1, len(x))).tolist(), strict=True))
+    price = sum_in_ms({"energy_mj": (1.0, predictor)}, SPACE, truth, proportional=["energy_mj"])
+    factor = np.median(np.array(list(truth.values())) / x)
+    np.testing.assert_allclose(price.predict(NETWORKS), factor * x, rtol=1e-5)
+    np.testing.assert_allclose(price.parity["predicted_ms"], factor * x, rtol=0.3)
+    with pytest.raises(UsageError, match="flops say nothing about latency"):
+        sum_in_ms({"flops": (1.0, WeightedSum(((1.0, predictor),)))}, SPACE, truth)
 
 
 @pytest.mark.parametrize("encoding", [SPACE.encodings[0].name, "counts"])
