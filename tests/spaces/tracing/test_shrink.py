@@ -1,6 +1,7 @@
 """A trained network becomes a space of widths and depths, in which it is itself one of the networks."""
 
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,23 @@ def test_widths_are_what_belongs_together_and_depths_what_may_go():
     assert space.left_out["head.1"] == "its channels are what the network gives"
     shallow = tg.shrink(trained.trained(trained.ResNet), torch.zeros(1, 1, 8, 8), depth=False, step=4)
     assert "one" not in {site.name for site in shallow.sites}
+
+
+def test_of_a_row_those_blocks_may_go_that_give_the_shape_they_take():
+    blocks = trained.Block(4, 4), trained.Block(4, 8, 2), trained.Block(8, 8), trained.Block(8, 8)
+    net = nn.Sequential(
+        OrderedDict(
+            stem=nn.Conv2d(1, 4, 3, 1, 1), row=nn.Sequential(*blocks), flat=nn.Flatten(), head=nn.Linear(128, 10)
+        )
+    )
+    space = tg.shrink(net, torch.zeros(1, 1, 8, 8))
+    assert {site.name: site.options for site in space.sites} == {"row": ("2", "3", "4")}
+    assert "row" not in space.left_out
+    net.row = net.row[:2]
+    net.head = nn.Linear(128, 10)
+    with pytest.raises(UsageError, match="nothing of Sequential can go") as told:
+        tg.shrink(net, torch.zeros(1, 1, 8, 8))
+    assert "row:" not in str(told.value)
 
 
 def test_the_network_given_is_not_touched():
