@@ -4,7 +4,8 @@
 
 Every round: a weight step (forward, backward, clip, SGD) and a law step (forward, gradient by the mixture; theirs
 takes that of all parameters) of the authors' ``cnn/model_search.py`` and of ours, the order drawn anew. Theirs is made
-for a GPU of its day: ``.cuda()`` does nothing here, which is all that is changed. Prints median times and ratios.
+for a GPU of its day: ``.cuda()`` does nothing here, which is all that is changed. Prints medians of CPU seconds,
+which other processes disturb less than times, and ratios.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -58,9 +59,9 @@ def main() -> None:
 
 
 def _seconds(step: Callable[[], None]) -> float:
-    start = perf_counter()
+    start = process_time()
     step()
-    return perf_counter() - start
+    return process_time() - start
 
 
 @dataclass(frozen=True)
