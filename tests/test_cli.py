@@ -612,7 +612,7 @@ def test_help_lists_the_models_quantities_and_plans_that_there_are(monkeypatch):
     assert "precise (within 1 %) or a_new_plan (within 10 %)" in help_of(again, "collect")
     for verb, listed in (("audit", "precise or a_new_plan."), ("search", "precise or a_new_plan: how long each")):
         assert listed in help_of(again, verb)
-    assert "parameters or a_new_cost: what prices networks" in help_of(again, "search")
+    assert "memory_bytes or a_new_cost: what prices networks" in help_of(again, "search")
 
 
 def test_help_tells_every_task():
