@@ -148,9 +148,11 @@ def test_what_was_measured_is_measured_again_only_where_it_was_asked_for_otherwi
     assert steps.run(tmp_path, count=20) == ["collect", "fit", "search"]
     (tmp_path / "predictor").rmdir()
     assert steps.run(tmp_path, count=30) == ["collect", "fit", "search"]
-    for otherwise in ({"plan": "standard"}, {"seed": 1}, {"device": "simulated:seed=3"}):
-        (tmp_path / "predictor").rmdir()
-        assert steps.run(tmp_path, count=30, **otherwise) == everything
+    for number, otherwise in enumerate(({"plan": "standard"}, {"seed": 1}, {"device": "simulated:seed=3"})):
+        out = tmp_path / str(number)
+        assert steps.run(out, count=30) == everything
+        (out / "predictor").rmdir()
+        assert steps.run(out, count=30, **otherwise) == everything
 
 
 @pytest.mark.parametrize(
