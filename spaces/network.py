@@ -58,7 +58,8 @@ from .layers import (
     TransformedConv,
     Zero,
 )
-from .pointwise import StridedPointwiseConv2d
+from .mixture import weighted_sum
+from .pointwise import PointwiseConv2d, StridedPointwiseConv2d
 
 Gates = Mapping[str, Tensor]
 Beside = Mapping[str, Collection[int]]
@@ -197,11 +198,8 @@ class Network(nn.Module):
         live = [(i, option, graph) for i, (option, graph) in enumerate(options) if drawn.takes(choice.site, i)]
         left = drawn.left(choice.unless)
         if live and left is not None and (not choice.when or any(drawn.takes(*term) for term in choice.when)):
-            found = [
-                drawn.weigh(self._run(graph, choice.path(name, option), x, drawn), choice.site, i)
-                for i, option, graph in live
-            ]
-            value = _sum(found)
+            found = [(i, self._run(graph, choice.path(name, option), x, drawn)) for i, option, graph in live]
+            value = drawn.mix(found, choice.site)
             values[key] = value if value is None or not choice.unless else left * value
 
     def _layer(self, node: Node, name: str, inputs: list[Tensor], drawn: _Drawn) -> Tensor:
@@ -296,6 +294,13 @@ class _Drawn:
     def weigh(self, value: Tensor | None, site: str, option: int) -> Tensor | None:
         """Return a value times an option's gate."""
         return value if value is None or site == FIXED else self.gates[site][option] * value
+
+    def mix(self, values: Sequence[tuple[int, Tensor | None]], site: str) -> Tensor | None:
+        """Return the sum of options' values times their gates."""
+        live = [(i, value) for i, value in values if value is not None]
+        if self.weights is None or site == FIXED or len({(_is_last(v), v.dtype) for _, v in live}) != 1:
+            return _sum([self.weigh(value, site, i) for i, value in live])
+        return weighted_sum(self.gates[site], {i: self.weights[site][i] for i, _ in live}, [value for _, value in live])
 
     def weight(self, unless: Condition, site: str, option: int) -> Tensor | float:
         """Return what a term of a mix weighs: an option's gate, or what these options leave to a leaf."""
@@ -430,6 +435,8 @@ def _conv(op: Conv, inputs: tuple[Shape, ...], affine: bool) -> nn.Module:
         layer: nn.Conv2d = DepthwiseConv2d(channels, *shape)
     elif op.kernel == 1 and op.stride > 1:
         layer = StridedPointwiseConv2d(channels, op.out, op.stride, op.groups)
+    elif op.kernel == op.groups == 1 and op.padding == 0:
+        layer = PointwiseConv2d(channels, op.out)
     else:
         layer = nn.Conv2d(channels, op.out, *shape, op.groups, bias=False)
     layer.weight = _kernel(layer.weight)

@@ -1,4 +1,4 @@
-"""Strided 1x1 convolutions against torch's own, and where torch's own writes past its buffer."""
+"""1x1 convolutions against torch's own, and where torch's own writes past its buffer."""
 
 import os
 import subprocess
@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from tempograd.spaces import pointwise
 from tempograd.spaces.graph import INPUT, GraphBuilder
 from tempograd.spaces.layers import Conv
 from tempograd.spaces.network import Network
-from tempograd.spaces.pointwise import StridedPointwiseConv2d
+from tempograd.spaces.pointwise import PointwiseConv2d, StridedPointwiseConv2d
 
 CHECKED_HEAP = "libc_malloc_debug.so.0"
 MANY_STEPS = """
@@ -43,10 +44,39 @@ def test_values_and_gradients_are_those_of_torch(groups, stride, rows, columns):
         assert torch.allclose(mine, reference)
 
 
-def test_networks_are_made_of_it():
+@pytest.mark.parametrize("channels", [4, 64])  # a product of matrices, and torch's own way
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_values_gradients_and_order_are_those_of_torch_without_a_stride(monkeypatch, channels, order):
+    monkeypatch.setattr(pointwise, "_SMALL", 0)
+    torch.manual_seed(0)
+    layer, theirs = PointwiseConv2d(channels, 48).double(), nn.Conv2d(channels, 48, 1, bias=False).double()
+    theirs.load_state_dict(layer.state_dict())
+    x = torch.randn(2, channels, 5, 3, dtype=torch.float64).contiguous(memory_format=order).requires_grad_()
+    found, expected = layer(x), theirs(x)
+    assert torch.allclose(found, expected)
+    assert found.is_contiguous(memory_format=order)
+    gradient = torch.randn_like(expected)
+    ours = torch.autograd.grad(found, (x, layer.weight), gradient)
+    for mine, reference in zip(ours, torch.autograd.grad(expected, (x, theirs.weight), gradient), strict=True):
+        assert torch.allclose(mine, reference)
+
+
+def test_a_product_of_matrices_is_taken_where_weights_are_few_and_maps_many():
+    few, many = PointwiseConv2d(8, 8), PointwiseConv2d(64, 64)
+    images = [torch.randn(batch, 64, 8, 8).contiguous(memory_format=torch.channels_last) for batch in (1, 64)]
+    taken = {
+        (name, len(x)): "Convolution" not in layer(x[:, : layer.in_channels].contiguous(
+            memory_format=torch.channels_last)).grad_fn.name()
+        for name, layer in (("few", few), ("many", many)) for x in images
+    }  # fmt: skip
+    assert taken == {("few", 1): False, ("few", 64): True, ("many", 1): False, ("many", 64): False}
+
+
+@pytest.mark.parametrize(("stride", "layer"), [(1, PointwiseConv2d), (2, StridedPointwiseConv2d)])
+def test_networks_are_made_of_it(stride, layer):
     builder = GraphBuilder((4, 8, 8))
-    network = Network(builder.graph(builder.add("conv", Conv(6, 1, 2), INPUT)))
-    assert [type(layer) for layer in network.layers.values()] == [StridedPointwiseConv2d]
+    network = Network(builder.graph(builder.add("conv", Conv(6, 1, stride), INPUT)))
+    assert [type(made) for made in network.layers.values()] == [layer]
 
 
 @pytest.mark.slow
