@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from tempograd import registry
+from tempograd.devices.places.simulated import SimulatedDevice
+from tempograd.profiler.plan import Items, named
+from tempograd.profiler.verify import measure
 from tempograd.search import evaluator
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
@@ -41,6 +44,24 @@ def test_answers_teach_the_graph_and_a_further_target_costs_none_and_is_a_part_o
     assert asked[0] > 10
     assert asked[1] == 0
     assert edges(found[1].architecture) < edges(found[0].architecture)
+
+
+def test_the_families_members_are_faster_as_measured_too(tmp_path):
+    """On a device whose truth is a roofline over the exported files, and not the sum that prices them."""
+    find, path, device = recipe(sweeps=30, still=30).find, tmp_path / "meta.safetensors", SimulatedDevice(slow=1.0)
+    ms = np.sort(problem(additive(WORTH)).predict()(list(graphs().enumerate())))
+    family, asked = [], []
+    for share in (0.8, 0.5, 0.15):
+        answers = additive(WORTH)
+        target_ms = float(ms[int(share * len(ms))])
+        family.append(find(problem(answers, target_ms=target_ms, supernet=path)).architecture)
+        asked.append(len(answers.asked))
+    assert asked[0] > asked[1] == asked[2] == 0
+    assert edges(family[0]) > edges(family[1]) > edges(family[2])
+    measured = measure(device, Items.of(graphs(), family), named("quick"))
+    assert [each.verdict for each in measured] == ["ok"] * 3
+    first, second, third = (each.latency_ms for each in measured)
+    assert first > second > third
 
 
 def test_how_much_better_an_answer_was_is_told_in_units_of_their_usual_spread():
