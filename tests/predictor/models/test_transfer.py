@@ -74,3 +74,20 @@ def test_refuses_blocks_that_do_not_add_up(parallel):
 def test_refuses_a_source_over_other_features(parallel):
     with pytest.raises(UsageError, match="over 3 features; the features are 30"):
         TransferLatency(sources=(Linear(np.zeros(3), 0.0),)).fit(parallel.X, parallel.y_ms)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hundred_networks_of_a_new_device_at_least_halve_the_error_of_the_other_devices_predictor(
+    parallel, counts, seed
+):
+    """Though that is brought to the new device's level: it is faster at some operations than at others."""
+    costs_ms = np.random.default_rng(seed).uniform(0.2, 2.0, 5)
+    new_ms, learnt, others = 0.5 + counts @ costs_ms, np.arange(100), np.arange(100, 800)
+    old = TransferLatency().fit(counts, parallel.y_ms)
+    adapted = TransferLatency(sources=(old.line_,)).fit(counts[learnt], new_ms[learnt])
+    level = np.median(new_ms[learnt] / old.predict(counts[learnt]))
+    wrong = [np.mean(np.abs(ms / new_ms[others] - 1)) for ms in (
+        adapted.predict(counts[others]), level * old.predict(counts[others])
+    )]  # fmt: skip
+    assert wrong[0] < 0.5 * wrong[1]
+    assert wrong[1] > 0.02
