@@ -132,6 +132,24 @@ def test_shared_weights_take_about_half_of_the_answers_for_the_same_score():
     assert edges(best[0]) == edges(best[1]) == {i for i, each in enumerate(planted) if each > 0}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_at_every_size_what_is_left_is_better_than_most_random_graphs_of_as_many_edges(seed):
+    """Though answers are noisy and but four edges are tried a round."""
+    space, told = graphs(), worth(seed)
+    walk = walked(ShrinkSearcher(k=4), problem(additive(told, noise=0.005, seed=seed), seed=seed))
+    by_size = {}
+    for graph in space.sample(400, np.random.default_rng(seed)):
+        by_size.setdefault(len(edges(graph)), []).append(told[list(edges(graph))].sum())
+    current, sizes = complete(problem(additive(told))), []
+    for each in walk.rounds:
+        current = space.changed(current, {each.dropped[0]: 0})
+        others = by_size.get(len(edges(current)), [])
+        if len(others) >= 20:
+            sizes.append(len(edges(current)))
+            assert told[list(edges(current))].sum() > np.median(others)
+    assert len(sizes) >= 3
+
+
 @pytest.mark.slow
 def test_at_the_papers_size_too_shared_weights_take_little_more_than_half_of_the_answers():
     """Eight nodes, 28 edges, of which ten are tried a round."""
