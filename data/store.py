@@ -33,6 +33,14 @@ PARTS = {".json", ".safetensors", ".npz", ".html", ".md"}  # what the folders th
 CHECKED_BYTES = 64 * 2**20  # a file up to this size is checked whenever it is opened
 
 
+def campaign_id(
+    space: str, fingerprint: Fingerprint, plan: dict[str, Any], seed: int, *, purpose: str = "collect"
+) -> str:
+    """Return the id by which a store knows a campaign, begun or not."""
+    identity = json.dumps([space, fingerprint.id, plan, seed, purpose], sort_keys=True)
+    return sha256(identity.encode()).hexdigest()[:12]
+
+
 class Store:
     """A store file, opened to read or, by one process at a time, to write.
 
@@ -98,8 +106,7 @@ class Store:
     ) -> str:
         """Begin a campaign, or find it again; return its id."""
         self.add_fingerprint(fingerprint)
-        identity = json.dumps([space, fingerprint.id, plan, seed, purpose], sort_keys=True)
-        id_ = sha256(identity.encode()).hexdigest()[:12]
+        id_ = campaign_id(space, fingerprint, plan, seed, purpose=purpose)
         row = (id_, space, fingerprint.id, json.dumps(plan, sort_keys=True), seed, purpose, time.time())
         with self._transaction() as run:
             run("INSERT OR IGNORE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?)", *row)

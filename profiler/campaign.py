@@ -11,7 +11,7 @@ from math import log
 
 from ..data.duplicates import blind_duplicates
 from ..data.schema import Receipt
-from ..data.store import Store
+from ..data.store import Store, campaign_id
 from ..devices.device import Place
 from ..errors import UsageError
 from ..measurement.calibration import Calibration
@@ -175,6 +175,15 @@ def run(
         sink, engine.tally, items, plan, device.fingerprint.id,
         duplicates=len(twice), found=found, again=len(again), real=real,
     )  # fmt: skip
+
+
+def left_of(device: Place, items: Items, plan: Plan, store: Store, *, seed: int = 0) -> int:
+    """Return how many jobs `run` would have to time now: those that the store has not, and noisy ones once more."""
+    campaign = campaign_id(items.space, device.fingerprint, plan.record(seed), seed)
+    done = store.done(campaign)
+    jobs = schedule(items.keys, duplicates(len(items.keys)), 1)
+    new = sum((job.key, job.replicate) not in done for job in jobs)
+    return new + len(_again(store, campaign, items.keys))
 
 
 def _again(store: Store, campaign: str, keys: Sequence[str]) -> list[Job]:

@@ -25,11 +25,23 @@ from ..errors import UsageError
 from ..measurement.calibration import CALIBRATION_NETWORKS
 from ..measurement.label import GATE
 from ..measurement.repeatability import ENOUGH
-from ..profiler.campaign import CampaignSummary, run
+from ..profiler.campaign import CampaignSummary, left_of, run
 from ..profiler.choose import choose, choose_by_design, distinct
 from ..profiler.plan import Items, Plan, duplicates, named
 from ..spaces.space import SearchSpace
-from .outcome import INTERRUPTED, PARTIAL, REMARK, UNRELIABLE, Outcome, Progress, device_of, plain, silent, space_of
+from .outcome import (
+    INTERRUPTED,
+    PARTIAL,
+    REMARK,
+    UNRELIABLE,
+    Outcome,
+    Progress,
+    device_of,
+    held_spaces,
+    plain,
+    silent,
+    space_of,
+)
 
 if TYPE_CHECKING:
     from ..tasks.task import Task
@@ -88,7 +100,9 @@ def collect(
         chosen = space_for(space, learnt)
         tell(learnt, progress)
     place, timing = device_of(device, threads), named(plan)
-    if dry_run and not (operations or every):
+    if dry_run and not (operations or every or store.exists()):
+        if chosen.at_most(count) < count:
+            chosen.sample(count, np.random.default_rng(seed))  # which refuses
         return _dry_run(chosen, place, timing, count, store)  # without drawing them
     if operations:
         items = Items.operations(chosen, batch=place.batch)
@@ -100,7 +114,11 @@ def collect(
         networks = choose_by_design(chosen, count, seed=seed) if design else choose(chosen, count, seed=seed)
         items = Items.of(chosen, networks, batch=place.batch)
     if dry_run:
-        return _dry_run(chosen, place, timing, len(items.keys), store)
+        left = None
+        if store.exists():
+            with Store(store) as opened:
+                left = left_of(place, items, timing, opened, seed=seed)
+        return _dry_run(chosen, place, timing, len(items.keys), store, left)
     expected_min = _expected_s(timing, len(items.keys)) / 60
     progress(f"{len(items.keys)} networks, some {max(expected_min, 0.1):.1f} minutes if all are new", 0, REMARK)
     with Store(store, write=True) as opened:
@@ -108,13 +126,14 @@ def collect(
             place, items, timing, opened, seed=seed,
             progress=lambda p: progress("measuring", p.done, p.total), stop=stop,
         )  # fmt: skip
+        among = _among(opened, chosen.spec, place.fingerprint.id)
     document = plain(asdict(summary)) | {
         "store": str(store), "space": chosen.spec, "device": place.fingerprint.id, "plan": plan, "seed": seed,
         "labels": summary.labels,
     }  # fmt: skip
     if plot is not None and summary.drift is not None:
         _draw(summary, plot)
-    following = None if operations or not isinstance(device, str) else _following(document, device, chosen)
+    following = None if operations or not isinstance(device, str) else _following(document, device, chosen, among)
     return Outcome(document, _text(document), exit_code(summary), following)
 
 
@@ -133,32 +152,45 @@ def failures(summary: CampaignSummary) -> int:
     return told - 2 * len(summary.disagreeing)
 
 
-def _following(d: Mapping[str, Any], device: str, of: SearchSpace) -> str:
+def _among(store: Store, space: str, fingerprint_id: str) -> str:
+    """Return the options that name these networks on this device among others in a store, none where none are."""
+    typed = registry.typed("space", space)
+    named = f" --space {quote(typed)}" if typed != space or held_spaces(store) != [space] else ""
+    devices = {device for held, device in store.sets() if held == space}
+    return named + (f" --device {fingerprint_id}" if len(devices) > 1 else "")
+
+
+def _following(d: Mapping[str, Any], device: str, of: SearchSpace, among: str) -> str:
     """Return the next command: what a predictor can be learnt from, or what gives more labels."""
     store, space = quote(d["store"]), registry.typed("space", d["space"])
     if not d["labels"]:
         return "tempograd doctor"
     if d["labels"] >= FEW_ROWS:
-        again = "" if space == d["space"] else f" --space {quote(space)}"
-        return f"tempograd fit --store {store}{again} --out predictor/"
+        return f"tempograd fit --store {store}{among} --out predictor/"
     there = round(10 ** min(of.size_log10, 9))
     if d["networks"] >= there:
-        return f"tempograd export --store {store} --out table/"  # that is all of them
+        return f"tempograd export --store {store}{among} --out table/"  # that is all of them
     return (
         f"tempograd collect --space {quote(space)} --device {quote(device)} --plan {d['plan']} --seed "
         f"{d['seed']} --count {min(200, there)} --store {store}"
     )
 
 
-def _dry_run(space: SearchSpace, device: Place, plan: Plan, networks: int, store: Path) -> Outcome:
-    jobs, seconds = networks + len(duplicates(networks)), _expected_s(plan, networks)
+def _dry_run(
+    space: SearchSpace, device: Place, plan: Plan, networks: int, store: Path, left: int | None = None
+) -> Outcome:
+    """Return what would be done: all of it, or what is ``left`` beside what the store has."""
+    total = networks + len(duplicates(networks))
+    jobs = total if left is None else left
+    seconds = _expected_s(plan, networks) * jobs / total
     document = {
         "space": space.spec, "device": json.loads(device.fingerprint.to_json()), "store": str(store), "jobs": jobs,
         "expected_seconds": seconds, "dry_run": True,
     }  # fmt: skip
-    text = (
-        f"would measure {jobs} networks (blind duplicates included) of {space.spec} in about {seconds / 60:.1f} minutes"
-    )
+    of = f"{jobs} networks" if jobs == total else f"{jobs} of {total} networks"
+    text = f"would measure {of} (blind duplicates included) of {space.spec} in about {seconds / 60:.1f} minutes"
+    if jobs < total:
+        text += f"; {store} has the others"
     return Outcome(document, text)
 
 

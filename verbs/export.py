@@ -8,7 +8,8 @@ from ..data import parquet
 from ..data.dataset import LatencyDataset
 from ..data.store import Store
 from ..graphs.network import is_space
-from .outcome import Outcome, asked_spec, only_space, stored_space
+from .fitting import spec_in
+from .outcome import Outcome, stored_space
 
 
 def export(
@@ -21,9 +22,7 @@ def export(
     """
     parquet.check_place(out)
     with Store(store) as opened:
-        dataset = LatencyDataset.from_store(
-            opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device
-        )
+        dataset = LatencyDataset.from_store(opened, space=spec_in(opened, space), fingerprint_id=device)
     if ok:
         dataset = dataset.ok()
     chosen = stored_space(dataset.space) if is_space(dataset.space) else None

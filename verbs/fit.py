@@ -29,9 +29,9 @@ from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
 from .fit_table import Labelled, is_table, labelled
-from .fitting import open_to_tasks
+from .fitting import open_to_tasks, spec_in
 from .option import one_of
-from .outcome import REMARK, Outcome, Progress, asked_spec, device_spec_of, only_space, plain, silent, stored_space
+from .outcome import REMARK, Outcome, Progress, device_spec_of, plain, silent, stored_space
 
 MIN_ROWS = 40
 SAMPLE = 500  # networks that say what latencies a space has
@@ -85,9 +85,7 @@ def fit(
         if column is not None or where:
             raise UsageError(f"--column and --where are of a table, and {store} is none; leave them out")
         with Store(store) as opened:
-            dataset = LatencyDataset.from_store(
-                opened, space=asked_spec(space) or only_space(opened), fingerprint_id=device
-            )
+            dataset = LatencyDataset.from_store(opened, space=spec_in(opened, space), fingerprint_id=device)
             chosen = stored_space(dataset.space)
             if model is not None and stated(model, "literal"):
                 table_ms = _options_ms(opened, chosen, dataset.fingerprint.id)

@@ -6,10 +6,12 @@ from inspect import signature
 from typing import TYPE_CHECKING
 
 from .. import registry
+from ..errors import UsageError
 from ..tasks.fit import FROM_TASK, check_fit, fit_space
-from .outcome import REMARK, Progress, space_of
+from .outcome import REMARK, Progress, held_spaces, only_space, space_of
 
 if TYPE_CHECKING:
+    from ..data.store import Store
     from ..spaces.space import SearchSpace
     from ..tasks.task import Task
 
@@ -35,6 +37,32 @@ def space_for(asked: str | SearchSpace, task: Task | None, measured: str | None 
     if task is not None and space.spec == measured:
         check_fit(space, asked, task)
     return space
+
+
+def spec_in(store: Store, asked: str | SearchSpace | None) -> str | None:
+    """Return the spec by which a store knows the space that a user names; None where he names none of several.
+
+    What he leaves open of output, sizes and channels is as it was measured, the rest has its defaults, in any order.
+
+    Raises:
+        UsageError: it has an argument that is not allowed, or fits several spaces of the store.
+    """
+    from ..spaces.own import is_file
+
+    if asked is None:
+        return only_space(store)
+    if not isinstance(asked, str) or is_file(asked):
+        return space_of(asked).spec
+    held = held_spaces(store)
+    name = registry.split_spec(asked)[0]
+    if "@" in name or asked in {space for space, _ in store.sets()} or name not in registry.names("space"):
+        return asked
+    alike = [spec for spec in held if registry.split_spec(spec)[0] == name]
+    meant = [spec for spec in alike if space_for(asked, None, spec).spec == spec]
+    exactly = space_of(asked).spec if len(meant) > 1 else None
+    if len(meant) > 1 and exactly not in meant:
+        raise UsageError(f"--space {asked} is any of several in {store.path}; choose one: {', '.join(meant)}")
+    return asked if not meant else exactly or meant[0]
 
 
 def proxy_for(asked: str | None, space: SearchSpace) -> SearchSpace | None:

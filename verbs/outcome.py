@@ -87,13 +87,6 @@ def stored_space(spec: str) -> SearchSpace:
     return space
 
 
-def asked_spec(asked: str | SearchSpace | None) -> str | None:
-    """Return the spec by which files of ours know the space that the user names, if he names one."""
-    from ..spaces.own import is_file
-
-    return asked if asked is None or (isinstance(asked, str) and not is_file(asked)) else space_of(asked).spec
-
-
 def device_of(spec: str | Place, threads: int | None = None) -> Place:
     """Return the device that a spec names, with ``threads`` where they are given apart, or the device given."""
     from ..devices.device import Place

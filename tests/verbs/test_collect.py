@@ -8,6 +8,7 @@ from tempograd.errors import UsageError
 from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK
 from tempograd.verbs.collect import _drift_text, collect, exit_code, failures, judged, repeated
+from tempograd.verbs.fit import fit
 from tempograd.verbs.outcome import PARTIAL, UNRELIABLE
 
 from ..profiler.conftest import ScriptedDevice, items
@@ -152,3 +153,33 @@ def test_a_store_that_holds_more_is_told_apart_from_what_was_asked_for_and_nothi
 def test_a_clock_of_the_devices_own_is_named(seconds, told):
     drift = {"minutes": [0.0, 23.0], "sentinel_ms": [1.0, 1.0], "slow_share": 0.0}
     assert told in _drift_text(drift, seconds)
+
+
+def test_a_dry_run_counts_what_the_store_has_not(tmp_path):
+    store, how = tmp_path / "s.db", {"device": "simulated:seed=1", "plan": "quick"}
+    assert collect(FOUR, store, count=4, dry_run=True, **how).document["jobs"] == 5
+    collect(FOUR, store, count=2, **how)
+    left = collect(FOUR, store, count=4, dry_run=True, **how)
+    assert left.document["jobs"] == collect(FOUR, store, count=4, **how).document["measured"] < 5
+    done = collect(FOUR, store, count=4, dry_run=True, **how)
+    assert done.document["jobs"] == done.document["expected_seconds"] == 0
+    assert "would measure 0 of 5 networks" in done.text
+    assert f"{store} has the others" in done.text
+    assert collect(FOUR, store, count=4, seed=1, dry_run=True, **how).document["jobs"] == 5  # of another campaign
+
+
+def test_a_dry_run_asks_for_no_more_networks_than_there_are(tmp_path):
+    with pytest.raises(UsageError, match=r"^5 networks asked; .* has only 4$"):
+        collect(FOUR, tmp_path / "s.db", device="simulated", count=5, dry_run=True)
+
+
+@pytest.mark.slow
+def test_the_next_command_names_what_is_meant_in_a_store_of_several(tmp_path):
+    store = tmp_path / "s.db"
+    collect(FOUR, store, device="simulated:seed=1", count=4)
+    first = collect(SPACE, store, device="simulated:seed=1", count=24)
+    assert f"--space {SPACE}" in first.following.replace("classes=10,", "")
+    assert "--device" not in first.following
+    second = collect(SPACE, store, device="simulated:seed=2", count=24)
+    space, device = re.search(r"--space (\S+) --device (\w+) ", second.following).groups()
+    assert fit(store, tmp_path / "predictor", space=space, device=device).document["device"] == device
