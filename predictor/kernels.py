@@ -29,6 +29,7 @@ SCHEMA = 1
 FILE = "kernels.json"
 COVERAGE = 0.95
 FEW = 5  # kernels of a family below which all families are learnt together
+LEAST = 2 * FEW  # kernels from which anything is learnt
 NEAR = 2.0  # times the range seen within which a feature counts as seen
 RIDGES = (1e-2, 1e-1, 1.0)  # chosen by kernels left out one at a time
 SHY = 2.0  # kernels of an operator that its own offset waits for
@@ -202,7 +203,9 @@ class KernelPredictor:
                 raise InputRefusedError(f"{path} is of another schema; this version reads {SCHEMA}")
             return cls._of(told)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputRefusedError(f"{folder} holds no predictor of kernels ({error}); write one first") from error
+            raise InputRefusedError(
+                f"{folder} holds no predictor of kernels ({error}); learn one: tempograd kernels fit"
+            ) from error
 
     @classmethod
     def _of(cls, told: dict[str, Any]) -> KernelPredictor:
@@ -236,8 +239,11 @@ def fit(
     Raises:
         UsageError: there are fewer kernels than features.
     """
-    if len(samples) < 2 * FEW:
-        raise UsageError(f"{len(samples)} kernels were timed; at least {2 * FEW} are needed: collect of more networks")
+    if len(samples) < LEAST:
+        raise UsageError(
+            f"{len(samples)} kernels were timed; allowed: {LEAST} or more. Time those of more networks: tempograd "
+            "kernels collect OTHER.onnx, into the same --store"
+        )
     source = _helpful(source, samples, fingerprint_id, dispatch_ms)
     family = _families(bags)
     by = "families" if len(set(family)) >= FAMILIES else "networks"

@@ -17,14 +17,14 @@ from ..arguments import check as check_arguments
 from ..data.store import Store
 from ..devices.device import Model, Place, TellsKernels
 from ..errors import MismatchError, UsageError
-from ..predictor.kernels import KernelPredictor
+from ..predictor.kernels import LEAST, KernelPredictor
 from ..predictor.kernels import fit as learn
 from ..profiler import kernels as room
 from ..profiler.choose import choose
 from ..profiler.networks import Network
 from ..profiler.plan import named
 from . import collect as campaigns
-from .networks import Refused, Shape, one_network, opened_networks, placed
+from .networks import Refused, Shape, asked, one_network, opened_networks, placed
 from .outcome import PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
 
 TOP = 10
@@ -73,6 +73,7 @@ def collect(
                 place, seen, timing, kept, limit=limit, seed=seed, stop=stop,
                 progress=lambda stage, p: progress(stage, p.done, p.total),
             )  # fmt: skip
+            there = _timed_in(kept, place.fingerprint.id)
     document = plain({
         "store": str(store), "device": place.fingerprint.id, "networks": [network.name for network, _ in seen.networks],
         "refused": {name: str(error) for name, error in refused.items()},
@@ -93,7 +94,19 @@ def collect(
     ]
     code = campaigns.exit_code(summary) or (PARTIAL if refused else 0)
     text = "\n".join(lines)
-    return Outcome(document, text, code, f"tempograd kernels fit --store {quote(str(store))} --out kernels/")
+    into = f"--store {quote(str(store))}"
+    following = f"tempograd kernels fit {into} --out kernels/"
+    if there < LEAST:
+        following = f"tempograd kernels collect OTHER.onnx {into}{asked(device, None)}"
+    return Outcome(document, text, code, following)
+
+
+def _timed_in(store: Store, fingerprint_id: str) -> int:
+    """Return how many kernels a store has a time of, that can be learnt from."""
+    try:
+        return len(room.samples_of(store, fingerprint_id)[0])
+    except UsageError:  # there is none, or the campaign is not over
+        return 0
 
 
 @contextmanager

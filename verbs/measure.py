@@ -105,13 +105,22 @@ def _exit_code(rows: Sequence[Mapping[str, Any]], stop: threading.Event | None) 
 
 
 def _following(rows: Sequence[Mapping[str, Any]], device: str | Place, shape: Shape) -> str | None:
+    """Return the next command: on networks that were measured alone, as it would fail on the others."""
     if any(row["verdict"] in ("noisy", "hot") for row in rows):
         return "tempograd doctor"
-    sources = [row["source"] for row in rows if row["source"]]
-    if not sources or not isinstance(device, str):
+    timed = [row for row in rows if row["source"] and row["latency_ms"] is not None]
+    if not timed or not isinstance(device, str):
         return None
-    verb, which = ("profile", sources[:1]) if len(rows) == 1 else ("compare", sources)
-    return f"tempograd {verb} {' '.join(map(quote, which))}{asked(device, shape)}"
+    sources = list(dict.fromkeys(row["source"] for row in timed))
+    if len(sources) > 1 and len(timed) == len(rows) == len(sources):
+        return f"tempograd compare {' '.join(map(quote, sources))}{asked(device, shape)}"
+    fixed = shape if len(rows) == 1 else _shape_of(timed[0])
+    return f"tempograd profile {quote(sources[0])}{asked(device, fixed)}"
+
+
+def _shape_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the shapes at which a network was measured, as ``--shape`` takes them."""
+    return tuple(f"{given['name']}={'x'.join(map(str, given['shape']))}" for given in row["inputs"])
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -122,3 +122,14 @@ def test_the_commands(learnt, tmp_path):
     assert json.loads(done.stdout)["latency_ms"] > 0
     again = ["kernels", "fit", "--store", str(folder / "kernels.db"), "--out", str(tmp_path / "out")]
     assert CliRunner().invoke(app, again).exit_code == 0
+
+
+def test_the_next_command_is_one_that_works(tmp_path):
+    store = tmp_path / "few.db"
+    few = collect([content(8, 16)], store, device=DEVICE)
+    assert few.following == f"tempograd kernels collect OTHER.onnx --store {store} --device {DEVICE}"
+    with pytest.raises(UsageError, match=r"^\d kernels were timed; allowed: 10 or more.*kernels collect"):
+        fit(store, tmp_path / "kernels")
+    enough = collect([content(channels, 32) for channels in (8, 16, 32, 64)], store, device=DEVICE)
+    assert enough.following == f"tempograd kernels fit --store {store} --out kernels/"
+    assert fit(store, tmp_path / "kernels").document["kernels"] == 10

@@ -133,3 +133,19 @@ def test_the_command_prints_the_document(model):
 @pytest.mark.real
 def test_this_machine_tells_a_latency(model):
     assert tg.measure(model, shape=(1, 3, 8, 8), plan="quick").latency_ms > 0
+
+
+def test_the_next_command_takes_what_was_measured(model, tmp_path):
+    other = tmp_path / "other.onnx"
+    other.write_bytes(convolution(sizes=("n", 3, 8, 8), channels=4).SerializeToString())
+    gone = tmp_path / "gone.onnx"
+
+    def following(*models, shape):
+        return measure(models, device=QUIET, shape=shape).following
+
+    at = f"--device {QUIET} --shape"
+    assert following(model, other, shape=["1x3x8x8"]) == f"tempograd compare {model} {other} {at} 1x3x8x8"
+    assert following(model, shape=["1,2x3x8x8"]) == f"tempograd profile {model} {at} x=1x3x8x8"
+    assert following(gone, model, shape=["1x3x8x8"]) == f"tempograd profile {model} {at} x=1x3x8x8"
+    assert following(gone, tmp_path / "gone too.onnx", shape=None) is None
+    assert following(model, shape=["1,3,8,8"]) is None
