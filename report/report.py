@@ -89,6 +89,8 @@ def answer(result: Result) -> str:
             "Do not deploy it for this target; search again, or ask for more time."
         )
     fits = f"The network found fits: as measured on the device it is within the target of {target}."
+    if measured.verdict == "noisy":
+        fits += " The measurement is noisy, but noise only ever adds time, and its whole interval is within the target."
     if measured.high_ms is not None and result.target_ms is not None and measured.high_ms > result.target_ms:
         fits += " The interval reaches above the target, so it may miss by a little when measured again."
     return fits

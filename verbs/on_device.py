@@ -296,9 +296,9 @@ def text_of(result: Result) -> str:
     if len(measured.processes) > 1:
         each = [one for one in measured.processes if one.latency_ms]
         told = ", ".join(f"{one.latency_ms:.4g} {one.verdict}" for one in each)
-        noisy = "; the middle one of those that are ok counts" if any(one.verdict != "ok" for one in each) else ""
+        which = _which_counts([one.verdict for one in each])
         lines.append(
-            f"its processes said {told} (ms){noisy}; the interval covers what counts, and how labels repeat here"
+            f"its processes said {told} (ms){which}; the interval covers what counts, and how labels repeat here"
         )
     macs = (found.macs or 0) / 1e6
     lines += [
@@ -315,6 +315,18 @@ def text_of(result: Result) -> str:
     if result.random:
         lines.append(_random_text(result))
     return "\n".join(lines)
+
+
+def _which_counts(verdicts: Sequence[str]) -> str:
+    """Return which of several processes gives the number, where that needs a word.
+
+    >>> _which_counts(["ok", "noisy", "ok", "ok"]), _which_counts(["noisy", "noisy"])
+    ('; the middle one of those that are ok counts', '; the one with the narrowest interval counts')
+    """
+    if set(verdicts) == {"ok"}:
+        return ""
+    which = "the middle one of those that are ok" if "ok" in verdicts else "the one with the narrowest interval"
+    return f"; {which} counts"
 
 
 def _random_text(result: Result) -> str:

@@ -244,3 +244,10 @@ def test_comparison_counts_only_trusted_networks_within_the_limit(full_result):
     assert [read.why_not(rival) for rival in read.random] == [", the one found"]
     full_result["random"] = []
     assert comparison(Result.model_validate(full_result)).startswith("No random network")
+
+
+def test_answer_owns_up_to_noise_that_it_passes_over(full_result):
+    assert "noisy" not in answer(Result.model_validate(full_result))
+    full_result["found"]["measured"]["verdict"] = "noisy"
+    noisy = answer(Result.model_validate(full_result))
+    assert "The measurement is noisy, but noise only ever adds time" in noisy

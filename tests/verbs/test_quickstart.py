@@ -26,8 +26,8 @@ def test_a_noisy_machine_ends_in_a_verdict(device, tmp_path):
     assert "NOT" not in done.text
 
 
-def told(verdict, doubts=(), processes=("ok", "ok", "ok")):
-    measured = {"processes": [{"verdict": each} for each in processes]}
+def told(verdict, doubts=(), processes=("ok", "ok", "ok"), of_all="ok"):
+    measured = {"verdict": of_all, "processes": [{"verdict": each} for each in processes]}
     return list(quickly._noise({"doubts": doubts}, {"verdict": verdict, "found": {"measured": measured}}))
 
 
@@ -38,3 +38,7 @@ def test_noise_is_one_sentence_on_the_number_that_counts_and_what_to_do():
     (not_quiet,) = told("pass", processes=("noisy", "ok", "ok", "ok"))
     assert "rests on the 3 of 4 processes" in not_quiet
     assert told("fail", doubts=["12 of 60 labels met the plan's 5%"])
+    (noisy,) = told("pass", processes=("noisy",) * 6, of_all="noisy")
+    assert "0 of 6 processes that timed the final network were ok" in noisy
+    assert "rests on" not in noisy
+    assert "the whole interval is within the target" in noisy
