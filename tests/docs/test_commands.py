@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,35 @@ def test_what_is_marked_to_run_does_run(page, tmp_path, surroundings):
 
 def test_tutorials_are_run():
     assert {page.stem for page in RUN} >= {"first-search", "new-space", "new-device"}
+
+
+BEHIND = {"dynamo=True": "onnxscript", "python -m pytest": "pytest", "tg.shrink(": "torch-pruning"}  # no import tells
+
+
+def needed(page: Path) -> Iterator[str]:
+    """Yield the packages that what a page lets its reader save and run needs, by their names in the index."""
+    of_module = packages_distributions()
+    for what, name, _, text in blocks(page):
+        if what:
+            yield from (package for words, package in BEHIND.items() if words in text)
+        if what == "file" and name.endswith(".py"):
+            for statement in ast.walk(ast.parse(text)):
+                named = [one.name for one in statement.names] if isinstance(statement, ast.Import) else []
+                named += [statement.module or ""] if isinstance(statement, ast.ImportFrom) else []
+                for module in {one.partition(".")[0] for one in named} - sys.stdlib_module_names:
+                    yield from of_module.get(module, ())[:1]
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_what_a_page_runs_is_installed_by_the_reader(page):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = page.read_text()
+    named = re.findall(r"tempograd\[([\w,-]+)\]", text)
+    asked = [*project["dependencies"], *(one for extra in named for one in project["optional-dependencies"][extra])]
+    asked += re.findall(r"pip install ([\w-]+)", text)
+    there = {re.split(r"[^\w-]", one)[0].lower() for one in asked} | {"tempograd"}
+    own = {Path(name).stem for what, name, _, _ in blocks(page) if what == "file"}
+    assert {one.lower() for one in needed(page)} - there - own == set()
 
 
 def commands():
