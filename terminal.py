@@ -33,8 +33,8 @@ _WHOLE = 10_000  # characters of a sentence that is not cut
 _Refused: Any = typer.BadParameter.__base__  # what a command line is refused by; typer does not name it
 _ALLOWED = {
     "int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number",
-    "greater_than_equal": "{ge:g} or more", "greater_than": "more than {gt:g}", "less_than_equal": "{le:g} or less",
-    "less_than": "less than {lt:g}",
+    "greater_than_equal": "{ge:.15g} or more", "greater_than": "more than {gt:.15g}",
+    "less_than_equal": "{le:.15g} or less", "less_than": "less than {lt:.15g}",
 }  # fmt: skip
 
 

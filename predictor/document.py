@@ -82,7 +82,7 @@ def read_bytes(file: Path, most: int) -> bytes:
             content = opened.read(most + 1)
     except OSError as error:
         raise InputRefusedError(
-            f"cannot read {file}: {error.strerror}; a predictor is a folder made by save"
+            f"cannot read {file}: {error.strerror}; a predictor is the folder that tempograd fit writes"
         ) from error
     if len(content) > most:
         raise InputRefusedError(f"{file} is larger than {most} bytes: this is not a saved predictor")

@@ -96,10 +96,14 @@ def need_pillow() -> None:
 
 
 def _opened(content: bytes, place: str) -> Image:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError as error:  # its own text is of the buffer's address
+        raise BrokenImageError(
+            f"{place} is not a readable image: its format is unknown, or its start damaged"
+        ) from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise BrokenImageError(f"{place} is not a readable image: {error}") from error
     if image.width * image.height > LARGEST_PIXELS or not image.width * image.height:

@@ -146,9 +146,9 @@ class Broken:
         self.places[place] = str(error)
         if len(self.places) > BROKEN_SHARE * self.total:
             told = "; ".join(list(self.places.values())[:_SHOWN])
-            raise InputRefusedError(
-                f"{len(self.places)} of {self.total} images cannot be read, allowed: {BROKEN_SHARE:.0%}. {told}. "
-                "Repair or remove them"
+            raise InputRefusedError(  # at the first too many, so that there may be more
+                f"{len(self.places)} or more of {self.total} images cannot be read, allowed: {BROKEN_SHARE:.0%}. "
+                f"{told}. Repair or remove them"
             )
 
     def remarks(self) -> tuple[str, ...]:

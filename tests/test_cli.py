@@ -317,6 +317,7 @@ def test_bad_input_gets_one_message_and_its_exit_code(tmp_path, case):
     [
         (("--count", "abc"), "--count abc; allowed: a whole number"),
         (("--count", "0"), "--count 0; allowed: 1 or more"),
+        (("--count", "2000000"), "--count 2000000; allowed: 1000000 or less"),
         (("--counts", "3"), "No such option: --counts"),
         (("--plot", "drift.txt"), "--plot drift.txt; allowed: a file that ends in .svg or .png"),
         (("--space", "dart"), "unknown space 'dart'"),

@@ -135,7 +135,8 @@ class Field:
         if odd or not allowed_by(self.element, value):
             unit = f" ({self.option.unit})" if float in self.types and self.option.unit else ""
             example = f", such as {self.option.example}" if self.option.example else ""
-            raise UsageError(f"{self.flag} {value}; allowed: {words_of(self.element)}{unit}{example}")
+            shown = repr(value) if isinstance(value, str) and self.read(value) != value else value  # '1.5' is no number
+            raise UsageError(f"{self.flag} {shown}; allowed: {words_of(self.element)}{unit}{example}")
         if self.option.check is not None and isinstance(value, str):
             self.option.check(value)
         if Path in self.types and isinstance(value, str):

@@ -224,8 +224,8 @@ class Resumable(ABC):
             differing.append("schema")
         if differing:
             raise MismatchError(
-                f"{path} is the {self.kind} of another search: other {', '.join(differing)}; delete it or name another "
-                "file"
+                f"{path} is the {self.kind} of another search: other {', '.join(differing)}; delete it, or keep "
+                "this search elsewhere: another --out, or another --supernet where that was given"
             )
         for name, part in self.moving().items():
             _load(part, {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})

@@ -120,7 +120,7 @@ class Pipeline:
         if settled.recipe != recipe:
             raise MismatchError(
                 f"{problem.checkpoint} is the {Alternation.kind} of another search: other schedules of its levels; "
-                "delete it or name another file"
+                "delete it, or keep this search elsewhere: another --out"
             )
         return settled
 

@@ -49,6 +49,7 @@ def test_help_says_every_default_by_group_and_what_a_value_is():
     ("given", "message"),
     [
         ({"target_ms": "abc"}, r"--target-ms abc; allowed: a number above 0 \(ms\), such as 1.5"),
+        ({"target_ms": "1.5"}, r"--target-ms '1.5'; allowed: a number above 0 \(ms\), such as 1.5"),
         ({"target_ms": [1.0, "abc"]}, "--target-ms abc"),
         ({"epochs": 1.5}, "--epochs 1.5; allowed: a whole number from 1 to 1000000"),
         ({"epochs": [3]}, "--epochs "),
