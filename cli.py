@@ -160,8 +160,7 @@ def audit(
         result = verb.audit(
             store, space=space, device=device, count=count, plan=plan, seed=seed, progress=progress, stop=stop
         )
-    following = "tempograd doctor" if result.exit_code else f"tempograd fit --store {store} --out predictor/"
-    show(as_json, result.document, result.text, following, result.exit_code)
+    show(as_json, result.document, result.text, result.following, result.exit_code)
 
 
 @app.command(epilog="Example: tempograd export --store run.db --out latency/ --ok")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,7 +70,7 @@ def farm_init(
     from .verbs import farm as verb
 
     result = verb.init(folder, hosts=host or [], port=port, plain=plain)
-    show(as_json, result.document, result.text, f"tempograd farm up {folder}")
+    show(as_json, result.document, result.text, f"tempograd farm up {quote(str(folder))}")
 
 
 @farm.command(
@@ -114,7 +115,7 @@ def farm_add_agent(
     from .verbs import farm as verb
 
     result = verb.add_agent(folder, name, device_class, key=key, password=password)
-    following = f"scp -r {result.document['folder']} {name}:"
+    following = f"scp -r {quote(str(result.document['folder']))} {quote(name)}:"
     show(as_json, result.document, result.text, following, result.exit_code)
 
 
@@ -131,7 +132,7 @@ def farm_revoke(
     from .verbs import farm as verb
 
     result = verb.revoke(folder, name)
-    show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+    show(as_json, result.document, result.text, f"tempograd farm status {quote(str(folder))}", result.exit_code)
 
 
 @farm.command(
@@ -172,7 +173,7 @@ def _farm_tell(word: Command, what: str) -> None:
         from .verbs import farm as verb
 
         result = verb.tell(folder, name, word)
-        show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+        show(as_json, result.document, result.text, f"tempograd farm status {quote(str(folder))}", result.exit_code)
 
 
 _farm_tell("pause", "Let an agent finish the networks that it has, and take no more.")
@@ -190,7 +191,7 @@ def farm_doctor(folder: Farm = Path("farm"), as_json: Json = False) -> None:
     from .verbs import farm as verb
 
     result = verb.doctor(folder)
-    show(as_json, result.document, result.text, f"tempograd farm status {folder}", result.exit_code)
+    show(as_json, result.document, result.text, f"tempograd farm status {quote(str(folder))}", result.exit_code)
 
 
 @contextmanager

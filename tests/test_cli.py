@@ -396,7 +396,10 @@ def test_methods_are_listed_with_their_papers_and_what_they_need():
     ("arguments", "message"),
     [
         (("--method", "densenas"), "densenas cannot search nasbench201: it needs routes or depths"),
-        (("--cost", "lookup"), "unknown cost 'lookup'; allowed: flops, kernels, parameters, predictor, table"),
+        (
+            ("--cost", "lookup"),
+            "unknown cost 'lookup'; allowed: energy_mj, flops, kernels, memory_bytes, parameters, predictor, table",
+        ),
         (("--cost", "predictor"), "--cost predictor needs --predictor"),
         ((), "collect --operations"),
     ],

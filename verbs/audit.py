@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
+from shlex import quote
 
 from .. import registry
 from ..arguments import Count, Seed
@@ -18,8 +19,22 @@ from ..measurement.fingerprint import Fingerprint
 from ..profiler.audit import WORK, Audit
 from ..profiler.check import Check
 from ..profiler.plan import named
-from .outcome import UNRELIABLE, Outcome, Progress, device_of, held_spaces, plain, silent, space_of, stored_space, table
+from .fitting import spec_in
+from .outcome import (
+    UNRELIABLE,
+    Outcome,
+    Progress,
+    among,
+    device_of,
+    device_spec_of,
+    held_spaces,
+    plain,
+    silent,
+    stored_space,
+    table,
+)
 
+_OF_ANOTHER = "provenance.device"  # the check that fails where the store is of another device
 _RESULT = {True: "passed", False: "FAILED", None: "skipped"}
 
 
@@ -52,6 +67,7 @@ def audit(
     with Store(store) as opened:
         chosen = stored_space(_space(opened, space))
         fingerprint = _stored(opened, chosen.spec, place)
+        which = among(opened, chosen.spec, fingerprint.id)
     with Store(store, write=True) as opened:
         asked = Audit(place, _larger(device, place), chosen, opened, fingerprint, count, timing, seed)
         checks = asked.run(lambda done, total: progress("auditing", done, total), stop)
@@ -61,24 +77,31 @@ def audit(
         "store": str(store), "space": chosen.spec, "device": fingerprint.id, "plan": plan, "seed": seed,
         "networks": networks, "passed": not failed, "failed": failed, "checks": [asdict(check) for check in checks],
     })  # fmt: skip
-    return Outcome(document, _text(checks), UNRELIABLE if failed else 0)
+    following = f"tempograd fit --store {quote(str(store))}{which} --out predictor/"
+    if failed:
+        following = "tempograd doctor"
+    if _OF_ANOTHER in failed and (own := device_spec_of(fingerprint)) is not None:
+        only = f" --space {quote(registry.typed('space', chosen.spec))}" if space is not None else ""
+        following = f"tempograd audit --store {quote(str(store))}{only} --device {quote(own)}"
+    return Outcome(document, _text(checks), UNRELIABLE if failed else 0, following)
 
 
 def _space(store: Store, asked: str | None) -> str:
     held = held_spaces(store)
     if asked is not None:
-        spec = space_of(asked).spec
+        spec = spec_in(store, asked)
         if spec not in held:
             raise UsageError(f"{store.path} holds no networks of {spec}; it holds {', '.join(held) or 'none'}")
-        return spec
+        return str(spec)
     if not held and store.models():
         raise UsageError(
             f"{store.path} holds networks of no space only, and audit cannot build them; time them anew: "
-            f"tempograd measure MODEL.onnx --again --store {store.path}"
+            f"tempograd measure MODEL.onnx --again --store {quote(str(store.path))}"
         )
     if not held:
         raise UsageError(
-            f"{store.path} holds no networks; measure some into it: tempograd collect --store {store.path}"
+            f"{store.path} holds no networks; measure some into it: tempograd collect --space SPACE --store "
+            f"{quote(str(store.path))}"
         )
     if len(held) > 1:
         raise UsageError(f"{store.path} holds several spaces ({', '.join(held)}); name one with --space")
@@ -96,7 +119,7 @@ def _stored(store: Store, space: str, device: Device) -> Fingerprint:
     found = [fingerprint for id_, fingerprint in store.fingerprints().items() if id_ in ids]
     alike = [fingerprint for fingerprint in found if fingerprint.place == now.place]
     if not alike:
-        places = ", ".join(sorted({f"{f.place} ({f.id})" for f in found}))
+        places = ", ".join(sorted({f"{device_spec_of(f) or f.place} ({f.id})" for f in found}))
         raise MismatchError(
             f"the rows of {space} come from {places}, not from {now.place} ({now.id}); name their device with --device"
         )

@@ -36,8 +36,8 @@ from .outcome import (
     UNRELIABLE,
     Outcome,
     Progress,
+    among,
     device_of,
-    held_spaces,
     plain,
     silent,
     space_of,
@@ -126,14 +126,14 @@ def collect(
             place, items, timing, opened, seed=seed,
             progress=lambda p: progress("measuring", p.done, p.total), stop=stop,
         )  # fmt: skip
-        among = _among(opened, chosen.spec, place.fingerprint.id)
+        which = among(opened, chosen.spec, place.fingerprint.id)
     document = plain(asdict(summary)) | {
         "store": str(store), "space": chosen.spec, "device": place.fingerprint.id, "plan": plan, "seed": seed,
         "labels": summary.labels,
     }  # fmt: skip
     if plot is not None and summary.drift is not None:
         _draw(summary, plot)
-    following = None if operations or not isinstance(device, str) else _following(document, device, chosen, among)
+    following = None if operations or not isinstance(device, str) else _following(document, device, chosen, which)
     return Outcome(document, _text(document), exit_code(summary), following)
 
 
@@ -152,24 +152,16 @@ def failures(summary: CampaignSummary) -> int:
     return told - 2 * len(summary.disagreeing)
 
 
-def _among(store: Store, space: str, fingerprint_id: str) -> str:
-    """Return the options that name these networks on this device among others in a store, none where none are."""
-    typed = registry.typed("space", space)
-    named = f" --space {quote(typed)}" if typed != space or held_spaces(store) != [space] else ""
-    devices = {device for held, device in store.sets() if held == space}
-    return named + (f" --device {fingerprint_id}" if len(devices) > 1 else "")
-
-
-def _following(d: Mapping[str, Any], device: str, of: SearchSpace, among: str) -> str:
+def _following(d: Mapping[str, Any], device: str, of: SearchSpace, which: str) -> str:
     """Return the next command: what a predictor can be learnt from, or what gives more labels."""
     store, space = quote(d["store"]), registry.typed("space", d["space"])
     if not d["labels"]:
         return "tempograd doctor"
     if d["labels"] >= FEW_ROWS:
-        return f"tempograd fit --store {store}{among} --out predictor/"
+        return f"tempograd fit --store {store}{which} --out predictor/"
     there = round(10 ** min(of.size_log10, 9))
     if d["networks"] >= there:
-        return f"tempograd export --store {store}{among} --out table/"  # that is all of them
+        return f"tempograd export --store {store}{which} --out table/"  # that is all of them
     return (
         f"tempograd collect --space {quote(space)} --device {quote(device)} --plan {d['plan']} --seed "
         f"{d['seed']} --count {min(200, there)} --store {store}"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -191,7 +192,7 @@ def _stored(path: Path, network: Network, place: Place) -> list[Measurement]:
         elsewhere = f"; its networks are of device {', '.join(others)}" if others else ""
         raise MismatchError(
             f"--baseline {path} holds no latency of {network.name!r} on this device ({id_}){held}{elsewhere}. Measure "
-            f"one into it here: tempograd measure OLD.onnx --store {path}"
+            f"one into it here: tempograd measure OLD.onnx --store {quote(str(path))}"
         )
     newest = timed[-1].onnx_digest
     return [m for m in timed if m.onnx_digest == newest]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,9 @@ def operations_ms(store: Store, space: SearchSpace, device: str) -> dict[str, fl
         UsageError: the store holds no operations of this space, or not all.
     """
     name = space.spec + OPERATIONS
-    advice = f"measure them: tempograd collect --operations --space '{space.spec}' --store {store.path}"
+    advice = (
+        f"measure them: tempograd collect --operations --space {quote(space.spec)} --store {quote(str(store.path))}"
+    )
     if (name, device) not in store.sets():
         raise UsageError(f"no operations of {space.spec} in {store.path}, which a table adds up; {advice}")
     rows = LatencyDataset.from_store(store, space=name, fingerprint_id=device)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from inspect import signature
 from math import isfinite
 from pathlib import Path
+from shlex import quote
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,14 @@ def only_space(store: Store) -> str | None:
     """Return the store's space if it holds networks of one only."""
     spaces = held_spaces(store)
     return spaces[0] if len(spaces) == 1 else None
+
+
+def among(store: Store, space: str, fingerprint_id: str) -> str:
+    """Return the options that name these networks on this device among others in a store, none where none are."""
+    typed = registry.typed("space", space)
+    named = f" --space {quote(typed)}" if typed != space or held_spaces(store) != [space] else ""
+    devices = {device for held, device in store.sets() if held == space}
+    return named + (f" --device {fingerprint_id}" if len(devices) > 1 else "")
 
 
 def exact(number: float) -> str:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
@@ -145,7 +146,7 @@ def shrink(
     kept = [f"unchanged: {name}: {why}" for name, why in space.left_out.items()]
     return replace(
         found, document=found.document | {"shrink": told}, text="\n".join([head, *in_steps, *kept, found.text]),
-        following=f"tempograd report {out / RESULT} --out report.html",
+        following=f"tempograd report {quote(str(out / RESULT))} --out report.html",
     )  # fmt: skip
 
 

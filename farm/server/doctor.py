@@ -9,6 +9,7 @@ import secrets
 import shutil
 import stat
 from datetime import UTC, datetime
+from shlex import quote
 
 from ...devices.doctor import Finding
 from ...errors import DeviceError
@@ -37,7 +38,7 @@ def examine(farm: Farm) -> list[Finding]:
     try:
         greeting = greet(url)
     except DeviceError as error:
-        return [*findings, Finding("server", "problem", str(error), f"tempograd farm up {farm.folder}")]
+        return [*findings, Finding("server", "problem", str(error), f"tempograd farm up {quote(str(farm.folder))}")]
     findings += [
         _version(farm, str(greeting.get("version", ""))),
         _encryption(farm, greeting.get("tls_required") is True),
@@ -68,8 +69,8 @@ def permissions(farm: Farm) -> Finding:
         shutil.rmtree(carried)
     open_ = [subject for subject, answer in zip(_FORBIDDEN, answers, strict=True) if answer is not None]
     if open_:
-        return Finding("permissions", "problem", f"an agent may ask for {', '.join(open_)}",
-                       f"restore accounts in {farm.configuration}, then: tempograd farm up {farm.folder}")  # fmt: skip
+        remedy = f"restore accounts in {farm.configuration}, then: tempograd farm up {quote(str(farm.folder))}"
+        return Finding("permissions", "problem", f"an agent may ask for {', '.join(open_)}", remedy)
     return Finding(
         "permissions", "good", f"an agent gets in, and none of {len(_FORBIDDEN)} forbidden requests is answered"
     )

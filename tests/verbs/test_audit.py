@@ -39,8 +39,21 @@ def test_a_device_that_has_become_slower_fails_with_the_code_of_what_is_unreliab
 
 
 def test_the_rows_are_of_the_place_that_is_asked(store):
-    with pytest.raises(MismatchError, match=r"come from simulated \(\w+\), not from local .*name their device"):
+    with pytest.raises(
+        MismatchError, match=r"come from simulated:seed=1,slow=1.0 \(.*not from local .*name their device"
+    ):
         audit(store)
+
+
+def test_the_next_command_names_the_device_of_the_store_and_works(store, tmp_path):
+    spaced = tmp_path / "a store.db"
+    spaced.write_bytes(store.read_bytes())
+    other = audit(spaced, device="simulated:seed=2,slow=1.0", count=3, plan="quick")
+    assert "provenance.device" in other.document["failed"]
+    assert other.following == f"tempograd audit --store '{spaced}' --device {DEVICE}"
+    own = audit(spaced, device=DEVICE, space="nasbench201:width=4,cells=1,size=8,channels=1", count=3, plan="quick")
+    assert own.document["passed"]
+    assert own.following == f"tempograd fit --store '{spaced}' --out predictor/"
 
 
 def test_a_store_without_networks_says_what_comes_first(tmp_path):
@@ -51,7 +64,7 @@ def test_a_store_without_networks_says_what_comes_first(tmp_path):
 
 
 def test_a_space_is_one_of_those_that_are_there(store, tmp_path):
-    with pytest.raises(UsageError, match=r"holds no networks of darts:.*; it holds nasbench201:"):
+    with pytest.raises(UsageError, match=r"holds no networks of darts; it holds nasbench201:"):
         audit(store, space="darts", device=DEVICE)
     two = tmp_path / "two.db"
     for space in (SPACE, SPACE.replace("width=4", "width=8")):

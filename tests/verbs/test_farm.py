@@ -262,3 +262,11 @@ def test_a_doctor_notices_agents_that_may_too_much(newest_nats_program, tmp_path
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_next_command_takes_a_folder_with_a_blank(tmp_path, free_port):
+    folder = tmp_path / "my farm"
+    made = run("init", folder, "--port", free_port)
+    assert made.stdout.splitlines()[-1] == f"next: tempograd farm up '{folder}'"
+    added = run("add-agent", "one", "--class", "pi5", "--farm", folder)
+    assert added.stdout.splitlines()[-1] == f"next: scp -r '{folder}/agents/one' one:"
