@@ -2,6 +2,7 @@
 """What every method owes: a target is used and held as measured, and what was stopped goes on bit for bit."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -59,11 +60,17 @@ def device(space: SearchSpace) -> tuple[Callable[..., Any], Callable[..., list[M
     return truth, measure
 
 
+@cache
+def _space(spec: str) -> SearchSpace:
+    """Create a space, once for all tests: what it has worked out of itself is kept."""
+    return registry.create("space", spec)
+
+
 def space_for(method: Method) -> SearchSpace:
     """Return the space of a method's paper as a small instance, or the smallest one that has what the method needs."""
     if method.home:
-        return registry.create("space", small_specs(method.home)[0])
-    every = [registry.create("space", spec) for name in registry.names("space") for spec in small_specs(name)]
+        return _space(small_specs(method.home)[0])
+    every = [_space(spec) for name in registry.names("space") for spec in small_specs(name)]
     fitting = [space for space in every if space.size_log10 >= FEWEST and space.graph.shape[0] >= CLASSES]
     fitting = [space for space in fitting if method.needs.holds(space)]
     preferred = [space for space in fitting if not any(site.when for site in space.sites)]
@@ -94,8 +101,9 @@ class MethodContract:
     def space(self, method):
         return space_for(method)
 
-    @pytest.fixture
-    def task(self, space):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def task(cls):
         return load_task("digits,limit=150")
 
     @staticmethod
@@ -172,8 +180,7 @@ class MethodContract:
         assert method.weighs or method.targets
 
     def test_a_space_that_it_cannot_search_is_refused_before_any_training(self, method, task):
-        every = [registry.create("space", small_specs(name)[0]) for name in registry.names("space")]
-        for space in every:
+        for space in (_space(small_specs(name)[0]) for name in registry.names("space")):
             if method.needs.holds(space):
                 continue
             with pytest.raises(UsageError, match=r"cannot search .*: it needs "):
