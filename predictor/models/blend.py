@@ -46,7 +46,7 @@ class BlendLatency(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "members_"
-    small: ClassVar[Mapping[str, Any]] = {"models": ("ridge", "gp"), "steps": 10}
+    small: ClassVar[Mapping[str, Any]] = {"models": ("ridge", "gp"), "steps": 3}
     rows_count: ClassVar[str] = "cross-validation leaves out rows: a row of weight 2 is one row, two equal rows are two"
     leaves_out: ClassVar[bool] = True
 

@@ -61,7 +61,7 @@ class GaussianProcessLatency(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "network_"
-    small: ClassVar[Mapping[str, Any]] = {"steps": 10}
+    small: ClassVar[Mapping[str, Any]] = {"steps": 3}
     rows_count: ClassVar[str] = "two equal rows are two measurements, each with noise of its own"
     leaves_out: ClassVar[bool] = True
 

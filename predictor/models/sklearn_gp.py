@@ -37,7 +37,7 @@ class SklearnGP(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "alpha_"
-    small: ClassVar[Mapping[str, Any]] = {"rows": 300}
+    small: ClassVar[Mapping[str, Any]] = {"rows": 150}
     rows_count: ClassVar[str] = "two equal rows are two measurements, each with noise of its own"
 
     def __init__(self, rows: Count = 1000, random_state: Seed = 0) -> None:

@@ -37,7 +37,7 @@ class TreesLatency(LatencyModel):
     """
 
     fitted_mark: ClassVar[str] = "baseline_"
-    small: ClassVar[Mapping[str, Any]] = {"trees": 100}
+    small: ClassVar[Mapping[str, Any]] = {"trees": 40, "learning_rate": 0.12}
     rows_count: ClassVar[str] = "histogram bins and smallest leaves count rows, not weight"
 
     def __init__(
