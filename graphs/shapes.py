@@ -122,12 +122,20 @@ def _wanted(text: str, shape: tuple[int | None, ...], given: tuple[int, ...] | N
     if given is not None:
         fits = len(given) == len(shape) and all(a in (None, b) for a, b in zip(shape, given, strict=True))
         if not fits and shape:
-            raise UsageError(f"--shape {'x'.join(map(str, given))} for {text}; allowed: what fits it, ? being open")
+            raise UsageError(
+                f"--shape {'x'.join(map(str, given))} for {text}; allowed: what fits it, with x between sizes: --shape "
+                f"{_open(text)}"
+            )
         return given
     sizes = tuple(1 if size is None and place == 0 else size for place, size in enumerate(shape))
     if None in sizes:
-        raise UsageError(f"input {text} is open; fix it: --shape {text.partition(' ')[0].replace('?', 'SIZE')}")
+        raise UsageError(f"input {text} is open; fix it: --shape {_open(text)}")
     return tuple(size for size in sizes if size is not None)
+
+
+def _open(text: str) -> str:
+    """Return an input as ``--shape`` takes it, with a word for each size that is open."""
+    return text.partition(" ")[0].replace("?", "SIZE")
 
 
 def _set(model: ModelProto, wanted: Shapes) -> None:

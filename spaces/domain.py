@@ -84,7 +84,10 @@ class Domain:
         """
         taken = tuple(int(c) for c in choices)
         if len(taken) != len(self.sites):
-            raise InvalidArchitectureError(f"{len(taken)} choices given; {self.name} has {len(self.sites)} sites")
+            given = ".".join(map(str, taken))
+            raise InvalidArchitectureError(
+                f"{given!r} makes {len(taken)} choices; {self.name} has {len(self.sites)} sites"
+            )
         lives = self.live(taken)
         taken = tuple(index if live else -1 for index, live in zip(taken, lives, strict=True))
         for site, index, live in zip(self.sites, taken, lives, strict=True):

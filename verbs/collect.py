@@ -211,7 +211,7 @@ def _text(d: Mapping[str, Any]) -> str:
             f"wall time inside timed networks {d['timed_share']:.0%}, sentinels {d['sentinel_share']:.0%}; "
             f"rounds in the reference state {d['gated_share'] or 0:.0%}"
         )
-    if d["drift"] is not None:
+    if d["drift"] is not None and d["measured"]:
         lines.append(_drift_text(d["drift"], d["seconds"]))
     if d["rejected"]:
         lines.append("rounds left out: " + ", ".join(f"{n} {reason}" for reason, n in d["rejected"].items()))

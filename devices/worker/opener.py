@@ -72,7 +72,9 @@ def _bytes_of(path: Path) -> bytes:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise InputRefusedError(f"cannot open {path.name}: {error.strerror}") from error
+        raise InputRefusedError(
+            f"cannot open {path}: {error.strerror}; give an ONNX file, or a folder that holds network.onnx"
+        ) from error
     if not path.is_file():
         raise InputRefusedError(f"{path.name} is not a regular file; name an ONNX file")
     if size > limit:

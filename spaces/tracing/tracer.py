@@ -118,8 +118,8 @@ class Tracer(Recorder):
             except Exception as error:  # whatever a user's module raises
                 shapes = ", ".join(str(tuple(one.shape)) for one in self.examples)
                 raise UsageError(
-                    f"{type(self.module).__name__} does not run on the example of {shapes}: {users_place(error)}"
-                    f"{type(error).__name__}: {error}"
+                    f"{type(self.module).__name__} does not run on the example of {shapes}, the first of yours taken "
+                    f"twice: {users_place(error)}{type(error).__name__}: {error}"
                 ) from error
         output = self._output(list(tensors(found)))
         self._every_mark_was_met()

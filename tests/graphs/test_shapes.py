@@ -80,7 +80,7 @@ def test_a_model_of_fixed_sizes_is_left_as_it_is():
     [
         ({}, "is open; fix it: --shape x=SIZE"),
         ({"z": (1,)}, "unknown input 'z'; allowed: h, n, w, x"),
-        ({"x": (1, 3, 8)}, "allowed: what fits it"),
+        ({"x": (1, 3, 8)}, "allowed: what fits it, with x between sizes: --shape x=SIZEx3xSIZExSIZE$"),
         ({"x": (1, 4, 8, 8)}, "allowed: what fits it"),
     ],
 )

@@ -40,7 +40,7 @@ def test_every_site_is_drawn_evenly():
 def test_a_broken_rule_and_a_wrong_number_are_refused():
     with pytest.raises(InvalidArchitectureError, match="1 of the sites a, b, c are not 'none'; exactly 2 must be kept"):
         RULED.checked((0, 1, 0))
-    with pytest.raises(InvalidArchitectureError, match="2 choices given; ruled has 3 sites"):
+    with pytest.raises(InvalidArchitectureError, match=r"^'0\.1' makes 2 choices; ruled has 3 sites"):
         RULED.checked((0, 1))
     assert GATED.checked((0, 1, 1, 1)) == (0, -1, -1, -1)  # no rule where nothing is decided
 

@@ -7,7 +7,7 @@ from tempograd.data.store import Store
 from tempograd.errors import UsageError
 from tempograd.profiler.campaign import run
 from tempograd.profiler.plan import QUICK
-from tempograd.verbs.collect import _drift_text, collect, exit_code, failures, judged, repeated
+from tempograd.verbs.collect import _drift_text, _text, collect, exit_code, failures, judged, repeated
 from tempograd.verbs.fit import fit
 from tempograd.verbs.outcome import PARTIAL, UNRELIABLE
 
@@ -183,3 +183,9 @@ def test_the_next_command_names_what_is_meant_in_a_store_of_several(tmp_path):
     second = collect(SPACE, store, device="simulated:seed=2", count=24)
     space, device = re.search(r"--space (\S+) --device (\w+) ", second.following).groups()
     assert fit(store, tmp_path / "predictor", space=space, device=device).document["device"] == device
+
+
+def test_where_nothing_was_measured_nothing_is_said_of_drift(tmp_path):
+    document = collect(FOUR, tmp_path / "s.db", device="simulated", count=4).document
+    assert "the device over" in _text(document)
+    assert "the device over" not in _text(document | {"measured": 0})
