@@ -17,7 +17,7 @@ def weighted_sum(gates: Tensor, weights: Mapping[int, float], values: Sequence[T
 
     Args:
         gates: ``(K,)``.
-        weights: of every value, in their order: its gate's place in ``gates``, and the gate as a number.
+        weights: Weight of every value, in their order: its gate's place in ``gates``, and the gate as a number.
         values: one or more.
     """
     return _WeightedSum.apply(gates, weights, *values)
