@@ -6,13 +6,14 @@
 Random networks of one space, spread over its sizes, are scored with inherited weights and trained from scratch (the
 mean of ``--repeats``). Told are Spearman's and Kendall's correlation, and beside them that of multiply-accumulates,
 than which a supernet should rank better, and that of one training with the others, than which nothing can; and what
-inherited scores are worth without statistics taken anew. As JSON.
+inherited scores are worth without statistics taken anew. As JSON; each network is told on the way.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from time import perf_counter
 
 import numpy as np
@@ -55,15 +56,19 @@ def main() -> None:
     shot = searcher.trains(space, task, searcher.schedule, seed=a.seed, compute="cpu")
     supernet = shot.run(None, problem.progress)
     supernet_s = perf_counter() - start
-    pool = [n for n in space.sample(2000, np.random.default_rng(a.seed)) if space.is_connected(n)]
+    pool = [n for n in space.sample(space.at_most(2000), np.random.default_rng(a.seed)) if space.is_connected(n)]
     macs = np.array([space.raw_graph(n).macs() for n in pool])
     places = np.argsort(macs)[np.linspace(0, len(pool) - 1, a.networks).round().astype(int)]
     networks = [pool[i] for i in places]
     shared = list(Inherited(space, supernet, task, seed=a.seed)(networks))
     as_trained = [task.score(inherit(space.to_torch(n), supernet).eval(), "law") for n in networks]
     start = perf_counter()
-    alone = np.array([[train(n, space, task, training, seed=100 + r).validation_score for r in range(a.repeats)]
-                      for n in networks])  # fmt: skip
+    rows: list[list[float]] = []
+    for network, inherited, raw in zip(networks, shared, as_trained, strict=True):
+        rows.append([train(network, space, task, training, seed=100 + r).validation_score for r in range(a.repeats)])
+        done = f"{len(rows)} of {len(networks)}: inherited {inherited:.4f}, without statistics taken anew {raw:.4f}"
+        print(f"{done}, from scratch {np.mean(rows[-1]):.4f}", file=sys.stderr, flush=True)
+    alone = np.array(rows)
     mean = alone.mean(axis=1)
     told = {
         "space": space.spec, "method": a.method, "task": a.task, "networks": a.networks, "inherited": shared,
