@@ -30,7 +30,7 @@ from ..spaces.space import SearchSpace
 from .costs import operations_ms
 from .fit_table import Labelled, is_table, labelled
 from .fitting import open_to_tasks, spec_in
-from .option import one_of
+from .option import fields_of, one_of
 from .outcome import REMARK, Outcome, Progress, device_spec_of, plain, silent, stored_space
 
 MIN_ROWS = 40
@@ -114,7 +114,8 @@ def outcome_of(heads: Sequence[Head | SavedPredictor], space: SearchSpace, seed:
     document, *beside = [{key: value for key, value in head.card.items() if key != "parity"} for head in heads]
     document = document | {"heads": beside, "of_space": _of_space(heads[0], space, seed)}
     fingerprint = Fingerprint.from_json(heads[0].binding.fingerprint_json)
-    return Outcome(document, _text(document), following=_following(document, device_spec_of(fingerprint)))
+    following = _following(document, device_spec_of(fingerprint), space)
+    return Outcome(document, _text(document), following=following)
 
 
 def _check_of_table(quantities: Sequence[str], device: str | None, model: str | None) -> None:
@@ -261,7 +262,7 @@ def _of_space(head: Head | SavedPredictor, space: SearchSpace, seed: int) -> dic
     return {name: float(np.quantile(predicted, share)) for name, share in named.items()} | {"verdict": "predicted"}
 
 
-def _following(d: Mapping[str, Any], device: str | None) -> str:
+def _following(d: Mapping[str, Any], device: str | None, space: SearchSpace) -> str:
     """Return the next command, with a target that half of the networks meet, where a search can take one."""
     predictor = quote(d["predictor"])
     if not d["quantity"].endswith("_ms") or d["gradient"].startswith("none"):
@@ -279,7 +280,20 @@ def _following(d: Mapping[str, Any], device: str | None) -> str:
     asked = f"--space {quote(registry.typed('space', d['space']))} --predictor {predictor} --target-ms {target_ms:.4g}"
     if device not in (None, "local"):
         asked += f" --device {quote(device)}"
-    return f"tempograd search {asked} --out result/"
+    return f"tempograd search {asked}{_task_for(space)} --out result/"
+
+
+def _task_for(space: SearchSpace) -> str:
+    """Return the option that a search of a space needs: a task, where its networks cannot learn the default one."""
+    from ..tasks.load import load_task
+    from .request import SearchRequest
+
+    default = next(one.default for one in fields_of(SearchRequest) if one.name == "task")
+    try:
+        load_task(default).fitted(space)
+    except (UsageError, ValueError):  # other outputs, or inputs that are no images
+        return " --task TASK"
+    return ""
 
 
 def _text(d: Mapping[str, Any]) -> str:

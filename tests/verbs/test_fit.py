@@ -87,6 +87,15 @@ def test_the_latencies_of_the_space_are_told_with_a_target_that_can_be_asked_for
     assert about["smallest"] < target_ms < about["largest"]
 
 
+def test_the_next_search_names_a_task_where_the_default_does_not_fit(tmp_path):
+    for classes, words in ((10, []), (3, ["--task", "TASK"])):
+        space, store = SPACE.replace("size", f"classes={classes},size"), tmp_path / f"{classes}.db"
+        collect(space, store, device="simulated:seed=1", count=24, design=True)
+        following = shlex.split(fit(store, tmp_path / f"{classes}").following)
+        told = following.index("--task") if "--task" in following else len(following)
+        assert following[told : told + 2] == words
+
+
 @pytest.mark.slow
 def test_networks_that_lead_nowhere_are_learnt_from_and_not_scored(tmp_path):
     store = tmp_path / "run.db"
