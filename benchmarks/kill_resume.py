@@ -31,17 +31,24 @@ print("end", collect(space, Path(store), device=device, count=int(count), plan="
 """
 
 
-def rows(store: Path) -> dict[tuple[str, int], str]:
-    """Return every stored job with a digest of its row; doubled jobs end the benchmark."""
+def rows(store: Path) -> dict[tuple[str, int, str], str]:
+    """Return every stored job with a digest of its row; doubled jobs end the benchmark.
+
+    A job is of one space, device, plan, seed and purpose: a search times a network again that was collected.
+    """
     if not store.exists():
         return {}
     with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
         try:
-            found = connection.execute("SELECT key, replicate, payload FROM measurements").fetchall()
+            found = connection.execute(
+                "SELECT key, replicate, of || fingerprint || plan || seed || purpose, payload FROM measurements JOIN "
+                "(SELECT id, space AS of, fingerprint_id AS fingerprint, plan, seed, purpose FROM campaigns) "
+                "ON id = campaign"
+            ).fetchall()
         except sqlite3.OperationalError:
             return {}  # killed before the tables were made
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    table = {(key, replicate): sha256(payload).hexdigest() for key, replicate, payload in found}
+    table = {(key, replicate, what): sha256(payload).hexdigest() for key, replicate, what, payload in found}
     assert len(table) == len(found), "a job is stored twice"
     return table
 
@@ -79,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "run.db"
         command = [sys.executable, "-c", CHILD, arguments.space, arguments.device, str(arguments.count), str(store)]
-        before: dict[tuple[str, int], str] = {}
+        before: dict[tuple[str, int, str], str] = {}
         kills, finished = 0, False
         while not finished:
             wait_s = rng.uniform(0.0, arguments.longest_s) if kills < arguments.kills else None

@@ -108,7 +108,7 @@ def collector(folder: Path, chance: random.Random, kills: int) -> dict[str, Any]
         count += 0 if at_work else 200
     assert Child(partial(work, count), folder / "log").wait() == 0
     kept = unchanged(kept, rows(store))
-    assert len({key for key, _ in kept}) == count
+    assert len({key for key, *_ in kept}) == count
     return {"kills": hit, "networks": count, "rows": len(kept)}
 
 
@@ -135,7 +135,7 @@ def worker(folder: Path, chance: random.Random, kills: int) -> dict[str, Any]:
     kept = rows(store)
     with Store(store) as opened:
         counts = opened.counts()
-    assert len({key for key, _ in kept}) == count
+    assert len({key for key, *_ in kept}) == count
     return {"kills": hit, "runs": runs + 1, "networks": count, "verdicts": counts}
 
 
@@ -208,7 +208,7 @@ def over_a_farm(
             count += 300
     finally:
         agent.kill(signal.SIGTERM)
-    assert len({key for key, _ in kept}) == count
+    assert len({key for key, *_ in kept}) == count
     return {"kills": hit, "networks": count, "rows": len(kept)}
 
 
