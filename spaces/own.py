@@ -204,14 +204,14 @@ def _module(path: Path) -> ModuleType:
         return _modules[place][1]
     name = f"tempograd_space_{sha256(str(place).encode()).hexdigest()[:12]}"
     found = spec_from_file_location(name, place)
-    if found is None or found.loader is None:
+    if found is None:
         raise InputRefusedError(f"{path} is no file of Python; write FILE.py:NAME")
     module = module_from_spec(found)
     sys.modules[name] = module  # dataclasses look their module up
     if str(place.parent) not in sys.path:
         sys.path.append(str(place.parent))
     try:
-        found.loader.exec_module(module)
+        exec(compile(content, str(place), "exec", dont_inherit=True), vars(module))  # what was read, compiled anew
     except Exception as error:  # whatever a user's file raises
         del sys.modules[name]
         raise InputRefusedError(f"{path} does not run: {_told(error)}") from error

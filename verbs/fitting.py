@@ -98,6 +98,7 @@ def open_to_tasks(spec: str) -> str:
 
 
 def tell(task: Task, progress: Progress) -> None:
-    """Say what a user should know of his data."""
+    """Say what is learnt, and what a user should know of his data."""
+    progress(f"task {task.name}, scored by {task.metric.name}", 0, REMARK)
     for remark in task.remarks:
         progress(f"{task.name}: {remark}", 0, REMARK)

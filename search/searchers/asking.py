@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -180,7 +180,7 @@ class AskingSearcher:
     patience: int = 0
     schedule: OneShotSchedule | None = None
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries", "supernet"})
+    accepts = frozenset({"epochs", "proxy", "queries", "supernet"})
     needs = EDGES
 
     @property

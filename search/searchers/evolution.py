@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class EvolutionSearcher:
     tournament: int = 2
     rate: float | None = 0.1
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "queries"})
+    accepts = frozenset({"accuracy", "queries"})
     needs = ANY
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -67,7 +67,7 @@ class GradientSearcher:
     warm_up: LawFactory | None = None
     deriver: Deriver = derive
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "epochs", "finalists", "proxy"})
+    accepts = frozenset({"accuracy", "epochs", "finalists", "proxy"})
 
     @property
     def needs(self) -> Need:

@@ -230,7 +230,7 @@ class OneShotSearcher:
     evolution: Asker
     trains: type[OneShot] = OneShot
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "epochs", "finalists", "proxy", "queries", "supernet"})
+    accepts = frozenset({"accuracy", "epochs", "finalists", "proxy", "queries", "supernet"})
     needs = ANY
     keeps_asked: ClassVar[bool] = False  # whether what was asked about is measured in turn before repair changes any
 
@@ -277,7 +277,7 @@ class InheritedSearcher(OneShotSearcher):
     Only where the first dozen are measured above the target, another is made of the best by repair.
     """
 
-    accepts: ClassVar[frozenset[str]] = OneShotSearcher.accepts - {"accuracy", "finalists"}
+    accepts = OneShotSearcher.accepts - {"accuracy", "finalists"}
     keeps_asked: ClassVar[bool] = True
 
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from ...errors import InputRefusedError, MismatchError, UsageError
 from ...spaces.level import Level
@@ -47,7 +47,7 @@ class Pipeline:
     epochs: int
     shares: Mapping[str, float]
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "finalists", "proxy"})
+    accepts = frozenset({"epochs", "finalists", "proxy"})
 
     @property
     def needs(self) -> Need:

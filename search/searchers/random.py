@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter
-from typing import ClassVar
 
 import numpy as np
 
@@ -104,7 +103,7 @@ class RandomSearcher:
 
     networks: int = 8
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "queries"})
+    accepts = frozenset({"accuracy", "queries"})
     needs = ANY
 
     def __call__(self, problem: Problem) -> Found:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from itertools import islice
 from math import ceil
 from time import perf_counter
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +52,7 @@ class SurrogateSearcher:
     first: float = 0.2
     rounds: int = 8
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"accuracy", "queries"})
+    accepts = frozenset({"accuracy", "queries"})
     needs = ANY
 
     def __post_init__(self) -> None:

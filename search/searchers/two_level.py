@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import log, prod
 from time import perf_counter
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -91,7 +90,7 @@ class TwoLevelSearcher:
     spread: float = 9.0
     epochs: int = 5
 
-    accepts: ClassVar[frozenset[str]] = frozenset({"epochs", "proxy", "queries"})
+    accepts = frozenset({"epochs", "proxy", "queries"})
     needs = SLOTS
 
     def __call__(self, problem: Problem) -> Found:

@@ -260,7 +260,7 @@ def test_the_folder_holds_the_trained_network_and_every_number(tmp_path, space, 
     assert told["predictor"] == {"model": "linear", "feed": "sampled"}
     assert set(told["found"]) == {
         "key", "text", "predicted_ms", "predicted_low_ms", "predicted_high_ms", "measured", "accuracy",
-        "validation_accuracy", "score", "validation_score", "parameters", "macs",
+        "validation_accuracy", "score", "validation_score", "metrics", "parameters", "macs",
     }  # fmt: skip
     assert told["found"]["measured"]["latency_ms"] == pytest.approx(device.truth_ms(result.architecture))
     assert told["found"]["predicted_low_ms"] == pytest.approx(0.7 * device.truth_ms(result.architecture))

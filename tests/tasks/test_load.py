@@ -54,6 +54,15 @@ def test_a_task_of_ones_own_file_needs_no_more_than_a_score(own):
         _ = task.weights
 
 
+def test_a_file_that_changed_is_run_as_it_is_now(own, monkeypatch):
+    """At once, and by as many letters: as compiled files are told apart by second and size, none is used."""
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    assert load_task(f"{own}:Narrow").metric.unit == "numbers"
+    own.write_text(OWN.replace("numbers", "figures"))
+    assert load_task(f"{own}:Narrow").metric.unit == "figures"
+    assert [path.name for path in own.parent.iterdir()] == ["mine.py"]
+
+
 def test_a_task_of_ones_own_may_train_networks_itself(own):
     task = load_task(f"{own}:Trains")
     (architecture,) = SPACE.sample(1, __import__("numpy").random.default_rng(0))
