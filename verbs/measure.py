@@ -51,7 +51,7 @@ def measure(
     with opened_networks(models, shape) as found:
         refused = [one for one in found if isinstance(one, Refused)]
         if refused and len(found) == 1:
-            raise refused[0].error
+            raise refused[0].named
         networks = {one.key: one for one in found if isinstance(one, Network)}
         with kept_in(store if networks else None) as kept:
             told = measure_networks(

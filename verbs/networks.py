@@ -38,6 +38,12 @@ class Refused:
     source: str
     error: TempogradError
 
+    @property
+    def named(self) -> TempogradError:
+        """Return the error, with the network's name where it does not say it."""
+        told = str(self.error)
+        return self.error if self.name in told else type(self.error)(f"{self.name}: {told}")
+
 
 def shapes_of(shape: Shape) -> list[dict[str, tuple[int, ...]]]:
     """Return shapes by input, every combination where a size is several; the only input, unnamed, has the name "".
@@ -126,12 +132,12 @@ def accepted_networks(models: Sequence[Any], shape: Shape = None, *, light: bool
 
     Raises:
         UsageError: a value that is no network, or a shape that does not fit.
-        InputRefusedError: the first that is refused, with its name where there are several.
+        InputRefusedError: the first that is refused, with its name.
     """
     with opened_networks(models, shape, light=light) as found:
         for one in found:
             if isinstance(one, Refused):
-                raise one.error if len(found) == 1 else type(one.error)(f"{one.name}: {one.error}")
+                raise one.named
         yield [one for one in found if isinstance(one, Network)]
 
 

@@ -74,6 +74,7 @@ def _bytes_of(path: Path) -> bytes:
     except OSError as error:
         raise InputRefusedError(
             f"cannot open {path}: {error.strerror}; give an ONNX file, or a folder that holds network.onnx"
+            + ("; torch modules are measured in Python: tempograd.measure(module)" if ".py" in path.name else "")
         ) from error
     if not path.is_file():
         raise InputRefusedError(f"{path.name} is not a regular file; name an ONNX file")

@@ -101,6 +101,7 @@ def test_a_file_that_is_not_there_a_folder_and_a_pipe_are_refused(tmp_path, scra
     os.mkfifo(tmp_path / "pipe")
     for path, told in (
         (tmp_path / "gone.onnx", f"cannot open {tmp_path}/gone.onnx: No such file.*; give"),
+        (tmp_path / "mine.py:net", "torch modules are measured in Python"),
         (scratch, "regular"),
         (tmp_path / "pipe", "regular"),
     ):
