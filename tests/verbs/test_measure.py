@@ -74,7 +74,10 @@ def test_of_several_networks_the_others_are_measured(model, tmp_path):
     assert done.exit_code == 6
     assert [row["verdict"] for row in done.document["networks"]] == ["refused", "ok"]
     assert "no ONNX model" in done.text
-    with pytest.raises(InputRefusedError, match="no ONNX model"):
+    with pytest.raises(InputRefusedError, match=r"bad.*no ONNX model"):
+        measure([bad], device=QUIET)
+    bad.write_bytes(b"")
+    with pytest.raises(InputRefusedError, match="bad: not an ONNX model: its graph has no nodes"):
         measure([bad], device=QUIET)
 
 
