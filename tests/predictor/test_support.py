@@ -16,6 +16,8 @@ def outside(support, X):
 def test_networks_drawn_like_those_learnt_from_are_inside(name):
     """Over ten draws, in each encoding: 2 % are outside, and twice that allows for chance."""
     space = registry.create("space", name)
+    if 10**space.size_log10 < 1000:
+        pytest.skip("too few networks to learn from some and be asked about others")
     pool = space.sample(1000, np.random.default_rng(5))
     for encoding in space.encodings:
         X = np.asarray(encoding.encode(space, pool), float)
