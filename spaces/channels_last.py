@@ -1,4 +1,4 @@
-"""Gradients laid out as the maps they belong to: channels last, or first where an image has one channel.
+"""Gradients laid out as the maps they belong to: channels last, or first where a map is so.
 
 Some layers leave the gradient of a map in another order than the map: a mean over the map, a concatenation, a crop.
 What lies before them, BatchNorm and activations above all, then learns many times more slowly on a CPU.

@@ -333,7 +333,13 @@ def _open(sizes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> T
 
 
 def _laid_out(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    """Return images channels last, and so what layers make of them: of one channel, torch asks the strides alone."""
+    if x.ndim != 4:
+        return x
+    batch, channels, height, width = x.shape
+    if channels == 1:
+        return x.reshape(batch, height, width, 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _beside(x: Tensor, gates: Gates) -> Gates:

@@ -117,3 +117,18 @@ def test_what_training_does_to_skips_is_done_in_training_only():
     network.on_skip = lambda value: 5 * value
     assert torch.equal(network.train()(x), 5 * x)
     assert torch.equal(network.eval()(x), x)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_maps_are_laid_out_channels_last_whatever_the_images_channels(channels):
+    builder = GraphBuilder((channels, 8, 6))
+    network, orders = Network(builder.graph(builder.add("c", Conv(4, 3), INPUT))), []
+    network.layers["c"].register_forward_hook(
+        lambda _, inputs, output: orders.extend(x.stride() for x in (inputs[0], output))
+    )
+    images = torch.randn(2, channels, 8, 6)
+    for x in (images, images.contiguous(memory_format=torch.channels_last), images.mT.contiguous().mT):
+        found = network(x)
+        assert torch.allclose(found, network.layers["c"](images), atol=1e-5)
+    assert orders[0] == (48 * channels, 1, 6 * channels, channels)
+    assert orders[1] == (192, 1, 24, 4)
