@@ -14,10 +14,11 @@ import re
 import sys
 import traceback
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
@@ -188,6 +189,17 @@ def _arguments(entry: Any, name: str, texts: dict[str, str]) -> dict[str, Any]:
     return values
 
 
+class AsRead(SourceFileLoader):
+    """Loads a file of Python as it was read; what is kept compiled is told apart by second and size alone."""
+
+    def __init__(self, name: str, path: str, content: bytes) -> None:
+        super().__init__(name, path)
+        self._content = content
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._content, self.path)
+
+
 def _module(path: Path) -> ModuleType:
     """Run a user's file, once as long as it does not change; what it imports from beside it is found.
 
@@ -206,12 +218,13 @@ def _module(path: Path) -> ModuleType:
     found = spec_from_file_location(name, place)
     if found is None:
         raise InputRefusedError(f"{path} is no file of Python; write FILE.py:NAME")
+    found.loader = loader = AsRead(name, str(place), content)
     module = module_from_spec(found)
     sys.modules[name] = module  # dataclasses look their module up
     if str(place.parent) not in sys.path:
         sys.path.append(str(place.parent))
     try:
-        exec(compile(content, str(place), "exec", dont_inherit=True), vars(module))  # what was read, compiled anew
+        loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises
         del sys.modules[name]
         raise InputRefusedError(f"{path} does not run: {_told(error)}") from error

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import registry
 from ..errors import InputRefusedError, UnknownNameError, UsageError
+from ..spaces.own import AsRead
 from .task import Scored, Task
 
 
@@ -71,10 +72,11 @@ def _from_file(path: Path, name: str) -> Task:
     """
     try:
         content = path.read_bytes()
-        found = spec_from_file_location(f"tempograd_task_{sha256(content).hexdigest()[:12]}", path)
+        loader = AsRead(f"tempograd_task_{sha256(content).hexdigest()[:12]}", str(path), content)
+        found = spec_from_file_location(loader.name, path, loader=loader)
         assert found is not None
         module = module_from_spec(found)
-        exec(compile(content, str(path), "exec", dont_inherit=True), vars(module))  # what was read, compiled anew
+        loader.exec_module(module)
     except OSError as error:
         raise InputRefusedError(f"cannot read {path} ({error.strerror}); write FILE.py:NAME") from error
     except Exception as error:  # whatever a user's file raises
