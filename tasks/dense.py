@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -224,31 +224,35 @@ class Keypoints(Dense):
         maps = outputs[:, : self.count]
         return targets.amax(dim=1), (maps - maps.amax(dim=(2, 3), keepdim=True)).exp().amax(dim=1)
 
-    def meter(self) -> Near:
+    def meter(self) -> Meter:
         return Near(self.metric.name)
 
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
         if part != "test" or self.figures is None or not installed():
             return super().scores(network, part, compute)
-        near = self._fed(network, ordered(self.test, SCORING_BATCH, compute), compute)
-        assert isinstance(near, Near)
+        meter = Near(self.metric.name, found=[])
+        near = self._fed(meter, network, ordered(self.test, SCORING_BATCH, compute), compute)
         return near.values() | {"AP": average_precision(self.figures, *near.places())}
 
 
 @dataclass
 class Near:
-    """Counts labelled points whose highest place is near the true one, by the size of the figure; keeps the places."""
+    """Counts labelled points whose highest place is near the true one, by the size of the figure.
+
+    With a list in ``found`` it keeps the places there, and how sure they are.
+    """
 
     name: str
     near: int = 0
     seen: int = 0
-    found: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
+    found: list[tuple[Tensor, Tensor]] | None = None
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         maps = outputs[:, : targets.shape[1]]
         found, truth, there = _places(maps), _places(targets), _labelled(targets)
-        sides = torch.tensor(maps.shape[:1:-1])  # columns, rows
-        self.found.append(((found.flip(2) + 0.5) / sides, maps.flatten(2).softmax(dim=2).amax(dim=2).mean(dim=1)))
+        if self.found is not None:
+            sides = torch.tensor(maps.shape[:1:-1])  # columns, rows
+            self.found.append(((found.flip(2) + 0.5) / sides, maps.flatten(2).softmax(dim=2).amax(dim=2).mean(dim=1)))
         low = torch.where(there[..., None], truth, torch.inf).amin(dim=1)
         high = torch.where(there[..., None], truth, -torch.inf).amax(dim=1)
         side = (high - low).amax(dim=1).clamp(min=1)[:, None]
@@ -260,7 +264,7 @@ class Near:
 
     def places(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``(n, points, 2)`` columns and rows as shares of the side, and ``(n,)`` how sure they are."""
-        places, sure = (torch.cat(each).double().numpy() for each in zip(*self.found, strict=True))
+        places, sure = (torch.cat(each).double().numpy() for each in zip(*(self.found or ()), strict=True))
         return places, sure
 
 

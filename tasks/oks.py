@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-SIGMA = 0.05  # of every point, where figures have not the 17 of COCO's people, whose sigmas are known
+SIGMA = 0.05  # how far annotators scatter, as a share of a figure's size, where there are not COCO's 17 points
 _COCO_POINTS = 17
 
 
@@ -52,16 +52,13 @@ def installed() -> bool:
     return find_spec("pycocotools") is not None
 
 
-def average_precision(
-    figures: Figures, found: NDArray[np.float64], confidence: NDArray[np.float64], sigma: float = SIGMA
-) -> float:
+def average_precision(figures: Figures, found: NDArray[np.float64], confidence: NDArray[np.float64]) -> float:
     """Return the average precision, 0 to 1, of one found figure for each true one.
 
     Args:
         figures: the true ones.
         found: ``(n, points, 2)`` columns and rows, as shares of the square that was cut out.
         confidence: ``(n,)``: the surer ones count first.
-        sigma: how far annotators scatter, as a share of a figure's size, where there are not COCO's 17 points.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -83,7 +80,7 @@ def average_precision(
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(cast(Any, told)), "keypoints")
         if count != _COCO_POINTS:
-            evaluation.params.kpt_oks_sigmas = np.full(count, sigma)
+            evaluation.params.kpt_oks_sigmas = np.full(count, SIGMA)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from .rows import ordered
 
 SCORING_BATCH = 256
 Held = Literal["law", "test"]  # the parts that networks are judged on
+FedMeter = TypeVar("FedMeter", bound="Meter")
 
 
 class Part(Protocol):
@@ -221,7 +222,7 @@ class Task(ABC):
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
         """Return every metric of a network in eval mode on a part, by name."""
         batches = ordered(self.law if part == "law" else self.test, SCORING_BATCH, compute)
-        return self._fed(network, batches, compute).values()
+        return self._fed(self.meter(), network, batches, compute).values()
 
     def glance(self, network: nn.Module, index: Tensor, compute: str = "cpu") -> float:
         """Return the main metric of a network in eval mode on some examples of the part ``law``.
@@ -232,10 +233,11 @@ class Task(ABC):
             compute: torch device.
         """
         batches = (self.law.take(some) for some in index.split(SCORING_BATCH))
-        return self._fed(network, batches, compute).values()[self.metric.name]
+        return self._fed(self.meter(), network, batches, compute).values()[self.metric.name]
 
-    def _fed(self, network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: str) -> Meter:
-        meter = self.meter()
+    def _fed(
+        self, meter: FedMeter, network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: str
+    ) -> FedMeter:
         with torch.no_grad():
             for inputs, targets in batches:
                 meter.add(network(inputs.to(compute)).cpu(), targets)
