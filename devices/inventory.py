@@ -11,11 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from ..errors import DeviceError, TempogradError
 from ..registry import create, load, names
+from ..scratch import Scratch
 from .runtime.packages import NotInstalledError, UnusableError
 
 PROBE_S = 120.0
@@ -82,7 +82,7 @@ def _runtime(name: str) -> list[Entry]:
 def _probed(name: str, way: str, device: str, version: str) -> Entry:
     """Start an engine in a child process, and say what came of it."""
     command = [sys.executable, "-P", "-m", __name__, f"{name}:{way}"]
-    with TemporaryDirectory(prefix="tempograd-") as folder:
+    with Scratch() as folder:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_S, cwd=folder, check=False)
         except subprocess.TimeoutExpired:

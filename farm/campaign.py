@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import msgspec
@@ -27,6 +26,7 @@ from ..measurement.rounds import Failure
 from ..profiler import engine
 from ..profiler.plan import Items, Plan
 from ..profiler.timer import CampaignSink, Tally, clock_of
+from ..scratch import Scratch
 from .messages import Blob, Job, Limits, job_id
 from .queue import Delivery, Queue, QueueAwayError, QueueFullError, Seen
 from .wire import NewerSchemaError, digest
@@ -124,7 +124,7 @@ class FarmEngine:
             for receipt in self._sink.store.receipts(self._campaign):
                 self._seen.setdefault(receipt.key, set()).add(receipt.sha256)
         declared = False
-        with self._device.connect() as queue, TemporaryDirectory(prefix="tempograd-") as folder:
+        with self._device.connect() as queue, Scratch() as folder:
             while (self._waiting or self._built or self._open) and not self._stop.is_set():
                 try:
                     if not declared:
@@ -222,7 +222,7 @@ class FarmEngine:
         built = next((offer for offer in self._built if offer.job.job_id == id_), None)
         wanted = (measurement.key, measurement.replicate)
         if built is None and wanted in self._waiting:
-            with TemporaryDirectory(prefix="tempograd-") as folder:
+            with Scratch() as folder:
                 built = self._build(*wanted, Path(folder))
         if built is None or built.job.job_id != id_:
             return None
@@ -291,7 +291,7 @@ class FarmEngine:
         """Offer a job again, with the next issue."""
         self._open.pop(offer.job.job_id, None)
         self._models[offer.job.model.sha256] -= 1
-        with TemporaryDirectory(prefix="tempograd-") as folder:
+        with Scratch() as folder:
             again = self._build(*offer.of, Path(folder))
         again.job = replace(again.job, issue=offer.job.issue + 1)
         self._built.append(again)

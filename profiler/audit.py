@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from ..measurement.label import GATE, Estimate, order_interval
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import FLOOR, Pair, settled, spread
 from ..measurement.rounds import FASTEST
+from ..scratch import Scratch
 from ..spaces.export import WeightPool
 from ..spaces.graph import INPUT, constants, ports
 from ..spaces.space import SearchSpace
@@ -246,7 +246,7 @@ class Audit:
     # -- what the device does now --------------------------------------------------------------------------------
 
     def _live(self) -> list[Check]:
-        with TemporaryDirectory(prefix="tempograd-") as folder, self.device.open() as session:
+        with Scratch() as folder, self.device.open() as session:
             models = self._built(self.device, Path(folder), list(self.sampled))
             changed = [m.key for m in models if m.digest != self.sampled[m.key].digest]
             first = f"the builder, its weights or the batch changed; first: {changed[0]}" if changed else ""

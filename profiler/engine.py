@@ -16,7 +16,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from ..measurement.label import Estimate, Reference, estimate
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
 from ..measurement.rounds import Failure, Round
+from ..scratch import Scratch
 from .plan import Items, Plan
 from .stopping import next_step
 from .timer import BringsEngine, CampaignSink, Job, Sink, Tally, Timer, check_clock, clock_of
@@ -41,7 +41,7 @@ MAX_LOST_PASSES = 3  # passes in a row that end without rounds and without a cul
 @dataclass
 class _Batch:
     jobs: list[Job]
-    folder: TemporaryDirectory[str]
+    folder: Scratch
     session: Session
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class Engine:
         return list(taken.values())
 
     def _prepare(self, jobs: list[Job]) -> _Batch:
-        folder = TemporaryDirectory(prefix="tempograd-")
+        folder = Scratch()
         session: Session | None = None
         try:
             for job in jobs:

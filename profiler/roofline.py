@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from ..devices.device import Place
 from ..errors import DeviceError
 from ..graphs.kernels import Kernel
+from ..scratch import Scratch
 from .networks import Network, items_of
 from .plan import QUICK
 from .verify import measure
@@ -65,7 +65,7 @@ def measure_rates(device: Place, *, seed: int = 0, stop: threading.Event | None 
     Raises:
         DeviceError: the device cannot be reached, or does not run them.
     """
-    with TemporaryDirectory(prefix="tempograd-") as folder:
+    with Scratch() as folder:
         networks = [_written(name, model, Path(folder)) for name, model in _probes().items()]
         found = {m.key: m for m in measure(device, items_of(networks), QUICK, seed=seed, stop=stop)}
     for name in _probes():

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import exp, isfinite
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from ..predictor.kernels import KernelPredictor
 from ..predictor.learn import LINE, learn
 from ..predictor.modules import ScaledModule
 from ..profiler.choose import choose
+from ..scratch import Scratch
 from ..search.cost import PredictorCost
 from ..search.price import Price
 from ..spaces.architecture import Architecture
@@ -87,7 +87,7 @@ def sums(space: SearchSpace, device: Place, kept: KernelPredictor, *, seed: int 
 def _kernels(
     space: SearchSpace, device: TellsKernels, networks: Sequence[Architecture]
 ) -> Iterator[tuple[Kernel, ...]]:
-    with TemporaryDirectory(prefix="tempograd-") as folder:
+    with Scratch() as folder:
         batch = device.batch if isinstance(device, Place) else 1
         written = (Model(one.key, *space.write_onnx(one, Path(folder), batch=batch)) for one in networks)
         for network, told in zip(networks, device.profiles(written), strict=True):

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..arguments import Count, Seed
@@ -23,6 +22,7 @@ from ..profiler import kernels as room
 from ..profiler.choose import choose
 from ..profiler.networks import Network
 from ..profiler.plan import named
+from ..scratch import Scratch
 from . import collect as campaigns
 from .networks import Refused, Shape, asked, one_network, opened_networks, placed
 from .outcome import PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
@@ -112,7 +112,7 @@ def _timed_in(store: Store, fingerprint_id: str) -> int:
 @contextmanager
 def _sampled(space: str | None, count: int, seed: int) -> Generator[list[Path]]:
     """Write networks of a space, which are gone afterwards."""
-    with TemporaryDirectory(prefix="tempograd-") as folder:
+    with Scratch() as folder:
         if space is None:
             yield []
             return

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..arguments import path as path_of
@@ -21,6 +20,7 @@ from ..graphs.network import MODELS, Tensor
 from ..graphs.shapes import Shapes, check_held, variants
 from ..profiler.networks import Network
 from ..registry import split_spec
+from ..scratch import Scratch
 from .outcome import device_of
 
 Shape = Mapping[str, Sequence[int | Sequence[int]] | int] | Sequence[int | Sequence[int]] | Sequence[str] | str | None
@@ -115,7 +115,7 @@ def opened_networks(
         UsageError: a value that is no network, or a text that is no shape.
     """
     every = shapes_of(shape)
-    with TemporaryDirectory(prefix="tempograd-") as scratch:
+    with Scratch() as scratch:
         found: list[Network | Refused] = []
         for number, model in enumerate(models):
             for shapes in every:
@@ -241,7 +241,7 @@ def kept_in(store: Path | None) -> Generator[Store]:
         with Store(store, write=True) as there:
             yield there
         return
-    with TemporaryDirectory(prefix="tempograd-") as folder, Store(Path(folder, "run.db"), write=True) as passing:
+    with Scratch() as folder, Store(Path(folder, "run.db"), write=True) as passing:
         yield passing
 
 

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...errors import DeviceError, InputRefusedError
 from ...measurement.rounds import Cause, Failure
+from ...scratch import Scratch
 from .wire import Board, Note, pack, unpack
 
 _WAKE_MS = 250  # how often a waiting parent looks at the board; it never spins
@@ -53,7 +53,7 @@ class WorkerProcess:
     """
 
     def __init__(self, settings: dict[str, Any], *, start_s: float) -> None:
-        self._folder = TemporaryDirectory(prefix="tempograd-", ignore_cleanup_errors=True)
+        self._folder = Scratch()
         folder = Path(self._folder.name)
         self._board = Board(folder / "board", create=True)
         self._stderr = folder / "stderr"
@@ -212,7 +212,7 @@ def _kill_and_wait(process: subprocess.Popen[bytes], grace_s: float) -> int:
     return process.wait()
 
 
-def _end(process: subprocess.Popen[bytes], board: Board, folder: TemporaryDirectory[str]) -> None:
+def _end(process: subprocess.Popen[bytes], board: Board, folder: Scratch) -> None:
     if process.returncode is None:
         _kill_and_wait(process, grace_s=0.0)
     for pipe in (process.stdin, process.stdout):
