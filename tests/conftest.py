@@ -104,7 +104,8 @@ def own_state(tmp_path_factory):
     """Locks of devices lie apart for each worker: tests of two workers do not wait for each other, nor for a user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        patch.delenv("COLUMNS", raising=False)  # what runs tests may say how wide its own output is
+        patch.setenv("COLUMNS", "80")  # what runs tests may say how wide its own output is; readline, which pytest
+        patch.delenv("COLUMNS")  # imports, says so to child processes alone
         yield
 
 
