@@ -34,7 +34,7 @@ _FILE = re.compile(
 )
 _OURS = ("weights", "options", "least", "step", "depth")  # of a network: a file of its weights, and those of ``shrink``
 _LONGEST = 400  # characters of an error of others
-_modules: dict[Path, tuple[bytes, ModuleType]] = {}
+_modules: dict[Path, tuple[ModuleType, bytes]] = {}
 
 
 def given(asked: str | SearchSpace) -> SearchSpace:
@@ -126,7 +126,7 @@ def _from_file(asked: str, found: re.Match[str]) -> SearchSpace:
 def _made(asked: str, found: re.Match[str]) -> tuple[Any, dict[str, str]]:
     """Return what stands under a name in a file, called if it can be, and the arguments that are left for us."""
     path = Path(found["file"])
-    module, name = _module(path), found["name"]
+    (module, _), name = module_of(path), found["name"]
     if not hasattr(module, name):
         raise UnknownNameError(f"space in {path}", name, _names(module))
     entry: Any = getattr(module, name)
@@ -189,7 +189,7 @@ def _arguments(entry: Any, name: str, texts: dict[str, str]) -> dict[str, Any]:
     return values
 
 
-class AsRead(SourceFileLoader):
+class _AsRead(SourceFileLoader):
     """Loads a file of Python as it was read; what is kept compiled is told apart by second and size alone."""
 
     def __init__(self, name: str, path: str, content: bytes) -> None:
@@ -200,8 +200,11 @@ class AsRead(SourceFileLoader):
         return self.source_to_code(self._content, self.path)
 
 
-def _module(path: Path) -> ModuleType:
+def module_of(path: Path) -> tuple[ModuleType, bytes]:
     """Run a user's file, once as long as it does not change; what it imports from beside it is found.
+
+    Returns:
+        The module, and the content of the file that was run.
 
     Raises:
         InputRefusedError: it is missing or does not run.
@@ -212,13 +215,13 @@ def _module(path: Path) -> ModuleType:
         raise InputRefusedError(
             f"cannot read {path} ({error.strerror}); write FILE.py:NAME with a file there"
         ) from error
-    if place in _modules and _modules[place][0] == content:
-        return _modules[place][1]
-    name = f"tempograd_space_{sha256(str(place).encode()).hexdigest()[:12]}"
+    if place in _modules and _modules[place][1] == content:
+        return _modules[place]
+    name = f"tempograd_file_{sha256(str(place).encode()).hexdigest()[:12]}"
     found = spec_from_file_location(name, place)
     if found is None:
         raise InputRefusedError(f"{path} is no file of Python; write FILE.py:NAME")
-    found.loader = loader = AsRead(name, str(place), content)
+    found.loader = loader = _AsRead(name, str(place), content)
     module = module_from_spec(found)
     sys.modules[name] = module  # dataclasses look their module up
     if str(place.parent) not in sys.path:
@@ -228,8 +231,8 @@ def _module(path: Path) -> ModuleType:
     except Exception as error:  # whatever a user's file raises
         del sys.modules[name]
         raise InputRefusedError(f"{path} does not run: {_told(error)}") from error
-    _modules[place] = content, module
-    return module
+    _modules[place] = module, content
+    return module, content
 
 
 def _names(module: ModuleType) -> list[str]:

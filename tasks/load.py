@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 from .. import registry
-from ..errors import InputRefusedError, UnknownNameError, UsageError
-from ..spaces.own import AsRead
+from ..errors import UnknownNameError, UsageError
+from ..spaces.own import module_of
 from .task import Scored, Task
 
 
@@ -70,17 +69,7 @@ def _from_file(path: Path, name: str) -> Task:
         InputRefusedError: the file cannot be read or does not run.
         UnknownNameError: it defines no such name.
     """
-    try:
-        content = path.read_bytes()
-        loader = AsRead(f"tempograd_task_{sha256(content).hexdigest()[:12]}", str(path), content)
-        found = spec_from_file_location(loader.name, path, loader=loader)
-        assert found is not None
-        module = module_from_spec(found)
-        loader.exec_module(module)
-    except OSError as error:
-        raise InputRefusedError(f"cannot read {path} ({error.strerror}); write FILE.py:NAME") from error
-    except Exception as error:  # whatever a user's file raises
-        raise InputRefusedError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    module, content = module_of(path)
     if not hasattr(module, name):
         names = [key for key, value in vars(module).items() if not key.startswith("_") and callable(value)]
         raise UnknownNameError(f"name in {path}", name, names)

@@ -1,5 +1,7 @@
 """From a spec to a task: names, paths with any letters, a user's own file."""
 
+import sys
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from tempograd.errors import InputRefusedError, UnknownNameError, UsageError
 from tempograd.metric import Metric
 from tempograd.search.evaluator import train
 from tempograd.search.training import Training
+from tempograd.spaces.own import module_of
 from tempograd.tasks.load import load_task
 
 SPACE = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1,classes=3")
@@ -63,6 +66,16 @@ def test_a_file_that_changed_is_run_as_it_is_now(own, monkeypatch):
     assert [path.name for path in own.parent.iterdir()] == ["mine.py"]
 
 
+def test_a_file_finds_what_lies_beside_it_and_is_run_once_for_spaces_and_tasks(own, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (own.parent / "rules_of_mine.py").write_text("UNIT = 'weights'")
+    own.write_text("from rules_of_mine import UNIT\n" + OWN.replace('"numbers"', "UNIT"))
+    assert load_task(f"{own}:Narrow").metric.unit == "weights"
+    assert module_of(own) == module_of(own)
+    module_of(own)[0].Narrow.metric = Metric("of the same class")
+    assert load_task(f"{own}:Narrow").metric.name == "of the same class"
+
+
 def test_a_task_of_ones_own_may_train_networks_itself(own):
     task = load_task(f"{own}:Trains")
     (architecture,) = SPACE.sample(1, __import__("numpy").random.default_rng(0))
@@ -92,7 +105,7 @@ def test_files_that_do_not_run_or_lack_the_name_are_refused(own, tmp_path):
     with pytest.raises(InputRefusedError, match="No such file"):
         load_task(f"{tmp_path}/other.py:Narrow")
     own.write_text("import a_module_that_is_not_there")
-    with pytest.raises(InputRefusedError, match="does not run: ModuleNotFoundError"):
+    with pytest.raises(InputRefusedError, match=r"mine\.py does not run: mine\.py, line 1: ModuleNotFoundError"):
         load_task(f"{own}:Narrow")
 
 
