@@ -9,6 +9,7 @@
     ├── DeviceError                   4   the device or its runtime cannot be reached
     ├── InputRefusedError             5   a file is malformed, hostile, or of another schema
     │   └── MismatchError                 a predictor or data set of another space or device
+    │       └── OtherSearchError              a file of a search that is not this one
     ├── ProcessesError                9   another of the processes that train together ended
     ├── PartialError                  6   some networks failed; they are kept as rows
     ├── StoreError                    7   full disk, I/O error, or held by another process
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -76,6 +78,18 @@ class InputRefusedError(TempogradError):
 
 class MismatchError(InputRefusedError):
     """A predictor, data set or store that belongs to another space or device."""
+
+
+class OtherSearchError(MismatchError):
+    """A file of a search that is not this one, so that it cannot be gone on from.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class ProcessesError(TempogradError):

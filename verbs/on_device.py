@@ -54,6 +54,7 @@ from .request import SearchRequest
 from .tabular import met_by
 
 UNFINISHED, INPUTS, TRAININGS = "search.safetensors", "cost.json", "trainings"  # in the folder until it is done
+PARTS = "search*.safetensors"  # the unfinished search, of several levels one file each
 
 
 class SearchOnDevice(Kind):
@@ -123,8 +124,8 @@ class SearchOnDevice(Kind):
         )  # fmt: skip
         result = replace(result, verdict=verdict_of(trained, request.target_ms, result.estimate, result.processes))
         result.save(out, provenance)
-        for path in (out / UNFINISHED, out / INPUTS):
-            path.unlink(missing_ok=True)
+        (out / INPUTS).unlink(missing_ok=True)
+        forget(out, PARTS)
         forget(out / TRAININGS)
         return outcome_of(out)
 

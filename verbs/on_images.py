@@ -34,7 +34,7 @@ from ..spaces.space import SearchSpace
 from ..tasks.table import table_column
 from .fitting import proxy_for, tell
 from .kind import Kind
-from .on_device import TRAININGS, UNFINISHED, StageTold, options_of, outcome_of, space_and_task, text_of
+from .on_device import PARTS, TRAININGS, UNFINISHED, StageTold, options_of, outcome_of, space_and_task, text_of
 from .outcome import VERDICT_CODES, Outcome, plain, silent
 from .request import SearchRequest
 from .tabular import learn_latency, price_of
@@ -80,7 +80,7 @@ class SearchOnImages(Kind):
 
         def written() -> Outcome:
             replace(result, remarks=[*result.remarks, *table.remarks]).save(out, provenance)
-            (out / UNFINISHED).unlink(missing_ok=True)
+            forget(out, PARTS)
             forget(out / TRAININGS)
             return _answer(outcome_of(out), out)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import outputs, registry
 from ..data.result import RESULT
-from ..errors import TargetError, TempogradError, UsageError
+from ..errors import OtherSearchError, TargetError, TempogradError, UsageError
 from ..search.training import Training as Recipe
 from .choices import shares_of
 from .flags import check, check_kind
@@ -50,7 +50,8 @@ def search(
     serve every target (method ``ofa``) are trained once and kept in ``supernet``, by default a file in ``out``.
 
     A result of this very search that is in its folder already is kept: an unreliable one gets its network measured
-    again, any other is told as it stands. With ``overwrite`` it is searched anew. An interrupted search goes on.
+    again, any other is told as it stands. With ``overwrite`` it is searched anew. An interrupted search goes on; one of
+    other options is refused, and with ``overwrite`` removed.
 
     Args:
         space: the space or its spec.
@@ -130,13 +131,29 @@ def _once(request: SearchRequest, kind: Kind) -> Outcome:
 
     out = request.what.out
     there = earlier(out) if request.on_table else by_first(lambda: earlier(out))
-    if there is None or request.what.overwrite:
+    if request.what.overwrite:
+        return _anew(request, kind)
+    if there is None:
         return kind(request)
     _check_same(out, there, request.asked(kind.cost))
     if there["verdict"] == "unreliable":
         return kind.again(request) if request.on_table else by_first(lambda: kind.again(request))
     kept = f"{out} holds the result of this search, which is kept; --overwrite searches anew"
     return Outcome(there | {"kept": True}, f"{kept}\n{kind.text(out)}", VERDICT_CODES[there["verdict"]], folders=(out,))
+
+
+def _anew(request: SearchRequest, kind: Kind) -> Outcome:
+    """Search, even if another search was left unfinished there; one of these very options is gone on from."""
+    from ..search.processes import by_first
+
+    try:
+        return kind(request)
+    except OtherSearchError as error:
+        left = error.path
+        if left == request.what.supernet:  # a file that the user named may serve other searches
+            raise
+    by_first(lambda: left.unlink(missing_ok=True))
+    return _anew(request, kind)
 
 
 def _met(request: SearchRequest, kind: Kind) -> Outcome:

@@ -184,7 +184,7 @@ class Alternation(Resumable):
 
         Raises:
             InputRefusedError: the checkpoint cannot be read.
-            MismatchError: the checkpoint is of another search.
+            OtherSearchError: the checkpoint is of another search.
             DivergedError: a loss or gradient is no number any more; the checkpoint of the epoch before is kept.
         """
         with processes.synchronised(self.supernet):

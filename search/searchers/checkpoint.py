@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import outputs
-from ...errors import InputRefusedError, MismatchError
+from ...errors import InputRefusedError, OtherSearchError
 from ...tasks.rows import Turn, own_rows
 from ...tasks.task import Part
 from ..processes import by_first, count, first, rank
@@ -136,7 +136,7 @@ class Resumable(ABC):
 
         Raises:
             InputRefusedError: the file cannot be read.
-            MismatchError: it is of another training.
+            OtherSearchError: it is of another training.
             DivergedError: a loss or gradient is no number any more; what was saved last is kept.
         """
         if path is not None and begins:
@@ -215,7 +215,7 @@ class Resumable(ABC):
 
         Raises:
             InputRefusedError: the file cannot be read.
-            MismatchError: it is of another training; the message says in what they differ.
+            OtherSearchError: it is of another training; the message says in what they differ.
         """
         state, tensors = by_first(lambda: _read(path, self.kind))
         own, other = json.loads(json.dumps(self.identity())), state.get("identity", {})
@@ -223,9 +223,10 @@ class Resumable(ABC):
         if state.get("schema", 1) != self.schema:
             differing.append("schema")
         if differing:
-            raise MismatchError(
+            raise OtherSearchError(
+                path,
                 f"{path} is the {self.kind} of another search: other {', '.join(differing)}; delete it, or keep "
-                "this search elsewhere: another --out, or another --supernet where that was given"
+                "this search elsewhere: another --out, or another --supernet where that was given",
             )
         for name, part in self.moving().items():
             _load(part, {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
@@ -279,9 +280,14 @@ def _load(part: nn.Module | torch.optim.Optimizer, tensors: Mapping[str, Tensor]
     part.load_state_dict({"state": slots, "param_groups": part.state_dict()["param_groups"]})
 
 
-def forget(folder: Path) -> None:
-    """Delete the checkpoints in a folder, and the folder if nothing else is in it."""
-    for path in folder.glob("*.safetensors"):
+def forget(folder: Path, names: str = "*.safetensors") -> None:
+    """Delete the checkpoints in a folder, and the folder if nothing else is in it.
+
+    Args:
+        folder: where they are.
+        names: pattern of their names.
+    """
+    for path in folder.glob(names):
         try:
             ours = is_checkpoint(path)
         except Exception:  # whatever a reader makes of foreign content

@@ -125,7 +125,7 @@ class OneShot(Resumable):
 
         Raises:
             InputRefusedError: the file cannot be read.
-            MismatchError: the file is of another supernet.
+            MismatchError: the file is of another supernet, an `OtherSearchError` where that was trained here.
             DivergedError: a loss is no number any more; the message names the step, the epoch before is kept.
         """
         with processes.synchronised(self.supernet):

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from ...errors import InputRefusedError, MismatchError, UsageError
+from ...errors import InputRefusedError, OtherSearchError, UsageError
 from ...spaces.level import Level
 from ...spaces.space import SearchSpace
 from ..deriver import Scores
@@ -67,7 +67,7 @@ class Pipeline:
         Raises:
             UsageError: fewer epochs than levels.
             InputRefusedError: the checkpoint cannot be read.
-            MismatchError: the checkpoint is of another search.
+            OtherSearchError: the checkpoint is of another search.
         """
         levels = problem.proxy.levels
         searchers = self._scheduled(levels)
@@ -118,9 +118,11 @@ class Pipeline:
                 f"{problem.checkpoint} carries nothing of a pipeline ({error}); delete it to start anew"
             ) from error
         if settled.recipe != recipe:
-            raise MismatchError(
+            assert problem.checkpoint is not None
+            raise OtherSearchError(
+                problem.checkpoint,
                 f"{problem.checkpoint} is the {Alternation.kind} of another search: other schedules of its levels; "
-                "delete it, or keep this search elsewhere: another --out"
+                "delete it, or keep this search elsewhere: another --out",
             )
         return settled
 

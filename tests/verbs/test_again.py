@@ -1,6 +1,8 @@
 """The same command again loses no result: it is kept, or measured again where it is unreliable."""
 
 import json
+import shutil
+import threading
 
 import onnx
 import pyarrow as pa
@@ -9,8 +11,10 @@ import pytest
 
 from tempograd import registry
 from tempograd.data.result import read_result
-from tempograd.errors import MismatchError, UsageError
+from tempograd.errors import MismatchError, OtherSearchError, UsageError
+from tempograd.search.searchers.alternation import Alternation
 from tempograd.verbs import quickstart as quickstart_module
+from tempograd.verbs import search as search_module
 from tempograd.verbs.on_device import SearchOnDevice
 from tempograd.verbs.outcome import silent, target_folder
 from tempograd.verbs.quickstart import quickstart
@@ -114,6 +118,66 @@ def on_device(out, device=DEVICE, **given):
         SPACE, None, out, cost="flops", lam=0.1, device=device, task="synthetic", plan="quick", epochs=2,
         train_epochs=1, random=0, **given,
     )  # fmt: skip
+
+
+def stopped(out, **given):
+    """Begin a search, and stop it after its first epoch."""
+    stop = threading.Event()
+
+    def progress(*_):
+        if (out / "search.safetensors").exists():
+            stop.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        on_device(out, progress=progress, stop=stop, **given)
+    return (out / "search.safetensors").read_bytes()
+
+
+def test_an_unfinished_search_of_other_options_is_refused_and_with_overwrite_begun_anew(tmp_path):
+    left = stopped(tmp_path, seed=1)
+    with pytest.raises(
+        OtherSearchError, match=r"is the checkpoint of another search: other seed; delete it"
+    ) as refused:
+        on_device(tmp_path)
+    assert refused.value.exit_code == MismatchError.exit_code
+    assert (tmp_path / "search.safetensors").read_bytes() == left
+    shutil.copy(tmp_path / "search.safetensors", tmp_path / "search-block.safetensors")  # as searches of levels leave
+    told = on_device(tmp_path, overwrite=True).document
+    assert (told["seed"], told["verdict"]) == (0, "measured")
+    assert not list(tmp_path.glob("search*"))
+
+
+def test_an_unfinished_search_of_the_same_options_goes_on_with_overwrite_too(tmp_path, monkeypatch):
+    stopped(tmp_path, overwrite=True)
+    restored, restore = [], Alternation.restore
+
+    def restoring(self, state):
+        restore(self, state)
+        restored.append(self.done)
+
+    monkeypatch.setattr(Alternation, "restore", restoring)
+    assert on_device(tmp_path, overwrite=True).exit_code == 0
+    assert restored in ([1], [2])  # epochs of its two
+
+
+def test_a_supernet_that_was_named_is_never_removed(tmp_path):
+    named, own = tmp_path / "named.safetensors", tmp_path / "supernet.safetensors"
+    request = SearchRequest.of(space=SPACE, out=tmp_path, supernet=named, overwrite=True)
+    for path in (named, own):
+        path.touch()
+
+        def kind(_, path=path):
+            if path.exists():
+                raise OtherSearchError(path, "of another search")
+            return "searched"
+
+        if path == named:
+            with pytest.raises(OtherSearchError):
+                search_module._once(request, kind)
+        else:
+            assert search_module._once(request, kind) == "searched"
+    assert named.exists()
+    assert not own.exists()
 
 
 def test_an_unreliable_result_is_measured_again_and_not_searched(tmp_path, monkeypatch):
