@@ -29,7 +29,7 @@ REWEIGHTINGS = 3
 NEAR_ZERO = 0.05  # share of the typical latency below which errors count absolutely, not relatively
 MANY = 200  # rows, from which a single label moves neither schedule nor hyperparameters of half of them
 MAX_SUPPORT = 2000  # with more rows, so many of them carry the kernel
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 512  # rows predicted at once: what they need stays in the cache
 
 Rows = npt.NDArray[np.int64]
 

@@ -26,7 +26,7 @@ BACKBONES: tuple[Backbone, ...] = ("additive", "log", "none")
 HELD_OUT_SHARE = 0.1
 LEARNING_RATE, FINAL_LEARNING_RATE = 3e-3, 1e-5
 CHECKS = 60  # looks at the held-out rows in one training
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 512  # rows predicted at once: what they need stays in the cache
 
 
 class LatencyMLP(LatencyModel):
