@@ -20,7 +20,7 @@ from ..arguments import check
 from ..errors import UsageError
 from .choice import choose_encoding
 from .estimator import Groups, fit_held_out
-from .interval import Conformal
+from .interval import GROUPS, SMALLEST_GROUP, Conformal
 from .linear import Linear
 from .metrics import Scores
 from .plain import model_class
@@ -60,6 +60,7 @@ class Learnt:
         y_ms: ``(n,)`` labels.
         held_out_ms: ``(n,)`` predictions, each without any label of its network.
         judging: ``(n,)`` flags of the rows whose labels are good enough to judge by.
+        alone: ``(n,)`` flags of the rows whose network has no other row.
         error_by_encoding: mean held-out error, capped, of each encoding that there was to choose among, as a share.
         censored: networks learnt from of which only a bound is known.
     """
@@ -70,13 +71,20 @@ class Learnt:
     y_ms: Array
     held_out_ms: Array
     judging: npt.NDArray[np.bool_]
+    alone: npt.NDArray[np.bool_]
     error_by_encoding: Mapping[str, float]
     censored: int = 0
 
     @cached_property
     def conformal(self) -> Conformal:
-        """Return the residuals of the held-out predictions, for intervals."""
-        return Conformal.fit(self.y_ms[self.judging], self.held_out_ms[self.judging])
+        """Return the residuals of the held-out predictions, for intervals.
+
+        Where enough rows are alone with their network, theirs count: a network that was never seen is drawn as these
+        are, and networks of many names, which are easy, are seldom new (Good, *Biometrika* 1953).
+        """
+        rows = self.judging & self.alone
+        rows = rows if rows.sum() >= GROUPS * SMALLEST_GROUP else self.judging
+        return Conformal.fit(self.y_ms[rows], self.held_out_ms[rows])
 
     @property
     def scores(self) -> Scores:
@@ -149,7 +157,9 @@ def learn(
     held_out_ms = fit_held_out(predictor, features, labels, counted, seed=seed, groups=together)
     assert held_out_ms is not None  # there was no limit of time
     judges = (np.ones(len(rows), bool) if judging is None else judging)[rows]
-    return Learnt(model, name, predictor, labels[:n], held_out_ms[:n], judges, errors, len(labels) - n)
+    _, network, many = np.unique(together[:n], return_inverse=True, return_counts=True)
+    alone = many[network] == 1
+    return Learnt(model, name, predictor, labels[:n], held_out_ms[:n], judges, alone, errors, len(labels) - n)
 
 
 def default_model(networks: int, sources: Sequence[object]) -> str:

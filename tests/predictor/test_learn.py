@@ -48,6 +48,15 @@ def test_rows_that_choose_are_not_learnt_from_and_those_that_judge_are(additive)
     assert len(judged.conformal.residuals) == 40
 
 
+def test_intervals_are_of_networks_that_are_alone_where_these_are_enough(additive):
+    X, y = additive.X[:200], additive.y_ms[:200]
+    for twins, rows in ((60, np.arange(200) >= 60), (100, np.ones(200, bool))):
+        groups = np.r_[np.arange(twins) // 2, 1000 + np.arange(200 - twins)]
+        learnt = learn({"X": X}, y, groups=groups, model="ridge")
+        assert learnt.scores == Scores.of(y, learnt.held_out_ms)
+        assert learnt.conformal == Conformal.fit(y[rows], learnt.held_out_ms[rows])
+
+
 def test_a_bound_is_learnt_from_where_the_model_would_be_below_it(additive):
     X, y, weight = additive.X[:100], additive.y_ms[:100], np.full(100, 3.0)
     beyond = additive.X[100:104]
