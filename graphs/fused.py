@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from onnx import ModelProto, NodeProto, TensorProto, defs, helper
 
 from .kernels import Array, Kernel, kernel_of
-from .operators import FACTORED, family_of
+from .operators import FACTORED, family_of, opset_of
 
 _FACTORED_KINDS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 _FAMILIES = {
@@ -63,7 +63,7 @@ def kernels_of(ran: Iterable[Ran], given: ModelProto, domain: str) -> tuple[Kern
     for node in given.graph.node:
         for name in (node.name, *node.output):
             known.setdefault(name, node)
-    return tuple(_kernel(one, known, domain) for one in ran)
+    return tuple(replace(_kernel(one, known, domain), opset=opset_of(given)) for one in ran)
 
 
 def _kernel(ran: Ran, known: Mapping[str, NodeProto], domain: str) -> Kernel:

@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Meta
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from .operators import family_of, macs_of
+from .operators import family_of, macs_of, opset_of
 
 _SUFFIXES = ("_nchwc", "_nhwc", "_quant", "_fused")
 _HIDDEN = ("doc_string",)
@@ -58,6 +58,7 @@ class Kernel:
         inputs, outputs: as they were when it ran.
         attributes: kernel, strides, groups, fused activation and so on.
         domain: Domain of the operator.
+        opset: Version of that domain's operators in its network; 0 where nobody tells.
         slots: places of the inputs among the node's, where some are left out.
         constants: which of the inputs are weights or other constants.
         values: place among the inputs -> whole numbers of a small constant, such as a shape.
@@ -75,6 +76,7 @@ class Kernel:
     outputs: tuple[Array, ...]
     attributes: dict[str, Any] = field(default_factory=dict[str, Any])
     domain: Text = ""
+    opset: Size = 0
     slots: tuple[Size, ...] = ()
     constants: tuple[Size, ...] = ()
     values: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
@@ -112,7 +114,7 @@ class Profile:
 
 def kernel_of(
     node: NodeProto, inputs: Sequence[Array], outputs: Sequence[Array], *, provider: str = "", ms: float = 0.0,
-    origin: Sequence[str] = (), held: Mapping[str, TensorProto] | None = None,
+    origin: Sequence[str] = (), held: Mapping[str, TensorProto] | None = None, opset: int = 0,
 ) -> Kernel:  # fmt: skip
     """Return a node as a kernel, from what it read and wrote."""
     attributes = {a.name: _value(a) for a in node.attribute if a.name not in _HIDDEN}
@@ -127,6 +129,7 @@ def kernel_of(
         outputs=tuple(outputs),
         attributes=attributes,
         domain=node.domain,
+        opset=opset,
         **_constants(node, inputs, held or {}),
         origin=tuple(origin),
         macs=macs_of(node.op_type, shapes, [a.shape for a in outputs], attributes),
@@ -169,6 +172,7 @@ def profiled(optimised: ModelProto, events: Iterable[Mapping[str, Any]], given: 
                 ms=sorted(times[key])[int(FAST * (len(times[key]) - 1))],
                 origin=origins.of(node),
                 held=held,
+                opset=opset_of(optimised, node.domain),
             )
         )
     return found

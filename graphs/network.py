@@ -11,6 +11,8 @@ from typing import Any
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from .operators import opset_of
+
 MODELS = "#models"
 """What rows of such networks are kept under in a store, where those of a space are kept under its spec."""
 
@@ -78,7 +80,7 @@ def facts_of(model: ModelProto) -> NetworkFacts:
         operators=dict(sorted(operators.items())),
         control_flow=tuple(sorted(operators.keys() & set(CONTROL_FLOW))),
         parameters=sum(_count(tensor) for tensor in _tensors(model.graph) if _is_weight(tensor)),
-        opset=next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0),
+        opset=opset_of(model),
     )
 
 

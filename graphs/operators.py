@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
+from onnx import ModelProto
+
 Shape = tuple[int, ...]
 
 FAMILIES = (
@@ -52,6 +54,12 @@ _BY_FAMILY = {
     "recurrent": "LSTM GRU RNN DynamicQuantizeLSTM",
 }
 _FAMILY = {op: family for family, ops in _BY_FAMILY.items() for op in ops.split()}
+
+
+def opset_of(model: ModelProto, domain: str = "") -> int:
+    """Return the version of a domain's operators that a network is written in; 0 where it tells none."""
+    names = (domain,) if domain not in ("", "ai.onnx") else ("", "ai.onnx")
+    return next((entry.version for entry in model.opset_import if entry.domain in names), 0)
 
 
 def family_of(op: str, inputs: Sequence[Shape], group: int) -> str:

@@ -12,6 +12,7 @@ from onnx import ModelProto, ValueInfoProto, defs, shape_inference
 
 from ..errors import InputRefusedError, UnknownNameError, UsageError
 from .network import Tensor, asked_inputs, tensor_of
+from .operators import opset_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MOST = 2**31 - 1
@@ -163,7 +164,7 @@ def check_operators(model: ModelProto) -> None:
         InputRefusedError: with its name.
     """
     own = {(function.domain, function.name) for function in model.functions}
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    opset = opset_of(model) or 1
     for node in model.graph.node:
         standard = node.domain in ("", "ai.onnx") and (node.domain, node.op_type) not in own
         if standard and not defs.has(node.op_type, opset, ""):

@@ -13,7 +13,7 @@ from .light import drawn
 _UNARY = frozenset({"Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Softplus", "Clip"})
 _DOMAINS = {"com.microsoft": 1, "com.microsoft.nchwc": 1}
 _ENDS = {"Clip": ("low", "high")}
-_OPSET = 17
+_OPSET, _IR_VERSION = 17, 8
 
 
 def alone(kernel: Kernel) -> ModelProto | None:
@@ -56,10 +56,12 @@ def alone(kernel: Kernel) -> ModelProto | None:
     if "Clip" in fused:
         held += [numpy_helper.from_array(np.array(end, np.float32), name) for name, end in (("low", 0), ("high", 6))]
     graph = helper.make_graph(nodes, "kernel", inputs, outputs, initializer=held)
-    opsets = [helper.make_opsetid("", _OPSET)]
+    own = kernel.opset and kernel.domain not in _DOMAINS and not fused
+    opsets = [helper.make_opsetid("", kernel.opset if own else _OPSET)]
     if kernel.domain in _DOMAINS:
         opsets.append(helper.make_opsetid(kernel.domain, _DOMAINS[kernel.domain]))
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    ir_version = max(_IR_VERSION, helper.find_min_ir_version_for(opsets, ignore_unknown=True))
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
 
 
 def _kind(dtype: str) -> int:

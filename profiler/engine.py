@@ -191,10 +191,10 @@ class Engine:
         if self._stop.is_set():
             return
         environment = self._device.environment()
+        waiting = {job.key: job for job in batch.jobs if job.loaded and not job.loaded.failure}
         for job in batch.jobs:
             if job.loaded and job.loaded.failure:
-                self._failed(job, job.loaded.failure, environment)
-        waiting = {job.key: job for job in batch.jobs if job.loaded and not job.loaded.failure}
+                self._failed(job, job.loaded.failure, environment, others_run=bool(waiting))
         subjects: Sequence[str] | None = (
             None  # networks on which a calibration under way rests; None before the first pass
         )
@@ -295,14 +295,18 @@ class Engine:
 
     # -- what becomes of a job -----------------------------------------------------------------------------------
 
-    def _failed(self, job: Job, failure: Failure, environment: dict[str, Any]) -> None:
-        """Try a network again, alone, unless it was refused or this was its second failure: then that is its row."""
+    def _failed(self, job: Job, failure: Failure, environment: dict[str, Any], *, others_run: bool = False) -> None:
+        """Try a network again, alone, unless it was refused or this was its second failure: then that is its row.
+
+        That a network from elsewhere is refused while others run says nothing of the device.
+        """
         job.failures.append(failure)
         if failure.cause == "refused" or len(job.failures) > 1:
             self._sink.keep([self._measurement(job, environment, None, failure)])
         else:
             self._queue.append(job)
-        if len(job.failures) == 1:
+        its_own = failure.cause == "refused" and self._items.own_batch and others_run
+        if len(job.failures) == 1 and not its_own:
             self._recent.append(failure.cause)
             self._check_device(failure)
 

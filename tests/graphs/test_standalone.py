@@ -4,9 +4,11 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import tempograd as tg
 from tempograd.devices.device import Model
@@ -24,6 +26,28 @@ def test_every_kernel_of_a_real_network_runs_alone_on_shapes_of_its_own():
         session = onnxruntime.InferenceSession(alone(kernel).SerializeToString(), providers=["CPUExecutionProvider"])
         told = [tuple(one.shape) for one in session.get_outputs()]
         assert told == [one.shape for one in kernel.outputs], kernel.op
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("opset", "axes_as"), [(13, "attribute"), (18, "input")])
+def test_a_kernel_alone_is_written_in_its_networks_opset(tmp_path, opset, axes_as):
+    """From opset 18 on a norm's axes are an input: in another opset the runtime refuses the very node."""
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", (2, 8, 4)), ("y", (2, 1, 4)))
+    ]
+    held = [numpy_helper.from_array(np.array([1]), "axes")] if axes_as == "input" else []
+    given = {} if held else {"axes": [1]}
+    node = helper.make_node("ReduceL2", ["x", "axes"][: 1 + len(held)], ["y"], **given)
+    graph = helper.make_graph([node], "norm", ends[:1], ends[1:], held)
+    path = tmp_path / "norm.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    watched = Model("net", path, sha256(path.read_bytes()).hexdigest(), own_batch=True)
+    (kernel,) = tg.device("local").profile(watched, seconds=0.0).kernels
+    assert kernel.opset == opset
+    session = onnxruntime.InferenceSession(alone(kernel).SerializeToString(), providers=["CPUExecutionProvider"])
+    assert session.get_outputs()[0].shape == [2, 1, 4]
+    assert alone(replace(kernel, opset=0)) is not None, "kept before kernels told their opset"
 
 
 def test_what_is_not_known_in_full_cannot_be_had_alone():

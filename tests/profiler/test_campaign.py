@@ -338,6 +338,18 @@ def test_a_device_that_fails_network_after_network_is_stopped_and_nothing_is_los
     assert summary.verdicts["ok"] == summary.measured
 
 
+def test_networks_from_elsewhere_may_be_refused_by_the_dozen_while_others_run(store):
+    refused = {f"op{n}" for n in range(0, 40, 2)}
+    device = ScriptedDevice(
+        on_load=lambda session, key: Failure("refused", "load", detail="no such operator") if key in refused else None
+    )
+    summary = run(device, replace(items(40), own_batch=True), QUICK, store, batch_size=8)
+    assert summary.verdicts["failed"] >= 20
+    device.on_load = lambda session, key: Failure("refused", "load", detail="no such provider")
+    with pytest.raises(DeviceError, match="11 of the last 11 networks failed alike"):
+        run(device, replace(items(80), own_batch=True), QUICK, store, batch_size=8)
+
+
 def test_what_a_broken_device_did_to_networks_is_not_held_against_them(store):
     device = ScriptedDevice(on_round=lambda session, key: crash(key))
     with pytest.raises(DeviceError, match="11 of the last 11 networks failed alike"):
