@@ -251,8 +251,8 @@ class Comparison(Shown):
 def compare(
     *models: Any,
     shape: Shape = None,
-    devices: str | Place | Sequence[str | Place] = ("local",),
-    precisions: str | Sequence[str] = (),
+    device: str | Place | Sequence[str | Place] = "local",
+    precision: str | Sequence[str] | None = None,
     baseline: Any = None,
     tolerance: float = 0.05,
     budget_s: float = 60.0,
@@ -266,8 +266,8 @@ def compare(
     Args:
         models: each a path of an ONNX file or of a result's folder, bytes, an ONNX model, or a torch module.
         shape: sizes of open inputs and of torch modules': ``{"x": (1, 3, 224, 224)}``, or those of the only input.
-        devices: each network on each of them.
-        precisions: each network in each of them.
+        device: the device or its spec; of several, each network is timed on each.
+        precision: Precision of the device's runtime, such as ``int8-static``; of several, each network in each.
         baseline: a network that the last one must not be slower than, or a store in which one of its name is.
         tolerance: by how much it may be slower, as a share.
         budget_s: seconds after which it ends without an answer; four processes are always run.
@@ -283,15 +283,15 @@ def compare(
 
     >>> import tempograd as tg, torch
     >>> narrow, wide = (torch.nn.Conv2d(64, width, 3) for width in (64, 128))
-    >>> found = tg.compare(narrow, wide, shape=(1, 64, 32, 32), devices=["simulated:seed=1"])
+    >>> found = tg.compare(narrow, wide, shape=(1, 64, 32, 32), device="simulated:seed=1")
     >>> found.differences[0]["side"]
     'slower'
     """
     from .verbs.compare import compare as verb
 
     done = verb(
-        models, shape=shape, devices=several("devices", devices, lambda _, one: one),
-        precisions=several("precisions", precisions, text), baseline=baseline, tolerance=tolerance,
+        models, shape=shape, devices=several("device", device, lambda _, one: one),
+        precisions=several("precision", precision or (), text), baseline=baseline, tolerance=tolerance,
         budget_s=budget_s, store=None if store is None else path("store", store), seed=seed,
         out=None if out is None else path("out", out), progress=progress or silent,
     )  # fmt: skip

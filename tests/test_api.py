@@ -89,6 +89,8 @@ NONSENSE = {
     "result": lambda: tg.report(None),
     "no network": lambda: tg.measure("", device="simulated"),
     "network": lambda: tg.measure(None, device="simulated"),
+    "precision": lambda: tg.compare(NETWORK, NETWORK, shape=(2, 3), device="simulated", precision=3),
+    "device to compare on": lambda: tg.compare(NETWORK, NETWORK, shape=(2, 3), device=3),
     "module": lambda: tg.space_from(None, None),
     "module to shrink": lambda: tg.shrink(3, None),
 }
@@ -110,6 +112,13 @@ def test_a_shape_that_is_none_is_refused_with_what_it_may_be(shape):
 def test_a_shape_as_text_is_what_the_command_line_takes():
     told = tg.measure(NETWORK, shape="2x3", device="simulated", plan="quick").document["networks"][0]
     assert told["inputs"][0]["shape"] == [2, 3]
+
+
+@pytest.mark.slow
+def test_a_network_is_compared_on_several_devices_as_on_one():
+    found = tg.compare(NETWORK, shape=(2, 3), device=["simulated:slow=1", "simulated:slow=1,overhead_us=900"])
+    assert len(found.document["devices"]) == len(found.document["networks"]) == 2
+    assert found.differences[0]["side"] == "slower"
 
 
 VERBS = sorted({*tg.__all__} - {"Choice", "Depth", "Width", "TempogradError", "__version__"})
