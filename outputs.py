@@ -20,6 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from .errors import StoreError, UsageError
+from .shown import counted
 
 Ours = Callable[[Path], bool]
 """Whether tempograd wrote a file that is there; what it raises means no."""
@@ -104,7 +105,7 @@ def foreign(folder: Path, marks: Iterable[str]) -> str:
     there = sorted(path.name for path in folder.iterdir() if path.name != ".DS_Store")
     if not there:
         return ""
-    files = f"{len(there)} file{'s' * (len(there) != 1)} or folder{'s' * (len(there) != 1)}"
+    files = counted(len(there), "file or folder", "files or folders")
     return (
         f"{folder} is not empty: {files} that tempograd did not write, kept as they are ({', '.join(there[:3])}"
         f"{', ...' * (len(there) > 3)}); the output is written beside them"

@@ -1,4 +1,4 @@
-"""Objects that show themselves: their text at a prompt, a table in a notebook, rows for pandas."""
+"""Objects that show themselves: their text at a prompt, a table in a notebook, rows for pandas; counts in words."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ class Rows:
         return f"<pre>{escape(repr(self))}</pre>{table(self.listed())}"
 
 
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number and its noun.
+
+    Args:
+        number: how many.
+        noun: for one.
+        nouns: for others, where that is more than an s.
+
+    >>> counted(1, "network"), counted(1200, "network"), counted(0, "query", "queries")
+    ('1 network', '1,200 networks', '0 queries')
+    """
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
 def table(rows: Sequence[Mapping[str, Any]], most: int = MOST) -> str:
     """Return rows as an HTML table, the first ``most`` of them; a row may lack some columns, in any order.
 
@@ -49,7 +63,7 @@ def table(rows: Sequence[Mapping[str, Any]], most: int = MOST) -> str:
     head = "".join(f"<th>{escape(str(name))}</th>" for name in names)
     lines = ("".join(f"<td>{_cell(row.get(name, ''))}</td>" for name in names) for row in rows[:most])
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    more = f"<p>{len(rows) - most} more rows: to_frame()</p>" if len(rows) > most else ""
+    more = f"<p>{counted(len(rows) - most, 'more row')}: to_frame()</p>" if len(rows) > most else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 

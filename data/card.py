@@ -7,6 +7,7 @@ from math import isnan
 
 import numpy as np
 
+from ..shown import counted
 from .dataset import LatencyDataset
 
 
@@ -40,9 +41,10 @@ def _body(dataset: LatencyDataset, note: str) -> str:
     facts = {"place": fingerprint.place, **fingerprint.hardware, **fingerprint.runtime, **fingerprint.options}
     device = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items())
     left_out = ", ".join(f"{count} {name}" for name, count in sorted(dataset.left_out.items())) or "none"
+    networks = counted(len(dataset.rows), "network")
     return f"""# Latency of {dataset.space}
 
-{len(dataset.rows)} networks, timed on one device (fingerprint `{fingerprint.id}`). Unit: milliseconds an inference.
+{networks}, timed on one device (fingerprint `{fingerprint.id}`). Unit: milliseconds an inference.
 
 | verdict | networks |
 |---|---|
@@ -85,7 +87,7 @@ def _repeatability(dataset: LatencyDataset) -> str:
         return "Repeatability between measuring processes was not measured: no network was timed twice.\n"
     return (
         f"Repeatability between measuring processes: {dataset.repeatability:.1%} (relative standard deviation, from "
-        f"{dataset.pairs} networks that were blindly timed twice).\n"
+        f"{counted(dataset.pairs, 'network')} blindly timed twice).\n"
     )
 
 

@@ -17,7 +17,7 @@ from ..measurement.measurement import Measurement, Verdict
 from ..measurement.quantities import MEMORY, QUANTITIES
 from ..measurement.reference import in_hindsight
 from ..measurement.repeatability import FLOOR, outliers, pair_up, spread, usual
-from ..shown import Rows
+from ..shown import Rows, counted
 from ..spaces.space import SearchSpace
 from .duplicates import light, paired
 from .store import Store
@@ -127,7 +127,8 @@ class LatencyDataset(Rows):
         )
 
     def __repr__(self) -> str:
-        return f"LatencyDataset({self.space!r}, device {self.fingerprint.id}, {len(self.rows)} networks: {self.counts})"
+        networks = counted(len(self.rows), "network")
+        return f"LatencyDataset({self.space!r}, device {self.fingerprint.id}, {networks}: {self.counts})"
 
     def listed(self) -> list[dict[str, Any]]:
         """Return key, latency with its interval, and verdict of every network."""
@@ -244,10 +245,10 @@ class LatencyDataset(Rows):
     def describe(self) -> str:
         """Return one line for a person: how many networks, by verdict, and how repeatable."""
         parts = [f"{count} {verdict}" for verdict, count in self.counts.items()]
-        text = f"{len(self.rows)} networks of {self.space}: {', '.join(parts) or 'none'}"
+        text = f"{counted(len(self.rows), 'network')} of {self.space}: {', '.join(parts) or 'none'}"
         if self.left_out:
             text += "; left out: " + ", ".join(f"{n} {verdict}" for verdict, n in sorted(self.left_out.items()))
-        known = f"{self.repeatability:.1%} from {self.pairs} pairs" if self.pairs else "not measured"
+        known = f"{self.repeatability:.1%} from {counted(self.pairs, 'pair')}" if self.pairs else "not measured"
         return f"{text}; repeatability between processes: {known}"
 
     def _column(self, value: Callable[[Row], float]) -> FloatArray:
@@ -262,7 +263,7 @@ def _chosen(store: Store, space: str | None, fingerprint_id: str | None) -> tupl
     """Return the one set of the store that is meant."""
     sets = [pair for pair in store.sets() if space in (None, pair[0]) and fingerprint_id in (None, pair[1])]
     if not sets:
-        held = "; ".join(f"{s} on {f} ({n} rows)" for (s, f), n in store.sets().items())
+        held = "; ".join(f"{s} on {f} ({counted(n, 'row')})" for (s, f), n in store.sets().items())
         asked = "" if space is None else f" of space {space!r}"
         asked += "" if fingerprint_id is None else f" on device {fingerprint_id!r}"
         raise UsageError(f"no rows{asked} in {store.path}; it holds: {held or 'none'}")

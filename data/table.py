@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from ..errors import InputRefusedError, UnknownNameError, UsageError
+from ..shown import counted
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .meaning import MS, OF_LATENCY, meaning_of
 from .table_file import open_table
-from .table_rows import Source, column_of, counted, named_rows, rows_text, shown
+from .table_rows import Source, column_of, named_rows, rows_text, shown
 
 LEAST = 20  # networks, below which a table can neither teach nor judge
 SLOWEST, FASTEST = 3e7, 3e12  # multiply-accumulates a second of a small network on any machine of today
@@ -112,8 +113,8 @@ def read_table(
     architectures, latencies, conflicting, repeated = source.merged({row: found[row] for row in kept}, values)
     if len(architectures) < LEAST:
         raise InputRefusedError(
-            f"{source.file.path}: {len(architectures)} networks with a latency above 0 in {column}; the smallest "
-            f"useful number is {LEAST}: measure more{_failures(failed, ', ')}"
+            f"{source.file.path}: {counted(len(architectures), 'network')} with a latency above 0 in {column}; the "
+            f"smallest useful number is {LEAST}: measure more{_failures(failed, ', ')}"
         )
     if np.ptp(latencies) == 0:
         raise InputRefusedError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputRefusedError, InvalidArchitectureError, MismatchError, UnknownNameError, UsageError
+from ..shown import counted
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
 from .meaning import condition, meaning_of, repetition
@@ -262,11 +263,6 @@ def _whole(value: float, column: str) -> int:
     return int(value)
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number of things in words."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def shown(value: float) -> str:
     """Return a number as the file has it."""
     return str(float(value))
@@ -286,4 +282,4 @@ def named_rows(failed: Mapping[int, str]) -> str:
 
 def few(values: Sequence[str]) -> str:
     """Return the first values, and how many there are."""
-    return f"{', '.join(values[:6])}{', ...' if len(values) > 6 else ''} ({len(values)} values)"
+    return f"{', '.join(values[:6])}{', ...' if len(values) > 6 else ''} ({counted(len(values), 'value')})"

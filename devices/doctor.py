@@ -15,6 +15,7 @@ from typing import Literal
 
 from .. import registry
 from ..registry import load, names
+from ..shown import counted
 from . import host
 
 Level = Literal["good", "advice", "problem", "unknown"]
@@ -91,7 +92,7 @@ def _cores(root: Path) -> Finding:
     there = host.parse_cores(online)
     told = _field(root / "proc/self/status", "Cpus_allowed_list")
     usable = sorted(set(there) & set(host.parse_cores(told))) if told else there
-    text = f"{len(there)} core{'s' if len(there) > 1 else ''}"
+    text = counted(len(there), "core")
     if len(usable) < len(there):
         text += f", of which this process may use {len(usable)} ({told})"
     if len(usable) > 1:

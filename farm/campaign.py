@@ -27,6 +27,7 @@ from ..profiler import engine
 from ..profiler.plan import Items, Plan
 from ..profiler.timer import CampaignSink, Tally, clock_of
 from ..scratch import Scratch
+from ..shown import counted
 from .messages import Blob, Job, Limits, job_id
 from .queue import Delivery, Queue, QueueAwayError, QueueFullError, Seen
 from .wire import NewerSchemaError, digest
@@ -307,8 +308,8 @@ class FarmEngine:
             elif now - self._live_s > self._device.patience_s:
                 raise DeviceError(
                     f"no agent of class {self._device.kind!r} has been at {self._device.url} for "
-                    f"{self._device.patience_s:.0f} s; {len(self._open)} jobs wait in the queue and nothing is lost. "
-                    f"Start one: tempograd agent --class {self._device.kind}; then run the same command to go on"
+                    f"{self._device.patience_s:.0f} s; the queue has {counted(len(self._open), 'job')} and nothing is "
+                    f"lost. Start one: tempograd agent --class {self._device.kind}; then run the same command to go on"
                 )
         if quiet and now >= self._next_s["reconcile"]:  # every result that has come is stored
             self._next_s["reconcile"] = now + RECONCILE_S

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..shown import counted
 from .linear import moments
 
 RIDGE = 0.5  # variance of the noise that a design reckons with, where the latency's is 1: less leads to odd corners
@@ -36,7 +37,8 @@ def d_optimal(
     """
     features = np.asarray(X, float)
     if not 0 <= count <= len(features) - len(taken):
-        raise UsageError(f"{count} networks asked of {len(features) - len(taken)} candidates; give more candidates")
+        asked = counted(count, "network")
+        raise UsageError(f"{asked} asked of {len(features) - len(taken)} candidates; give more candidates")
     mean, inverse = moments(features, np.ones(len(features)))
     edges = np.cumsum([0, *(blocks or (features.shape[1],))])
     sizes = [np.sqrt(len(edges) - 1) * np.sqrt(max(1, np.count_nonzero(inverse[a:b]))) for a, b in pairwise(edges)]

@@ -27,6 +27,7 @@ from ..measurement.measurement import Measurement
 from ..measurement.repeatability import FLOOR, Pair, settled, spread
 from ..measurement.rounds import FASTEST
 from ..scratch import Scratch
+from ..shown import counted
 from ..spaces.export import WeightPool
 from ..spaces.graph import INPUT, constants, ports
 from ..spaces.space import SearchSpace
@@ -187,7 +188,7 @@ class Audit:
         except InputRefusedError as error:
             damage = str(error)
         return [
-            Check("provenance.device", not changed, f"{len(changed)} fields differ", "0", names),
+            Check("provenance.device", not changed, f"{counted(len(changed), 'field')} changed", "0", names),
             Check(
                 "provenance.labels", not wrong, f"{len(wrong)} of {len(self._rows)} labels differ when derived again",
                 "0", f"first: {wrong[0]}" if wrong else "",
@@ -208,7 +209,7 @@ class Audit:
         reasons = ", ".join(f"{n} {reason}" for reason, n in rejected.items())
         return [
             Check(
-                "run.repeatability", None if few else tau <= self._target, f"{tau:.1%} from {pairs} pairs",
+                "run.repeatability", None if few else tau <= self._target, f"{tau:.1%} from {counted(pairs, 'pair')}",
                 f"<= {self._target:.0%}", few,
             ),
             Check("run.verdicts", ok >= MIN_OK, f"{ok:.0%} of {len(verdicts)} labels ok", f">= {MIN_OK:.0%}"),
@@ -286,7 +287,7 @@ class Audit:
         values = Check("output.values", None, reason="no tolerance is known for this precision")
         if allowed is not None:
             wrong = "" if worst <= allowed else f"{worst_key} computes something else than torch"
-            text = f"{len(self.sampled)} networks at most {worst:.2g} from torch"
+            text = f"{counted(len(self.sampled), 'network')} at most {worst:.2g} from torch"
             values = Check("output.values", not wrong, text, f"<= {allowed:g}", wrong)
         text = f"{len(blind)} of {len(self.sampled)} gave one output for different inputs"
         reason = f"the input is not consumed, or outputs are remembered; first: {blind[0]}" if blind else ""

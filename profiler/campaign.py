@@ -30,6 +30,7 @@ from ..measurement.repeatability import (
     usual,
     worse_than,
 )
+from ..shown import counted
 from .engine import engine_of
 from .plan import PLANS, Items, Plan, duplicates
 from .timer import Job, Tally, clock_of
@@ -331,10 +332,6 @@ def _remedy(calibration: Calibration | None, plan: Plan) -> str:
     return "stop other work on it and run the same command again, which measures the noisy ones once more"
 
 
-def _pairs(number: int) -> str:
-    return f"{number} pair{'s' * (number != 1)}"
-
-
 def _doubts(summary: CampaignSummary, plan: Plan, rounds: int) -> Iterator[str]:
     """Yield what speaks against trusting the whole run, with what to do."""
     if summary.verdicts and not summary.labels:
@@ -347,7 +344,8 @@ def _doubts(summary: CampaignSummary, plan: Plan, rounds: int) -> Iterator[str]:
         )
     if worse_than(summary.repeatability, summary.pairs, plan.target):
         yield (
-            f"two processes disagree by {summary.repeatability:.1%} (standard deviation, {_pairs(summary.pairs)}), "
+            f"two processes disagree by {summary.repeatability:.1%} (standard deviation, "
+            f"{counted(summary.pairs, 'pair')}), "
             f"more than the plan's {plan.target:.0%}"
         )
     if summary.disagreeing and summary.pairs < ENOUGH:

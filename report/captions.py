@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from ..data.result import Result
 from ..errors import InputRefusedError
+from ..shown import counted
 from .cell import Cell, cell_svg, parse_cells
 from .charts import Series, drift_figure, pareto_figure, parity_figure, to_svg, trace_figure
-from .formatting import a, counted, percent
+from .formatting import a, percent
 from .table import Table
 
 

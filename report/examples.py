@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ..data.examples import Examples, Pixels
 from ..data.result import Result
+from ..shown import counted
 from .captions import Picture
 from .charts import COLOURS, styled, to_svg
-from .formatting import counted, percent
+from .formatting import percent
 from .table import Table
 
 _NAME, _TITLE = "examples", "What the network does"

@@ -66,15 +66,6 @@ def count(value: int | None) -> str:
     return str(value)
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number and its noun.
-
-    >>> counted(1, "edge"), counted(2, "edge")
-    ('1 edge', '2 edges')
-    """
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def interval(measured: Measured) -> str:
     """Return the interval of a measurement."""
     if measured.low_ms is None or measured.high_ms is None:

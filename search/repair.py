@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import TargetError
 from ..measurement.measurement import Measurement
+from ..shown import counted
 from ..spaces.architecture import Architecture
 from ..spaces.canonical import canonical
 from ..spaces.space import SearchSpace
@@ -332,7 +333,7 @@ class Repair:
         latency_ms = current.measurement.latency_ms
         if not isfinite(latency_ms):
             return (
-                f"none of {len(self.steps)} networks could be measured (first: {current.architecture.key}, "
+                f"none of {counted(len(self.steps), 'network')} could be measured (first: {current.architecture.key}, "
                 f"{current.measurement.failure or current.measurement.verdict}); check the device"
             )
         return (

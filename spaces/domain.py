@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidArchitectureError
+from ..shown import counted
 from .architecture import KeepInputs, Site
 
 
@@ -86,7 +87,7 @@ class Domain:
         if len(taken) != len(self.sites):
             given = ".".join(map(str, taken))
             raise InvalidArchitectureError(
-                f"{given!r} makes {len(taken)} choices; {self.name} has {len(self.sites)} sites"
+                f"{given!r} makes {counted(len(taken), 'choice')}; {self.name} has {counted(len(self.sites), 'site')}"
             )
         lives = self.live(taken)
         taken = tuple(index if live else -1 for index, live in zip(taken, lives, strict=True))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ..arguments import check_fields, written
 from ..errors import InvalidArchitectureError, UnknownNameError, UsageError
+from ..shown import counted
 from .architecture import Architecture, KeepInputs, Site
 from .digest import name_of
 from .domain import Domain
@@ -280,7 +281,7 @@ class SearchSpace(ABC):
             UsageError: the space has fewer than ``n``.
         """
         if np.log10(max(n, 1)) > self.size_log10 + 1e-9:
-            raise UsageError(f"{n} networks asked; {self.spec} has only {round(10**self.size_log10)}")
+            raise UsageError(f"{counted(n, 'network')} asked; {self.spec} has only {round(10**self.size_log10)}")
         found: dict[Architecture, None] = {}
         while len(found) < n:
             for row in self._draw(CHUNK, rng):

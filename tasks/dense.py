@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from ..errors import InputRefusedError
 from ..metric import SHARE, Metric
+from ..shown import counted
 from .examples import PICTURES, places
 from .oks import Figures, average_precision, installed
 from .parts import Example, NumberedPart, mean_and_deviation, normalised
@@ -319,6 +320,6 @@ def cut(n: int, seed: int) -> list[NDArray[np.int64]]:
         InputRefusedError: they are too few.
     """
     if n < 10:
-        raise InputRefusedError(f"{n} examples are too few for three parts; expected 10 or more")
+        raise InputRefusedError(f"three parts of {counted(n, 'example')} would be too small; expected 10 or more")
     first, second = round(_SHARES[0] * n), round(sum(_SHARES) * n)
     return [np.sort(part) for part in np.split(np.random.default_rng(seed).permutation(n), [first, second])]

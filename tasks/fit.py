@@ -19,6 +19,7 @@ from inspect import signature
 
 from .. import registry
 from ..errors import UnknownNameError, UsageError
+from ..shown import counted
 from ..spaces.space import SearchSpace
 from .task import Task, check_kind, check_outputs, told_kinds
 
@@ -100,7 +101,7 @@ def _misfit(space: SearchSpace, fitting: SearchSpace, task: Task, given: Mapping
     if task.output.kind not in space.gives and "output" not in given:
         return f"output={told_kinds(space.gives)}", task.output.kind
     if have < want and "classes" not in given:
-        return f"{have} classes", str(want)
+        return counted(have, "class", "classes"), str(want)
     if task.output.kind == "heatmaps" and sides != sides_wanted and "side" not in given:
         return f"heatmaps of {'x'.join(map(str, sides))}", "x".join(map(str, sides_wanted))
     resized = task.preprocessing is not None and task.preprocessing.decoded is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputRefusedError
+from ..shown import counted
 from .pictures import Examples, FileBytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
@@ -21,23 +22,24 @@ _SHOWN = 3
 
 @dataclass
 class Skipped:
-    """What was not read, by reason, with the first names of each."""
+    """What was not read, by kind, with the first names of each."""
 
-    count: Counter[str] = field(default_factory=Counter[str])
-    names: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    count: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    names: dict[tuple[str, str], list[str]] = field(default_factory=dict[tuple[str, str], list[str]])
 
-    def add(self, reason: str, path: Path | str) -> None:
-        """Count one."""
-        self.count[reason] += 1
-        shown = self.names.setdefault(reason, [])
+    def add(self, noun: str, which: str, path: Path | str) -> None:
+        """Count one, ``file`` and ``of other kinds``."""
+        self.count[noun, which] += 1
+        shown = self.names.setdefault((noun, which), [])
         if len(shown) < _SHOWN:
             shown.append(str(path))
 
     def remarks(self) -> tuple[str, ...]:
-        """Return a sentence for each reason."""
+        """Return a sentence for each kind."""
         return tuple(
-            f"skipped {count} {reason}: {', '.join(self.names[reason])}{', ...' if count > _SHOWN else ''}"
-            for reason, count in self.count.items()
+            f"skipped {counted(count, noun)} {which}: {', '.join(self.names[noun, which])}"
+            f"{', ...' if count > _SHOWN else ''}"
+            for (noun, which), count in self.count.items()
         )
 
 
@@ -74,8 +76,8 @@ def scan(root: Path) -> Folders:
     names = sorted(found["train"])
     if len(names) < 2:
         raise InputRefusedError(
-            f"{places['train']} holds {len(names)} folders of classes ({', '.join(names) or 'none'}); expected two or "
-            "more folders with images, each the name of a class"
+            f"{places['train']} holds {counted(len(names), 'folder')} of classes ({', '.join(names) or 'none'}); "
+            "expected two or more folders with images, each the name of a class"
         )
     for part, classes in found.items():
         _check_classes(part, places[part], classes, names, skipped)
@@ -104,11 +106,11 @@ def _parts(root: Path) -> dict[str, Path]:
 def _classes(folder: Path, skipped: Skipped) -> Iterator[tuple[str, list[Path]]]:
     for path in sorted(folder.iterdir()):
         if _hidden(path):
-            skipped.add("hidden files and folders", path)
+            skipped.add("path", "of a hidden name", path)
         elif path.is_dir():
             yield unicodedata.normalize("NFC", path.name), sorted(_images(path, skipped))
         else:
-            skipped.add("files outside of the folders of classes", path)
+            skipped.add("file", "outside of the folders of classes", path)
 
 
 def _images(folder: Path, skipped: Skipped) -> Iterator[Path]:
@@ -121,16 +123,16 @@ def _images(folder: Path, skipped: Skipped) -> Iterator[Path]:
             continue
         seen.add(real)
         for name in [name for name in folders if name.startswith(".")]:
-            skipped.add("hidden files and folders", Path(at, name))
+            skipped.add("path", "of a hidden name", Path(at, name))
             folders.remove(name)
         for name in files:
             path = Path(at, name)
             if name.startswith("."):
-                skipped.add("hidden files and folders", path)
+                skipped.add("path", "of a hidden name", path)
             elif path.suffix.lower() not in SUFFIXES:
-                skipped.add(f"files of other kinds ({path.suffix.lower() or 'no suffix'})", path)
+                skipped.add("file", f"of other kinds ({path.suffix.lower() or 'no suffix'})", path)
             elif not path.is_file():
-                skipped.add("links that lead nowhere", path)
+                skipped.add("link", "to nowhere", path)
             else:
                 yield path
 
@@ -158,7 +160,11 @@ def _check_classes(
 
 
 def _what_was(skipped: Skipped, folder: Path) -> str:
-    kinds = [reason for reason, names in skipped.names.items() if any(Path(n).is_relative_to(folder) for n in names)]
+    kinds = [
+        f"{noun}s {which}"
+        for (noun, which), names in skipped.names.items()
+        if any(Path(n).is_relative_to(folder) for n in names)
+    ]
     return f"; skipped there: {', '.join(kinds)}" if kinds else ""
 
 

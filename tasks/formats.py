@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputRefusedError
+from ..shown import counted
 
 _MOST_IMAGES = 1_000_000
 _LARGEST_SIDE = 1024
@@ -51,7 +52,8 @@ def read_fashion_mnist(folder: Path) -> tuple[Labelled, Labelled]:
         images = _read_idx(_one_of(folder, f"{prefix}-images-idx3-ubyte"), dimensions=3)
         labels = _read_idx(_one_of(folder, f"{prefix}-labels-idx1-ubyte"), dimensions=1)
         if len(images) != len(labels):
-            raise InputRefusedError(f"{folder}: {len(images)} {prefix} images, but {len(labels)} labels")
+            both = f"{counted(len(images), 'image')} of {prefix}, but {counted(len(labels), 'label')}"
+            raise InputRefusedError(f"{folder}: {both}")
         parts.append(_checked(images[:, None], labels.astype(np.int64), folder))
     return parts[0], parts[1]
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputRefusedError
+from ..shown import counted
 from .decode import BrokenImageError, header, need_pillow, pixels
 from .formats import Labelled
 from .images import Classification, channels_filled, classification, limited, resized, shares, split
@@ -157,7 +158,8 @@ class Broken:
             return ()
         more = ", ..." if len(self.places) > _SHOWN else ""
         return (
-            f"skipped {len(self.places)} images that cannot be read: {', '.join(list(self.places)[:_SHOWN])}{more}",
+            f"skipped {counted(len(self.places), 'image')} that cannot be read: "
+            f"{', '.join(list(self.places)[:_SHOWN])}{more}",
         )
 
 

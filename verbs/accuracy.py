@@ -10,6 +10,7 @@ import numpy as np
 from ..data.table import LEAST, conditions_for, read_accuracies
 from ..errors import UsageError
 from ..predictor.learn import MANY_ROWS, learn
+from ..shown import counted
 from ..spaces.architecture import Architecture
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
@@ -54,9 +55,9 @@ def learn_accuracy(
     count = min(ROWS, len(shares)) if rows is None else rows
     if not LEAST <= count <= len(shares):
         raise UsageError(
-            f"{count} rows to learn accuracy from; allowed: {LEAST} to {len(shares)}, what {name} has"
+            f"{counted(count, 'row')} to learn accuracy from; allowed: {LEAST} to {len(shares)}, what {name} has"
             if len(shares) >= LEAST
-            else f"{name} has {len(shares)} networks of {space.spec}; allowed: from {LEAST}, to learn accuracy from"
+            else f"{name} has {counted(len(shares), 'network')} of {space.spec}; allowed: from {LEAST}, to learn from"
         )
     known = list(shares)
     taken = [known[i] for i in np.random.default_rng(seed).permutation(len(known))[:count]]

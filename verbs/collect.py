@@ -28,6 +28,7 @@ from ..measurement.repeatability import ENOUGH
 from ..profiler.campaign import CampaignSummary, left_of, run
 from ..profiler.choose import choose, choose_by_design, distinct
 from ..profiler.plan import Items, Plan, duplicates, named
+from ..shown import counted
 from ..spaces.space import SearchSpace
 from .outcome import (
     INTERRUPTED,
@@ -120,7 +121,8 @@ def collect(
                 left = left_of(place, items, timing, opened, seed=seed)
         return _dry_run(chosen, place, timing, len(items.keys), store, left)
     expected_min = _expected_s(timing, len(items.keys)) / 60
-    progress(f"{len(items.keys)} networks, some {max(expected_min, 0.1):.1f} minutes if all are new", 0, REMARK)
+    networks = counted(len(items.keys), "network")
+    progress(f"{networks}, some {max(expected_min, 0.1):.1f} minutes if all are new", 0, REMARK)
     with Store(store, write=True) as opened:
         summary = run(
             place, items, timing, opened, seed=seed,
@@ -179,7 +181,7 @@ def _dry_run(
         "space": space.spec, "device": json.loads(device.fingerprint.to_json()), "store": str(store), "jobs": jobs,
         "expected_seconds": seconds, "dry_run": True,
     }  # fmt: skip
-    of = f"{jobs} networks" if jobs == total else f"{jobs} of {total} networks"
+    of = counted(jobs, "network") if jobs == total else f"{jobs} of {total} networks"
     text = f"would measure {of} (blind duplicates included) of {space.spec} in about {seconds / 60:.1f} minutes"
     if jobs < total:
         text += f"; {store} has the others"
@@ -199,7 +201,7 @@ def _text(d: Mapping[str, Any]) -> str:
         verdicts = f"there are {there} of this plan and seed: {verdicts}"
     again = f", {d['again']} of them again, as they had been noisy" if d["again"] else ""
     lines = [
-        f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}",
+        f"{held(d)}: {verdicts}",
         f"this run: {pace(d['measured'], d['seconds'], nothing_left=d['found'] >= asked)}{again}",
     ]
     if d["measured"]:
@@ -231,9 +233,15 @@ def pace(measured: int, seconds: float, *, nothing_left: bool) -> str:
     return "nothing was left to measure" if nothing_left else "nothing was measured"
 
 
+def held(d: Mapping[str, Any]) -> str:
+    """Return what a campaign has in its store."""
+    networks, duplicates = counted(d["networks"], "network"), counted(d["duplicates"], "blind duplicate")
+    return f"{networks} and {duplicates} of {d['space']} in {d['store']}"
+
+
 def repeated(d: Mapping[str, Any]) -> Iterator[str]:
     """Yield how far two processes agree on the networks, or kernels, that a campaign timed twice."""
-    pairs = f"{d['pairs']} pair{'s' * (d['pairs'] != 1)}"
+    pairs = counted(d["pairs"], "pair")
     if d["repeatability"] is not None:
         yield f"repeatability between processes: {d['repeatability']:.1%} from {pairs}"
     if d["disagreeing"]:

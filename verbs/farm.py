@@ -22,6 +22,7 @@ from ..farm.server.doctor import examine
 from ..farm.server.folder import Farm
 from ..farm.server.overview import Overlook, Overview
 from ..farm.subjects import EVERY_AGENT, Command
+from ..shown import counted
 from .outcome import UNRELIABLE, Outcome, table
 
 UNREACHABLE = 4
@@ -240,7 +241,7 @@ def _shown(overview: Overview, farm: Farm) -> Outcome:
     head = ("agent", "class", "state", "rate/h", "good", "in hand", "spooled", "seen", "")
     text = table(head, [_cells(row) for row in rows]) if rows else "no agents yet"
     jobs = [f"{j.device_class}: {j.queued:,} queued, {j.leased:,} leased" for j in overview.jobs]
-    text += "\njobs: " + ("; ".join(jobs) or "none") + f"; {overview.results:,} results to be stored"
+    text += "\njobs: " + ("; ".join(jobs) or "none") + f"; {counted(overview.results, 'result')} to be stored"
     if overview.exhausted:
         text += f"; {overview.exhausted:,} given out too often"
     text += f"\nserver: {overview.server}, {'TLS' if overview.encrypted else 'this machine only, not encrypted'}, "
@@ -262,7 +263,7 @@ def _agent(seen: Seen) -> dict[str, Any]:
     running_s = time.time() - seen.age_s - state.started_unix_ms / 1e3
     reason = state.reason
     if offline and state.in_hand:
-        reason = f"{state.in_hand} jobs go back to the queue"
+        reason = f"back to the queue: {counted(state.in_hand, 'job')}"
     return {
         "agent": state.agent, "device_classes": [device.device_class for device in state.devices],
         "state": "offline" if offline else state.state, "reason": reason,

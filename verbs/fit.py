@@ -25,6 +25,7 @@ from ..predictor.learn import Censored, check_taken, default_model, learn, sourc
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import DOCUMENT, Head, SavedPredictor, check_place, save
+from ..shown import counted
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
 from .costs import operations_ms
@@ -141,8 +142,8 @@ def _model_for(
         able = one_of(name for name in registry.names("model") if stated(name, "frugal"))
         other = "" if frugal else f", or fit --model {able}, which needs {FEW_ROWS}"
         raise UsageError(
-            f"{labels} networks with a {quantity} to learn from (measured, and not so noisy that its interval has no "
-            f"upper end); allowed: {least} or more for {model}. Collect more of them{other}"
+            f"{counted(labels, 'network')} with a {quantity} to learn from (measured, and not so noisy that its "
+            f"interval has no upper end); allowed: {least} or more for {model}. Collect more of them{other}"
         )
     if stated(model, "literal") and quantity != LATENCY:
         raise UsageError(f"a {model} adds up {LATENCY} of operations, not {quantity}; fit it with another model")
@@ -312,8 +313,8 @@ def _fit_text(d: Mapping[str, Any]) -> str:
     missing = "".join(f", {n} {what} left out" for what, n in d["left_out"].items())
     nowhere = f"; {n} that lead nowhere are not scored" if (n := d.get("disconnected")) else ""
     return "\n".join((
-        f"{d['quantity']}: {d['model']} on {d['networks']} networks of {d['space']} (encoding {d['encoding']}), in "
-        f"{d['predictor']}{missing}",
+        f"{d['quantity']}: {d['model']} on {counted(d['networks'], 'network')} of {d['space']} (encoding "
+        f"{d['encoding']}), in {d['predictor']}{missing}",
         f"held out: MAPE {s['mape_pct']:.2f} %{floor}, within 1/5/10 %: "
         f"{s['within_1_pct']:.0f}/{s['within_5_pct']:.0f}/{s['within_10_pct']:.0f}, Spearman {s['spearman']:.3f}, "
         f"Kendall {s['kendall']:.3f}{nowhere}",

@@ -9,6 +9,7 @@ from .. import outputs
 from ..errors import UsageError
 from ..search.searchers.checkpoint import is_checkpoint
 from ..search.searchers.imported import write_imported
+from ..shown import counted
 from ..spaces import autoformer, published
 from .outcome import Outcome, space_of
 
@@ -40,7 +41,7 @@ def import_weights(source: str, out: Path, *, space: str | None = None) -> Outco
     write_imported(out, there, supernet, path.name)
     count = sum(value.numel() for value in supernet.parameters())
     document = {"space": there.spec, "supernet": str(out), "source": path.name, "parameters": count}
-    text = f"{count:,} weights of {path.name}, every name and shape as expected: {out} serves {there.spec}"
+    text = f"{counted(count, 'weight')} of {path.name}, every name and shape as expected: {out} serves {there.spec}"
     following = (
         f"tempograd search --space {quote(there.spec)} --method ofa:deploy=inherited --supernet {quote(str(out))} "
         "--task imagefolder:IMAGES --predictor predictor/ --target-ms MS --out result/"

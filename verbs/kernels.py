@@ -23,6 +23,7 @@ from ..profiler.choose import choose
 from ..profiler.networks import Network
 from ..profiler.plan import named
 from ..scratch import Scratch
+from ..shown import counted
 from . import collect as campaigns
 from .networks import Refused, Shape, asked, one_network, opened_networks, placed
 from .outcome import PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
@@ -67,7 +68,9 @@ def collect(
         seen = room.see(place, list({one.key: one for one in found if isinstance(one, Network)}.values()))
         refused = {one.name: one.error for one in found if isinstance(one, Refused)} | dict(seen.refused)
         if not seen.alone:
-            raise next(iter(refused.values()), UsageError("none of these networks' kernels can be had alone"))
+            errors = [one.named for one in found if isinstance(one, Refused)]
+            errors += [Refused(name, "", error).named for name, error in seen.refused.items()]
+            raise next(iter(errors), UsageError("none of these networks' kernels can be had alone"))
         with Store(store, write=True) as kept:
             summary = room.collect(
                 place, seen, timing, kept, limit=limit, seed=seed, stop=stop,
@@ -85,7 +88,8 @@ def collect(
     nothing_left = summary.found >= summary.networks + summary.duplicates
     pace = campaigns.pace(summary.measured, summary.seconds, nothing_left=nothing_left)
     lines = [
-        f"{summary.networks} kernels of {len(seen.networks)} networks, {seen.missed} nodes could not be had alone",
+        f"{counted(summary.networks, 'kernel')} of {counted(len(seen.networks), 'network')}, "
+        f"{counted(seen.missed, 'node')} could not be had alone",
         f"measured: {pace}; in {store}: "
         + ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items())),
         *(f"{name} is refused: {error}" for name, error in refused.items()),
@@ -141,8 +145,9 @@ def fit(store: Path, out: Path, *, device: str | None = None, source: Path | Non
     worst = f"at most {100 * (found.spread[-1]):.1f} % off" if found.spread else "none to judge by: no interval"
     one = "family" if found.judged_by == "families" else "network"
     text = (
-        f"{len(samples)} kernels of {len(families)} families, {1e3 * fees.dispatch_ms:.2g} us a node\n"
-        f"{len(bags)} networks, each {one} predicted without its own kernels: {worst}"
+        f"{counted(len(samples), 'kernel')} of {counted(len(families), 'family', 'families')}, "
+        f"{1e3 * fees.dispatch_ms:.2g} us a node\n"
+        f"{counted(len(bags), 'network')}, each {one} predicted without its own kernels: {worst}"
     )
     if source is not None:
         text += f"\n{source} {'helps' if found.source else 'does not help, and is left out'}"

@@ -37,6 +37,7 @@ from ..search.result import SearchResult, measured_again, verdict_of
 from ..search.run import Options
 from ..search.run import search as run
 from ..search.searchers.checkpoint import forget, is_checkpoint
+from ..shown import counted
 from ..spaces.architecture import Architecture
 from ..spaces.export import to_onnx
 from ..spaces.saved import load_architecture, load_network
@@ -285,7 +286,7 @@ def text_of(result: Result) -> str:
             lines.append(
                 f"measured before: smallest {_short(table.measured.smallest_ms)} ms, median "
                 f"{_short(table.measured.median_ms)}, largest {_short(table.measured.largest_ms)}, of "
-                f"{table.measured.networks} networks"
+                + counted(table.measured.networks, "network")
             )
     target = "" if result.target_ms is None else f" against a target of {result.target_ms:.4g} ms"
     latency = _ms(measured.latency_ms, measured.low_ms, measured.high_ms, measured.verdict)
@@ -331,12 +332,13 @@ def _which_counts(verdicts: Sequence[str]) -> str:
 
 
 def _random_text(result: Result) -> str:
-    counted, metric = result.counted, result.metric.value
-    best = max(counted or result.random, key=lambda rival: metric.merit(_or_nan(rival.validation_score)))
-    of = "" if len(counted) == len(result.random) else f" of trusted latency within the limit, of {len(result.random)}"
+    within, metric = result.counted, result.metric.value
+    best = max(within or result.random, key=lambda rival: metric.merit(_or_nan(rival.validation_score)))
+    of = "" if len(within) == len(result.random) else f" of trusted latency within the limit, of {len(result.random)}"
     return (
-        f"random search, {len(counted)} networks{of}: {_held(result)}{metric.name} {metric.format(best.score)} at "
-        f"{_ms(best.measured_ms, best.low_ms, best.high_ms, best.verdict)}{'' if counted else result.why_not(best)}"
+        f"random search, {counted(len(within), 'network')}{of}: {_held(result)}{metric.name} "
+        f"{metric.format(best.score)} at "
+        f"{_ms(best.measured_ms, best.low_ms, best.high_ms, best.verdict)}{'' if within else result.why_not(best)}"
     )
 
 

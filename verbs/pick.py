@@ -24,6 +24,7 @@ from ..data.table_file import TableFile, open_table
 from ..data.table_rows import few, shown
 from ..errors import InputRefusedError, UnknownNameError, UsageError
 from ..search.pretrained import Pick, held_out_ms
+from ..shown import counted
 from .measure import measure
 from .networks import Shape
 from .outcome import MISSED, UNRELIABLE, Outcome, Progress, go_on, plain, silent, table
@@ -119,7 +120,7 @@ def pick(
     known = np.isfinite(read.given_ms)
     if known.sum() < LEAST:
         raise UsageError(
-            f"{int(known.sum())} networks with a latency in {latency}; allowed: from {LEAST}, to learn from"
+            f"{counted(int(known.sum()), 'network')} with a latency in {latency}; allowed: from {LEAST}, to learn from"
         )
     progress("fitting", 0, 1)
     predicted_ms, residuals = held_out_ms(read.features, read.given_ms, read.groups, seed=seed)
@@ -299,7 +300,8 @@ def _candidates(
     if models is not None:
         there = np.array([(models / f"{name}.onnx").is_file() for name in read.names])
         if not (allowed & there).all():
-            remarks.append(f"{int((allowed & ~there).sum())} networks without NAME.onnx in {models} are left out")
+            gone = counted(int((allowed & ~there).sum()), "network")
+            remarks.append(f"left out: {gone} without NAME.onnx in {models}")
         allowed &= there
     if truth_ms is not None:
         allowed &= np.isfinite(truth_ms)
@@ -368,8 +370,8 @@ def _told(state: Pick, bench: _Bench, row: int) -> dict[str, Any]:
 def _text(d: dict[str, Any], *, judged: bool) -> str:
     found, target = d["found"], f"a target of {d['target_ms']:.4g} ms"
     lines = [
-        f"{d['networks']} networks, latency learnt from {d['learnt_from']} by {', '.join(d['features'])}: held out, a "
-        f"prediction is off by {d['spread_pct']:.0f} % (standard deviation)",
+        f"{counted(d['networks'], 'network')}, latency learnt from {d['learnt_from']} by {', '.join(d['features'])}: "
+        f"held out, a prediction is off by {d['spread_pct']:.0f} % (standard deviation)",
         *d["remarks"],
     ]
     if d["measured"]:
@@ -381,7 +383,7 @@ def _text(d: dict[str, Any], *, judged: bool) -> str:
     if found is None:
         fastest_ms = min((m["measured_ms"] for m in d["measured"] if m["measured_ms"] is not None), default=None)
         lines.append(
-            f"FAIL: none of {len(d['measured'])} networks measured is within {target}, the fastest takes "
+            f"FAIL: none of {counted(len(d['measured']), 'network')} measured is within {target}, the fastest takes "
             f"{_ms(fastest_ms)}; ask for that, or allow more with --most"
         )
     elif d["verdict"] == "predicted":
@@ -392,7 +394,7 @@ def _text(d: dict[str, Any], *, judged: bool) -> str:
     else:
         lines.append(
             f"{d['verdict'].upper()}: {found['name']}, accuracy {found['accuracy']:.4g}, measured "
-            f"{_ms(found['measured_ms'])} against {target}, after {len(d['measured'])} measurements"
+            f"{_ms(found['measured_ms'])} against {target}, after {counted(len(d['measured']), 'measurement')}"
         )
     if judged and d["regret"] is not None:
         lines.append(f"regret against the best of the table within the target: {d['regret']:.3g}")

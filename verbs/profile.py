@@ -21,7 +21,7 @@ from ..profiler.advice import advise
 from ..profiler.networks import Network, Told, measure_networks
 from ..profiler.plan import named
 from ..profiler.roofline import Rates, measure_rates
-from ..report.formatting import counted
+from ..shown import counted
 from .measure import told_of
 from .networks import Shape, asked, kept_in, one_network, placed
 from .outcome import UNRELIABLE, Outcome, Progress, plain, silent
@@ -151,7 +151,8 @@ def text_of(d: Mapping[str, Any]) -> str:
     """Return a profile for people, in lines of 60 columns as far as names allow."""
     lines = [
         f"{d['name']}: {d['latency_ms']:.4g} ms [{d['low_ms']:.4g}, {d['high_ms'] or float('inf'):.4g}] {d['verdict']}",
-        f"{len(d['kernels'])} kernels of {d['nodes']} nodes; MACs {sum(k['macs'] for k in d['kernels']) / 1e6:.4g} M",
+        f"{counted(len(d['kernels']), 'kernel')} of {counted(d['nodes'], 'node')}; MACs "
+        f"{sum(k['macs'] for k in d['kernels']) / 1e6:.4g} M",
         "",
         f"{'share':>6} {'ms':>8}  {'kernel':<22} bound",
     ]

@@ -12,7 +12,7 @@ from .. import outputs
 from ..predictor.saved import check_place, load
 from ..report.report import is_report
 from ..search.result import earlier
-from .collect import collect, repeated
+from .collect import collect, held, repeated
 from .fit import fit, outcome_of
 from .outcome import REMARK, Outcome, Progress, go_on, silent, space_of
 from .report import report
@@ -76,10 +76,7 @@ def _measured(collected: Outcome) -> str:
     if not d["doubts"]:
         return collected.text
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(d["verdicts"].items()))
-    first = (
-        f"{d['networks']} networks and {d['duplicates']} blind duplicates of {d['space']} in {d['store']}: {verdicts}"
-    )
-    return "\n".join((first, *repeated(d)))
+    return "\n".join((f"{held(d)}: {verdicts}", *repeated(d)))
 
 
 def _noise(collected: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from ..predictor.interval import COVERAGE
 from ..predictor.learn import Learnt, default_model, learn, stated
 from ..search.price import Price
 from ..search.tabular import search_table
+from ..shown import counted
 from ..spaces.space import SearchSpace
 from ..tasks.table import TableTask, table_column
 from .accuracy import predicted_accuracy
@@ -108,7 +109,7 @@ def _text(d: Mapping[str, Any]) -> str:
     table, found = d["feasibility"], d["found"]
     lines = [
         *d["remarks"],
-        f"predicted from {d['predictor']['rows']} rows: smallest {table['smallest_ms']:.4g} ms, median "
+        f"predicted from {counted(d['predictor']['rows'], 'row')}: smallest {table['smallest_ms']:.4g} ms, median "
         f"{table['median_ms']:.4g}, largest {table['largest_ms']:.4g}{met_by(table['share_within_target'])}",
         f"{d['verdict'].upper()}: {found['measured']['latency_ms']:.4g} ms in the table against a target of "
         f"{d['target_ms']:.4g} ms, predicted {found['predicted_ms']:.4g} ms; {d['latencies_looked_up']} looked up",

@@ -21,6 +21,7 @@ from ...devices.turn import turn
 from ...devices.worker.foreign import Limits
 from ...errors import DeviceError
 from ...measurement.calibration import Calibration
+from ...shown import counted
 from ..messages import AgentDevice, AgentState, Job, State
 from ..queue import AgentSide, Lease, Queue, QueueAwayError, QueueFullError
 from ..wire import NewerSchemaError
@@ -246,13 +247,14 @@ class Agent:
             self._retries += 1
             self._told_environment = False
             self._later("retry", pause_s)
-            self._tell(f"{error}; {self._spool.waiting} results spooled; trying again in {pause_s:.0f} s")
+            self._tell(f"{error}; {counted(self._spool.waiting, 'result')} spooled; trying again in {pause_s:.0f} s")
 
     def _take_up(self) -> None:
         """Go on after a restart: results kept keep their leases, jobs in hand go back."""
         left = self._leases.take_up(self._spool.waiting_keys(), self._spool.leases())
         if self._spool.waiting or left:
-            self._tell(f"from before: {self._spool.waiting} results to deliver, {left} jobs to give back")
+            results = counted(self._spool.waiting, "result")
+            self._tell(f"from before: {results} to deliver, {counted(left, 'job')} to give back")
 
     def _renew(self) -> None:
         renewed = self._queue.renew(self._leases.held())
@@ -366,7 +368,8 @@ class Agent:
                     self._announce()
             except (QueueAwayError, QueueFullError) as error:
                 self._tell(
-                    f"{error}; {self._spool.waiting} results stay in {self._spool.folder}: start again to deliver"
+                    f"{error}; kept in {self._spool.folder}: {counted(self._spool.waiting, 'result')}; start again to "
+                    "deliver"
                 )
 
     # -- what it says of itself ----------------------------------------------------------------------------------
@@ -374,7 +377,7 @@ class Agent:
     def _unfit(self) -> str:
         """Return why nothing may be taken, or nothing."""
         if self._spool.fullness >= 1:
-            return f"the spool is full: {self._spool.waiting} results wait for the queue"
+            return f"the spool is full: {counted(self._spool.waiting, 'result')} to be sent to the queue"
         free = shutil.disk_usage(self._spool.folder).free
         return f"{free // 2**20} MiB of disk left" if free < MIN_DISK_BYTES else ""
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import UsageError
+from ...shown import counted
 
 
 class Choice(nn.Module):
@@ -33,7 +34,9 @@ class Choice(nn.Module):
     def __init__(self, options: Mapping[str, nn.Module], *, name: str | None = None) -> None:
         super().__init__()
         if len(options) < 2:
-            raise UsageError(f"a Choice of {len(options)} options; allowed: two or more, as {{'k3': ..., 'skip': ...}}")
+            raise UsageError(
+                f"a Choice of {counted(len(options), 'option')}; allowed: two or more, as {{'k3': ..., 'skip': ...}}"
+            )
         for option in (*options, *([name] if name else [])):
             _check_name(option)
         self.options = nn.ModuleDict(dict(options))
@@ -95,7 +98,7 @@ class Depth(nn.Module):
         super().__init__()
         if not 0 <= least < len(blocks):
             raise UsageError(
-                f"a Depth of {len(blocks)} blocks with least={least}; allowed: from 0 to {len(blocks) - 1}"
+                f"a Depth of {counted(len(blocks), 'block')} with least={least}; allowed: from 0 to {len(blocks) - 1}"
             )
         if name:
             _check_name(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from ...shown import counted
 from ..architecture import Architecture, Site
 from ..graph import Graph
 from ..kind import Kind
@@ -89,4 +90,4 @@ class TracedSpace(SearchSpace):
         return name
 
     def __repr__(self) -> str:
-        return f"{self.spec}: {len(self.sites)} sites, 10^{self.size_log10:.1f} networks"
+        return f"{self.spec}: {counted(len(self.sites), 'site')}, 10^{self.size_log10:.1f} networks"

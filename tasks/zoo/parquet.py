@@ -13,6 +13,7 @@ import numpy as np
 
 from ...arguments import Count, Seed, Size
 from ...errors import InputRefusedError
+from ...shown import counted
 from ..images import Classification
 from ..pictures import Examples, HeldBytes, picture_task
 
@@ -91,7 +92,8 @@ def _files(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
             "give one file"
         )
     shown = ", ".join(path.name for path in others[:5])
-    return parts, [f"skipped {len(others)} Parquet files of no part that is known: {shown}"] if others else []
+    skipped = f"skipped {counted(len(others), 'Parquet file')} of no part that is known: {shown}"
+    return parts, [skipped] if others else []
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,11 @@ def _pairs(folder: Path, skipped: Skipped) -> list[tuple[Path, Path]]:
     found: list[tuple[Path, Path]] = []
     for path in sorted((folder / "images").iterdir()):
         if path.name.startswith("."):
-            skipped.add("hidden files and folders", path)
+            skipped.add("path", "of a hidden name", path)
         elif path.suffix.lower() not in SUFFIXES:
-            skipped.add(f"files of other kinds ({path.suffix.lower() or 'no suffix'})", path)
+            skipped.add("file", f"of other kinds ({path.suffix.lower() or 'no suffix'})", path)
         elif path.stem not in masks:
-            skipped.add("images without a mask", path)
+            skipped.add("image", "without a mask", path)
         else:
             found.append((path, masks[path.stem]))
     if not found:

@@ -109,7 +109,7 @@ def _read(pattern: str, skipped: Skipped) -> Examples:
             raise InputRefusedError(f"{shard} is not a readable tar file ({error}){packed}") from error
     keys = [key for key in found.place if key in found.label]
     for key in found.place.keys() ^ found.label.keys():
-        skipped.add("images without a label, or labels without an image", key)
+        skipped.add("example", "without an image or a label", key)
     if not keys:
         raise InputRefusedError(f"{pattern} holds no pairs of an image and a label, KEY.jpg and KEY.cls")
     labels = np.array([found.label[key] for key in keys], np.int64)
@@ -135,7 +135,7 @@ def _take(
     key, suffix = f"{number}/{folder}/{stem}", f".{ending.lower()}"
     if not member.isfile() or not stem:
         if not member.isdir():
-            skipped.add("members that are no files, or hidden", f"{shard}: {member.name}")
+            skipped.add("member", "of a hidden name, or other than a file", f"{shard}: {member.name}")
     elif suffix in {".cls", ".json"}:
         if member.size > _LARGEST_LABEL:
             raise InputRefusedError(f"{shard}: {member.name} is a label of {member.size} bytes")
@@ -143,7 +143,7 @@ def _take(
         assert content is not None
         _label(content.read(), suffix, key, f"{shard}: {member.name}", found)
     elif suffix not in SUFFIXES:
-        skipped.add(f"members of other kinds ({suffix})", f"{shard}: {member.name}")
+        skipped.add("member", f"of other kinds ({suffix})", f"{shard}: {member.name}")
     elif member.size > _LARGEST_IMAGE:
         raise InputRefusedError(f"{shard}: {member.name} is an image of {member.size} bytes; allowed: {_LARGEST_IMAGE}")
     else:

@@ -56,7 +56,7 @@ def test_what_is_given_for_a_site_that_decides_nothing_is_forgotten(toy):
 
 @pytest.mark.parametrize(
     ("choices", "told"),
-    [((0,), "'0' makes 1 choices; Toy has 2 sites"), ((2, 0), "option 2 at site 'kernel'; allowed: 0..1"),
+    [((0,), "'0' makes 1 choice; Toy has 2 sites"), ((2, 0), "option 2 at site 'kernel'; allowed: 0..1"),
      ((1, -1), "option -1 at site 'act'; allowed: 0..2")],
 )  # fmt: skip
 def test_what_is_no_architecture_is_refused(toy, choices, told):

@@ -145,11 +145,11 @@ def test_hidden_files_and_other_kinds_are_skipped_counted_and_named(tmp_path):
     task = load_task(f"imagefolder:{tmp_path}")
     assert task.class_names == ("katze", "Ärger", "犬")
     told = "; ".join(task.remarks)
-    assert "skipped 2 hidden files and folders" in told
+    assert "skipped 2 paths of a hidden name" in told
     assert "._000.png" in told
-    assert "skipped 1 files of other kinds (.txt)" in told
+    assert "skipped 1 file of other kinds (.txt)" in told
     assert "outside of the folders of classes" in told
-    assert "links that lead nowhere" in told
+    assert "to nowhere" in told
     assert len(task.weights) + len(task.law) + len(task.test) == 30
 
 
@@ -195,7 +195,7 @@ def test_a_few_broken_files_are_skipped_counted_and_named_and_many_refused(tmp_p
     [
         (["cat", "dog"], ["Cat", "dog"], r"'Cat' in .*test and 'cat' in train differ by case only; rename one"),
         (["cat", "dog"], ["cat", "emu"], r"class 'emu' in .*test is not in train, which has cat, dog"),
-        (["cat"], [], r"holds 1 folders of classes \(cat\)"),
+        (["cat"], [], r"holds 1 folder of classes \(cat\)"),
     ],
 )
 def test_classes_that_do_not_agree_are_refused_by_name(tmp_path, train, test, match):

@@ -164,7 +164,7 @@ def test_fashion_mnist_is_read_from_its_idx_files(tmp_path, zipped):
         (lambda raw: b"\x00\x00\x0d" + raw[3:], "not an idx file"),
         (lambda raw: raw[:4] + struct.pack(">I", 4_000_000_000) + raw[8:], "not a set of images"),
         (lambda raw: b"", "not an idx file"),
-        (lambda raw: raw[:4] + struct.pack(">I", 199) + raw[8 : 16 + 199 * 784], "199 train images, but 200 labels"),
+        (lambda raw: raw[:4] + struct.pack(">I", 199) + raw[8 : 16 + 199 * 784], "199 images of train, but 200 labels"),
     ],
 )
 def test_damaged_idx_files_are_refused(tmp_path, damage, match):

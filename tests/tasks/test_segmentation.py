@@ -43,7 +43,7 @@ def test_indices_come_through_a_palette_and_ignored_pixels_stay(tmp_path):
     assert [len(task.weights), len(task.law), len(task.test)] == [19, 11, 10]
     assert set(task.test.targets.unique().tolist()) == {0, 1, 2, 255}
     assert bool((task.test.targets[:, 0] == 255).all())
-    assert any("images without a mask" in told and "more.png" in told for told in task.remarks)
+    assert any("1 image without a mask" in told and "more.png" in told for told in task.remarks)
 
 
 def test_masks_in_colours_or_of_another_size_are_refused(tmp_path):

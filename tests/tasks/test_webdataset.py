@@ -51,8 +51,8 @@ def test_a_test_pattern_and_names_of_classes(tmp_path):
     assert task.class_names == ("cat", "dog", "emu")
     assert [len(task.weights) + len(task.law), len(task.test)] == [30, 12]
     told = "; ".join(task.remarks)
-    assert "images without a label" in told
-    assert "members of other kinds (.jpg.txt)" in told
+    assert "1 example without an image or a label" in told
+    assert "1 member of other kinds (.jpg.txt)" in told
     assert "hidden" in told
 
 

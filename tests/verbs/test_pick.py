@@ -88,7 +88,7 @@ def test_files_are_measured_and_what_has_none_is_left_out(table, tmp_path):
         written.rename(tmp_path / f"{name}.onnx")
     told = tg.pick(table, accuracy="top1", latency="i7_ms", target_ms=1e4, models=tmp_path, device="simulated:seed=1")
     assert (told.name, told.verdict) == ("net20", "pass")
-    assert told.document["remarks"] == [f"38 networks without NAME.onnx in {tmp_path} are left out"]
+    assert told.document["remarks"] == [f"left out: 38 networks without NAME.onnx in {tmp_path}"]
     assert told.document["found"]["measured_ms"] > 0
     assert len(told.listed()) == 1
 

@@ -24,6 +24,7 @@ from ....arguments import Threads
 from ....errors import DeviceError, InputRefusedError
 from ....graphs.fused import Ran, kernels_of
 from ....graphs.kernels import FAST, Array, Profile
+from ....shown import counted
 from ..packages import Package, UnusableError
 from ..program import (
     PreparedProgram,
@@ -185,7 +186,7 @@ class OpenVino:
         """Return nodes by kernel, as the compiled network states them, if it is what was asked for."""
         threads, devices = (compiled.get_property(p) for p in ("INFERENCE_NUM_THREADS", "EXECUTION_DEVICES"))
         if threads != self._threads:
-            raise FallbackError(f"OpenVINO takes {threads} threads of the {self._threads} asked for")
+            raise FallbackError(f"OpenVINO takes {counted(threads, 'thread')} of the {self._threads} asked for")
         nodes = [{key: value.get() for key, value in node.get_rt_info().items()} for node in _nodes(compiled)]
         nodes = [node for node in nodes if node["layerType"] not in _NOT_RUN]
         lowered = sorted(node["layerType"] for node in nodes if node["runtimePrecision"] in _LOWER)
