@@ -40,9 +40,9 @@ class Refused:
 
     @property
     def named(self) -> TempogradError:
-        """Return the error, with the network's name where it does not say it."""
-        told = str(self.error)
-        return self.error if self.name in told else type(self.error)(f"{self.name}: {told}")
+        """Return the error, with the file as it was given, or the network's name, where it does not say it."""
+        told, given = str(self.error), self.source or self.name
+        return self.error if Path(given).name in told else type(self.error)(f"{given}: {told}")
 
 
 def shapes_of(shape: Shape) -> list[dict[str, tuple[int, ...]]]:

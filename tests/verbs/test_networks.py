@@ -45,6 +45,16 @@ def test_a_network_that_is_refused_leaves_no_store(verb, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("content", [b"", convolution().SerializeToString()[:200]], ids=["empty", "damaged"])
+@pytest.mark.parametrize("verb", ["measure", "profile", "compare", "kernels collect"])
+def test_a_file_that_is_refused_is_named(verb, content, tmp_path):
+    bad = tmp_path / "n.onnx"  # what it is called stands in any message
+    bad.write_bytes(content)
+    with pytest.raises(InputRefusedError, match=r"\bn\.onnx\b"):
+        VERBS[verb](bad, tmp_path / "run.db")
+
+
+@pytest.mark.slow
 def test_nobody_sees_through_a_network_and_there_is_no_store(tmp_path):
     with pytest.raises(InputRefusedError, match="cannot be inferred"):
         profile(unknown_to_shapes(), device=DEVICE, store=tmp_path / "run.db")
