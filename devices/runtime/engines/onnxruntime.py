@@ -379,7 +379,8 @@ class _Binder:
             kept += (values, value)
         for meta in self._session.get_outputs():
             dtype = _DTYPES.get(meta.type)
-            if dtype is not None and all(isinstance(size, int) for size in meta.shape):
+            known = meta.shape or self._place[0] != "cpu"  # ONNX Runtime says [] of a scalar, and of an unknown rank
+            if known and dtype is not None and all(isinstance(size, int) for size in meta.shape):
                 value = self._ort.OrtValue.ortvalue_from_shape_and_type(meta.shape, dtype, *self._place)
                 binding.bind_ortvalue_output(meta.name, value)
             else:

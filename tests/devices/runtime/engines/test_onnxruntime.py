@@ -116,6 +116,27 @@ def test_what_it_cannot_feed_is_refused():
         OnnxRuntime().load(model([helper.make_node("Relu", ["x"], ["y"])], ["n", 4], ["n", 4]), HERE)
 
 
+def test_an_output_of_unknown_rank_is_allocated_by_each_run():
+    """ONNX Runtime tells its shape as [], as a scalar's: memory bound for that would not fit."""
+    value = helper.make_tensor_value_info
+    carried = [
+        value("i", TensorProto.INT64, ()),
+        value("go", TensorProto.BOOL, ()),
+        value("a", TensorProto.FLOAT, None),
+    ]
+    nodes = [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["a", "a"], ["b"])]
+    ends = [value("on", TensorProto.BOOL, ()), value("b", TensorProto.FLOAT, None)]
+    body = helper.make_graph(nodes, "body", carried, ends)
+    loop = helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)
+    n = numpy_helper.from_array(np.array(3), "n")
+    graph = helper.make_graph(
+        [loop], "g", [value("x", TensorProto.FLOAT, (1, 4))], [value("y", TensorProto.FLOAT, None)], [n]
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    y, *_ = outputs(OnnxRuntime().load(content, HERE))
+    assert y.shape == (1, 4)
+
+
 def test_what_it_cannot_build_is_refused():
     with pytest.raises(InputRefusedError, match="ONNX Runtime refuses"):
         OnnxRuntime().load(model([helper.make_node("NoSuchOperator", ["x"], ["y"])], [1, 4], [1, 4]), HERE)
