@@ -208,7 +208,10 @@ class _Walk:
             offset = int(entries.get("offset", "0"))
             length = int(entries.get("length", str(declared)))
         except ValueError as error:
-            raise InputRefusedError(f"tensor {tensor.name!r}: {error}") from error
+            told = {key: entries[key] for key in ("offset", "length") if key in entries}
+            raise InputRefusedError(
+                f"tensor {tensor.name!r}: external data at {told}; allowed: whole numbers"
+            ) from error
         size = _external_size(self._folder, entries.get("location", ""))
         self.locations.add(entries["location"])
         if offset < 0 or length != declared or offset + length > size:
@@ -246,16 +249,24 @@ def _check_domains(model: ModelProto) -> None:
     own = {function.domain for function in model.functions}
     foreign = {entry.domain for entry in model.opset_import} - DOMAINS - own
     if foreign:
-        raise InputRefusedError(f"operator domains {sorted(foreign)}; custom operators are not loaded")
+        raise InputRefusedError(
+            f"operator domains {sorted(foreign)}; allowed: {', '.join(sorted(filter(None, DOMAINS)))} and functions in "
+            "the file. Custom operators are not loaded: export the network without them"
+        )
 
 
 def _check_inputs(model: ModelProto, batch: int | None) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     for index, value in enumerate(inputs):
-        shape = value.type.tensor_type.shape
-        sizes = [size.dim_value for size in shape.dim]
-        if not value.type.HasField("tensor_type") or any(size <= 0 for size in sizes):
+        kind = value.type.WhichOneof("value")
+        if kind != "tensor_type":
+            told = (kind or "unknown").removesuffix("_type").replace("_", " ")
+            raise InputRefusedError(
+                f"input {value.name!r} is of type {told}; allowed: tensors. Export the network with those"
+            )
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        if any(size <= 0 for size in sizes):
             raise InputRefusedError(f"input {value.name!r} has no fixed shape; fix every size, the batch's too")
         if batch is not None and index == 0 and sizes and sizes[0] != batch:
             raise InputRefusedError(

@@ -55,6 +55,16 @@ def test_shapes_are_fixed_and_of_the_devices_batch(shape, match):
     refuse(relu(shape), match)
 
 
+def test_inputs_that_are_no_tensors_and_foreign_operators_are_refused_with_what_is_allowed():
+    given = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, (2, 3))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    node = helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)
+    refuse(helper.make_model(helper.make_graph([node], "g", [given], [y])), "'s' is of type sequence; allowed: tensors")
+    model = relu()
+    model.opset_import.append(helper.make_opsetid("com.acme", 1))
+    refuse(model, "'com.acme'.*allowed: ai.onnx, .*export the network without")
+
+
 def test_every_limit_is_counted():
     refuse(relu(nodes=[helper.make_node("Relu", ["x"], ["y"])] * 5), "5 nodes", limits=Limits(nodes=4))
     refuse(relu(nodes=[helper.make_node("Relu", ["x"], ["y"], name="n" * 2000)]), "2000 bytes of a name")
