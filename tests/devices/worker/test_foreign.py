@@ -120,7 +120,7 @@ def test_external_data_are_whole_regular_files(tmp_path):
     refuse(external(location="w.bin", offset="20", length="16"), "of a file of 32", folder=tmp_path)
     refuse(external(location="w.bin", offset="-4", length="16"), "of a file of 32", folder=tmp_path)
     refuse(external(location="w.bin", length="32"), "needs 16 bytes", folder=tmp_path)
-    refuse(external(location="w.bin", length="many"), "invalid literal", folder=tmp_path)
+    refuse(external(location="w.bin", length="many"), "'many'.*allowed: whole numbers", folder=tmp_path)
     refuse(external(location="w.bin", basepath="/etc"), "external fields", folder=tmp_path)
     refuse(external(location="none.bin"), "No such file", folder=tmp_path)
     refuse(external(location="sub"), "No such file", folder=tmp_path)
