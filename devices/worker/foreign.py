@@ -251,7 +251,7 @@ def _check_domains(model: ModelProto) -> None:
     if foreign:
         raise InputRefusedError(
             f"operator domains {sorted(foreign)}; allowed: {', '.join(sorted(filter(None, DOMAINS)))} and functions in "
-            "the file. Custom operators are not loaded: export the network without them"
+            "the file; custom operators are not loaded: export the network without them"
         )
 
 
