@@ -29,6 +29,7 @@ Tolerance = Annotated[float, Meta(ge=0, le=10)]
 BUDGET_S = 60.0
 HIDES = 0.05  # half width of an interval around no difference that tells nothing
 WATCH_S = 1.0  # that kernels are watched for the page
+NAMED = 10  # networks of a store that a message names
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -186,9 +187,11 @@ def _stored(path: Path, network: Network, place: Place) -> list[Measurement]:
         key = names.get(network.name, network.key)
         rows = list(opened.measurements(space=MODELS, fingerprint_id=id_, key=key))
         others = sorted({f for space, f in opened.sets() if space == MODELS} - {id_})
-    timed = [m for m in rows if m.failure is None and m.estimate is not None]
+        timed = [m for m in rows if m.failure is None and m.estimate is not None]
+        there = [] if len(timed) > 1 else _timed_names(opened, names, id_)
     if len(timed) < 2:
-        held = f"; it holds {', '.join(sorted(names)) or 'no network'}" if not others else ""
+        more = f" and {len(there) - NAMED} more" if len(there) > NAMED else ""
+        held = f"; it holds {', '.join(there[:NAMED]) or 'no network'}{more}" if not others else ""
         elsewhere = f"; its networks are of device {', '.join(others)}" if others else ""
         raise MismatchError(
             f"--baseline {path} holds no latency of {network.name!r} on this device ({id_}){held}{elsewhere}. Measure "
@@ -196,6 +199,13 @@ def _stored(path: Path, network: Network, place: Place) -> list[Measurement]:
         )
     newest = timed[-1].onnx_digest
     return [m for m in timed if m.onnx_digest == newest]
+
+
+def _timed_names(store: Store, names: Mapping[str, str], fingerprint_id: str) -> list[str]:
+    """Return the names of networks that a device has a latency of."""
+    rows = store.measurements(space=MODELS, fingerprint_id=fingerprint_id)
+    timed = {m.key for m in rows if m.failure is None and m.estimate is not None}
+    return sorted(name for name, key in names.items() if key in timed)
 
 
 def _row(name: str, one: Compared) -> dict[str, Any]:

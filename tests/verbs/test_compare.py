@@ -1,6 +1,7 @@
 """Networks compared: in one run, on several devices, and with what was measured before."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -114,6 +115,11 @@ def test_the_gate_reads_what_was_measured_before_under_the_same_name(files, tmp_
     assert failed.exit_code == 8
     assert "FAIL: a against" in failed.text
     with pytest.raises(MismatchError, match=r"holds no latency of 'b' on this device .* it holds a"):
+        compare([files["b"]], devices=[QUIET], baseline=store)
+    with Store(store, write=True) as kept:
+        row = next(iter(kept.models()))
+        kept.add_model(replace(row, key="f" * 16, name="never_timed"))
+    with pytest.raises(MismatchError, match=r"it holds a\. Measure"):
         compare([files["b"]], devices=[QUIET], baseline=store)
     with pytest.raises(MismatchError, match="are of device"):
         compare([files["a"]], devices=[QUIET + ",seed=9"], baseline=store)
