@@ -307,12 +307,16 @@ class Engine:
             self._queue.append(job)
         its_own = failure.cause == "refused" and self._items.own_batch and others_run
         if len(job.failures) == 1 and not its_own:
-            self._recent.append(failure.cause)
+            self._recent.append(self._kind(failure))
             self._check_device(failure)
+
+    def _kind(self, failure: Failure) -> str:
+        """Return what failures that are alike have in common; networks from elsewhere are refused each for its reason."""
+        return failure.detail if failure.cause == "refused" and self._items.own_batch else failure.cause
 
     def _check_device(self, failure: Failure) -> None:
         """Raise DeviceError if so many networks failed alike that it is no matter of the networks."""
-        count = self._recent.count(failure.cause)
+        count = self._recent.count(self._kind(failure))
         if count > TOO_MANY:
             raise DeviceError(
                 f"{count} of the last {len(self._recent)} networks failed alike ({failure.cause}; {failure.detail}): "

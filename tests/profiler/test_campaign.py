@@ -350,6 +350,13 @@ def test_networks_from_elsewhere_may_be_refused_by_the_dozen_while_others_run(st
         run(device, replace(items(80), own_batch=True), QUICK, store, batch_size=8)
 
 
+def test_networks_from_elsewhere_that_are_all_refused_for_different_reasons_are_all_told(store):
+    device = ScriptedDevice(on_load=lambda session, key: Failure("refused", "load", detail=f"{key} has a cycle"))
+    summary = run(device, replace(items(20), own_batch=True), QUICK, store, batch_size=8)
+    assert set(summary.verdicts) == {"failed"}
+    assert summary.verdicts["failed"] >= 20
+
+
 def test_what_a_broken_device_did_to_networks_is_not_held_against_them(store):
     device = ScriptedDevice(on_round=lambda session, key: crash(key))
     with pytest.raises(DeviceError, match="11 of the last 11 networks failed alike"):
