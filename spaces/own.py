@@ -69,7 +69,7 @@ def given(asked: str | SearchSpace) -> SearchSpace:
     except TempogradError:
         raise
     except Exception as error:  # whatever a user's class raises
-        raise UsageError(f"{where} cannot be built: {_told(error)}") from error
+        raise UsageError(f"{where} cannot be built: {told_error(error)}") from error
     if found is not None and found["digest"] and f"@{found['digest']}" not in spec:
         raise MismatchError(
             f"{found['file']} has changed: it describes {spec} now, and {found['name']}@{found['digest']} was asked "
@@ -143,8 +143,8 @@ def _made(asked: str, found: re.Match[str]) -> tuple[Any, dict[str, str]]:
         made = entry(**_arguments(entry, name, {key: texts[key] for key in texts if key in own}))
     except TempogradError:
         raise
-    except Exception as error:  # whatever a user's class raises
-        raise UsageError(f"{asked} cannot be made: {_told(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's class raises
+        raise UsageError(f"{asked} cannot be made: {told_error(error)}") from error
     return made, ours
 
 
@@ -228,9 +228,9 @@ def module_of(path: Path) -> tuple[ModuleType, bytes]:
         sys.path.append(str(place.parent))
     try:
         loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises
+    except (Exception, SystemExit) as error:  # whatever a user's file raises
         del sys.modules[name]
-        raise InputRefusedError(f"{path} does not run: {_told(error)}") from error
+        raise InputRefusedError(f"{path} does not run: {told_error(error)}") from error
     _modules[place] = module, content
     return module, content
 
@@ -245,7 +245,7 @@ def _names(module: ModuleType) -> list[str]:
     return found
 
 
-def _told(error: Exception) -> str:
+def told_error(error: BaseException) -> str:
     """Return an error with the last line of a user's file that it came through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(__file__).parent.parent not in _over(f)]
     place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: " if frames else ""

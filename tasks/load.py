@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import registry
-from ..errors import UnknownNameError, UsageError
-from ..spaces.own import module_of
+from ..errors import InputRefusedError, TempogradError, UnknownNameError, UsageError
+from ..spaces.own import module_of, told_error
 from .task import Scored, Task
 
 
@@ -36,6 +36,10 @@ def load_task(spec: str | Any, *, seed: int = 0) -> Task:
         return _own(type(spec).__name__, spec)
     if found := re.fullmatch(r"(.+\.py):([A-Za-z_]\w*)", spec):
         return _from_file(Path(found[1]), found[2])
+    if re.search(r"\.py(:|$)", spec):
+        raise UsageError(
+            f"cannot read task {spec!r}; write FILE.py:NAME, where NAME is a class or an object in the file"
+        )
     name = re.split(r"[:,]", spec, maxsplit=1)[0]
     factory = registry.load("task", name)
     texts = _arguments(spec, name, factory)
@@ -47,10 +51,14 @@ def _arguments(spec: str, name: str, factory: Any) -> dict[str, str]:
     """Return the arguments of a spec as they are written; a path may hold commas, colons and signs of equality."""
     takes, rest, texts = signature(factory).parameters, spec[len(name) :], dict[str, str]()
     while found := re.fullmatch(r"(|.*[^,])[,:](\w+)=([^,]*)", rest, re.DOTALL):
-        if found[2] not in takes and found[1] == "" and rest.startswith(":"):
+        if found[2] not in takes and found[1] == "" and rest.startswith(":") and "path" in takes:
             break  # a path with a sign of equality
         if found[2] not in takes:
             raise UnknownNameError(f"argument of task {name}", found[2], [key for key in takes if key != "seed"])
+        if found[2] == "seed":
+            raise UsageError(
+                f"{spec!r} has a seed; leave it out: the seed of the command decides the split, --seed {found[3]}"
+            )
         if found[2] in texts:
             raise UsageError(f"{found[2]} is given twice in {spec!r}; give it once")
         texts[found[2]], rest = found[3], found[1]
@@ -77,5 +85,10 @@ def _from_file(path: Path, name: str) -> Task:
 
 
 def _own(name: str, made: Any) -> Task:
-    made = made() if isinstance(made, type) else made
+    try:
+        made = made() if isinstance(made, type) else made
+    except TempogradError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a user's class raises
+        raise InputRefusedError(f"{name} cannot be made without arguments: {told_error(error)}") from error
     return made if isinstance(made, Task) else Scored(name, made)

@@ -18,16 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from .. import registry
-from ..errors import UsageError
+from ..errors import InputRefusedError, TempogradError, UsageError
 from ..metric import Metric
 from ..spaces.architecture import Architecture
 from ..spaces.kind import Kind
+from ..spaces.own import told_error
 from ..spaces.space import SearchSpace
 from .rows import ordered
 
 SCORING_BATCH = 256
 Held = Literal["law", "test"]  # the parts that networks are judged on
 FedMeter = TypeVar("FedMeter", bound="Meter")
+T = TypeVar("T")
 
 
 class Part(Protocol):
@@ -329,7 +331,7 @@ class Scored(Task):
             ``metric``, which is otherwise called ``score`` and better where it is higher.
 
     Raises:
-        UsageError: the object has no such method.
+        UsageError: the object has no such method, or its metric is none.
     """
 
     def __init__(self, name: str, made: Any) -> None:
@@ -340,6 +342,8 @@ class Scored(Task):
         self.name, self._made = name, made
         self._known: tuple[nn.Module, float] | None = None
         self.metric: Metric = getattr(made, "metric", Metric("score", unit=""))
+        if not isinstance(self.metric, Metric):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's
+            raise UsageError(f"{name} has the metric {self.metric!r}; expected a tempograd.metric.Metric")
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -367,11 +371,25 @@ class Scored(Task):
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
         if self._known is None or self._known[0] is not network:  # both parts ask: a score may take long
             with torch.no_grad():
-                self._known = network, float(self._made.score(network))
+                self._known = network, self._asked("score", network, float)
         return {self.metric.name: self._known[1]}
 
     def trained(self, network: nn.Module) -> nn.Module | None:
-        return self._made.train(network) if callable(getattr(self._made, "train", None)) else network
+        if not callable(getattr(self._made, "train", None)):
+            return network
+        found = self._asked("train", network, lambda made: made)
+        if not isinstance(found, nn.Module):
+            raise InputRefusedError(f"{self.name}.train gave {found!r:.100}; expected the trained network")
+        return found
+
+    def _asked(self, verb: str, network: nn.Module, read: Callable[[Any], T]) -> T:
+        """Return what a user's method gives; whatever it raises is told with his line."""
+        try:
+            return read(getattr(self._made, verb)(network))
+        except TempogradError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a user's code raises
+            raise InputRefusedError(f"{self.name}.{verb} failed: {told_error(error)}") from error
 
     def _refusal(self, why: str) -> UsageError:
         return UsageError(

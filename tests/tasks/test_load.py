@@ -133,3 +133,72 @@ def test_paths_may_hold_any_letters(tmp_path, name):
 
 def test_the_old_way_of_writing_arguments_works_as_well():
     assert len(load_task("digits:limit=200").test) == 40
+
+
+BROKEN = """
+import sys
+from tempograd.metric import Metric
+
+class Score:
+    def score(self, network):
+        raise KeyError("my own")
+
+class Word(Score):
+    def score(self, network):
+        return "good"
+
+class Leaves(Score):
+    def score(self, network):
+        sys.exit(0)
+
+class Train(Score):
+    def train(self, network):
+        return None
+
+class Metric(Score):
+    metric = "loss"
+
+class Needs(Score):
+    def __init__(self, path):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Score", r"Score@\w+\.score failed: mine\.py, line 7: KeyError: 'my own'"),
+        ("Word", r"Word@\w+\.score failed: ValueError: .*'good'"),
+        ("Leaves", r"Leaves@\w+\.score failed: mine\.py, line 15: SystemExit: 0"),
+        ("Train", r"Train@\w+\.train gave None; expected the trained network"),
+        ("Metric", r"has the metric 'loss'; expected a tempograd\.metric\.Metric"),
+        ("Needs", r"cannot be made without arguments: TypeError: .*'path'"),
+    ],
+)
+def test_what_a_users_own_task_raises_is_told_as_his_with_his_line(tmp_path, name, told):
+    path = tmp_path / "mine.py"
+    path.write_text(BROKEN)
+    network = torch.nn.Linear(1, 1)
+    with pytest.raises((InputRefusedError, UsageError), match=told):  # noqa: PT012
+        task = load_task(f"{path}:{name}")
+        task.scores(task.trained(network), "test")
+
+
+def test_a_file_that_leaves_python_does_not_run(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import sys\n\nsys.exit(0)\n")
+    with pytest.raises(InputRefusedError, match=r"does not run: mine\.py, line 3: SystemExit: 0"):
+        load_task(f"{path}:A")
+
+
+@pytest.mark.parametrize("spec", ["mine.py", "mine.py:", "mine.py:A:x=1"])
+def test_a_file_without_a_name_is_told_how_to_be_written(spec):
+    with pytest.raises(UsageError, match=r"cannot read task .*; write FILE\.py:NAME"):
+        load_task(spec)
+
+
+def test_an_argument_that_a_task_does_not_take_and_a_seed_are_told():
+    with pytest.raises(UnknownNameError, match=r"unknown argument of task digits 'foo'; allowed: limit"):
+        load_task("digits:foo=1")
+    with pytest.raises(UsageError, match=r"'digits:seed=3' has a seed; leave it out.*--seed 3"):
+        load_task("digits:seed=3")
