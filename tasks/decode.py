@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -129,3 +130,8 @@ def _eight_bit(image: Image, place: str) -> Image:
     if values.min() < 0 or values.max() > _MOST_16_BIT:
         raise BrokenImageError(f"{place} holds values up to {values.max()}; allowed: 8 or 16 bits")
     return Image.fromarray(np.round(values / (_MOST_16_BIT / 255)).astype(np.uint8))
+
+
+def legible(path: Path | str) -> str:
+    """Return a path as it can be shown and stored: bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

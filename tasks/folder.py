@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputRefusedError
 from ..shown import counted
+from .decode import legible
 from .pictures import Examples, FileBytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
@@ -32,7 +33,7 @@ class Skipped:
         self.count[noun, which] += 1
         shown = self.names.setdefault((noun, which), [])
         if len(shown) < _SHOWN:
-            shown.append(str(path))
+            shown.append(legible(path))
 
     def remarks(self) -> tuple[str, ...]:
         """Return a sentence for each kind."""
@@ -64,15 +65,15 @@ def scan(root: Path) -> Folders:
     Hidden files and folders are skipped, links are followed, classes are compared by their composed Unicode names.
 
     Raises:
-        InputRefusedError: no such folder, no classes, an empty one, or one that train lacks.
+        InputRefusedError: no such folder, no classes, an empty one, one that train lacks, or two of nearly one name.
     """
     if not root.is_dir():
         raise InputRefusedError(
             f"{root} is not a folder; give one with train/CLASS/ and val/CLASS/, or with CLASS/ alone"
         )
     skipped = Skipped()
-    places = _parts(root)
-    found = {part: dict(_classes(folder, skipped)) for part, folder in places.items()}
+    places = parts_of(root)
+    found = {part: _distinct(folder, _classes(folder, skipped)) for part, folder in places.items()}
     names = sorted(found["train"])
     if len(names) < 2:
         raise InputRefusedError(
@@ -91,7 +92,7 @@ def scan(root: Path) -> Folders:
     return Folders(examples, tuple(names), (*skipped.remarks(), *absent))
 
 
-def _parts(root: Path) -> dict[str, Path]:
+def parts_of(root: Path) -> dict[str, Path]:
     """Return the folder of every part; a folder without a train folder is all there is to train on."""
     below = {path.name.lower(): path for path in root.iterdir() if path.is_dir() and not _hidden(path)}
     if "train" not in below:
@@ -108,9 +109,43 @@ def _classes(folder: Path, skipped: Skipped) -> Iterator[tuple[str, list[Path]]]
         if _hidden(path):
             skipped.add("path", "of a hidden name", path)
         elif path.is_dir():
+            if legible(path) != str(path):
+                raise InputRefusedError(f"class {legible(path)} has a name that is not UTF-8; rename the folder")
             yield unicodedata.normalize("NFC", path.name), sorted(_images(path, skipped))
         else:
             skipped.add("file", "outside of the folders of classes", path)
+
+
+def _distinct(folder: Path, classes: Iterable[tuple[str, list[Path]]]) -> dict[str, list[Path]]:
+    """Return the images by class; two folders that one reader or file system takes for one are refused."""
+    found, seen = dict[str, list[Path]](), dict[str, str]()
+    for name, images in classes:
+        other = seen.setdefault(name.casefold(), name)
+        if name in found or other != name:
+            raise InputRefusedError(
+                f"classes {other!r} and {name!r} in {folder} differ by case, or by how accents are written, only; "
+                "rename one, or put their images together"
+            )
+        found[name] = images
+    return found
+
+
+def names_of(path: Path, classes: int, skipped: Skipped) -> tuple[str, ...]:
+    """Return the names of classes in a text file, one a line; none where there is no file, or it names others.
+
+    Raises:
+        InputRefusedError: the file is not in UTF-8.
+    """
+    if not path.is_file():
+        return ()
+    try:
+        names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputRefusedError(f"{path} is not UTF-8 (byte {error.start}); convert it, or remove it") from error
+    if len(names) != classes:
+        skipped.add("file", f"of class names, as it has {len(names)} for {classes} classes", path)
+        return ()
+    return tuple(names)
 
 
 def _images(folder: Path, skipped: Skipped) -> Iterator[Path]:

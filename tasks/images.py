@@ -27,6 +27,7 @@ from .task import SCORING_BATCH, Input, Meter, Output, Preprocessing, Task, chec
 _LAW_SHARE = 0.375  # of what is not test: with a test fifth, 50 % / 30 % / 20 %
 _TEST_SHARE = 0.2
 _RESIZE_CHUNK = 1024
+MOST_CLASSES = 100_000  # what spaces take
 _MOST_BYTES = 2**28  # of images that tell mean and deviation
 
 
@@ -218,6 +219,21 @@ def classification(
     )
 
 
+def class_count(labels: NDArray[np.int64], place: object) -> int:
+    """Return how many classes labels ``(n,)`` number from 0.
+
+    Raises:
+        InputRefusedError: there is one class only, or a label that is no number of a class.
+    """
+    count = int(labels.max()) + 1
+    if not 2 <= count <= MOST_CLASSES:
+        raise InputRefusedError(
+            f"{place} has labels up to {count - 1}; expected two classes or more, numbered 0, 1, ... up to "
+            f"{MOST_CLASSES - 1:,}"
+        )
+    return count
+
+
 class Rows(Protocol):
     """Labelled examples of which some can be taken."""
 
@@ -244,7 +260,11 @@ def split(data: R, share: float, seed: int) -> tuple[R, R]:
             np.arange(len(data.labels)), test_size=share, random_state=seed, stratify=data.labels
         )
     except ValueError as error:
-        raise InputRefusedError(f"{len(data.labels)} images are too few to split by class: {error}") from error
+        counts = np.unique(data.labels, return_counts=True)[1]
+        raise InputRefusedError(
+            f"{len(data.labels)} images of {len(counts)} classes, {counts.min()} of the rarest, are too few to split "
+            "by class; add images, or give train, val and test yourself"
+        ) from error
     return data.take(np.sort(first)), data.take(np.sort(second))
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import InputRefusedError
 from ..shown import counted
-from .decode import BrokenImageError, header, need_pillow, pixels
+from .decode import BrokenImageError, header, legible, need_pillow, pixels
 from .formats import Labelled
 from .images import Classification, channels_filled, classification, limited, resized, shares, split
 from .parts import Example, ImagePart, moved
@@ -90,8 +90,8 @@ class FileBytes:
             raise BrokenImageError(f"{path} cannot be read: {error.strerror}") from error
 
     def place(self, i: int) -> str:
-        path = os.fsdecode(bytes(self.names[self.file[i]]))
-        return f"{path}, {os.fsdecode(bytes(self.called[i]))}" if len(self.called) else path
+        path = legible(os.fsdecode(bytes(self.names[self.file[i]])))
+        return f"{path}, {legible(os.fsdecode(bytes(self.called[i])))}" if len(self.called) else path
 
 
 @dataclass(frozen=True)
@@ -343,20 +343,29 @@ def picture_task(
         class_names: by label.
         size: height and width; None: their own where all are square and alike, else what their median says.
         seed: Seed of the splits.
-        limit: how many of ``train`` and of ``test`` are kept.
+        limit: how many of ``train``, ``law`` and ``test`` are kept.
         validation: the share of what is not ``test`` that is validated on, where ``law`` is not given.
         remarks: what is known of them already.
 
     Raises:
-        InputRefusedError: images that cannot be read are more than a hundredth, or a class has too few to be split.
+        InputRefusedError: images that cannot be read are more than a hundredth, there is one class only, or one has
+            too few to be split.
         UsageError: the limit leaves too few.
     """
     need_pillow()
+    if len(class_names) < 2:
+        raise InputRefusedError(f"{name} has the class {', '.join(class_names)} only; expected two or more")
+    counts = np.bincount(train.labels, minlength=len(class_names))
+    if absent := [class_names[label] for label in np.flatnonzero(counts == 0).tolist()]:
+        told = f"{', '.join(absent[:_SHOWN])}{', ...' if len(absent) > _SHOWN else ''}"
+        remarks = (*remarks, f"train has no images of {told}")
     first = limited(train, limit, seed)
     held = None if test is None else limited(test, limit, seed)
     if held is None:
         first, held = split(first, shares(None)[1], seed)
-    weights, judged = (first, law) if law is not None else split(first, shares(validation)[0], seed)
+    weights, judged = (
+        (first, limited(law, limit, seed)) if law is not None else split(first, shares(validation)[0], seed)
+    )
     broken = Broken(len(weights) + len(judged) + len(held))
     found_size, grey = _looked_at(weights, size, broken)
     decoder = Decoder(found_size, grey, broken)

@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from ...arguments import Count, Seed, Size
+from ...errors import UsageError
 from ..folder import scan
 from ..images import Classification
 from ..pictures import picture_task
@@ -40,6 +41,10 @@ def imagefolder(
     test, law = found.parts.get("test"), found.parts.get("val")
     if test is None:
         test, law = law, None
+    if val is not None and law is not None:
+        raise UsageError(
+            f"val={val} is a share of train to validate on, and {path} has a folder for that; leave val out"
+        )
     return picture_task(
         f"imagefolder:{path}", found.parts["train"], test, law, class_names=found.class_names, size=size, seed=seed,
         limit=limit, validation=val, remarks=found.remarks,

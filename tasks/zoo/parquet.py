@@ -14,7 +14,7 @@ import numpy as np
 from ...arguments import Count, Seed, Size
 from ...errors import InputRefusedError
 from ...shown import counted
-from ..images import Classification
+from ..images import Classification, class_count
 from ..pictures import Examples, HeldBytes, picture_task
 
 HELD_BYTES = 4 * 2**30  # of compressed images: more have to be unpacked into files
@@ -52,7 +52,7 @@ def parquet(
     names = rows["train"].names or sorted({str(value) for value in rows["train"].labels}) if rows["train"].texts else []
     names = list(rows["train"].names or names)
     parts = {part: read.examples(names) for part, read in rows.items() if part not in unlabelled}
-    classes = len(names) or int(parts["train"].labels.max()) + 1
+    classes = len(names) or class_count(parts["train"].labels, path)
     for part, examples in parts.items():
         if int(examples.labels.max()) >= classes:
             raise InputRefusedError(
@@ -161,13 +161,16 @@ class _Rows:
         number = {name: index for index, name in enumerate(names)}
         labels = np.empty(len(self.labels), np.int64)
         for row, value in enumerate(self.labels):
+            if value is None or (isinstance(value, int) and not 0 <= value < 2**63):
+                raise InputRefusedError(
+                    f"{self.places[row]}: {'no label' if value is None else f'label {value}'}; expected 0 and above"
+                )
             if isinstance(value, str) and value not in number:
                 raise InputRefusedError(
-                    f"{self.places[row]}: label {value!r} is not in train, which has {', '.join(names[:10])}"
+                    f"{self.places[row]}: label {value!r} is not in train, which has "
+                    f"{', '.join(names[:10]) or 'numbers'}"
                 )
-            labels[row] = number[value] if isinstance(value, str) else -1 if value is None else value
-        if labels.min() < 0:
-            raise InputRefusedError(f"{self.places[int(labels.argmin())]}: label {labels.min()}; expected 0 and above")
+            labels[row] = number[value] if isinstance(value, str) else value
         return Examples(HeldBytes(self.contents, self.places), labels)
 
 

@@ -13,7 +13,7 @@ from ...arguments import Count, Seed, Size
 from ...errors import InputRefusedError
 from ..decode import header, need_pillow, pixels
 from ..dense import IGNORED, Segmentation, cut, pairs_of
-from ..folder import SUFFIXES, Skipped
+from ..folder import SUFFIXES, Skipped, names_of, parts_of
 from ..pictures import MEMORY_BYTES
 
 _LAW = 0.375  # of train, where nothing else is validated on
@@ -36,7 +36,7 @@ def segmentation(path: Path, *, size: Size = 128, limit: Count | None = None, se
     root, skipped = Path(path), Skipped()
     if not root.is_dir():
         raise InputRefusedError(f"{root} is not a folder; give one with images/ and masks/, or with train/ and val/")
-    folders = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()} or {"train": root}
+    folders = parts_of(root)
     files = {part: _pairs(folder, skipped)[:limit] for part, folder in folders.items()}
     total = sum(map(len, files.values())) * 4 * size**2
     if total > MEMORY_BYTES:
@@ -50,13 +50,14 @@ def segmentation(path: Path, *, size: Size = 128, limit: Count | None = None, se
     classes = int(known.max()) + 1 if known.size else 0
     if classes < 2:
         raise InputRefusedError(f"the masks of {root} hold no two classes; expected indices 0, 1, ... and 255 for none")
-    names = root / "classes.txt"
-    told = tuple(names.read_text(encoding="utf-8").splitlines()) if names.is_file() else ()
+    names = names_of(root / "classes.txt", classes, skipped)
+    absent = np.flatnonzero(np.bincount(known, minlength=classes) == 0).tolist()
+    remarks = [f"no pixel of any mask has the index {', '.join(map(str, absent[:5]))}{', ...' * (len(absent) > 5)}"]
     parts = _split(read, seed)
     pairs = pairs_of([x for x, _ in parts], [y for _, y in parts], flip=True, heights=False)
     return Segmentation(
-        f"segmentation:{path}", *pairs, count=classes, class_names=told if len(told) == classes else (),
-        remarks=skipped.remarks(), decoded=size,
+        f"segmentation:{path}", *pairs, count=classes, class_names=names,
+        remarks=(*skipped.remarks(), *(remarks if absent else ())), decoded=size,
     )  # fmt: skip
 
 
@@ -111,19 +112,22 @@ def _mask(path: Path, expected: tuple[int, int], size: int) -> NDArray[Any]:
     """Return ``(size, size)`` class indices, no two of them mixed.
 
     Raises:
-        InputRefusedError: the mask is in colours, or of another size than its image.
+        InputRefusedError: the mask is in colours, of another size than its image, or a JPEG, which mixes indices.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(path.read_bytes()))
+        if image.format == "JPEG":
+            raise InputRefusedError(f"{path} is a JPEG, in which class indices change; save masks as PNG")
         if image.mode not in {"1", "L", "P"}:
             raise InputRefusedError(f"{path} is {image.mode}; expected class indices, grey or with a palette, 8 bits")
         if image.size != expected:
             raise InputRefusedError(f"{path} is {image.size}, its image {expected}; expected one size")
         return np.asarray(ImageOps.fit(image, (size, size), method=Image.Resampling.NEAREST)).astype(np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputRefusedError(f"{path} is not a readable mask: {error}") from error
+        told = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+        raise InputRefusedError(f"{path} is not a readable mask: {told}; repair or remove it") from error
 
 
 TASK = segmentation

@@ -152,7 +152,10 @@ def text(
     pieces: list[str] = list(content) if unit == "characters" else content.split()
     ends = [round(_SHARES[0] * len(pieces)), round(sum(_SHARES) * len(pieces))]
     if min(ends[0], ends[1] - ends[0], len(pieces) - ends[1]) < 2 * length:
-        raise InputRefusedError(f"{path or 'the text'} has {len(pieces)} {unit}: too few for windows of {length}")
+        raise InputRefusedError(
+            f"{path or 'the text'} has {len(pieces)} {unit}: too few for windows of {length}, of which each part needs "
+            "two; take a longer text, or a smaller length"
+        )
     counted = Counter(pieces[: ends[0]])
     known = sorted(counted) if unit == "characters" else sorted(word for word, _ in counted.most_common(words - 1))
     number = {piece: index for index, piece in enumerate(known, 1)}
@@ -174,7 +177,7 @@ def _content(path: Path | None) -> str:
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise InputRefusedError(f"{file} is larger than {_MOST_BYTES / 2**30:.0f} GiB; cut it, or set limit")
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputRefusedError(f"{file} cannot be read ({error.strerror}); name a text file") from error
     except UnicodeDecodeError as error:

@@ -17,8 +17,8 @@ import numpy as np
 
 from ...arguments import Count, Seed, Size
 from ...errors import InputRefusedError
-from ..folder import SUFFIXES, Skipped
-from ..images import Classification
+from ..folder import SUFFIXES, Skipped, names_of
+from ..images import Classification, class_count
 from ..pictures import Examples, FileBytes, picture_task
 
 _LARGEST_IMAGE, _LARGEST_LABEL = 2**28, 2**16  # bytes of a member
@@ -47,14 +47,14 @@ def webdataset(
     """
     skipped = Skipped()
     train, held = _read(path, skipped), None if test is None else _read(test, skipped)
-    classes = int(train.labels.max()) + 1
+    classes = class_count(train.labels, path)
     if held is not None and int(held.labels.max()) >= classes:
         raise InputRefusedError(f"{test} has the label {int(held.labels.max())}, {path} has {classes} classes")
     beside = Path(_shards(path)[0]).with_name("classnames.txt")
-    names = beside.read_text(encoding="utf-8").splitlines() if beside.is_file() else []
+    names = names_of(beside, classes, skipped)
     return picture_task(
         f"webdataset:{path}", train, held, None, size=size, seed=seed, limit=limit, remarks=skipped.remarks(),
-        class_names=names if len(names) == classes else [str(k) for k in range(classes)],
+        class_names=names or [str(k) for k in range(classes)],
     )  # fmt: skip
 
 
@@ -62,9 +62,16 @@ def _shards(pattern: str) -> list[str]:
     """Return the files of a pattern: ``{000..013}`` counts, the rest are the shell's wildcards.
 
     Raises:
-        InputRefusedError: there is none.
+        InputRefusedError: there is none, or one that was counted is missing.
     """
-    found = sorted(path for each in _counted(pattern) for path in _matching(each))
+    every = [(each, _matching(each)) for each in _counted(pattern)]
+    found = sorted(path for _, paths in every for path in paths)
+    missing = [each for each, paths in every if not paths]
+    if found and missing:
+        raise InputRefusedError(
+            f"{len(missing)} of the {len(every)} shards of {pattern} are missing: {', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}; count those that are there"
+        )
     if not found:
         raise InputRefusedError(
             f"no file is named {pattern}; write shards/train-{{000000..000013}}.tar or shards/*.tar"
@@ -86,7 +93,8 @@ def _counted(pattern: str) -> Iterator[str]:
 
 def _matching(pattern: str) -> list[str]:
     path = Path(pattern)
-    return [pattern] if path.is_file() else [str(each) for each in path.parent.glob(path.name)]
+    found = [path] if path.is_file() or not path.name else path.parent.glob(path.name)
+    return [str(each) for each in found if each.is_file()]
 
 
 @dataclass

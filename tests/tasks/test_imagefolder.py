@@ -1,13 +1,14 @@
 """Images as people have them: sizes, modes, depths, broken files, hidden files, names in any script."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 import torch
 
 from tempograd import registry
-from tempograd.errors import InputRefusedError
+from tempograd.errors import InputRefusedError, UsageError
 from tempograd.tasks import pictures
 from tempograd.tasks.decode import pixels
 from tempograd.tasks.load import load_task
@@ -232,3 +233,44 @@ def test_what_is_validated_on_is_never_the_test_part(tmp_path):
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(InputRefusedError, match="is not a folder"):
         load_task(f"imagefolder:{tmp_path / 'nowhere'}")
+
+
+@pytest.mark.parametrize("names", [("Cat", "cat"), ("caf\u00e9", "cafe\u0301")])
+def test_two_classes_of_nearly_one_name_are_refused(tmp_path, names):
+    write(tmp_path, names, 6)
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("this file system takes both names for one")
+    with pytest.raises(InputRefusedError, match="differ by case, or by how accents are written, only"):
+        load_task(f"imagefolder:{tmp_path}")
+
+
+def test_a_share_to_validate_on_is_refused_where_there_is_a_folder_for_it_and_a_limit_holds_for_it(tmp_path):
+    for seed, part in enumerate(("train", "val", "test")):
+        write(tmp_path / part, ["a", "b"], 15, seed=10 * seed)
+    with pytest.raises(UsageError, match=r"val=0\.5 is a share of train.*leave val out"):
+        load_task(f"imagefolder:{tmp_path},val=0.5")
+    task = load_task(f"imagefolder:{tmp_path},limit=20")
+    assert [len(task.weights), len(task.law), len(task.test)] == [20, 20, 20]
+
+
+def test_too_few_images_to_split_are_told_by_class(tmp_path):
+    write(tmp_path, ["a"], 9)
+    write(tmp_path, ["b"], 1)
+    with pytest.raises(
+        InputRefusedError, match="10 images of 2 classes, 1 of the rarest, are too few to split by class"
+    ):
+        load_task(f"imagefolder:{tmp_path}")
+
+
+def test_names_that_are_not_utf_8_are_shown_with_escapes_and_refused_for_classes(tmp_path):
+    write(tmp_path, ["a", "b"], 6)
+    try:
+        (tmp_path / "a" / os.fsdecode(b"\xff.txt")).write_text("no image")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    assert load_task(f"imagefolder:{tmp_path}").remarks == (
+        f"skipped 1 file of other kinds (.txt): {tmp_path}/a/\\xff.txt",
+    )
+    (tmp_path / os.fsdecode(b"c\xff")).mkdir()
+    with pytest.raises(InputRefusedError, match=r"class .*/c\\xff has a name that is not UTF-8; rename the folder"):
+        load_task(f"imagefolder:{tmp_path}")

@@ -66,3 +66,74 @@ def test_what_is_no_annotation_is_refused(tmp_path):
     path.write_text(json.dumps(told))
     with pytest.raises(InputRefusedError, match="images=FOLDER"):
         load_task(f"keypoints:{path},images={tmp_path / 'nowhere'}")
+
+
+def test_people_left_out_are_counted_with_the_reason(tmp_path):
+    told = write(tmp_path)
+    path = tmp_path / "person.json"
+    assert load_task(f"keypoints:{path},size=32").remarks == ("skipped 1 annotation without a labelled point: id 99",)
+    people = told["annotations"]
+    people[0]["iscrowd"], people[1]["bbox"], people[2]["keypoints"] = 1, [1, 1, 0, 5], [1, 2, 2]
+    people[3]["keypoints"][:2] = [-500, 20]
+    path.write_text(json.dumps(told))
+    task = load_task(f"keypoints:{path},size=32")
+    assert sum(len(part) for part in (task.weights, task.law, task.test)) == 37
+    assert task.remarks == (
+        "skipped 1 annotation of a crowd: id 0",
+        "skipped 1 annotation without a bbox of x, y, width and height above 0: id 1",
+        "skipped 1 annotation whose keypoints are not 9 numbers: id 2",
+        "skipped 1 annotation without a labelled point: id 99",
+        "1 of 74 labelled points lie outside of their squares, and do not count",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"annotations": ["one"]}, r"got `str` - at `\$\.annotations\[0\]`"),
+        ({"annotations": []}, "has no person to learn from; it has none"),
+        ({"images": [{"id": 0, "file_name": 3}]}, r"\$\.images\[0\]\.file_name"),
+        ({"categories": [3]}, r"\$\.categories\[0\]"),
+    ],
+)
+def test_a_file_of_other_types_is_refused_with_the_place(tmp_path, change, told):
+    path = tmp_path / "person.json"
+    path.write_text(json.dumps(write(tmp_path) | change))
+    with pytest.raises(InputRefusedError, match=told):
+        load_task(f"keypoints:{path}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("keypoints", [float("nan"), 1, 2] * 3, "annotation 0 are no finite numbers"),
+        ("bbox", ["a", 1, 2, 3], r"\$\.annotations\[0\]\.bbox\[0\]"),
+        ("image_id", 77, "is of image 77, which is not there"),
+    ],
+)
+def test_a_person_that_cannot_be_placed_is_refused(tmp_path, key, value, told):
+    path, read = tmp_path / "person.json", write(tmp_path)
+    read["annotations"][0][key] = value
+    path.write_text(json.dumps(read))
+    with pytest.raises(InputRefusedError, match=told):
+        load_task(f"keypoints:{path}")
+
+
+def test_images_of_another_size_than_was_annotated_are_refused(tmp_path):
+    path, read = tmp_path / "person.json", write(tmp_path)
+    read["images"][0]["width"] = 800
+    path.write_text(json.dumps(read))
+    with pytest.raises(InputRefusedError, match=r"0\.png is 80 by 60, its annotations are for 800 by 60"):
+        load_task(f"keypoints:{path}")
+
+
+def test_points_that_all_lie_elsewhere_are_refused_as_is_json_without_end(tmp_path):
+    path, read = tmp_path / "person.json", write(tmp_path)
+    for one in read["annotations"]:
+        one["bbox"] = [500, 500, 20, 20]
+    path.write_text(json.dumps(read))
+    with pytest.raises(InputRefusedError, match="all 80 labelled points lie outside"):
+        load_task(f"keypoints:{path}")
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputRefusedError, match="is not JSON"):
+        load_task(f"keypoints:{path}")

@@ -115,3 +115,23 @@ def test_what_is_no_parquet_is_refused(tmp_path):
     )
     with pytest.raises(InputRefusedError, match="row 0: expected the bytes of an image"):
         load_task(f"parquet:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        ([0] * 40, r"labels up to 0; expected two classes or more"),
+        ([0, 10**9] * 20, r"labels up to 1000000000; expected .* up to 99,999"),
+        (["only"] * 40, r"has the class only only; expected two or more"),
+        ([None, *[0, 1] * 19, 1], r"row 0: no label; expected 0 and above"),
+    ],
+)
+def test_labels_to_train_on_that_number_no_classes_are_refused(tmp_path, labels, match):
+    write(tmp_path / "train.parquet", labels=labels)
+    with pytest.raises(InputRefusedError, match=match):
+        load_task(f"parquet:{tmp_path}")
+
+
+def test_numbers_that_no_image_has_are_told(tmp_path):
+    write(tmp_path / "train.parquet", labels=[0, 5] * 20)
+    assert load_task(f"parquet:{tmp_path}").remarks == ("train has no images of 1, 2, 3, 4",)

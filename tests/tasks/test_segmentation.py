@@ -56,3 +56,27 @@ def test_masks_in_colours_or_of_another_size_are_refused(tmp_path):
     Image.new("L", (30, 24)).save(tmp_path / "masks" / "003.png")
     with pytest.raises(InputRefusedError, match=r"003.png is \(30, 24\), its image \(32, 24\)"):
         load_task(f"segmentation:{tmp_path}")
+
+
+def test_a_folder_for_validation_goes_by_each_of_its_names_and_missing_indices_are_told(tmp_path):
+    write(tmp_path / "Train")
+    write(tmp_path / "validation", 10, seed=1)
+    mask = np.zeros((24, 32), np.uint8)
+    mask[5:] = 4
+    Image.fromarray(mask).save(tmp_path / "Train" / "masks" / "000.png")
+    task = load_task(f"segmentation:{tmp_path},size=24")
+    assert [len(task.weights), len(task.law), len(task.test)] == [19, 11, 10]
+    assert task.remarks == ("no pixel of any mask has the index 3",)
+
+
+def test_masks_as_jpeg_or_of_no_format_are_refused(tmp_path):
+    write(tmp_path)
+    mask = tmp_path / "masks" / "003.png"
+    Image.open(mask).save(mask, "JPEG")
+    with pytest.raises(
+        InputRefusedError, match=r"003\.png is a JPEG, in which class indices change; save masks as PNG"
+    ):
+        load_task(f"segmentation:{tmp_path}")
+    mask.write_bytes(b"x")
+    with pytest.raises(InputRefusedError, match=r"003\.png is not a readable mask: its format is unknown; repair"):
+        load_task(f"segmentation:{tmp_path}")

@@ -74,3 +74,9 @@ def test_a_space_of_other_sequences_is_refused_with_the_length_to_set(task):
     assert space.gives == ("sequence",)
     with pytest.raises(UsageError, match=r"gives 9 tokens at once, .* takes \(2, 5\)"):
         task.fitted(space)
+
+
+def test_a_byte_order_mark_is_no_character(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("ab " * 400, encoding="utf-8-sig")
+    assert load_task(f"text:{path},length=16").class_names[1:] == (" ", "a", "b")

@@ -69,3 +69,26 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     write(tmp_path / "c.tar", more=[("a/1.cls", b"cat")])
     with pytest.raises(InputRefusedError, match=r"b'cat' is no label"):
         load_task(f"webdataset:{tmp_path}/c.tar")
+
+
+def test_shards_that_were_counted_and_are_missing_are_named(tmp_path):
+    write(tmp_path / "s-0.tar")
+    write(tmp_path / "s-2.tar", 30)
+    with pytest.raises(InputRefusedError, match=r"1 of the 3 shards of .* are missing: .*s-1\.tar; count those"):
+        load_task(f"webdataset:{tmp_path}/s-{{0..2}}.tar")
+    with pytest.raises(InputRefusedError, match=r"no file is named \.;"):
+        load_task("webdataset:.")
+
+
+def test_names_of_classes_of_another_number_or_encoding_are_told(tmp_path):
+    write(tmp_path / "a.tar")
+    names = tmp_path / "classnames.txt"
+    names.write_text("\ufeffcat\r\ndög\r\nemu\r\n\r\n", encoding="utf-8", newline="")
+    assert load_task(f"webdataset:{tmp_path}/a.tar").class_names == ("cat", "dög", "emu")
+    names.write_text("cat\ndog\n")
+    task = load_task(f"webdataset:{tmp_path}/a.tar")
+    assert task.class_names == ("0", "1", "2")
+    assert task.remarks == (f"skipped 1 file of class names, as it has 2 for 3 classes: {names}",)
+    names.write_text("cat\ndog\nemu\n", encoding="utf-16")
+    with pytest.raises(InputRefusedError, match=r"classnames\.txt is not UTF-8 \(byte 0\)"):
+        load_task(f"webdataset:{tmp_path}/a.tar")
