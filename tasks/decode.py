@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
