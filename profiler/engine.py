@@ -311,7 +311,7 @@ class Engine:
             self._check_device(failure)
 
     def _kind(self, failure: Failure) -> str:
-        """Return what failures that are alike have in common; networks from elsewhere are refused each for its reason."""
+        """Return what failures that are alike share; networks from elsewhere are refused each for its reason."""
         return failure.detail if failure.cause == "refused" and self._items.own_batch else failure.cause
 
     def _check_device(self, failure: Failure) -> None:
