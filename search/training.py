@@ -227,7 +227,7 @@ def read_recipe(path: Path) -> Training:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise InputRefusedError(f"{path} is larger than {_MAX_BYTES} bytes, which no recipe needs")
-        said: dict[str, Any] = tomllib.loads(content.decode())
+        said: dict[str, Any] = tomllib.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise InputRefusedError(f"cannot read the recipe {path}: {error.strerror}") from error
     except ValueError as error:  # no TOML, or no UTF-8

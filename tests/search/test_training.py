@@ -68,3 +68,9 @@ def test_the_rate_rises_along_a_line_and_falls_along_a_cosine():
 def test_how_often_it_is_saved_makes_no_other_training():
     assert Training(save_minutes=1).identity() == Training().identity()
     assert Training(ema=0.9).identity() != Training().identity()
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 3\n", encoding="utf-8-sig")
+    assert recipe(str(path)).epochs == 3
