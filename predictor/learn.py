@@ -80,7 +80,8 @@ class Learnt:
         """Return the residuals of the held-out predictions, for intervals.
 
         Where enough rows are alone with their network, theirs count: a network that was never seen is drawn as these
-        are, and networks of many names, which are easy, are seldom new (Good, *Biometrika* 1953).
+        are, and networks of many names, which are easy, are seldom new (Good, *The population frequencies of species
+        and the estimation of population parameters*, Biometrika 1953).
         """
         rows = self.judging & self.alone
         rows = rows if rows.sum() >= GROUPS * SMALLEST_GROUP else self.judging

@@ -125,7 +125,7 @@ def test_one_device_of_a_table_of_two_is_chosen(published, tmp_path):
     with pytest.raises(InputRefusedError, match=r"'device' has pi, gpu.*--where device=pi"):
         on_table(path, tmp_path / "none")
     done = on_table(path, tmp_path / "one", where=["device=gpu"], target_ms=30.0)
-    assert done.document["remarks"][0] == f"{table.num_rows} of {both.num_rows} rows where device=gpu"
+    assert done.document["remarks"][0] == f"{table.num_rows:,} of {both.num_rows:,} rows where device=gpu"
     assert "rows where device=gpu" in done.text
     with pytest.raises(UnknownNameError, match="'board'"):
         on_table(path, tmp_path / "none", where=["board=gpu"])

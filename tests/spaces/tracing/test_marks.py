@@ -29,13 +29,13 @@ def test_a_width_runs_with_all_its_channels():
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (lambda: Choice({"a": CONV}), "a Choice of 1 options; allowed: two or more"),
+        (lambda: Choice({"a": CONV}), "a Choice of 1 option; allowed: two or more"),
         (lambda: Choice({"a b": CONV, "c": CONV}), "the name 'a b'; allowed: letters, digits"),
         (lambda: Choice({"a": CONV, "c": CONV}, name="x=y"), "the name 'x=y'"),
         (lambda: Width(CONV, (4,)), r"a Width of \[4\]; allowed: two or more"),
         (lambda: Width(CONV, (0, 4)), r"a Width of \[0, 4\]"),
         (lambda: Width(CONV, (2, 4), name="x/y"), "the name 'x/y'"),
-        (lambda: Depth([CONV], least=1), "a Depth of 1 blocks with least=1; allowed: from 0 to 0"),
+        (lambda: Depth([CONV], least=1), "a Depth of 1 block with least=1; allowed: from 0 to 0"),
         (lambda: Depth([CONV, CONV], name="a;b"), "the name 'a;b'"),
     ],
 )
