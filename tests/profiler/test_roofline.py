@@ -28,6 +28,16 @@ def test_the_largest_limit_holds_a_kernel_back(macs, read, written, bound):
     assert set(RATES.limits_ms(kernel)) == {"arithmetic", "bandwidth", "dispatch"}
 
 
+def test_what_a_cache_holds_is_moved_at_the_rate_of_caches():
+    small, large = (
+        Kernel("k", "Concat", "layout", (), (), read_bytes=n, written_bytes=n) for n in (1_000_000, 10_000_000)
+    )
+    rates = Rates(gmacs=100.0, gbps=10.0, dispatch_us=10.0, cached_gbps=40.0)
+    assert rates.bound(small) == ("bandwidth", pytest.approx(0.05))
+    assert rates.bound(large) == ("bandwidth", pytest.approx(2.0))
+    assert RATES.bound(small) == ("bandwidth", pytest.approx(0.2)), "nobody knows a cache's rate"
+
+
 def test_the_networks_that_tell_are_valid_and_no_runtime_shortens_the_chain():
     for name, model in _probes().items():
         onnx.checker.check_model(model, full_check=True)
@@ -42,6 +52,7 @@ def test_on_a_device_whose_truth_is_known_the_rates_are_the_truth():
     assert rates.dispatch_us == pytest.approx(20, rel=0.3)
     assert rates.gmacs > 0
     assert rates.gbps > 0
+    assert rates.cached_gbps > 0
 
 
 def test_a_device_that_measures_nothing_is_named():
