@@ -69,8 +69,8 @@ class Line:
     """One family's model.
 
     Attributes:
-        mean, scale: of its features.
-        weights: of a constant, and of the features standardised.
+        mean, scale: Mean and standard deviation of each feature.
+        weights: Weights of a constant, and of the features standardised.
         low, high: the range that they were seen in.
         rows: how many kernels it was learnt from.
         offsets: operator -> ln of what its kernels are off the line.
@@ -106,7 +106,7 @@ class Line:
             X: features ``(n, d)``.
             ms: times.
             ops: operators.
-            rates: of the process, where they are known; else they are learnt.
+            rates: Rates of the process, where they are known; else they are learnt.
             bends: whether there is a process.
         """
         y = np.log(np.asarray(ms, float))
