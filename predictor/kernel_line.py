@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from math import inf, log
 from typing import Annotated, Self
 
@@ -27,8 +26,6 @@ DISTANCES = (3.0, 6.0, 12.0, 24.0)  # of features standardised, at which kernels
 NOISES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of labels, in parts of the process's variance
 
 FloatArray = NDArray[np.float64]
-
-
 Number = Annotated[float, Meta(gt=-1e15, lt=1e15)]
 Positive = Annotated[float, Meta(gt=0, lt=1e15)]
 
@@ -55,12 +52,14 @@ class Rates:
         learning*, 2006, 5.4.1).
         """
         best, found = -inf, cls()
-        for distance, noise in product(DISTANCES, NOISES):
-            covariance = cls(1.0, distance).covariance(rows, rows) + noise * np.eye(len(rows))
-            variance = max(float(off @ np.linalg.solve(covariance, off)) / len(off), 1e-9)
-            likelihood = -0.5 * len(off) * log(variance) - 0.5 * float(np.linalg.slogdet(covariance)[1])
-            if likelihood > best:
-                best, found = likelihood, cls(variance, distance, noise * variance)
+        for distance in DISTANCES:
+            alike = cls(distance=distance).covariance(rows, rows)
+            for noise in NOISES:
+                covariance = alike + noise * np.eye(len(rows))
+                variance = max(float(off @ np.linalg.solve(covariance, off)) / len(off), 1e-9)
+                likelihood = -0.5 * len(off) * log(variance) - 0.5 * float(np.linalg.slogdet(covariance)[1])
+                if likelihood > best:
+                    best, found = likelihood, cls(variance, distance, noise * variance)
         return found
 
 

@@ -47,7 +47,7 @@ EVERY = "every family"
 
 @dataclass(frozen=True)
 class Sample:
-    """One kernel, timed alone: its time in ms without what a session costs that does nothing."""
+    """One kernel and its time in ms: timed alone, without what a session costs that does nothing, or in a network."""
 
     kernel: Kernel
     ms: float
@@ -332,15 +332,12 @@ def _in_context(bags: Sequence[Bag]) -> dict[str, Sample]:
     kernel_of: dict[str, Kernel] = {}
     for bag in bags:
         own = [max(kernel.ms - watching_ms, SURE * kernel.ms) for kernel in bag.kernels]
+        sum_ms = sum(own)
         for kernel, ms in zip(bag.kernels, own, strict=True):
             if ms > 0:
-                told[kernel.signature].append(ms * bag.ms / sum(own))
+                told[kernel.signature].append(ms * bag.ms / sum_ms)
                 kernel_of[kernel.signature] = kernel
-    found: dict[str, Sample] = {}
-    for name, kernel in kernel_of.items():
-        ms = float(np.median(told[name]))
-        found[name] = Sample(kernel, ms)
-    return found
+    return {name: Sample(kernel, float(np.median(told[name]))) for name, kernel in kernel_of.items()}
 
 
 def _helpful(
@@ -379,15 +376,15 @@ def _learnt(
         gbps=float(np.quantile(flows, 0.9)) if flows else 1.0,
         known={name: one.ms for name, one in samples.items()}, source=source, works=_works(all_of),
     )  # fmt: skip
-    groups: defaultdict[str, list[Sample]] = defaultdict(list)
-    for one in all_of:
-        groups[_line_of(one.kernel)].append(one)
-        groups[EVERY].append(one)
-    for family, mine in groups.items():
-        if len(mine) >= FEW:
-            X = np.array([found.features(one.kernel) for one in mine])
-            ms, ops = [one.ms for one in mine], [one.kernel.op for one in mine]
-            found.lines[family] = Line.of(X, ms, ops, known.get(family), bends=family != EVERY)
+    X = np.array([found.features(one.kernel) for one in all_of])
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for n, one in enumerate(all_of):
+        groups[_line_of(one.kernel)].append(n)
+        groups[EVERY].append(n)
+    for family, rows in groups.items():
+        if len(rows) >= FEW:
+            ms, ops = [all_of[n].ms for n in rows], [all_of[n].kernel.op for n in rows]
+            found.lines[family] = Line.of(X[rows], ms, ops, known.get(family), bends=family != EVERY)
     return found
 
 

@@ -178,10 +178,13 @@ class Needs(Score):
 def test_what_a_users_own_task_raises_is_told_as_his_with_his_line(tmp_path, name, told):
     path = tmp_path / "mine.py"
     path.write_text(BROKEN)
-    network = torch.nn.Linear(1, 1)
-    with pytest.raises((InputRefusedError, UsageError), match=told):  # noqa: PT012
+
+    def asked():
         task = load_task(f"{path}:{name}")
-        task.scores(task.trained(network), "test")
+        return task.scores(task.trained(torch.nn.Linear(1, 1)), "test")
+
+    with pytest.raises((InputRefusedError, UsageError), match=told):
+        asked()
 
 
 def test_a_file_that_leaves_python_does_not_run(tmp_path):
