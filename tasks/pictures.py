@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from io import FileIO
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,15 +79,15 @@ class FileBytes:
         return len(self.file)
 
     def read(self, i: int) -> bytes:
-        path, size = Path(os.fsdecode(bytes(self.names[self.file[i]]))), int(self.size[i])
+        path, size = bytes(self.names[self.file[i]]), int(self.size[i])
         try:
-            with path.open("rb", buffering=0) as file:
+            with FileIO(path) as file:
                 if size < 0:
                     return file.readall()
                 file.seek(int(self.offset[i]))
                 return file.read(size)
         except OSError as error:
-            raise BrokenImageError(f"{path} cannot be read: {error.strerror}") from error
+            raise BrokenImageError(f"{legible(os.fsdecode(path))} cannot be read: {error.strerror}") from error
 
     def place(self, i: int) -> str:
         path = legible(os.fsdecode(bytes(self.names[self.file[i]])))
@@ -236,8 +236,7 @@ class _Batch:
         examples, kept = self._examples, list[int]()
         for place in places:
             first = int(self._index[place])
-            others = range(first + 1, first + len(examples)) if self._whole else ()
-            for index in (first, *others):
+            for index in range(first, first + (len(examples) if self._whole else 1)):
                 at = index % len(examples)
                 image = self._decoder.one(examples.source, int(examples.index[at]))
                 if image is not None:

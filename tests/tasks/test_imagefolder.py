@@ -274,3 +274,15 @@ def test_names_that_are_not_utf_8_are_shown_with_escapes_and_refused_for_classes
     (tmp_path / os.fsdecode(b"c\xff")).mkdir()
     with pytest.raises(InputRefusedError, match=r"class .*/c\\xff has a name that is not UTF-8; rename the folder"):
         load_task(f"imagefolder:{tmp_path}")
+
+
+def test_an_image_costs_the_same_however_many_there_are():
+    """A list of all others, made in case one cannot be read, would take terabytes here."""
+    content = io.BytesIO()
+    Image.new("RGB", (4, 4), (10, 20, 30)).save(content, "PNG")
+    many = np.broadcast_to(np.int64(0), 10**12)
+    examples = pictures.Examples(pictures.HeldBytes([content.getvalue()], ["one"]), many, many)
+    decoder = pictures.Decoder(4, grey=False, broken=pictures.Broken(1))
+    (found,) = decoder.batches(examples, [np.array([0, 10**12 - 1])], whole=True)
+    assert found[0].shape == (2, 3, 4, 4)
+    assert found[1].tolist() == [0, 10**12 - 1]
