@@ -1,10 +1,10 @@
 """The predictor on public tables: every protocol, beside the simple baselines.
 
-    python benchmarks/predictor.py --tables FOLDER [--part brp] [--seeds 5] [--out FILE.json] [--docs PAGE.md]
+    python benchmarks/predictor.py --tables FOLDER [--part brp] [--seeds 5] [--out FILE.json]
 
 ``FOLDER`` holds ``nasbench201.parquet`` and ``fbnet.parquet``: option indices ``e0..`` or ``b0..``, latencies in ms.
 All selection is on the rows learnt from; nothing depends on a device's name. What is in the JSON file is not done
-again; the tables of the page are written from it.
+again, and several runs may share it; its tables are printed at the end.
 
 * ``brp``: 900 rows to learn from and 100 to choose by, all other networks tested, with the default model's intervals;
   ``brp200``: 200 to learn from. Ten columns, unless ``--columns`` says otherwise; ``all`` for every one.
@@ -220,17 +220,24 @@ class Keep:
     def __init__(self, path: Path, part: str) -> None:
         self.path, self.part = path, part
 
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
     def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
-        found = json.loads(self.path.read_text()) if self.path.exists() else {}
-        part = found.setdefault(self.part, {})
-        if name not in part:
-            part[name] = compute()
-            self.path.write_text(json.dumps(found, indent=1))
-        return part[name]
+        known = self._read().get(self.part, {})
+        if name in known:
+            return known[name]
+        result = compute()
+        found = self._read()  # again: another run may have added to it
+        found.setdefault(self.part, {})[name] = result
+        written = self.path.with_suffix(".new")
+        written.write_text(json.dumps(found, indent=1))
+        written.replace(self.path)
+        return result
 
 
 def page(found: dict[str, Any]) -> str:
-    """Return the tables of the documentation."""
+    """Return the tables, in Markdown."""
     parts: list[str] = []
     for part, rows in (("brp", 900), ("brp200", 200)):
         results = found.get(part, {})
@@ -286,7 +293,6 @@ def main() -> None:
     parser.add_argument("--columns", default="")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("predictor.json"))
-    parser.add_argument("--docs", type=Path, help="page to write the tables into, between its marks")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     models, columns = chosen.models.split(","), [c for c in chosen.columns.split(",") if c]
@@ -298,11 +304,7 @@ def main() -> None:
             run = {"help": help_table, "nasflat": nasflat, "gradient": gradient, "speed": speed}[part]
             for name, result in run(chosen.tables, chosen.seeds).items():
                 keep(name, lambda result=result: result)
-    if chosen.docs:
-        before, _, rest = chosen.docs.read_text().partition("<!-- results -->")
-        after = rest.partition("<!-- end of results -->")[2]
-        tables = page(json.loads(chosen.out.read_text()))
-        chosen.docs.write_text(f"{before}<!-- results -->\n\n{tables}\n<!-- end of results -->{after}")
+    print(page(json.loads(chosen.out.read_text())))
 
 
 if __name__ == "__main__":
