@@ -23,7 +23,10 @@ _PREFIX = "tempograd-"
 
 
 class Scratch(TemporaryDirectory[str]):
-    """A folder of this process below the system's temporary one; it is removed with what is in it.
+    """A folder of this process; it is removed with what is in it.
+
+    Args:
+        place: the folder that it is made in; None: the system's temporary one.
 
     Example:
         >>> with Scratch() as folder:
@@ -32,10 +35,11 @@ class Scratch(TemporaryDirectory[str]):
         False
     """
 
-    def __init__(self) -> None:
-        _clear(tempfile.gettempdir())
+    def __init__(self, place: Path | None = None) -> None:
+        within = str(place or tempfile.gettempdir())
+        _clear(within)
         while True:
-            super().__init__(prefix=f"{_PREFIX}{_boot()}-", ignore_cleanup_errors=True)
+            super().__init__(prefix=f"{_PREFIX}{_boot()}-", dir=within, ignore_cleanup_errors=True)
             lock = os.open(self.name, os.O_RDONLY | os.O_DIRECTORY)
             self._unlock = weakref.finalize(self, os.close, lock)
             with suppress(OSError):  # a file system without locks: there nothing is ever cleared either

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from .. import outputs
 from ..errors import InputRefusedError, StoreError, UsageError
 from ..measurement.fingerprint import Fingerprint
+from ..scratch import Scratch
 from ..spaces.space import SearchSpace
 from .card import card
 from .dataset import LatencyDataset, Row
@@ -93,8 +92,9 @@ def export(dataset: LatencyDataset, folder: Path | str, *, space: SearchSpace | 
     target = Path(os.path.realpath(folder))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
+        with Scratch(target.parent) as scratch:
+            partial = Path(scratch, target.name)
+            partial.mkdir()
             table = _table(dataset, space)
             pq.write_table(
                 table, partial / DATA, compression="zstd", row_group_size=GROUP_ROWS, write_page_checksum=True
@@ -102,10 +102,7 @@ def export(dataset: LatencyDataset, folder: Path | str, *, space: SearchSpace | 
             (partial / CARD).write_text(card(dataset, note), encoding="utf-8")
             sums = "".join(f"{_digest(partial / name)}  {name}\n" for name in (CARD, DATA))
             (partial / SUMS).write_text(sums, encoding="utf-8")
-            partial.chmod(0o755)
             partial.rename(target)  # onto an empty folder, or none
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error.strerror}; free the disk or choose another place") from error
     return folder

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tempograd import registry
+from tempograd import registry, scratch
 from tempograd.data import parquet
 from tempograd.data.dataset import LatencyDataset, Row
 from tempograd.data.parquet import export, load
@@ -85,6 +85,14 @@ def test_any_parquet_reader_opens_it(tmp_path, dataset, space):
     assert same(load(folder), dataset)
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "SHA256SUMS", "data.parquet"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_an_export_left_that_was_killed_is_removed_by_the_next_one(tmp_path, dataset):
+    left = tmp_path / f"tempograd-{scratch._boot()}-abcdefgh" / "out"
+    left.mkdir(parents=True)
+    (left / "data.parquet").touch()
+    export(dataset, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_sites_are_those_of_the_right_space(tmp_path, dataset):
