@@ -5,7 +5,7 @@
     │   ├── UnknownNameError              no space, device, model, method, column of that name
     │   └── InvalidArchitectureError      choices that the space does not allow
     ├── UnreliableError               3   a result exists but must not be trusted
-    │   └── DivergedError                 a loss or a gradient is no number any more
+    │   └── DivergedError                 a loss, a gradient or an output is no number any more
     ├── DeviceError                   4   the device or its runtime cannot be reached
     ├── InputRefusedError             5   a file is malformed, hostile, or of another schema
     │   └── MismatchError                 a predictor or data set of another space or device
@@ -61,7 +61,7 @@ class UnreliableError(TempogradError):
 
 
 class DivergedError(UnreliableError):
-    """Training left the numbers: a loss or a gradient is NaN or infinite."""
+    """Training left the numbers: a loss, a gradient or an output is NaN or infinite."""
 
 
 class DeviceError(TempogradError):
@@ -71,7 +71,7 @@ class DeviceError(TempogradError):
 
 
 class InputRefusedError(TempogradError):
-    """A file is malformed, hostile, truncated, or of another schema."""
+    """A file is malformed, hostile, truncated, or of another schema; or a user's own code fails or gives no number."""
 
     exit_code = 5
 

@@ -96,7 +96,7 @@ MUTANTS = [
     ),
     *_of(
         "all", "methods/test_ofa.py",
-        ("inherited scores are of the law's part", "search/evaluator.py", 'return self._task.score(self._network(architecture), "law", self._compute)', 'return self._task.score(self._network(architecture), "test", self._compute)'),
+        ("inherited scores are of the law's part", "search/evaluator.py", 'self._task.score(self._network(architecture), "law", self._compute)', 'self._task.score(self._network(architecture), "test", self._compute)'),
         ("statistics are taken anew", "search/evaluator.py", "        recalibrate(network, self._images)\n", ""),
     ),
     *_of(

@@ -21,9 +21,11 @@ from ..errors import UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
+from ..tasks.figure import outputs_of, score_of, scores_of
 from ..tasks.task import SCORING_BATCH, Part, Task
 from .augmentation import library
 from .malloc import keep_freed_memory
+from .own_training import OwnTraining, same_kind
 from .processes import by_first, count, in_turns
 from .progress import Progress, silent
 from .start import Begin, Started, read_weights, started
@@ -96,10 +98,15 @@ def train(
         network = space.to_torch(architecture)
         known = task.known(architecture)
         if known is not None:
-            return Trained(network.eval(), known, known, 0, {"trained": False, **task.told})
+            score = score_of(task, known)
+            return Trained(network.eval(), score, score, 0, {"trained": False, **task.told})
+        if task.own_training is not None:
+            made = OwnTraining(network.eval(), task, name=architecture.key, seed=seed, space=space.spec)
+            made.train(None if folder is None else made.file(folder), progress)
+            return _judged(made.network.eval(), task, compute)
         own = task.trained(network.eval())
     if own is not None:
-        return _trained_by(own, task, compute)
+        return _judged(same_kind(own, task).eval(), task, compute)
     begun = started(network, training.start, begin)
     trainer = Trainer(
         network.to(compute), task, training, seed=seed, compute=compute, name=architecture.key,
@@ -145,23 +152,23 @@ def _teacher(training: Training, given: nn.Module | None, compute: str) -> Teach
     return load_teacher(Path(training.teacher), compute) if training.teacher else None
 
 
-def _trained_by(network: nn.Module, task: Task, compute: str) -> Trained:
-    """Return a network that its task trained, scored.
-
-    Raises:
-        UsageError: the task gave another module than the network.
-    """
-    if not isinstance(network, Network):
-        raise UsageError(f"{task.name} gave back {type(network).__name__} from train; return the network it was given")
-    return _judged(network.eval(), task, compute)
-
-
 def _judged(
     network: Network, task: Task, compute: str, passes: int = 0, record: Mapping[str, Any] = MappingProxyType({})
 ) -> Trained:
     """Return a network in eval mode, on the device ``compute``, with its scores as the first process found them."""
-    test, law = by_first(lambda: (task.scores(network, "test", compute), task.score(network, "law", compute)))
+    test, law = by_first(lambda: _scores(network, task, compute))
     return Trained(network.to("cpu"), test[task.metric.name], law, passes, dict(record), test)
+
+
+def _scores(network: Network, task: Task, compute: str) -> tuple[dict[str, float], float]:
+    """Return every metric on the part `test` and the main one on `law`.
+
+    Raises:
+        InputRefusedError: a user's task gave what is no figure.
+        DivergedError: the network gives NaN or infinity.
+    """
+    test = scores_of(task, task.scores(network, "test", compute))
+    return test, score_of(task, task.score(network, "law", compute))
 
 
 def check_compute(compute: str) -> None:
@@ -224,8 +231,10 @@ class Inherited:
 
     def _score(self, architecture: Architecture) -> float:
         if self._few is None:
-            return self._task.score(self._network(architecture), "law", self._compute)
-        return self._task.glance(self._network(architecture), self._few, self._compute)
+            score = self._task.score(self._network(architecture), "law", self._compute)
+        else:
+            score = self._task.glance(self._network(architecture), self._few, self._compute)
+        return score_of(self._task, score)
 
     def _network(self, architecture: Architecture) -> Network:
         if not self._images:
@@ -259,11 +268,11 @@ class ByLoss(Inherited):
         with torch.no_grad():
             for some in index.split(SCORING_BATCH):
                 inputs, targets = task.law.take(some)
-                outputs = network(inputs.to(compute))
+                outputs = outputs_of(network(inputs.to(compute)), task.name)
                 total += float(task.loss(outputs, targets.to(compute))) * len(targets)
                 meter.add(outputs.cpu(), targets)
         self._losses[architecture] = total / len(index)
-        return meter.values()[task.metric.name]
+        return score_of(task, meter.values()[task.metric.name])
 
 
 def calibration(part: Part, generator: torch.Generator, *, batches: int = _BATCHES, batch: int = 64) -> list[Tensor]:

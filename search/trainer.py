@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -17,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from torch.optim.swa_utils import AveragedModel
 
 from ..spaces.network import Network
+from ..tasks.figure import score_of, scores_of
 from ..tasks.task import Task
 from . import processes
 from .augmentation import Augmenter
@@ -151,11 +150,6 @@ class Trainer(Resumable):
         """Return whether every step tells the main metric: of classes it costs nothing."""
         return self.task.output.kind == "classes" and not self._augmenter.mixes
 
-    def file(self, folder: Path) -> Path:
-        """Return where in a folder this very training is kept: any other one has another name."""
-        text = json.dumps(self.identity(), sort_keys=True)
-        return folder / f"{sha256(text.encode()).hexdigest()[:24]}.safetensors"
-
     def _step(self, step: int, images: Tensor, labels: Tensor) -> None:
         training, steps = self.training, self.task.weights.steps(self.training.batch)
         done, total = self._done * steps + step, training.epochs * steps
@@ -169,7 +163,8 @@ class Trainer(Resumable):
             loss += float(check_finite(processes.mean(value.detach()), where)) / training.accumulate
             self.scaler.scale(value / training.accumulate).backward()
             if self._counts:
-                told += self.task.metrics(outputs.detach().cpu(), wanted)[name] / training.accumulate
+                given = self.task.metrics(outputs.detach().cpu(), wanted)
+                told += scores_of(self.task, given)[name] / training.accumulate
         processes.average_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)
         if training.clip:
@@ -211,7 +206,7 @@ class Trainer(Resumable):
         return score
 
     def _held_out(self, network: Network) -> float:
-        return processes.by_first(lambda: self.task.score(network, "law", self.compute))
+        return processes.by_first(lambda: score_of(self.task, self.task.score(network, "law", self.compute)))
 
     def _candidate(self) -> Network:
         return self.network if self.average is None else cast(Network, self.average.module)

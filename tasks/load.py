@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from hashlib import sha256
 from inspect import Parameter, signature
@@ -81,14 +82,28 @@ def _from_file(path: Path, name: str) -> Task:
     if not hasattr(module, name):
         names = [key for key, value in vars(module).items() if not key.startswith("_") and callable(value)]
         raise UnknownNameError(f"name in {path}", name, names)
-    return _own(f"{path.name}:{name}@{sha256(content).hexdigest()[:12]}", getattr(module, name))
+    digest = sha256(content).hexdigest()[:12]
+    return _own(f"{path.name}:{name}@{digest}", getattr(module, name), f"{name}@{_training_of(content)}")
 
 
-def _own(name: str, made: Any) -> Task:
+def _training_of(content: bytes) -> str:
+    """Return what tells the training in a user's file from every other one: all its code but for methods ``score``.
+
+    Those may be mended, and networks that are trained stay as they are. Where other code names them, they count too.
+    """
+    tree = ast.parse(content)
+    whole = ast.dump(tree)
+    for one in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        one.body = [each for each in one.body if not (isinstance(each, ast.FunctionDef) and each.name == "score")]
+    rest = ast.dump(tree)
+    return sha256((whole if "'score'" in rest else rest).encode()).hexdigest()[:12]
+
+
+def _own(name: str, made: Any, training: str | None = None) -> Task:
     try:
         made = made() if isinstance(made, type) else made
     except TempogradError:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's class raises
         raise InputRefusedError(f"{name} cannot be made without arguments: {told_error(error)}") from error
-    return made if isinstance(made, Task) else Scored(name, made)
+    return made if isinstance(made, Task) else Scored(name, made, training)

@@ -24,6 +24,7 @@ from ..spaces.architecture import Architecture
 from ..spaces.kind import Kind
 from ..spaces.own import told_error
 from ..spaces.space import SearchSpace
+from .figure import figure, outputs_of
 from .rows import ordered
 
 SCORING_BATCH = 256
@@ -155,6 +156,8 @@ class Task(ABC):
         remarks: what a user should know of his data, such as files that were skipped.
         preprocessing: how an image becomes an input; None where inputs are no images.
         told: what a result is to say of where scores come from that are known without training.
+        own_training: what tells the training that `trained` does from every other one: networks that it gave are kept
+            while a search is unfinished; None: they are not kept.
     """
 
     name: str
@@ -167,6 +170,7 @@ class Task(ABC):
     remarks: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     told: Mapping[str, Any] = MappingProxyType({})
+    own_training: str | None = None
 
     @property
     @abstractmethod
@@ -222,7 +226,11 @@ class Task(ABC):
         return self.scores(network, part, compute)[self.metric.name]
 
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
-        """Return every metric of a network in eval mode on a part, by name."""
+        """Return every metric of a network in eval mode on a part, by name.
+
+        Raises:
+            DivergedError: the network gives NaN or infinity.
+        """
         batches = ordered(self.law if part == "law" else self.test, SCORING_BATCH, compute)
         return self._fed(self.meter(), network, batches, compute).values()
 
@@ -242,7 +250,7 @@ class Task(ABC):
     ) -> FedMeter:
         with torch.no_grad():
             for inputs, targets in batches:
-                meter.add(network(inputs.to(compute)).cpu(), targets)
+                meter.add(outputs_of(network(inputs.to(compute)), self.name).cpu(), targets)
         return meter
 
     def examples(self, network: nn.Module, compute: str = "cpu") -> Mapping[str, Any]:
@@ -329,17 +337,19 @@ class Scored(Task):
         name: as it stands in results.
         made: an object with ``score(network) -> float``, and if it likes ``train(network) -> network`` and a
             ``metric``, which is otherwise called ``score`` and better where it is higher.
+        training: what tells its ``train`` from every other one; None if nothing does.
 
     Raises:
         UsageError: the object has no such method, or its metric is none.
     """
 
-    def __init__(self, name: str, made: Any) -> None:
+    def __init__(self, name: str, made: Any, training: str | None = None) -> None:
         if not callable(getattr(made, "score", None)):
             raise UsageError(
                 f"{name} is no task: it has no score(network) -> float, and is no tempograd.tasks.task.Task"
             )
         self.name, self._made = name, made
+        self.own_training = training if callable(getattr(made, "train", None)) else None
         self._known: tuple[nn.Module, float] | None = None
         self.metric: Metric = getattr(made, "metric", Metric("score", unit=""))
         if not isinstance(self.metric, Metric):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's
@@ -371,7 +381,7 @@ class Scored(Task):
     def scores(self, network: nn.Module, part: Held, compute: str = "cpu") -> dict[str, float]:
         if self._known is None or self._known[0] is not network:  # both parts ask: a score may take long
             with torch.no_grad():
-                self._known = network, self._asked("score", network, float)
+                self._known = network, self._asked("score", network, self._figure)
         return {self.metric.name: self._known[1]}
 
     def trained(self, network: nn.Module) -> nn.Module | None:
@@ -390,6 +400,9 @@ class Scored(Task):
             raise
         except (Exception, SystemExit) as error:  # whatever a user's code raises
             raise InputRefusedError(f"{self.name}.{verb} failed: {told_error(error)}") from error
+
+    def _figure(self, value: Any) -> float:
+        return figure(value, f"{self.name}.score(network)")
 
     def _refusal(self, why: str) -> UsageError:
         return UsageError(

@@ -11,6 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -130,6 +131,11 @@ class Resumable(ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Return what two trainings must share for one to go on from the other's file, JSON-ready."""
+
+    def file(self, folder: Path) -> Path:
+        """Return where in a folder this very training is kept: any other one has another name."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return folder / f"{sha256(text.encode()).hexdigest()[:24]}.safetensors"
 
     def train(self, path: Path | None, progress: Progress, *, begins: bool = False) -> None:
         """Train the epochs that are left; a file that is there is gone on from, or, if this begins, replaced.

@@ -6,7 +6,7 @@ import pytest
 
 import tempograd as tg
 from tempograd.data.result import read_result
-from tempograd.errors import UsageError
+from tempograd.errors import InputRefusedError, UsageError
 from tempograd.metric import Metric
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
@@ -91,3 +91,30 @@ def test_less_is_better_in_search_result_and_report(folder, method, more):
     assert "test surprise" in repr(found)
     with pytest.raises(UsageError, match="no accuracy: ask for score"):
         _ = found.accuracy
+
+
+MINE = """
+class Mine:
+    def score(self, network):
+        return FIGURE
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ['float("nan")', "None", "[0.5, 0.5]"])
+def test_a_score_that_is_none_ends_the_search_before_a_result_and_goes_on_when_it_is_mended(folder, tmp_path, value):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE.replace("FIGURE", value))
+
+    def asked():
+        return search(
+            SPACE, folder / "predictor", tmp_path / "out", target_ms=100.0, method="random_search", queries=2, random=0,
+            task=f"{path}:Mine", device="simulated",
+        )  # fmt: skip
+
+    with pytest.raises(InputRefusedError, match=r"^mine\.py:Mine@\w+\.score\(network\) is .*; allowed: one"):
+        asked()
+    assert not (tmp_path / "out" / "result.json").exists()
+    path.write_text(MINE.replace("FIGURE", "0.5"))
+    done = asked()
+    assert (done.document["verdict"], done.document["found"]["score"]) == ("pass", 0.5)
