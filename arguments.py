@@ -9,7 +9,7 @@ The ranges are ``msgspec``'s, which boards have; they do without pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import wraps
 from importlib import import_module
@@ -45,6 +45,32 @@ LATER = {"later": True}
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _LARGEST = 2**63 - 1  # of whole numbers without a range: what arrays and files hold
+
+
+class Beside:
+    """Marks, within ``Annotated``, an argument that is heeded only beside some values of another one.
+
+    Args:
+        other: Name of the other argument.
+        values: that it must have; none: any but 0, empty and false.
+
+    >>> def read(*, unit: str = "letters", words: Annotated[int, Beside("unit", "words")] = 100): ...
+    >>> check_heeded(read, ["words"], {"words": 5})
+    Traceback (most recent call last):
+    tempograd.errors.UsageError: argument words=5 counts only with unit=words, and unit is letters; leave words out
+    """
+
+    def __init__(self, other: str, *values: Any) -> None:
+        self.other, self.values = other, values
+
+    def holds(self, value: Any) -> bool:
+        """Return whether the argument is heeded beside this value of the other one."""
+        return value in self.values if self.values else bool(value)
+
+    @property
+    def words(self) -> str:
+        """Return the condition in words."""
+        return f"{self.other}={' or '.join(map(str, self.values))}" if self.values else f"a {self.other}"
 
 
 def read(text: str) -> Any:
@@ -90,6 +116,37 @@ def check(factory: Callable[..., Any], values: Mapping[str, Any], *, what: str =
         if members and isinstance(value, str | int | float | Path | NoneType) and not _fits(value, members):
             of = f" of {what}" if what else ""
             raise UsageError(f"argument {name}={value!r}{of}; allowed: {_told(members)}")
+
+
+def check_heeded(
+    factory: Callable[..., Any], given: Iterable[str], values: Mapping[str, Any], *, what: str = ""
+) -> None:
+    """Refuse arguments that nothing would heed beside the others, as their marks `Beside` say.
+
+    Args:
+        factory: a class or function whose parameters are annotated.
+        given: the arguments that were said.
+        values: their values, and those of others that differ from the signature's.
+        what: whose arguments they are, for the message.
+
+    Raises:
+        UsageError: the message names the argument, what it would need, and what counts in its place.
+    """
+    marks = dict(_marks(factory))
+    for name in given:
+        if name not in marks:
+            continue
+        mark = marks[name]
+        now = _value(factory, mark.other, values)
+        if mark.holds(now):
+            continue
+        others = [one for one, its in marks.items() if its.other == mark.other and its.holds(now)]
+        counts = f"; with {mark.other}={now} {' and '.join(others)} count" if others else ""
+        of = f" of {what}" if what else ""
+        raise UsageError(
+            f"argument {name}={_value(factory, name, values)}{of} counts only with {mark.words}, and {mark.other} is "
+            f"{now}; leave {name} out{counts}"
+        )
 
 
 def public(more: str = "") -> Callable[[_Function], _Function]:
@@ -233,7 +290,8 @@ def _words(member: Any) -> str:
     if get_origin(member) is Literal:
         return " or ".join(map(str, get_args(member)))
     words = [_WORDS[_bare(member)]]
-    for one in get_args(member)[1:] if get_origin(member) is Annotated else ():
+    extras = get_args(member)[1:] if get_origin(member) is Annotated else ()
+    for one in (each for each in extras if isinstance(each, Meta)):
         ends = (("from", one.ge), ("above", one.gt), ("to", one.le), ("below", one.lt))
         words += [f"{word} {int(end) if end == int(end) else end}" for word, end in ends if end is not None]
     return " ".join(words)
@@ -259,6 +317,17 @@ def _fits(value: Any, members: tuple[Any, ...]) -> bool:
     except msgspec.ValidationError:
         return False
     return True
+
+
+def _marks(factory: Callable[..., Any]) -> Iterator[tuple[str, Beside]]:
+    for name, members in _annotations(factory).items():
+        for member in members:
+            extras = get_args(member)[1:] if get_origin(member) is Annotated else ()
+            yield from ((name, one) for one in extras if isinstance(one, Beside))
+
+
+def _value(factory: Callable[..., Any], name: str, values: Mapping[str, Any]) -> Any:
+    return values[name] if name in values else signature(factory).parameters[name].default
 
 
 def _annotations(factory: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:

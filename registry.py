@@ -16,7 +16,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from .arguments import check, read, read_all
+from .arguments import check, check_heeded, read, read_all
 from .errors import MismatchError, UnknownNameError, UsageError
 
 _FOLDERS = {
@@ -152,7 +152,8 @@ def create(kind: str, spec: str, **extra: Any) -> Any:
 
     Raises:
         UnknownNameError: no such entry.
-        UsageError: an argument that the entry does not take or lacks, or a value of another type or out of its range.
+        UsageError: an argument that the entry does not take, lacks, or would not heed beside the others; or a value of
+            another type or out of its range.
         MismatchError: an entry of the user's own that has changed.
     """
     if "@" in spec.partition(":")[0]:
@@ -180,6 +181,7 @@ def make(kind: str, name: str, texts: Mapping[str, str], spec: str, **extra: Any
         raise UsageError(f"{key} is given twice, as {arguments[key]} in {spec!r} and as {extra[key]}; give it once")
     given = {**arguments, **extra}
     check(factory, given, what=f"{kind} {name}")
+    check_heeded(factory, given, given, what=f"{kind} {name}")
     for key, parameter in allowed.items():
         needed = parameter.default is Parameter.empty and parameter.kind is not Parameter.VAR_KEYWORD
         if needed and key not in given:

@@ -58,16 +58,10 @@ class Augmenter:
 
     def __init__(self, training: Training, task: Task, classes: int) -> None:
         self.training, self.classes = training, classes
+        check_mixed(training, task)
         self.mixes = bool(training.mixup or training.cutmix)
         self._library = library() if self.mixes or training.rand_augment else None
         self._mean, self._std = torch.zeros(()), torch.ones(())
-        for key in ("rand_augment", "mixup", "cutmix", "label_smoothing"):
-            value = getattr(training, key)
-            if value and (task.preprocessing is None or task.output.kind != "classes"):
-                raise UsageError(
-                    f"{key}={value:g} of the recipe {training.name} is for images with a class each; {task.name} asks "
-                    f"for {task.output.kind}: set it to 0"
-                )
         if training.rand_augment and task.preprocessing is not None:
             self._mean, self._std = (
                 torch.tensor(numbers)[:, None, None] for numbers in (task.preprocessing.mean, task.preprocessing.std)
@@ -93,6 +87,21 @@ class Augmenter:
             cut = not training.mixup or (training.cutmix > 0 and bool(torch.rand(()) < 0.5))
             mix = used.cutmix if cut else used.mixup
             return mix(images, labels, training.cutmix if cut else training.mixup, self.classes)
+
+
+def check_mixed(training: Training, task: Task) -> None:
+    """Refuse a recipe that changes images and labels of a task that has none, or that has no class for each image.
+
+    Raises:
+        UsageError: the message names the key, its value and the task.
+    """
+    for key in ("rand_augment", "mixup", "cutmix", "label_smoothing"):
+        value = getattr(training, key)
+        if value and (task.preprocessing is None or task.output.kind != "classes"):
+            raise UsageError(
+                f"{key}={value:g} of the recipe {training.name} is for images with a class each; {task.name} asks for "
+                f"{task.output.kind}: set it to 0"
+            )
 
 
 def library() -> Library:

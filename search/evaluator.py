@@ -23,7 +23,7 @@ from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
 from ..tasks.figure import outputs_of, score_of, scores_of
 from ..tasks.task import SCORING_BATCH, Part, Task
-from .augmentation import library
+from .augmentation import check_mixed, library
 from .malloc import keep_freed_memory
 from .own_training import OwnTraining, same_kind
 from .processes import by_first, count, in_turns
@@ -32,7 +32,7 @@ from .start import Begin, Started, read_weights, started
 from .steps import seeded
 from .teacher import Teacher, load_teacher, of_module
 from .trainer import Trainer
-from .training import INHERITED, Training
+from .training import INHERITED, RECIPES, Training
 
 _BATCHES = 8  # that statistics are taken from
 
@@ -118,16 +118,21 @@ def train(
     return _judged(kept, task, compute, trainer.passes, trainer.record() | {"started": begun.to_json()})
 
 
-def check_training(training: Training, compute: str, *, supernet: bool) -> None:
+def check_training(
+    training: Training, compute: str, *, supernet: bool, task: Task | None = None, taught: bool = False
+) -> None:
     """Refuse a recipe that could not be followed to its end, before any work.
 
     Args:
         training: the recipe.
         compute: torch device.
         supernet: whether one of the very networks to be trained will be there.
+        task: what networks learn; None where they are not trained by a recipe.
+        taught: whether there is a teacher that the recipe does not name.
 
     Raises:
-        UsageError: it asks for weights of a supernet, a library or a precision that are not there.
+        UsageError: it asks for weights of a supernet, a library or a precision that are not there, for what the task's
+            images cannot be changed by, or says how to learn from a teacher where there is none.
         InputRefusedError: its teacher, or the weights it starts with, cannot be read.
     """
     if training.start == INHERITED and not supernet:
@@ -135,11 +140,19 @@ def check_training(training: Training, compute: str, *, supernet: bool) -> None:
             f"start={INHERITED} of the recipe {training.name}: no supernet of these very networks is trained; use a "
             "method that trains one, without --proxy, or start with a file"
         )
+    if task is not None:
+        check_mixed(training, task)
     if training.mixup or training.cutmix or training.rand_augment:
         library()
     kind = torch.device(compute).type
     if training.precision != "fp32" and not torch.amp.is_autocast_available(kind):
         raise UsageError(f"precision={training.precision}: torch has no autocast for {kind}; set fp32")
+    for key in () if training.teacher or taught else ("teacher_share", "temperature"):
+        if getattr(training, key) != getattr(RECIPES["small"], key):
+            raise UsageError(
+                f"{key}={getattr(training, key):g} of the recipe {training.name} counts only with a teacher, and there "
+                f"is none; leave {key} out, or name a teacher"
+            )
     if training.teacher:
         load_teacher(Path(training.teacher))
     if training.start not in {"", INHERITED}:

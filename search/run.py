@@ -85,7 +85,10 @@ def search(
     keep_freed_memory()
     options = options or Options()
     method.check(space, target_ms=target_ms, lam=lam, proxy=proxy)
-    check_training(options.training, options.compute, supernet=method.trains_supernet and proxy is None)
+    check_training(
+        options.training, options.compute, supernet=method.trains_supernet and proxy is None,
+        task=task if task.by_recipe else None, taught=space.teacher() is not None,
+    )  # fmt: skip
     table = feasibility(
         space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms, measured_ms=price.measured_ms
     )

@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from .. import arguments
+from ..arguments import Beside
 from ..errors import InputRefusedError, UnknownNameError, UsageError
 
 INHERITED = "inherited"
@@ -90,13 +91,13 @@ class Training:
     epochs: Epochs = 20
     batch: Images = 64
     learning_rate: Above = 0.05
-    momentum: BelowOne = 0.9
+    momentum: Annotated[BelowOne, Beside("optimizer", "sgd")] = 0.9
     weight_decay: FromZero = 3e-4
     clip: FromZero = 5.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     nesterov: bool = False
-    beta1: BelowOne = 0.9
-    beta2: BelowOne = 0.999
+    beta1: Annotated[BelowOne, Beside("optimizer", "adamw")] = 0.9
+    beta2: Annotated[BelowOne, Beside("optimizer", "adamw")] = 0.999
     decay_all: bool = True
     last_rate: FromZero = 0.0
     warm_up: FromZero = 0.0
@@ -105,7 +106,7 @@ class Training:
     mixup: FromZero = 0.0
     cutmix: FromZero = 0.0
     rand_augment: Annotated[int, Meta(ge=0, le=16)] = 0
-    rand_magnitude: Magnitude = 9
+    rand_magnitude: Annotated[Magnitude, Beside("rand_augment")] = 9
     ema: BelowOne = 0.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     teacher: str = ""
@@ -118,6 +119,8 @@ class Training:
 
     def __post_init__(self) -> None:
         arguments.check_fields(self, what=f"the recipe {self.name}")
+        changed = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
+        arguments.check_heeded(Training, changed, changed)
         if self.warm_up >= self.epochs:
             raise UsageError(f"warm_up={self.warm_up:g} of {self.epochs} epochs; allowed: fewer than there are epochs")
         if self.batch % self.accumulate or self.batch // self.accumulate < 2:
@@ -237,6 +240,7 @@ def read_recipe(path: Path) -> Training:
         raise InputRefusedError(f"{path}: base={base!r}; allowed: {', '.join(RECIPES)}")
     try:
         values = _values(said, path)
+        arguments.check_heeded(Training, values, asdict(RECIPES[base]) | values)
         return replace(RECIPES[base], name=path.stem, **values)
     except InputRefusedError:
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from inspect import Parameter, signature
 from pathlib import Path
@@ -45,7 +46,16 @@ def load_task(spec: str | Any, *, seed: int = 0) -> Task:
     factory = registry.load("task", name)
     texts = _arguments(spec, name, factory)
     takes = signature(factory).parameters
-    return registry.make("task", name, texts, spec, **({"seed": seed} if "seed" in takes else {}))
+    made = registry.make("task", name, texts, spec, **({"seed": seed} if "seed" in takes else {}))
+    return _named(made, texts)
+
+
+def _named(task: Task, texts: Mapping[str, str]) -> Task:
+    """Return a task whose name says all arguments that were given: a training goes on for the very same ones only."""
+    said = [f"{key}={texts[key]}" for key in sorted(texts) if key != "path"]
+    if left := [each for each in said if each not in task.name]:
+        object.__setattr__(task, "name", ",".join([task.name, *left]))  # tasks of ours are frozen
+    return task
 
 
 def _arguments(spec: str, name: str, factory: Any) -> dict[str, str]:

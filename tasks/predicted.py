@@ -64,6 +64,7 @@ class PredictedTask(Task):
     """
 
     metric = PREDICTED
+    by_recipe = False
 
     def __init__(
         self, name: str, space: SearchSpace, module: nn.Module, encoding: str, spread: float, told: Mapping[str, Any]

@@ -156,6 +156,8 @@ class Task(ABC):
         remarks: what a user should know of his data, such as files that were skipped.
         preprocessing: how an image becomes an input; None where inputs are no images.
         told: what a result is to say of where scores come from that are known without training.
+        by_recipe: whether a search's recipe says how networks are trained, on the device that it names; else they are
+            trained by the task itself, or not at all.
         own_training: what tells the training that `trained` does from every other one: networks that it gave are kept
             while a search is unfinished; None: they are not kept.
     """
@@ -170,6 +172,7 @@ class Task(ABC):
     remarks: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     told: Mapping[str, Any] = MappingProxyType({})
+    by_recipe: bool = True
     own_training: str | None = None
 
     @property
@@ -342,6 +345,8 @@ class Scored(Task):
     Raises:
         UsageError: the object has no such method, or its metric is none.
     """
+
+    by_recipe = False
 
     def __init__(self, name: str, made: Any, training: str | None = None) -> None:
         if not callable(getattr(made, "score", None)):

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
-from tempograd.arguments import Count, Share, check, check_fields, read, read_all, told
+from tempograd.arguments import Beside, Count, Share, check, check_fields, check_heeded, read, read_all, told
 from tempograd.errors import UsageError
 
 
@@ -71,3 +71,36 @@ def test_fields_of_a_dataclass_are_checked():
 def test_the_words_of_an_argument_are_its_type_and_range():
     assert told(entry, "share") == "a number from 0 to 1"
     assert told(entry, "path") == "a path"
+
+
+def spoken(
+    *, unit: Literal["letters", "words"] = "letters", words: Annotated[int, Beside("unit", "words")] = 100,
+    case: Annotated[str, Beside("unit", "letters")] = "lower", noise: Share = 0.0,
+    seed: Annotated[Count, Beside("noise")] = 1,
+):  # fmt: skip
+    return unit, words, case, noise, seed
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"words": 5}, r"^argument words=5 of it counts only with unit=words, and unit is letters; leave words out; "
+                       r"with unit=letters case count"),
+        ({"words": 100}, "words=100 of it counts only"),  # as it would be anyway: it was said, and is not heeded
+        ({"unit": "words", "case": "upper"}, "case=upper of it counts only with unit=letters"),
+        ({"seed": 3}, r"seed=3 of it counts only with a noise, and noise is 0\.0; leave seed out$"),
+    ],
+)  # fmt: skip
+def test_what_would_not_be_heeded_beside_the_others_is_refused_with_what_counts(given, message):
+    check(spoken, given)
+    with pytest.raises(UsageError, match=message):
+        check_heeded(spoken, given, given, what="it")
+
+
+def test_what_is_heeded_passes_and_a_mark_changes_no_range():
+    for given in ({"unit": "words", "words": 5}, {"case": "upper"}, {"noise": 0.5, "seed": 3}, {}):
+        check_heeded(spoken, given, given)
+    check_heeded(spoken, [], {"words": 5})
+    assert told(spoken, "seed") == "a whole number from 1 to 1000000"
+    with pytest.raises(UsageError, match="seed=0"):
+        check(spoken, {"seed": 0})

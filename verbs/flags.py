@@ -12,9 +12,11 @@ from .request import SEARCH
 
 if TYPE_CHECKING:
     from ..search.method import Method
+    from ..tasks.task import Task
 
 OPTIONS = {one.name: one for one in SEARCH}
 OF_TRAINING = ("task", "recipe", "train_epochs", "compute", "proxy", "finalists")
+BY_RECIPE = ("recipe", "train_epochs", "compute")
 
 
 NOT_TIMED = ("device", "store", "plan", "predictor", "cost")  # where latencies are of a table
@@ -92,6 +94,17 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
                 f"{shown}: no predictor prices networks here, but {' and '.join(costs)}; leave it out"
                 + ("" if method.table_only else ", or say --cost predictor")
             )
+
+
+def check_task(given: Mapping[str, Any], task: Task) -> None:
+    """Refuse what says how networks are trained where a task trains them itself, or not at all.
+
+    Raises:
+        UsageError: an option would not be heeded.
+    """
+    for name in () if task.by_recipe else BY_RECIPE:
+        if name in given and given[name] != OPTIONS[name].default:
+            raise UsageError(f"{_shown(name, given)}: {task.name} trains networks itself, or not at all; leave it out")
 
 
 def _shown(name: str, given: Mapping[str, Any]) -> str:

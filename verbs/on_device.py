@@ -49,6 +49,7 @@ from .choices import shares_of
 from .costs import is_inputs, priced, trusted_ms
 from .fit_table import PLACE
 from .fitting import proxy_for, space_for, tell
+from .flags import check_task
 from .kind import Kind
 from .outcome import OPEN, REMARK, VERDICT_CODES, Outcome, Progress, device_of, go_on, plain, silent
 from .request import SearchRequest
@@ -198,6 +199,7 @@ def space_and_task(request: SearchRequest, measured: str | None) -> tuple[Search
     training, seed = request.training, request.what.seed
     if training.accuracy is None:
         task = load_task(training.task, seed=seed)
+        check_task(request.given, task)
         return space_for(request.what.space, task, measured), task
     space = space_for(request.what.space, None, measured)
     return space, predicted_accuracy(training.accuracy, space, rows=training.accuracy_rows, seed=seed)

@@ -15,7 +15,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from ...arguments import Count, Seed
+from ...arguments import Beside, Count, Seed
 from ...errors import InputRefusedError, UsageError
 from ...metric import Metric
 from ...spaces.space import SearchSpace
@@ -130,7 +130,7 @@ def text(
     *,
     unit: Literal["characters", "words"] = "characters",
     length: Annotated[int, Meta(ge=2, le=65_536)] = 64,
-    words: Annotated[int, Meta(ge=2, le=1_000_000)] = 8192,
+    words: Annotated[int, Meta(ge=2, le=1_000_000), Beside("unit", "words")] = 8192,
     limit: Count | None = None,
     seed: Seed = 0,
 ) -> Language:
@@ -144,7 +144,7 @@ def text(
         path: the file.
         unit: what comes next: ``characters`` or ``words``.
         length: tokens that a network is given at once.
-        words: Words of the vocabulary, the most frequent ones.
+        words: Words of the vocabulary, the most frequent ones; with ``unit=words`` only.
         limit: characters that are kept, from the beginning.
         seed: Not used, since a text is not shuffled into parts.
     """

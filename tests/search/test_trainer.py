@@ -213,6 +213,21 @@ def test_a_recipe_that_cannot_be_followed_is_refused_before_any_work(tmp_path):
             check_training(replace(SHORT, **change), "cpu", supernet=True)
 
 
+@pytest.mark.parametrize("key", ["mixup", "cutmix", "rand_augment", "label_smoothing"])
+def test_a_recipe_for_images_of_classes_is_refused_for_other_tasks_before_any_work(task, key):
+    asked = replace(SHORT, **{key: 1 if key == "rand_augment" else 0.1})
+    with pytest.raises(UsageError, match=rf"{key}=.* is for images with a class each; shapes_\w+,images=20 asks"):
+        check_training(asked, "cpu", supernet=True, task=load_task("shapes_segmentation,images=20"))
+    check_training(replace(SHORT, label_smoothing=0.1), "cpu", supernet=True, task=task)
+
+
+@pytest.mark.parametrize("change", [{"teacher_share": 0.9}, {"temperature": 2.0}])
+def test_how_to_learn_from_a_teacher_is_refused_where_there_is_none(change):
+    with pytest.raises(UsageError, match=r"counts only with a teacher, and there is none; leave \w+ out, or name"):
+        check_training(replace(SHORT, **change), "cpu", supernet=True)
+    check_training(replace(SHORT, **change), "cpu", supernet=True, taught=True)
+
+
 def test_every_epoch_tells_loss_and_accuracy(task):
     told = []
     done = run(task, replace(SHORT, validate=True), progress=lambda *args: told.append(args))

@@ -38,6 +38,14 @@ def test_a_file_states_what_it_changes_and_takes_paths_from_its_folder(tmp_path)
         ("epoch = 3", r"unknown key 'epoch'.*Did you mean 'epochs'"),
         ("accumulate = 3", r"accumulate=3 pieces of a batch of 64; allowed"),
         ("warm_up = 20", r"warm_up=20 of 20 epochs; allowed"),
+        (
+            'optimizer = "adamw"\nmomentum = 0.9',
+            r"momentum=0\.9 counts only with optimizer=sgd, and optimizer is adamw; .*beta1 and beta2 count",
+        ),
+        ("beta1 = 0.9", r"beta1=0\.9 counts only with optimizer=adamw, and optimizer is sgd; .* momentum count"),
+        ('base = "dense"\nmomentum = 0.8', r"momentum=0\.8 counts only with optimizer=sgd"),
+        ("rand_magnitude = 9", r"rand_magnitude=9 counts only with a rand_augment, and rand_augment is 0"),
+        ('base = "imagenet"\nrand_augment = 0\nrand_magnitude = 9', "rand_magnitude=9 counts only"),
         ("epochs", r"no recipe in TOML"),
     ],
 )
@@ -74,3 +82,11 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("epochs = 3\n", encoding="utf-8-sig")
     assert recipe(str(path)).epochs == 3
+
+
+def test_in_python_too_what_nothing_heeds_is_refused():
+    with pytest.raises(UsageError, match=r"momentum=0\.5 counts only with optimizer=sgd"):
+        Training(optimizer="adamw", momentum=0.5)
+    with pytest.raises(UsageError, match=r"beta2=0\.9 counts only with optimizer=adamw"):
+        Training(beta2=0.9)
+    assert Training(optimizer="adamw", beta2=0.9).beta2 == 0.9

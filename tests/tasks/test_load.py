@@ -205,3 +205,13 @@ def test_an_argument_that_a_task_does_not_take_and_a_seed_are_told():
         load_task("digits:foo=1")
     with pytest.raises(UsageError, match=r"'digits:seed=3' has a seed; leave it out.*--seed 3"):
         load_task("digits:seed=3")
+
+
+def test_a_name_says_every_argument_so_that_a_training_goes_on_for_the_very_same_only(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("one two three " * 400)
+    assert load_task(f"text:{path}").name == f"text:{path}"
+    assert load_task(f"text:{path},unit=words,length=9").name == f"text:{path},length=9,unit=words"
+    assert load_task(f"text:{path},limit=900,length=9").name == f"text:{path},limit=900,length=9"
+    assert load_task("digits:limit=200").name == "digits,limit=200"
+    assert load_task("figures_keypoints:images=20").name == "figures_keypoints,images=20"

@@ -80,3 +80,13 @@ def test_a_byte_order_mark_is_no_character(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("ab " * 400, encoding="utf-8-sig")
     assert load_task(f"text:{path},length=16").class_names[1:] == (" ", "a", "b")
+
+
+def test_a_number_of_words_is_refused_where_characters_are_told(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("one two three " * 400)
+    message = r"words=3 of task text counts only with unit=words, and unit is characters; leave words out"
+    for unit in ("", ",unit=characters"):
+        with pytest.raises(UsageError, match=message):
+            load_task(f"text:{path},words=3,length=9{unit}")
+    assert len(load_task(f"text:{path},words=3,length=9,unit=words").class_names) == 3

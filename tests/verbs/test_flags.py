@@ -8,7 +8,8 @@ import pytest
 
 from tempograd import registry
 from tempograd.errors import UsageError
-from tempograd.verbs.flags import OPTIONS, check
+from tempograd.tasks.load import load_task
+from tempograd.verbs.flags import OPTIONS, check, check_task
 from tempograd.verbs.search import search
 
 METHODS = registry.names("method")
@@ -127,3 +128,15 @@ def test_how_networks_are_trained_is_refused_where_none_is(flag, value):
     check({flag: value}, method("ofa"), on_table=False, costs=["table"])
     with pytest.raises(UsageError, match=f"{OPTIONS[flag].flag} {value}: ofa keeps the supernet's weights"):
         check({flag: value}, method("ofa:deploy=inherited"), on_table=False, costs=["table"])
+
+
+@pytest.mark.parametrize(("name", "value"), [("recipe", "imagenet"), ("train_epochs", 3), ("compute", "cuda")])
+def test_how_to_train_is_refused_where_the_task_trains_itself(name, value):
+    class Mine:
+        def score(self, network):
+            return 1.0
+
+    with pytest.raises(UsageError, match=rf"^{OPTIONS[name].flag} {value}: Mine trains networks itself, or not at all"):
+        check_task({name: value}, load_task(Mine()))
+    check_task({name: value}, load_task("digits,limit=100"))
+    check_task({name: OPTIONS[name].default, "random": 3}, load_task(Mine()))
