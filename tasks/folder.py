@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputRefusedError
 from ..shown import counted
 from .decode import legible
+from .links import around, once, shared
 from .pictures import Examples, FileBytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
@@ -51,7 +52,7 @@ class Folders:
     Attributes:
         parts: ``train``, and ``val`` and ``test`` where they are there.
         class_names: by label: the sorted names of the folders in train.
-        remarks: what was skipped, and classes that a part lacks.
+        remarks: what was skipped, classes that a part lacks, and images that parts share by links.
     """
 
     parts: Mapping[str, Examples]
@@ -62,7 +63,8 @@ class Folders:
 def scan(root: Path) -> Folders:
     """Find the images of ``train/CLASS/*`` beside ``val`` and ``test``, or of ``CLASS/*`` alone.
 
-    Hidden files and folders are skipped, links are followed, classes are compared by their composed Unicode names.
+    Hidden files and folders are skipped, links are followed, and a file counts once in a class. Classes are compared by
+    their composed Unicode names.
 
     Raises:
         InputRefusedError: no such folder, no classes, an empty one, one that train lacks, or two of nearly one name.
@@ -89,7 +91,7 @@ def scan(root: Path) -> Folders:
         for part, classes in found.items()
         if (missing := [name for name in names if not classes.get(name)])
     ]
-    return Folders(examples, tuple(names), (*skipped.remarks(), *absent))
+    return Folders(examples, tuple(names), (*skipped.remarks(), *absent, *shared(found)))
 
 
 def parts_of(root: Path) -> dict[str, Path]:
@@ -111,7 +113,10 @@ def _classes(folder: Path, skipped: Skipped) -> Iterator[tuple[str, list[Path]]]
         elif path.is_dir():
             if legible(path) != str(path):
                 raise InputRefusedError(f"class {legible(path)} has a name that is not UTF-8; rename the folder")
-            yield unicodedata.normalize("NFC", path.name), sorted(_images(path, skipped))
+            images, again = once(sorted(_images(path, skipped)))
+            for each in again:
+                skipped.add("link", "to an image of the same class", each)
+            yield unicodedata.normalize("NFC", path.name), images
         else:
             skipped.add("file", "outside of the folders of classes", path)
 
@@ -136,24 +141,38 @@ def names_of(path: Path, classes: int, skipped: Skipped) -> tuple[str, ...]:
     Raises:
         InputRefusedError: the file is not in UTF-8.
     """
+    names = lines_of(path)
+    if path.is_file() and len(names) != classes:
+        skipped.add("file", f"of class names, as it has {len(names)} for {classes} classes", path)
+        return ()
+    return names
+
+
+def lines_of(path: Path) -> tuple[str, ...]:
+    """Return the names of classes in a text file, one a line; none where there is no file.
+
+    Raises:
+        InputRefusedError: the file is not in UTF-8.
+    """
     if not path.is_file():
         return ()
     try:
-        names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        return tuple(path.read_text(encoding="utf-8-sig").rstrip().splitlines())
     except UnicodeDecodeError as error:
         raise InputRefusedError(f"{path} is not UTF-8 (byte {error.start}); convert it, or remove it") from error
-    if len(names) != classes:
-        skipped.add("file", f"of class names, as it has {len(names)} for {classes} classes", path)
-        return ()
-    return tuple(names)
 
 
 def _images(folder: Path, skipped: Skipped) -> Iterator[Path]:
-    """Yield the images at any depth below a class; folders that were seen already, by a link, are not entered again."""
+    """Yield the images at any depth below a class.
+
+    Folders that were seen already are not entered again by a link, and one that the link lies in is not entered at all:
+    it holds other classes.
+    """
     seen: set[str] = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
+    for at, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         real = os.path.realpath(at)
-        if real in seen:
+        if real in seen or around(at):
+            skipped.add("link", "to a folder that it lies in, or that was read already", Path(at))
             folders.clear()
             continue
         seen.add(real)
@@ -170,6 +189,11 @@ def _images(folder: Path, skipped: Skipped) -> Iterator[Path]:
                 skipped.add("link", "to nowhere", path)
             else:
                 yield path
+
+
+def _raise(error: OSError) -> None:
+    """Raise what `os.walk` would pass over: images that may not be read are not left out in silence."""
+    raise error
 
 
 def _check_classes(

@@ -41,7 +41,7 @@ def keypoints(
         images: the folder of its images; by default the one that the file is in.
         size: height and width of what is cut out.
         limit: people that are kept, the first in the file.
-        seed: decides the split into parts; the people of one image stay together.
+        seed: decides the split into parts; the people of one image file stay together.
     """
     need_pillow()
     file = Path(path)
@@ -53,7 +53,7 @@ def keypoints(
         raise InputRefusedError(f"{file} has no person to learn from; {'; '.join(skipped.remarks()) or 'it has none'}")
     if len(people) * size**2 * (3 + len(names) / 16) > MEMORY_BYTES:
         raise InputRefusedError(f"{file} has {len(people)} people, more than memory holds at {size}; set limit or size")
-    where = {image["id"]: image for image in read["images"]}
+    where = _images(read, file)
     folder = file.parent if images is None else Path(images)
     pictures = np.empty((len(people), 3, size, size), np.uint8)
     figures = _figures(people, len(names), file)
@@ -70,9 +70,13 @@ def keypoints(
         raise InputRefusedError(f"{file}: all {outside} labelled points lie outside of the squares around their boxes")
     told = f"{outside} of {figures.labelled.sum()} labelled points lie outside of their squares, and do not count"
     remarks = (*skipped.remarks(), *([told] if outside else ()))
-    ids = sorted({str(one["image_id"]) for one in people})
+    first = dict[str, str]()  # of several images that are one file, the first
+    for image in read["images"]:
+        first.setdefault(image["file_name"], str(image["id"]))
+    images_of = [first[where[one["image_id"]]["file_name"]] for one in people]
+    ids = sorted(set(images_of))
     part_of = {ids[i]: number for number, part in enumerate(cut(len(ids), seed)) for i in part}
-    owner = np.array([part_of[str(one["image_id"])] for one in people])
+    owner = np.array([part_of[image] for image in images_of])
     maps = heat_maps(np.where(seen[..., None], points, 0), seen, max(1, size // 4))
     parts = [np.flatnonzero(owner == number) for number in range(3)]
     pairs = pairs_of([pictures[p] for p in parts], [maps[p] for p in parts], flip=False, heights=True)
@@ -133,6 +137,22 @@ def _parsed(path: Path) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         raise InputRefusedError(f"{path}: {error}; expected COCO's person_keypoints format") from error
     return told
+
+
+def _images(told: dict[str, Any], path: Path) -> dict[Any, dict[str, Any]]:
+    """Return the images by their id.
+
+    Raises:
+        InputRefusedError: two have one id: whose annotations are whose cannot be told.
+    """
+    found = dict[Any, dict[str, Any]]()
+    for image in told["images"]:
+        if (other := found.setdefault(image["id"], image)) is not image:
+            raise InputRefusedError(
+                f"{path}: the images {other['file_name']} and {image['file_name']} both have the id {image['id']}; "
+                "give each its own"
+            )
+    return found
 
 
 def _names(told: dict[str, Any], path: Path) -> tuple[str, ...]:

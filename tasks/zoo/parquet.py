@@ -15,6 +15,7 @@ from ...arguments import Count, Seed, Size
 from ...errors import InputRefusedError
 from ...shown import counted
 from ..images import Classification, class_count
+from ..links import refuse_twice
 from ..pictures import Examples, HeldBytes, picture_task
 
 HELD_BYTES = 4 * 2**30  # of compressed images: more have to be unpacked into files
@@ -46,6 +47,7 @@ def parquet(
         seed: decides the split into parts.
     """
     files, remarks = _files(Path(path))
+    refuse_twice(files)
     rows = {part: _Rows.of(paths, image, label) for part, paths in files.items()}
     unlabelled = [part for part, read in rows.items() if part != "train" and read.unlabelled]
     remarks += [f"{part} has no labels, and is not used" for part in unlabelled]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ...arguments import Count, Seed, Size
 from ...errors import InputRefusedError
 from ..decode import header, need_pillow, pixels
 from ..dense import IGNORED, Segmentation, cut, pairs_of
-from ..folder import SUFFIXES, Skipped, names_of, parts_of
+from ..folder import SUFFIXES, Skipped, lines_of, parts_of
+from ..links import once, shared
 from ..pictures import MEMORY_BYTES
 
 _LAW = 0.375  # of train, where nothing else is validated on
@@ -24,7 +26,8 @@ def segmentation(path: Path, *, size: Size = 128, limit: Count | None = None, se
 
     Both folders stand in ``train``, ``val`` and ``test``, as for ``imagefolder``, or in the folder itself, which is
     split. A mask holds a class index for each pixel, grey or with a palette; 255 is not counted. Names of classes are
-    taken from a file ``classes.txt``, one a line. Images without a mask are skipped and named.
+    taken from a file ``classes.txt``, one a line: then no mask may hold an index beyond them. Images without a mask,
+    and masks without an image, are skipped and named; two images of one name are refused.
 
     Args:
         path: the folder.
@@ -45,23 +48,55 @@ def segmentation(path: Path, *, size: Size = 128, limit: Count | None = None, se
             "Set size or limit"
         )
     read = {part: _read(pairs, size) for part, pairs in files.items()}
-    masks = np.concatenate([mask for _, mask in read.values()])
-    known = masks[masks != IGNORED]
-    classes = int(known.max()) + 1 if known.size else 0
+    found = {part: _indices(masks) for part, (_, masks) in read.items()}
+    known = sorted(set[int]().union(*found.values()))
+    names = lines_of(root / "classes.txt")
+    classes = _classes(known, names, {part: [mask for _, mask in pairs] for part, pairs in files.items()}, read)
     if classes < 2:
         raise InputRefusedError(f"the masks of {root} hold no two classes; expected indices 0, 1, ... and 255 for none")
-    names = names_of(root / "classes.txt", classes, skipped)
-    absent = np.flatnonzero(np.bincount(known, minlength=classes) == 0).tolist()
-    remarks = [f"no pixel of any mask has the index {', '.join(map(str, absent[:5]))}{', ...' * (len(absent) > 5)}"]
+    absent = [index for index in range(classes) if index not in known]
+    unlearnt = [index for index in known if index not in found["train"]]
+    remarks = [
+        f"no pixel of {whose} has the index {', '.join(map(str, indices[:5]))}{', ...' * (len(indices) > 5)}"
+        for whose, indices in (("any mask", absent), ("train, but of other masks,", unlearnt))
+        if indices
+    ]
+    remarks += shared({part: {"": [image for image, _ in pairs]} for part, pairs in files.items()})
     parts = _split(read, seed)
     pairs = pairs_of([x for x, _ in parts], [y for _, y in parts], flip=True, heights=False)
     return Segmentation(
         f"segmentation:{path}", *pairs, count=classes, class_names=names,
-        remarks=(*skipped.remarks(), *(remarks if absent else ())), decoded=size,
+        remarks=(*skipped.remarks(), *remarks), decoded=size,
     )  # fmt: skip
 
 
 _Read = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def _indices(masks: NDArray[np.uint8]) -> set[int]:
+    """Return the class indices that masks ``(n, H, W)`` hold."""
+    return set(np.flatnonzero(np.bincount(masks.reshape(-1), minlength=IGNORED + 1)[:IGNORED]).tolist())
+
+
+def _classes(
+    known: Sequence[int], names: Sequence[str], masks: Mapping[str, Sequence[Path]], read: Mapping[str, _Read]
+) -> int:
+    """Return how many classes there are: as many as have names, or else as the indices ask for.
+
+    Raises:
+        InputRefusedError: a mask holds an index that has no name.
+    """
+    if not names:
+        return known[-1] + 1 if known else 0
+    for part, paths in masks.items():
+        for path, mask in zip(paths, read[part][1], strict=True):
+            largest = max(_indices(mask), default=0)
+            if largest >= len(names):
+                raise InputRefusedError(
+                    f"{path} holds the index {largest}, and classes.txt has names for 0 to {len(names) - 1}: name it "
+                    "there, or mend the mask (255 is what does not count)"
+                )
+    return len(names)
 
 
 def _split(read: dict[str, _Read], seed: int) -> list[_Read]:
@@ -82,19 +117,38 @@ def _pairs(folder: Path, skipped: Skipped) -> list[tuple[Path, Path]]:
     """Return the images of a folder with their masks."""
     if not ((folder / "images").is_dir() and (folder / "masks").is_dir()):
         raise InputRefusedError(f"{folder} has no folders images and masks")
-    masks = {path.stem: path for path in sorted((folder / "masks").iterdir()) if not path.name.startswith(".")}
-    found: list[tuple[Path, Path]] = []
-    for path in sorted((folder / "images").iterdir()):
+    images, masks = (_by_stem(folder / kind, skipped) for kind in ("images", "masks"))
+    for which, (own, others) in {"image": (images, masks), "mask": (masks, images)}.items():
+        for stem in sorted(own.keys() - others.keys()):
+            skipped.add(which, f"without {'a mask' if which == 'image' else 'an image'}", own[stem])
+    kept, again = once(images[stem] for stem in images if stem in masks)
+    for path in again:
+        skipped.add("link", "to an image that is there already", path)
+    found = [(path, masks[path.stem]) for path in kept]
+    if not found:
+        raise InputRefusedError(f"{folder} holds no pairs of an image and a mask of the same name")
+    return found
+
+
+def _by_stem(folder: Path, skipped: Skipped) -> dict[str, Path]:
+    """Return the image files of a folder by name without suffix, in their order.
+
+    Raises:
+        InputRefusedError: two have one name.
+    """
+    found = dict[str, Path]()
+    for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             skipped.add("path", "of a hidden name", path)
         elif path.suffix.lower() not in SUFFIXES:
             skipped.add("file", f"of other kinds ({path.suffix.lower() or 'no suffix'})", path)
-        elif path.stem not in masks:
-            skipped.add("image", "without a mask", path)
+        elif path.stem in found:
+            raise InputRefusedError(
+                f"{found[path.stem]} and {path.name} have one name: an image and its mask are found by it; remove or "
+                "rename one"
+            )
         else:
-            found.append((path, masks[path.stem]))
-    if not found:
-        raise InputRefusedError(f"{folder} holds no pairs of an image and a mask of the same name")
+            found[path.stem] = path
     return found
 
 

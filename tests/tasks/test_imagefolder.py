@@ -286,3 +286,18 @@ def test_an_image_costs_the_same_however_many_there_are():
     (found,) = decoder.batches(examples, [np.array([0, 10**12 - 1])], whole=True)
     assert found[0].shape == (2, 3, 4, 4)
     assert found[1].tolist() == [0, 10**12 - 1]
+
+
+def test_a_folder_that_may_not_be_read_is_not_left_out_in_silence(tmp_path, monkeypatch):
+    write(tmp_path, ["a", "b"], 10)
+    (tmp_path / "a" / "more").mkdir()
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError, match=r"a/more"):
+        load_task(f"imagefolder:{tmp_path}")

@@ -137,3 +137,20 @@ def test_points_that_all_lie_elsewhere_are_refused_as_is_json_without_end(tmp_pa
     path.write_text("[" * 100_000)
     with pytest.raises(InputRefusedError, match="is not JSON"):
         load_task(f"keypoints:{path}")
+
+
+def test_two_images_of_one_id_are_refused_and_people_of_one_file_stay_in_one_part(tmp_path):
+    path, read = tmp_path / "person.json", write(tmp_path)
+    before = load_task(f"keypoints:{path},size=32")
+    for image in read["images"]:
+        image["file_name"] = f"{image['id'] // 2}.png"
+    path.write_text(json.dumps(read))
+    task = load_task(f"keypoints:{path},size=32")
+    assert [len(part) for part in (before.weights, before.law, before.test)] == [20, 12, 8]
+    files = [{image.numpy().tobytes() for image in part.images} for part in (task.weights, task.law, task.test)]
+    assert sum(map(len, files)) == len(set.union(*files)) == 20
+    assert [len(part) for part in (task.weights, task.law, task.test)] == [20, 12, 8]
+    read["images"][3]["id"] = 2
+    path.write_text(json.dumps(read))
+    with pytest.raises(InputRefusedError, match=r"the images 1\.png and 1\.png both have the id 2; give each its own"):
+        load_task(f"keypoints:{path}")

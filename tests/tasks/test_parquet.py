@@ -135,3 +135,10 @@ def test_labels_to_train_on_that_number_no_classes_are_refused(tmp_path, labels,
 def test_numbers_that_no_image_has_are_told(tmp_path):
     write(tmp_path / "train.parquet", labels=[0, 5] * 20)
     assert load_task(f"parquet:{tmp_path}").remarks == ("train has no images of 1, 2, 3, 4",)
+
+
+def test_a_file_linked_into_two_parts_is_refused(tmp_path):
+    write(tmp_path / "train-0.parquet", 60)
+    (tmp_path / "validation-0.parquet").symlink_to(tmp_path / "train-0.parquet")
+    with pytest.raises(InputRefusedError, match=r"validation-0\.parquet of the part val is .*train-0\.parquet of"):
+        load_task(f"parquet:{tmp_path}")

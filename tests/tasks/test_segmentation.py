@@ -80,3 +80,48 @@ def test_masks_as_jpeg_or_of_no_format_are_refused(tmp_path):
     mask.write_bytes(b"x")
     with pytest.raises(InputRefusedError, match=r"003\.png is not a readable mask: its format is unknown; repair"):
         load_task(f"segmentation:{tmp_path}")
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_two_files_of_one_name_are_refused_and_what_has_no_partner_is_told(tmp_path, kind):
+    write(tmp_path)
+    (tmp_path / kind / "more.png").write_bytes((tmp_path / kind / "000.png").read_bytes())
+    (tmp_path / kind / "notes.json").write_text("{}")
+    told = load_task(f"segmentation:{tmp_path},size=24").remarks
+    lacks = {"images": "image without a mask", "masks": "mask without an image"}[kind]
+    assert f"skipped 1 {lacks}: {tmp_path}/{kind}/more.png" in told
+    assert f"skipped 1 file of other kinds (.json): {tmp_path}/{kind}/notes.json" in told
+    Image.open(tmp_path / kind / "003.png").save(tmp_path / kind / "003.tif")
+    with pytest.raises(InputRefusedError, match=rf"{kind}/003\.png and 003\.tif have one name: an image and its mask"):
+        load_task(f"segmentation:{tmp_path}")
+
+
+def test_an_index_beyond_the_names_is_refused_and_more_names_than_indices_count(tmp_path):
+    write(tmp_path)
+    (tmp_path / "classes.txt").write_text("ground\nfirst\n")
+    with pytest.raises(InputRefusedError, match=r"masks/001\.png holds the index 2, and classes\.txt has names for 0"):
+        load_task(f"segmentation:{tmp_path},size=24")
+    (tmp_path / "classes.txt").write_text("ground\nfirst\nsecond\nthird\n")
+    task = load_task(f"segmentation:{tmp_path},size=24")
+    assert (task.output.count, task.class_names[3]) == (4, "third")
+    assert task.remarks == ("no pixel of any mask has the index 3",)
+
+
+def test_an_index_that_train_lacks_and_images_that_parts_share_are_told(tmp_path):
+    write(tmp_path / "train")
+    write(tmp_path / "val", 10, seed=1)
+    mask = np.zeros((24, 32), np.uint8)
+    mask[5:] = 3
+    Image.fromarray(mask).save(tmp_path / "val" / "masks" / "000.png")
+    image = tmp_path / "val" / "images" / "004.png"
+    image.unlink()
+    image.symlink_to(tmp_path / "train" / "images" / "007.png")
+    (tmp_path / "val" / "images" / "005b.png").symlink_to(tmp_path / "val" / "images" / "005.png")
+    (tmp_path / "val" / "masks" / "005b.png").symlink_to(tmp_path / "val" / "masks" / "005.png")
+    task = load_task(f"segmentation:{tmp_path},size=24")
+    assert len(task.test) == 10
+    assert task.remarks == (
+        f"skipped 1 link to an image that is there already: {tmp_path}/val/images/005b.png",
+        "no pixel of train, but of other masks, has the index 3",
+        f"val shares 1 image with train, by links: its score is too good: {image}",
+    )

@@ -92,3 +92,57 @@ def test_names_of_classes_of_another_number_or_encoding_are_told(tmp_path):
     names.write_text("cat\ndog\nemu\n", encoding="utf-16")
     with pytest.raises(InputRefusedError, match=r"classnames\.txt is not UTF-8 \(byte 0\)"):
         load_task(f"webdataset:{tmp_path}/a.tar")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([("a/0003.png", png())], r"a/0003\.png is a second image of its key; keep one, or rename the other"),
+        ([("a/0003.jpg", png())], r"a/0003\.jpg is a second image of its key"),
+        ([("a/0003.cls", b"2")], r"a/0003\.cls: label 2 of a key that has the label 0 too; keep one"),
+        ([("a/0004.json", b'{"label": 0}')], r"a/0004\.json: label 0 of a key that has the label 1 too"),
+    ],
+)
+def test_a_key_with_two_images_or_two_labels_is_refused(tmp_path, more, told):
+    write(tmp_path / "a.tar", more=more)
+    with pytest.raises(InputRefusedError, match=told):
+        load_task(f"webdataset:{tmp_path}/a.tar")
+
+
+def test_labels_that_agree_and_keys_of_other_folders_and_shards_are_no_second_ones(tmp_path):
+    write(tmp_path / "s-0.tar", more=[("a/0004.json", b'{"label": 1}'), ("b/0004.png", png(99)), ("b/0004.cls", b"2")])
+    write(tmp_path / "s-1.tar", more=[("a/0099.png", png()), ("a/0098.cls", b"1"), ("a/0097.json", b'{"label": true}')])
+    task = load_task(f"webdataset:{tmp_path}/s-*.tar")
+    assert len(task.weights) + len(task.law) + len(task.test) == 61
+    assert task.remarks == (
+        f"skipped 2 examples without an image or a label: {tmp_path}/s-1.tar, a/0098, {tmp_path}/s-1.tar, a/0099",
+    )
+
+
+@pytest.mark.parametrize("cut", ["data", "header", "members", "damaged"])
+def test_a_shard_that_is_cut_anywhere_is_refused(tmp_path, cut):
+    path = tmp_path / "a.tar"
+    write(path)
+    with tarfile.open(path) as tar:
+        member = tar.getmembers()[20]
+    content = bytearray(path.read_bytes())
+    header = member.offset
+    if cut == "damaged":
+        content[header : header + 512] = b"x" * 512
+    else:
+        del content[{"data": member.offset_data + 3, "header": header + 100, "members": header}[cut] :]
+    path.write_bytes(content)
+    with pytest.raises(InputRefusedError, match=r"a\.tar (is not a readable tar file|does not end as a tar file does)"):
+        load_task(f"webdataset:{path}")
+
+
+def test_a_shard_is_not_in_two_parts_nor_twice_in_one(tmp_path):
+    for number in (12, 21):
+        write(tmp_path / f"s-{number}.tar", 100 * number)
+    task = load_task(f"webdataset:{tmp_path}/s-*{{1..2}}*.tar")  # both are matched twice
+    assert len(task.weights) + len(task.law) + len(task.test) == 60
+    with pytest.raises(InputRefusedError, match=r"s-21\.tar of the part test is .*s-21\.tar of the part train"):
+        load_task(f"webdataset:{tmp_path}/s-*.tar,test={tmp_path}/s-21.tar")
+    (tmp_path / "s-3.tar").symlink_to(tmp_path / "s-12.tar")
+    with pytest.raises(InputRefusedError, match=r"s-3\.tar of the part train is .*s-12\.tar of the part train, by a"):
+        load_task(f"webdataset:{tmp_path}/s-*.tar")
