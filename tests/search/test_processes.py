@@ -12,7 +12,7 @@ import torch
 from tempograd.errors import UsageError
 from tempograd.search import processes
 
-from .together import curves
+from .together import KILLED, curves
 
 SCRIPT = Path(__file__).with_name("together.py")
 
@@ -27,19 +27,29 @@ def torchrun(*arguments):
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """What both processes said: of a run whose second process was killed, and of the same command after that."""
+    """What both processes said: of two runs whose second process was killed, and of the same command after that.
+
+    The first was killed while a network was trained, the second in the search that followed.
+    """
     out = tmp_path_factory.mktemp("together")
-    killed = torchrun(str(out), "kill")
-    left = {path.name: path.read_bytes() for path in (out / "trainings").iterdir()}
-    again = torchrun(str(out))
-    assert again.returncode == 0, again.stderr
-    return killed, left, [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
+    killed = []
+    for kind in KILLED:
+        done = torchrun(str(out), kind)
+        killed.append((done, sorted(path.stem for path in (out / "trainings").iterdir())))
+    return killed, said(out)
+
+
+def said(out):
+    """Return what each of two processes says that are not killed."""
+    done = torchrun(str(out))
+    assert done.returncode == 0, done.stderr
+    return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
 
 
 @pytest.mark.real
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(told, tmp_path):
-    _, _, (first, second) = told
+    _, (first, second) = told
     alone = curves(tmp_path)
     assert (first["count"], second["count"]) == (2, 2)
     for key in ("trained", "supernet"):
@@ -52,7 +62,7 @@ def test_two_processes_learn_what_one_does(told, tmp_path):
 @pytest.mark.real
 @pytest.mark.slow
 def test_all_hold_the_same_weights_and_one_asks_for_all(told):
-    _, _, (first, second) = told
+    _, (first, second) = told
     assert first["sums"] == second["sums"]
     assert first["turns"] == second["turns"] == [[0, 0], [1, 1], [0, 2], [1, 3], [0, 4]]
     assert first["refused"] == ["the disk is full", False]
@@ -62,12 +72,22 @@ def test_all_hold_the_same_weights_and_one_asks_for_all(told):
 @pytest.mark.real
 @pytest.mark.slow
 def test_one_that_is_killed_ends_all_with_one_message_and_the_same_command_goes_on(told):
-    killed, left, _ = told
-    assert killed.returncode != 0
-    (line,) = (line for line in killed.stderr.splitlines() if line.startswith("told: "))
-    assert "another of the processes that train together ended" in line
-    assert "run the same command to go on" in line
-    assert len(left) == 1  # saved in the middle of an epoch, by the one process that writes
+    killed, _ = told
+    for done, _left in killed:
+        assert done.returncode != 0
+        (line,) = (line for line in done.stderr.splitlines() if line.startswith("told: "))
+        assert "another of the processes that train together ended" in line
+        assert "run the same command to go on" in line
+    (_, first), (_, second) = killed
+    assert len(first) == 1  # saved in the middle of an epoch, by the one process that writes
+    assert second == [*first, "search"]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_what_was_killed_twice_ends_as_if_nothing_had_happened(told, tmp_path):
+    """Bit for bit: every loss, every weight, every price; in the middle of an epoch of either."""
+    assert told[1] == said(tmp_path)
 
 
 def test_one_process_alone_does_nothing_for_it(monkeypatch):

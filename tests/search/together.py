@@ -1,4 +1,4 @@
-"""What several processes do together, run by ``torchrun`` in the tests: ``python together.py OUT [kill]``."""
+"""What several processes do together, run by ``torchrun`` in the tests: ``together.py OUT [trainer | search]``."""
 
 import json
 import os
@@ -27,6 +27,7 @@ NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8,channels=1"
 OFA = registry.create("space", "mbconv:family=ofa,size=8,channels=1,classes=10,width=0.25,stages=1,layers=2")
 NETWORK = NB201.architecture((3, 1, 1, 1, 1, 3))
 TRAINING = Training(epochs=2, batch=32, accumulate=2, ema=0.5, label_smoothing=0.1, save_minutes=1e-9)
+KILLED = {"trainer": (Trainer, "_step", 4), "search": (Alternation, "step_weights", 4)}  # before this step, of six each
 
 
 def curves(folder):
@@ -39,7 +40,9 @@ def curves(folder):
     losses = list[float]()
     one_shot.run(None, lambda stage, done, total, numbers: losses.append(numbers["loss"]))
     search = searched(task)
-    rows = [[row["loss_weights"], row["loss_law"], row["derived_ms"]] for row in search.run().rows()]
+    search.save_every_s = 1e-9
+    trace = search.run(folder / "search.safetensors")
+    rows = [[row["loss_weights"], row["loss_law"], row["derived_ms"]] for row in trace.rows()]
     parts = [trained.network, one_shot.supernet, search.supernet, search.law]
     sums = [float(sum(value.double().abs().sum() for value in part.state_dict().values())) for part in parts]
     told = processes.in_turns(list(range(5)), lambda own: [(processes.rank(), n) for n in own])
@@ -75,16 +78,17 @@ def refuse():
 def main():
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
-    if sys.argv[2:] == ["kill"] and os.environ["RANK"] == "1":
-        step, left = Trainer._step, [3]
+    if sys.argv[2:] and os.environ["RANK"] == "1":
+        kind, name, steps = KILLED[sys.argv[2]]
+        step, left = getattr(kind, name), [steps]
 
-        def killed(*args):
+        def killed(*args, **kwargs):
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
             left[0] -= 1
-            step(*args)
+            return step(*args, **kwargs)
 
-        Trainer._step = killed
+        setattr(kind, name, killed)
     with processes.together():
         told = curves(out / "trainings") | {"refused": refused(), "count": processes.count()}
         (out / f"{processes.rank()}.json").write_text(json.dumps(told))
