@@ -91,7 +91,9 @@ def _in_our_words(error: Any) -> str:
     text: str = error.format_message()
     if known is not None and getattr(error, "param", None) is not None:
         name = max(error.param.opts, key=len)
-        text = f"{name} {reasons[0]['input']}; allowed: {known.format(**reasons[0].get('ctx', {}))}"
+        given = reasons[0]["input"]
+        number = "a number, " if str(given).strip("+- ").lower() == "nan" else ""  # which is in no range
+        text = f"{name} {given}; allowed: {number}{known.format(**reasons[0].get('ctx', {}))}"
     context = getattr(error, "ctx", None)
     return text.rstrip(". ") + ("" if context is None else f"; see {context.command_path} --help")
 

@@ -342,6 +342,13 @@ def test_a_command_line_that_is_refused_is_one_line_in_plain_words_and_json_too(
             assert told.out == ""
 
 
+def test_what_is_no_number_is_in_no_range_and_the_message_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tempograd", "compare", "a.onnx", "b.onnx", "--tolerance", "nan"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--tolerance nan; allowed: a number, 10 or less" in capsys.readouterr().err
+
+
 def test_errors_are_json_too(tmp_path):
     done = tempograd("collect", "--space", "x", "--store", "a.db", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == 2

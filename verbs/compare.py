@@ -16,12 +16,13 @@ from ..arguments import Seconds, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
 from ..devices.device import Model, Place, TellsKernels
-from ..errors import MismatchError, TempogradError, UsageError
+from ..errors import InputRefusedError, MismatchError, TempogradError, UsageError
 from ..graphs.network import MODELS
 from ..measurement.measurement import Measurement
 from ..profiler.compare import Compared, Difference, Variant, against, answered
 from ..profiler.compare import compare as run
 from ..profiler.networks import Network
+from .measure import inputs_of
 from .networks import Shape, accepted_networks, kept_in, placed
 from .outcome import MISSED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
@@ -59,7 +60,7 @@ def compare(
 
     Raises:
         UsageError: fewer than two to compare, or an argument that is not allowed.
-        InputRefusedError: a network is refused.
+        InputRefusedError: a network is refused, or the baseline is not there.
         MismatchError: the baseline's store is of another device, or holds no such network.
     """
     began_s = time.monotonic()
@@ -68,6 +69,11 @@ def compare(
         from ..report.compare import check_place
 
         check_place(out)
+    if isinstance(baseline, str | Path) and not Path(baseline).exists():
+        raise InputRefusedError(
+            f"--baseline {baseline} is not there; give an ONNX file, a folder that holds network.onnx, or a store in "
+            "which a network of the same name was measured"
+        )
     before = baseline if _is_store(baseline) else None
     given = list(models) if baseline is None or before is not None else [baseline, *models]
     if not given:
@@ -213,6 +219,7 @@ def _row(name: str, one: Compared) -> dict[str, Any]:
     about: dict[str, Any] = {
         "name": name, "key": network.key, "source": network.source, "device": one.variant.device.fingerprint.id,
         "verdict": one.verdict, "processes": len(one.measurements), "latency_ms": None, "difference": None,
+        "inputs": network.facts["inputs"],
     }  # fmt: skip
     if estimate is None:
         return about | {"failure": None if told.failure is None else asdict(told.failure)}
@@ -257,10 +264,13 @@ def _hides(difference: Mapping[str, Any] | None) -> bool:
 def _text(d: Mapping[str, Any]) -> str:
     rows, gate = d["networks"], d["gate"]
     cells = [
-        (row["name"], "-" if row["latency_ms"] is None else f"{row['latency_ms']:.4g} ms", _said(row, rows[0]["name"]))
+        (
+            row["name"], inputs_of(row), "-" if row["latency_ms"] is None else f"{row['latency_ms']:.4g} ms",
+            _said(row, rows[0]["name"]),
+        )
         for row in rows
-    ]
-    lines = [table(("network", "latency", "against the first"), cells)]
+    ]  # fmt: skip
+    lines = [table(("network", "inputs", "latency", "against the first"), cells)]
     lines += [f"{row['name']}: {row['failure']['detail']}" for row in rows if row.get("failure")]
     told = [row["difference"] for row in rows if row["difference"] is not None]
     lines.append(f"processes: {min(row['processes'] for row in rows)}, in {d['seconds']:.0f} s")

@@ -18,6 +18,7 @@ from ..profiler.plan import named
 from .networks import Refused, Shape, asked, kept_in, opened_networks, placed
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
+_SHOWN = 3
 FAILED = ("failed", "quarantined", "censored", "refused")
 
 
@@ -90,6 +91,12 @@ def told_of(network: Network, told: Told | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def inputs_of(row: Mapping[str, Any]) -> str:
+    """Return the sizes at which a network ran, for people: an open batch ran as 1."""
+    shapes = ["x".join(map(str, one["shape"])) for one in row.get("inputs", ())]
+    return ", ".join(shapes[:_SHOWN]) + (", ..." if len(shapes) > _SHOWN else "") or "-"
+
+
 def _refused(one: Refused) -> dict[str, Any]:
     failure = {"cause": "refused", "phase": "load", "detail": str(one.error)}
     return {"name": one.name, "source": one.source, "verdict": "refused", "latency_ms": None, "failure": failure}
@@ -125,7 +132,7 @@ def _shape_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [_cells(row) for row in rows]
-    lines = [table(("network", "latency", "95% interval", "verdict"), cells)]
+    lines = [table(("network", "inputs", "latency", "95% interval", "verdict"), cells)]
     for row in rows:
         if row.get("failure"):
             lines.append(f"{row['name']}: {row['failure']['detail']}")
@@ -137,7 +144,8 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["latency_ms"] is None:
-        return row["name"], "-", "-", row["verdict"]
-    return row["name"], f"{row['latency_ms']:.4g} ms", f"{row['low_ms']:.4g} .. {row['high_ms']:.4g}", row["verdict"]
+        return row["name"], inputs_of(row), "-", "-", row["verdict"]
+    interval = f"{row['low_ms']:.4g} .. {row['high_ms']:.4g}"
+    return row["name"], inputs_of(row), f"{row['latency_ms']:.4g} ms", interval, row["verdict"]

@@ -35,6 +35,7 @@ def test_all_are_compared_with_the_first(files, tmp_path):
     assert done.exit_code == 0
     assert [row["difference"] and row["difference"]["side"] for row in rows] == [None, "faster", "slower"]
     assert "slower by " in done.text
+    assert rows[0]["inputs"][0]["shape"][0] == 1
     with Store(tmp_path / "run.db") as kept:
         assert [row.name for row in kept.models()] == ["b", "a", "c"]
 
@@ -137,6 +138,11 @@ def test_the_gate_reads_what_was_measured_before_under_the_same_name(files, tmp_
 def test_what_is_asked_wrongly_is_refused(files, given, options, told):
     with pytest.raises(UsageError, match=told):
         compare([files[name] for name in given], **{"devices": [QUIET]} | options)
+
+
+def test_a_baseline_that_is_not_there_is_refused_with_all_that_it_may_be(files):
+    with pytest.raises(InputRefusedError, match=r"--baseline no\.db is not there; .*ONNX file.*network\.onnx.*store"):
+        compare([files["b"]], devices=[QUIET], baseline="no.db")
 
 
 @pytest.mark.slow

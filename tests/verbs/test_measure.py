@@ -66,6 +66,15 @@ def test_the_batch_and_the_number_of_inputs_are_the_networks_own():
     assert measure([content], device=QUIET).exit_code == 0
 
 
+def test_an_open_batch_runs_as_one_and_the_text_shows_the_sizes():
+    inputs = [("a", TensorProto.FLOAT, ("n", 3)), ("b", TensorProto.FLOAT, (3,))]
+    content = make(
+        [helper.make_node("Add", ["a", "b"], ["y"])], inputs, [("y", TensorProto.FLOAT, ("n", 3))]
+    ).SerializeToString()
+    assert " 1x3, 3  " in measure([content], device=QUIET).text
+    assert " 7x3, 3  " in measure([content], device=QUIET, shape=["a=7x3"]).text
+
+
 @pytest.mark.slow
 def test_of_several_networks_the_others_are_measured(model, tmp_path):
     bad = tmp_path / "bad.onnx"
