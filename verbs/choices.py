@@ -35,10 +35,12 @@ def shares_of(spec: str) -> dict[str, float]:
         weight, star, name = part.strip().rpartition("*")
         if name not in COSTS:
             raise UnknownNameError("cost", name, COSTS)
+        if name in found:
+            raise UsageError(f"--cost {spec} names {name} twice; give it once, with its whole share")
         try:
             found[name] = float(weight) if star else 1.0
         except ValueError:
             raise UsageError(f"cannot read {part!r} in --cost {spec}; write WEIGHT*NAME, such as 0.5*table") from None
-    if min(found.values()) <= 0 or abs(sum(found.values()) - 1) > 1e-6:
+    if not (min(found.values()) > 0 and abs(sum(found.values()) - 1) <= 1e-6):  # NaN is neither
         raise UsageError(f"--cost {spec}: all costs are in ms, so their weights must be above 0 and add up to 1")
     return found

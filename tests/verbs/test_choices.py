@@ -11,7 +11,11 @@ def test_a_single_cost_counts_whole_and_several_by_their_shares():
     assert shares_of("0.7*predictor + 0.3*flops") == {"predictor": 0.7, "flops": 0.3}
 
 
-@pytest.mark.parametrize("spec", ["0.5*table", "0.5*table+0.6*flops", "-1*table+2*flops", "x*table", "0*table+1*flops"])
+@pytest.mark.parametrize(
+    "spec",
+    ["0.5*table", "0.5*table+0.6*flops", "-1*table+2*flops", "x*table", "0*table+1*flops", "nan*table", "inf*table",
+     "0.5*table+nan*flops", "nan*table+0.5*flops", "0.5*table+0.5*table", "0.3*table+1*table"],
+)  # fmt: skip
 def test_shares_that_do_not_add_up_are_refused(spec):
     with pytest.raises(UsageError, match="--cost"):
         shares_of(spec)
