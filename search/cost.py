@@ -114,6 +114,11 @@ class WeightedSum:
     def identity(self) -> list[Any]:
         return [self.constant_ms, *([weight, cost.identity()] for weight, cost in self.terms)]
 
+    @property
+    def feed(self) -> Feed | None:
+        """Return how a law is shown to the predictors in it; None where there is none."""
+        return next((feed for _, cost in self.terms if (feed := getattr(cost, "feed", None)) is not None), None)
+
     def _sum(self, values: list[Tensor]) -> Tensor:
         weighted = [weight * value for (weight, _), value in zip(self.terms, values, strict=True)]
         return torch.stack(weighted).sum(dim=0) + self.constant_ms

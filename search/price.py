@@ -28,6 +28,7 @@ from .cost import CostModel, PredictorCost, WeightedSum
 REWEIGHTINGS = 15
 
 Interval = Callable[[Sequence[Architecture]], tuple[NDArray[Any], NDArray[Any]]]  # (n,) low, (n,) high in ms
+Maker = Callable[[nn.Module, SearchSpace, str | None], CostModel]  # of a predictor's module, its space and encoding
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ class Price:
             known.update(zip(new, values.double().tolist(), strict=True))
         return np.array([known[architecture] for architecture in architectures], float)
 
-    def as_cost(self, cost: Callable[[nn.Module, SearchSpace, str | None], CostModel]) -> CostModel:
-        """Return the differentiable cost of gates; ``cost`` makes one of a predictor."""
-        return cost(self.cost, self.space, self.encoding) if isinstance(self.cost, nn.Module) else self.cost
+    def as_cost(self, cost: Maker) -> CostModel:
+        """Return the differentiable cost of gates; ``cost`` makes one of a predictor, also of those in a sum."""
+        return (
+            cost(self.cost, self.space, self.encoding) if isinstance(self.cost, nn.Module) else _made(self.cost, cost)
+        )
 
     def chance(self, predicted_ms: NDArray[np.float64], target_ms: float | None) -> NDArray[np.float64]:
         """Return ``(n,)``: how likely networks of these predictions are within a target; 1 where there is none."""
@@ -137,6 +140,15 @@ class _Line:
 
     cost: CostModel
     held_out: NDArray[np.float64]
+
+
+def _made(model: CostModel, cost: Maker) -> CostModel:
+    """Return a cost in which ``cost`` made all predictors, so that each is shown a law as a recipe says."""
+    if isinstance(model, PredictorCost):
+        return cost(model.module, model.space, model.encoding)
+    if isinstance(model, WeightedSum):
+        return WeightedSum(tuple((weight, _made(part, cost)) for weight, part in model.terms), model.constant_ms)
+    return model
 
 
 def _predicted(cost: CostModel, space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[np.float64]:

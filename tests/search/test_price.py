@@ -1,5 +1,7 @@
 """The price of networks: what is predicted is remembered, its chance is the residuals', and a sum is in ms."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -80,3 +82,17 @@ def test_a_sum_of_a_counter_and_a_predictor_is_in_ms_whatever_the_predictors_enc
     np.testing.assert_allclose(
         both.parity["predicted_ms"], 0.5 * np.array(alone.parity["predicted_ms"]) + 0.5 * rows.sum(axis=1), rtol=1e-5
     )
+
+
+def test_predictors_in_a_sum_are_shown_laws_as_a_recipe_says():
+    """Beside another cost, and where a factor makes ms of another unit. A table has nothing to be shown."""
+    table = TableCost(SPACE.circuit, counts(SPACE.graph, SPACE.operations, "macs"))
+    module = torch.nn.Sequential(torch.nn.Linear(sum(SPACE.widths), 1), torch.nn.Flatten(0))
+    energy = WeightedSum(((2.0, PredictorCost(module, SPACE, "raw")),), 0.1)
+    price = Price(WeightedSum(((0.5, energy), (1e-9, table)), 0.3), SPACE)
+    cost = price.as_cost(partial(PredictorCost, feed="direct", draws=9))
+    ((_, inner),), (_, other) = cost.terms[0][1].terms, cost.terms[1]
+    assert (inner.feed, inner.draws, inner.encoding) == ("direct", 9, "raw")
+    assert (cost.feed, WeightedSum(((1.0, table),)).feed) == ("direct", None)
+    assert other == table
+    np.testing.assert_allclose(cost(SPACE.gates(NETWORKS)).detach(), price.predict(NETWORKS), rtol=1e-5)
