@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class Law(nn.Module, ABC):
         moves: what moves its parameters.
         needs: what it needs of a space.
         mixture: whether sites are drawn together, so that marginals do not say all where sites depend on others.
+        settings: what it was made with beside space and generator: with it, two laws of a class are one.
 
     Raises:
         UsageError: the space has not what the law needs.
@@ -46,6 +48,7 @@ class Law(nn.Module, ABC):
     moves: ClassVar[Literal["adam", "frank_wolfe"]] = "adam"
     needs: ClassVar[Need] = ANY
     mixture: ClassVar[bool] = False
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()
@@ -114,6 +117,7 @@ class Product(Law):
             odd = sorted({name for name in self.names if given.count(name) != 1})
             raise UsageError(f"sites {', '.join(odd)} belong to no law or to two; every site needs exactly one")
         self.laws = nn.ModuleList(laws)
+        self.settings = {str(n): dict(law.settings) for n, law in enumerate(laws)}
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         return self._joined([law.draw(generator, tau=tau) for law in self._all()])

@@ -241,6 +241,11 @@ class Method:
         return "proxy" in self.find.accepts
 
     @property
+    def gives_weights(self) -> bool:
+        """Return whether the network found may begin with weights of its supernet."""
+        return self.trains_supernet and bool(getattr(self.find, "gives_weights", True))
+
+    @property
     def needs(self) -> Need:
         """Return what it needs of a space, its searcher's pieces included."""
         return self.find.needs & self.needs_too

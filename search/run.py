@@ -86,7 +86,7 @@ def search(
     options = options or Options()
     method.check(space, target_ms=target_ms, lam=lam, proxy=proxy)
     check_training(
-        options.training, options.compute, supernet=method.trains_supernet and proxy is None,
+        options.training, options.compute, supernet=method.gives_weights and proxy is None,
         task=task if task.by_recipe else None, taught=space.teacher() is not None,
     )  # fmt: skip
     table = feasibility(

@@ -85,8 +85,10 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
                 "out, or say deploy=trained"
             )
         if about.lacks and name not in method.accepts:
-            able = ", ".join(_methods(lambda one, name=name: name in one.accepts))
-            raise UsageError(f"{shown}: {method.name} {about.lacks}; leave it out, or use {able}")
+            able = _methods(lambda one, name=name: name in one.accepts)
+            who = f"{method.name} with these arguments" if method.name in able else method.name
+            others = ", ".join(one for one in able if one != method.name)
+            raise UsageError(f"{shown}: {who} {about.lacks}; leave it out, or use {others}")
         if not on_table and "accuracy" in given and name in OF_TRAINING:
             raise UsageError(f"{shown}: with --accuracy nothing is trained, accuracies are predicted; leave it out")
         if not on_table and about.predicted and not {"predictor", "kernels", *HEADS} & set(costs):

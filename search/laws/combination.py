@@ -57,6 +57,7 @@ class Combination(Softmax):
         keep = {rule.sites: rule.keep for rule in space.rules}
         sets = [list(_sets(len(node), keep.get(node), empty=empty)) for node in space.nodes]
         self.space = space
+        self.settings = {**self.settings, "empty": empty}
         self._holds = torch.zeros(len(sets), max(map(len, sets)), len(self.names))  # (nodes, sets, sites)
         self._missing = torch.ones(self._holds.shape[:2], dtype=torch.bool)
         for n, (node, subsets) in enumerate(zip(space.nodes, sets, strict=True)):

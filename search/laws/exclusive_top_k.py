@@ -42,6 +42,7 @@ class ExclusiveTopK(Softmax):
         if not 1 <= paths <= min(self.widths):
             raise UsageError(f"paths={paths}; allowed: 1..{min(self.widths)}, the fewest options of a site")
         self.paths = paths
+        self.settings = {**self.settings, "paths": paths}
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         return self.draws(generator, tau=tau)[0]

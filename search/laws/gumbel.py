@@ -36,6 +36,7 @@ class Gumbel(Softmax):
         none: bool = True,
     ) -> None:
         super().__init__(space, generator, noise=noise, none=none)
+        self.settings = {**self.settings, "hard": hard, "one_copy": one_copy}
         copied = {
             node.operation.site
             for node, _ in (space.graph.walk() if one_copy else ())

@@ -41,6 +41,7 @@ class GumbelRao(Softmax):
         if averaged < 1:
             raise UsageError(f"averaged={averaged}; allowed: a whole number from 1")
         self.averaged = averaged
+        self.settings = {**self.settings, "averaged": averaged}
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         """Given winner w, ``Z_w = -log E_w`` and ``Z_i = -log(E_i / p_i + E_w)``, all E standard exponential."""

@@ -53,6 +53,7 @@ class Simplex(Softmax):
             raise UsageError(f"explore={explore}; allowed: from 0 to below 1")
         super().__init__(space, generator, noise=noise)
         self.explore = explore
+        self.settings = {**self.settings, "explore": explore}
         first = torch.softmax(super()._masked().detach(), dim=-1)
         del self.logits
         self.probabilities = nn.Parameter(first)

@@ -56,6 +56,7 @@ class Softmax(Law):
         none: bool = True,
     ) -> None:
         super().__init__(space)
+        self.settings = {"none": none}
         own = [site for site in space.sites if sites is None or site.name in sites]
         self.names = tuple(site.name for site in own)
         self.widths = tuple(len(site.options) for site in own)

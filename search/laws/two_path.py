@@ -44,6 +44,7 @@ class TwoPath(Softmax):
     ) -> None:
         super().__init__(space, generator, noise=noise, sites=sites)
         self.hard = hard
+        self.settings = {**self.settings, "hard": hard}
         self._pair: tuple[Tensor, Tensor] | None = None
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:

@@ -144,6 +144,7 @@ class Alternation(Resumable):
     kind = "checkpoint"
     stage = "search"
     schema = 2
+    later = frozenset({"settings"})
 
     def __init__(
         self,
@@ -233,6 +234,7 @@ class Alternation(Resumable):
             "task": [task.name, len(task.weights), len(task.law), list(task.inputs[0].shape)],
             "schedule": asdict(self.schedule),
             "laws": [type(law).__name__ for law in (self.law, self.warm_up)],
+            "settings": [dict(law.settings) for law in (self.law, self.warm_up)],
             "form": [type(form).__name__, {k: v for k, v in vars(form).items() if k not in form.learns}],
             "cost": self.term.model.identity(),
             "regularisers": [[type(r).__name__, _numbers(r)] for r in self.objective.regularisers],

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
+from ...spaces.network import inherit
 from ...tasks.table import TableTask
 from ..cost import PredictorCost
 from ..evaluator import Inherited
@@ -25,6 +27,7 @@ from ..forms import MICROSECOND, Score
 from ..method import Problem
 from ..need import EDGES
 from ..queries import Queries
+from ..start import Begin
 from ..trace import Query
 from .checkpoint import Resumable
 from .one_shot import OneShot, OneShotSchedule
@@ -51,6 +54,7 @@ class Asking(Resumable):
     """
 
     kind = "search"
+    later = frozenset({"images", "recipe"})
 
     def __init__(
         self, problem: Problem, *, queries: int, weight: float, epochs: int, patience: int,
@@ -135,6 +139,11 @@ class Asking(Resumable):
         """Return the images that went through a network."""
         return self.queries.passes + (self.shot.passes if self.shot else 0)
 
+    @property
+    def begin(self) -> Begin | None:
+        """Return what gives a network the supernet's weights; None where each answer is a training."""
+        return partial(inherit, supernet=self.shot.supernet) if self.shot else None
+
     def moving(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
         return self.shot.moving() if self.shot else {}
 
@@ -157,10 +166,14 @@ class Asking(Resumable):
 
     def identity(self) -> dict[str, Any]:
         problem, cost = self.problem, self.problem.price.as_cost(PredictorCost)
+        task = problem.task
+        images = None if isinstance(task, TableTask) else [len(task.weights), len(task.law)]
+        recipe = None if images is None or self.shot else self.queries.problem.training.identity()
         return {
             "space": self.space.spec, "task": problem.task.name, "seed": problem.seed, "score": self.form.lam,
             "epochs": self.epochs, "batch": problem.training.batch, "cost": cost.identity(),
             "supernet": self.shot.identity() if self.shot else None,
+            "images": images, "recipe": recipe,
         } | ({"patience": self.patience} if self.patience else {})  # fmt: skip
 
 
@@ -180,8 +193,12 @@ class AskingSearcher:
     patience: int = 0
     schedule: OneShotSchedule | None = None
 
-    accepts = frozenset({"epochs", "proxy", "queries", "supernet"})
     needs = EDGES
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """Return which settings it heeds: a smaller space only where a supernet is trained; epochs are a subclass's."""
+        return frozenset({"queries", "supernet"} | ({"proxy"} if self.schedule else set()))
 
     @property
     def options(self) -> dict[str, Any]:

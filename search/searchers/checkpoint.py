@@ -77,6 +77,7 @@ class Resumable(ABC):
         kind: what the file holds, in a word, for errors.
         stage: what progress is told under.
         schema: Schema of the state in the file; a file that names none is of schema 1.
+        later: what of its identity files of before do not say; they are gone on from.
         generator: where everything random comes from.
         compute: torch device that batches are handed to.
         save_every_s: seconds of training that an interruption may cost at most.
@@ -89,6 +90,7 @@ class Resumable(ABC):
     kind: ClassVar[str]
     stage: ClassVar[str]
     schema: ClassVar[int] = 1
+    later: ClassVar[frozenset[str]] = frozenset()
     generator: torch.Generator
     compute: str = "cpu"
 
@@ -225,7 +227,8 @@ class Resumable(ABC):
         """
         state, tensors = by_first(lambda: _read(path, self.kind))
         own, other = json.loads(json.dumps(self.identity())), state.get("identity", {})
-        differing = [key for key in own | other if own.get(key) != other.get(key)]
+        said = (own | other).keys() - (self.later - other.keys())
+        differing = [key for key in own | other if key in said and own.get(key) != other.get(key)]
         if state.get("schema", 1) != self.schema:
             differing.append("schema")
         if differing:

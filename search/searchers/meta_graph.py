@@ -143,6 +143,11 @@ class MetaGraphSearcher(AskingSearcher):
         if self.sweeps < 1 or self.still < 1:
             raise UsageError(f"sweeps={self.sweeps}, still={self.still}; allowed: both from 1")
 
+    @property
+    def accepts(self) -> frozenset[str]:
+        """Return which settings it heeds: epochs are those of the supernet."""
+        return super().accepts | (set() if self.schedule is None else {"epochs"})
+
     def graph(self, problem: Problem) -> MetaGraph:
         """Return the meta-graph of a problem, nothing learnt."""
         own = {"sweeps": self.sweeps, "still": self.still, "eta": self.eta, "spread": self.spread}
@@ -161,5 +166,5 @@ class MetaGraphSearcher(AskingSearcher):
         seconds = max(learnt.seconds, perf_counter() - start)
         return Found(
             members[0], as_scores(learnt.law.scores()), Trace(), learnt.passes, seconds,
-            queries=tuple(learnt.queries.known.values()), candidates=members,
+            queries=tuple(learnt.queries.known.values()), candidates=members, begin=learnt.begin,
         )  # fmt: skip

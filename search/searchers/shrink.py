@@ -142,6 +142,11 @@ class ShrinkSearcher(AskingSearcher):
         if self.k < 1 or not 0 <= self.keep < 1:
             raise UsageError(f"k={self.k}, keep={self.keep}; allowed: edges from 1, a share from 0, below 1")
 
+    @property
+    def accepts(self) -> frozenset[str]:
+        """Return which settings it heeds: epochs are those of an answer that is trained."""
+        return super().accepts | ({"epochs"} if self.schedule is None else set())
+
     def walk(self, problem: Problem) -> Shrink:
         """Return the walk of a problem, not begun."""
         return Shrink(problem, k=self.k, drop=2 if self.schedule else 1, keep=self.keep, **self.options)
@@ -172,6 +177,7 @@ class ShrinkSearcher(AskingSearcher):
             walk.passes,
             seconds,
             queries=known,
+            begin=walk.begin,
         )
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import log, prod
 from time import perf_counter
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -92,6 +93,7 @@ class TwoLevelSearcher:
 
     accepts = frozenset({"epochs", "proxy", "queries"})
     needs = SLOTS
+    gives_weights: ClassVar[bool] = False  # each block was in a supernet of its own
 
     def __call__(self, problem: Problem) -> Found:
         """Search both levels.

@@ -18,11 +18,13 @@ from tempograd.measurement.rounds import Round
 from tempograd.search.price import Price
 from tempograd.search.result import verdict_of
 from tempograd.search.run import Options, _fed, search
+from tempograd.search.searchers.gradient import GradientSearcher
 from tempograd.search.searchers.one_shot import OneShot
 from tempograd.search.training import Training
 from tempograd.spaces.network import inherit
 from tempograd.tasks.load import load_task
 from tempograd.tasks.task import Preprocessing
+from tempograd.testing.methods import device, priced
 
 SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8,channels=1",
@@ -330,3 +332,44 @@ def test_a_network_that_takes_smaller_images_than_the_task_gives_says_so():
     assert _fed(whole, small) == replace(whole, size=(9, 9), resize="bilinear")
     assert _fed(whole, large) == whole
     assert _fed(None, small) is None
+
+
+def test_a_weight_of_latency_is_relative_to_the_median_network(space, task, monkeypatch):
+    class SeenError(Exception):
+        pass
+
+    def see(self, problem):
+        raise SeenError(problem.reference_ms)
+
+    monkeypatch.setattr(GradientSearcher, "__call__", see)
+    with pytest.raises(SeenError) as seen:
+        run(space, task, lam=0.1)
+    predicted = Price(Device(space).module, space).predict(space.sample(2000, np.random.default_rng(5)))
+    assert seen.value.args[0] == pytest.approx(float(np.median(predicted)), rel=0.05)
+
+
+NODES = registry.create("space", "nodedag:n=4,stages=1,width=4,size=8,channels=1")
+INHERITED = Options(training=Training(epochs=1, batch=32, start="inherited"), random_networks=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method", ["gram:epochs=1,sweeps=5,still=5", "autoshrink:shared=true,supernet_epochs=1,k=2,keep=0.6"]
+)
+def test_a_graph_found_by_a_supernets_answers_may_begin_with_its_weights(task, method):
+    recipe, price = registry.create("method", method), Price(priced(NODES), NODES)
+    result = search(NODES, recipe, price, task, measure=device(NODES)[1], options=INHERITED, lam=0.1)
+    assert result.trained.record["started"]["source"] == "inherited"
+
+
+@pytest.mark.parametrize(
+    ("spec", "method"),
+    [(NODES.spec, "autoshrink"), (NODES.spec, "gram:shared=false"),
+     ("chained:blocks=2,n=1,stages=1,copies=2,width=4,size=8,channels=1", "egdas")],
+)  # fmt: skip
+def test_weights_that_no_supernet_can_give_are_refused_before_any_work(task, spec, method):
+    """Each block of ``chained`` was in a supernet of its own."""
+    space = registry.create("space", spec)
+    price = Price(priced(space), space)
+    with pytest.raises(UsageError, match=r"start=inherited .*no supernet of these very networks"):
+        search(space, registry.create("method", method), price, task, measure=None, options=INHERITED, lam=0.1)

@@ -140,3 +140,15 @@ def test_how_to_train_is_refused_where_the_task_trains_itself(name, value):
         check_task({name: value}, load_task(Mine()))
     check_task({name: value}, load_task("digits,limit=100"))
     check_task({name: OPTIONS[name].default, "random": 3}, load_task(Mine()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "flag"),
+    [("gram:shared=false", "epochs"), ("autoshrink:shared=true", "epochs"), ("gram:shared=false", "proxy")],
+)
+def test_what_arguments_of_a_method_leave_nothing_to_do_is_refused(spec, flag):
+    name = spec.partition(":")[0]
+    lacks = OPTIONS[flag].option.lacks
+    with pytest.raises(UsageError, match=f"--{flag} 3: {name} with these arguments {lacks}; .* or use ") as caught:
+        check({flag: 3}, method(spec), on_table=False, costs=["table"])
+    assert name not in str(caught.value).split("or use ")[1].split(", ")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tempograd import registry
+from tempograd.errors import MismatchError
 from tempograd.search import queries
 from tempograd.search.evaluator import Trained
 from tempograd.search.method import Problem
@@ -118,3 +119,27 @@ def test_what_is_found_is_the_most_accurate_within_the_target_that_was_asked_abo
     fitting = [query for query in found.queries if query.predicted_ms <= ms[len(ms) // 2]]
     assert found.architecture == max(fitting, key=lambda query: query.score).architecture
     assert len(fitting) < len(found.queries)
+
+
+def test_within_the_target_latency_is_free_though_it_is_in_the_scores_of_the_walk():
+    """All graphs of the first round are within it; they differ little in accuracy, and more in latency."""
+    ms = problem(additive(WORTH)).predict()(list(graphs().enumerate()))
+    found = recipe().find(problem(additive(0.01 * WORTH), target_ms=0.999 * float(ms.max())))
+    assert len(found.queries) == 10
+    assert found.architecture == max(found.queries, key=lambda query: query.score).architecture
+    assert found.architecture != min(found.queries, key=lambda query: query.predicted_ms).architecture
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_answers_of_other_images_or_of_another_recipe_are_not_gone_on_from(tmp_path, shared):
+    """A supernet is trained by a schedule of its own, whatever the recipe."""
+    path, own = tmp_path / "walk.safetensors", recipe(shared=shared).find
+    own.walk(on_images()).save(path)
+    slow = replace(on_images(), training=Training(epochs=9, learning_rate=0.01))
+    if shared:
+        own.walk(slow).load(path)
+    else:
+        with pytest.raises(MismatchError, match="of another search: other recipe;"):
+            own.walk(slow).load(path)
+    with pytest.raises(MismatchError, match=r"of another search: other .*images;"):
+        own.walk(replace(on_images(), task=load_task("digits,limit=150"))).load(path)

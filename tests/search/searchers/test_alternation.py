@@ -1,10 +1,13 @@
 """The alternation: what it freezes, what it finds, and that it goes on where it stopped."""
 
+import json
 from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tempograd import registry
 from tempograd.errors import DivergedError, InputRefusedError, MismatchError, UsageError
@@ -16,6 +19,7 @@ from tempograd.search.laws.gumbel import Gumbel
 from tempograd.search.laws.softmax import Softmax
 from tempograd.search.objective import CostTerm, Objective
 from tempograd.search.regularisers import Distillation
+from tempograd.search.searchers import alternation
 from tempograd.search.searchers.alternation import Alternation, Schedule
 from tempograd.search.steps import frozen_statistics
 from tempograd.tasks.images import Classification, Images
@@ -431,3 +435,49 @@ def test_a_loss_that_is_no_number_stops_names_the_step_and_keeps_the_checkpoint(
     whole = search_of(NB201)
     whole.run()
     assert equal(state(resumed.law), state(whole.law))
+
+
+def test_weights_move_along_a_cosine_over_all_epochs_and_by_steps_of_a_norm_at_most(monkeypatch):
+    schedule = Schedule(
+        epochs=3, warm_up=1 / 3, batch=32, weights_rate=0.5, weights_rate_last=0.1, clip=0.25, law_rate=0.0
+    )
+    run, rates, norms, original = watched(schedule), [], [], alternation.move
+
+    def move(optimizer, clip):
+        rates.append(optimizer.param_groups[0]["lr"])
+        norms.append(clip)
+        original(optimizer, clip)
+
+    monkeypatch.setattr(alternation, "move", move)
+    run.run()
+    assert len(rates) == 3 * 8
+    assert rates == pytest.approx(0.1 + 0.4 * (1 + np.cos(np.pi * np.arange(24) / 24)) / 2)
+    assert set(norms) == {0.25}
+
+
+def test_a_multiplier_is_told_the_latency_of_what_would_be_derived_now(monkeypatch):
+    """And not what the law is expected to cost."""
+    run, told = search_of(NB201), []
+    monkeypatch.setattr(LearnedMultiplier, "update", lambda self, derived_ms: told.append(derived_ms))
+    run.step_law(*batch(run), tau=1.0)
+    assert told == [run.derived_ms()]
+    assert abs(told[0] - float(run.term.model(run.law.marginals()).detach())) > 0.1
+
+
+@pytest.mark.slow
+def test_a_law_of_other_settings_is_another_search(tmp_path):
+    """Of as many numbers, so that the file would do; one that was written before it told them is gone on from."""
+    path, short = tmp_path / "search.safetensors", Schedule(epochs=1, warm_up=0, batch=32)
+    search_of(NB201, law=partial(ExclusiveTopK, paths=2), schedule=short).run(path)
+    with pytest.raises(MismatchError, match="another search: other settings;"):
+        search_of(NB201, law=partial(ExclusiveTopK, paths=3), schedule=short).run(path)
+    search_of(NB201, law=partial(Softmax, none=True), schedule=short).save(path)
+    other = search_of(NB201, law=partial(Softmax, none=False), schedule=short)
+    with pytest.raises(MismatchError, match="another search: other settings;"):
+        other.load(path)
+    with safe_open(path, framework="pt") as file:
+        state = json.loads(file.metadata()["state"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    del state["identity"]["settings"]
+    save_file(tensors, path, metadata={"state": json.dumps(state)})
+    other.load(path)
