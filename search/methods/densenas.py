@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...arguments import Batch, Count, NonNegative, Share
+from ...arguments import Batch, Count, Positive, Share
 from ..forms import LearnedMultiplier, LogTarget
 from ..laws.markov_route import MarkovRoute
 from ..method import Method
@@ -14,7 +14,7 @@ from ..searchers.gradient import GradientSearcher
 
 def densenas(
     *,
-    eta: NonNegative = 0.3,
+    eta: Positive = 0.3,
     epochs: Count = 40,
     warm_up: Share = 0.75,
     batch: Batch = 64,

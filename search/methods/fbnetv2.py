@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...arguments import Batch, Count, NonNegative, Share
+from ...arguments import Batch, Count, Positive, Share
 from ..forms import LearnedMultiplier, MulLog
 from ..laws.gumbel import Gumbel
 from ..method import Method
@@ -15,7 +15,7 @@ from ..searchers.gradient import GradientSearcher
 
 def fbnetv2(
     *,
-    eta: NonNegative = 0.3,
+    eta: Positive = 0.3,
     epochs: Count = 15,
     warm_up: Share = 0.2,
     batch: Batch = 64,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ...arguments import Batch, Count, NonNegative, Share
+from ...arguments import Batch, Count, NonNegative, Positive, Share
 from ...spaces.space import SearchSpace
 from ..cost import Feed, PredictorCost
 from ..forms import LearnedMultiplier, Linear
@@ -27,7 +27,7 @@ def hdas(
     epochs: Count = 30,
     warm_up: Share = 0.2,
     batch: Batch = 64,
-    eta: NonNegative = 0.3,
+    eta: Positive = 0.3,
     second_order: bool = False,
 ) -> Method:
     """H-DAS (Liu et al., arXiv:2101.04028): ``darts:stages=3``, then `staged`; the space says which levels there are.

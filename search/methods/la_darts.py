@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...arguments import Batch, Count, NonNegative, Share
+from ...arguments import Batch, Count, Positive, Share
 from ..cost import Feed, PredictorCost
 from ..forms import LearnedMultiplier, Linear
 from ..laws.gumbel import Gumbel
@@ -23,7 +23,7 @@ def la_darts(
     epochs: Count = 15,
     warm_up: Share = 0.2,
     batch: Batch = 64,
-    eta: NonNegative = 0.3,
+    eta: Positive = 0.3,
     second_order: bool = False,
 ) -> Method:
     """LA-DARTS (Xu et al., arXiv:2001.06392); a target's weight is learnt as LightNAS does (2208.14446).

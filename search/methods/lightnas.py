@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...arguments import Batch, Count, NonNegative, Share
+from ...arguments import Batch, Count, Positive, Share
 from ..cost import Feed, PredictorCost
 from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
@@ -17,7 +17,7 @@ from ..searchers.gradient import GradientSearcher
 def lightnas(
     *,
     feed: Feed = "draw",
-    eta: NonNegative = 0.3,
+    eta: Positive = 0.3,
     epochs: Count = 15,
     warm_up: Share = 0.2,
     batch: Batch = 64,

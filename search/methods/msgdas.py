@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...arguments import Batch, Count, NonNegative, Share
+from ...arguments import Batch, Count, NonNegative, Positive, Share
 from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
 from ..method import Method
@@ -19,7 +19,7 @@ def msgdas(
     distillation: NonNegative = 1.0,
     teacher: Teaching = "mixture",
     drop_skips: Share = 0.1,
-    eta: NonNegative = 0.3,
+    eta: Positive = 0.3,
     epochs: Count = 15,
     warm_up: Share = 0.2,
     batch: Batch = 64,

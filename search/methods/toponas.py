@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...arguments import Batch, Count, NonNegative, Share
+from ...arguments import Batch, Count, Positive, Share
 from ...spaces.space import SearchSpace
 from ..deriver import argmax_combination
 from ..forms import LearnedMultiplier, Linear
@@ -17,7 +17,7 @@ from ..searchers.gradient import GradientSearcher
 
 def toponas(
     *,
-    eta: NonNegative = 0.3,
+    eta: Positive = 0.3,
     most_invalid: Share = 0.05,
     epochs: Count = 15,
     warm_up: Share = 0.2,

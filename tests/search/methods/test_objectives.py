@@ -1,11 +1,13 @@
 """What every gradient recipe asks of latency, and how its law is moved: by the formulas and numbers that it names."""
 
+from inspect import signature
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tempograd import registry
+from tempograd.errors import UsageError
 from tempograd.search.forms import Hard, LearnedMultiplier, Linear, LogTarget, MulLog, Ratio
 from tempograd.search.searchers.alternation import Schedule
 
@@ -51,7 +53,7 @@ def test_a_target_has_a_weight_that_is_learnt_both_ways_or_a_fixed_one_or_none_a
         assert (type(targeted), targeted.lam) == (Ratio, 0.1)
     else:
         assert type(targeted) is LearnedMultiplier
-        assert (targeted.lam, targeted.eta, targeted.two_sided) == (0.0, 0.3, True)
+        assert (targeted.lam, targeted.eta, targeted.damping, targeted.two_sided) == (0.0, 0.3, 3.0, True)
         targeted.update(2 * REFERENCE_MS)
         assert targeted.lam > 0
         for _ in range(9):
@@ -78,3 +80,48 @@ def test_the_law_is_moved_by_adam_and_weights_by_sgd_as_in_darts_with_a_rate_for
     }
     for name, changes in others.items():
         assert registry.create("method", name).find.schedule == Schedule(**changes), name
+
+
+NUMBERS = {
+    "la_darts": {"draws": 4, "feed": "sampled", "one_path": False, "none": True, "eta": 0.3, "second_order": False},
+    "densenas": {"eta": 0.3, "mix": False},
+    "fbnetv2": {"eta": 0.3},
+    "toponas": {"eta": 0.3, "most_invalid": 0.05},
+    "msgdas": {"paths": 2, "distillation": 1.0, "teacher": "mixture", "drop_skips": 0.1, "eta": 0.3},
+    "hdas": {
+        "depth": 1.0, "length": 0.4, "share": 0.5, "draws": 4, "feed": "sampled", "epochs": 30, "warm_up": 0.2,
+        "batch": 64, "eta": 0.3, "second_order": False,
+    },
+    "egdas": {
+        "epochs": 15, "warm_up": 0.2, "batch": 64, "spread": 9.0, "queries": 24, "population": 8, "train_epochs": 5,
+    },
+    "scalenas": {
+        "epochs": 40, "largest": 20, "draws": 1, "batch": 16, "distillation": 0.5, "queries": 200, "population": 20,
+        "share": 0.25, "rate": 0.2,
+    },
+    "autoshrink": {
+        "k": 10, "keep": 0.01, "weight": 0.1, "epochs": 5, "patience": 5, "shared": False, "supernet_epochs": 15,
+        "batch": 32,
+    },
+    "gram": {
+        "sweeps": 300, "still": 50, "eta": 0.05, "spread": 0.25, "weight": 0.1, "epochs": 15, "shared": True,
+        "train_epochs": 5, "batch": 32,
+    },
+    "ofa": {
+        "epochs": 15, "largest": 5, "draws": 2, "batch": 16, "queries": 200, "population": 40, "rate": 0.1,
+        "deploy": "trained",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_recipe_begins_with_the_numbers_of_its_paper_or_of_its_page(name):
+    """Those of H-DAS' losses, AutoShrink's rounds and ScaleNAS' children, say; results were measured with them."""
+    found = {each.name: each.default for each in signature(registry.load("method", name)).parameters.values()}
+    assert {argument: found[argument] for argument in NUMBERS[name]} == NUMBERS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if "eta" in NUMBERS[name] and name != "gram"])
+def test_a_multiplier_that_would_never_move_is_refused_before_any_work(name):
+    with pytest.raises(UsageError, match=r"eta=0.*above 0"):
+        registry.create("method", name, eta=0.0)
