@@ -90,6 +90,9 @@ MUTANTS = [
     ),
     *_of(
         "all", "searchers/test_gradient.py",
+        ("the seed is that of first logits", "search/searchers/gradient.py", "law = _over(self.law, problem, torch.Generator().manual_seed(problem.seed))", "law = _over(self.law, problem, torch.Generator().manual_seed(0))"),
+        ("of first weights", "search/searchers/gradient.py", "with seeded(problem.seed):", "with seeded(0):"),
+        ("and of draws", "search/searchers/gradient.py", "            seed=problem.seed,\n            compute=problem.compute,\n            warm_up", "            seed=0,\n            compute=problem.compute,\n            warm_up"),
         ("statistics rest in law steps", ALTERNATION, "with frozen_statistics(self.supernet):\n            loss = self._law_loss", "with torch.enable_grad():\n            loss = self._law_loss"),
         ("a law is told of its steps", ALTERNATION, "        self.law.stepped()\n", ""),
         ("a multiplier is damped", "search/forms.py", "self.summed + self.damping * violation", "self.summed"),
@@ -115,6 +118,8 @@ MUTANTS = [
     ),
     *_of(
         "la_darts", "methods/test_la_darts.py",
+        ("the mean of all that are sampled", "search/cost.py", "self.predict(corners + (relaxed - relaxed.detach())).mean()", "self.predict(corners + (relaxed - relaxed.detach()))[0]"),
+        ("none stays where a rule counts edges", "search/laws/softmax.py", "not none and site.name not in ruled and", "not none and"),
         ("the predictor is asked about samples", "search/cost.py", "return self.sampled(law, generator, self.draws)", "return self(law.marginals())"),
         ("by default", recipe("la_darts"), 'feed: Feed = "sampled"', 'feed: Feed = "direct"'),
         ("as many draws as asked for", recipe("la_darts"), "feed=feed, draws=draws", "feed=feed"),
@@ -141,11 +146,17 @@ MUTANTS = [
     ),
     *_of(
         "la_darts", "searchers/test_unrolled.py",
+        ("ahead by a step with momentum", "search/searchers/unrolled.py", "decayed if before is None else decayed + momentum * before", "decayed"),
+        ("and decay", "search/searchers/unrolled.py", "decayed = gradient + decay * weight.detach()", "decayed = gradient"),
+        ("down the slope", "search/searchers/unrolled.py", "with moved(weights, step, -rate):", "with moved(weights, step, rate):"),
+        ("at the rate", "search/searchers/unrolled.py", "factor = rate / (2 * reach)", "factor = 1 / (2 * reach)"),
         ("the second derivatives", "search/searchers/unrolled.py", "slope - factor * (up - down)", "slope"),
         ("their sign", "search/searchers/unrolled.py", "slope - factor * (up - down)", "slope + factor * (up - down)"),
     ),
     *_of(
         "densenas", "methods/test_densenas.py",
+        ("their probability, not their mean logit", "search/laws/two_path.py", "torch.logsumexp(before, dim=-1, keepdim=True) - torch.logsumexp(two, dim=-1, keepdim=True)", "before.mean(dim=-1, keepdim=True) - two.mean(dim=-1, keepdim=True)"),
+        ("of all that it decides about", "search/deriver.py", "for name, option in space.sites[sites[0]].when:", "for name, option in space.sites[sites[0]].when[:1]:"),
         ("the pair keeps its probability, through the product", "search/law.py", "        for law in self._all():\n            law.stepped()", "        return"),
         ("the pair keeps its probability", "search/laws/two_path.py", "self.logits.scatter_(-1, pair, two + shift)", "self.logits.scatter_(-1, pair, two)"),
         ("two operations at a time", "search/laws/markov_route.py", "operations = TwoPath(space, generator, noise=noise, sites=others, hard=hard)", "operations = Softmax(space, generator, noise=noise, sites=others)"),
@@ -165,6 +176,7 @@ MUTANTS = [
     ),
     *_of(
         "densenas", "spaces/test_routed.py",
+        ("every block of the last stage may be the last", "spaces/zoo/routed.py", "if stage == self._blocks[-1][1] else found", "if i == len(self._blocks) - 1 else found"),
         ("so many blocks may follow one", "spaces/zoo/routed.py", "min(i + self.reach, len(self._blocks) - 1)", "min(i + self.reach + 1, len(self._blocks) - 1)"),
         ("of the same stage or the next", "spaces/zoo/routed.py", "if self._blocks[j][1] - stage <= 1]", "if self._blocks[j][1] - stage <= 2]"),
         ("a new stage halves the map", "spaces/zoo/routed.py", "self._operation(operation, width, 1 + stage - before)", "self._operation(operation, width)"),
@@ -175,6 +187,8 @@ MUTANTS = [
     ),
     *_of(
         "fbnetv2", "methods/test_fbnetv2.py",
+        ("it is heard in weight steps", ALTERNATION, "            return self.law.draws(self.generator, tau=tau)\n        law", "            return self.law.draws(self.generator, tau=1.0)\n        law"),
+        ("and in law steps", ALTERNATION, "drawn = self.law.draws(self.generator, tau=tau)\n        with frozen", "drawn = self.law.draws(self.generator, tau=1.0)\n        with frozen"),
         ("soft draws", recipe("fbnetv2"), "law=partial(Gumbel, hard=False, one_copy=True)", "law=Gumbel"),
         ("one resolution a pass", recipe("fbnetv2"), "hard=False, one_copy=True", "hard=False"),
         ("drawn with the soft draw's gradient", "search/laws/gumbel.py", "one = straight_through(one_hot(noisy.argmax(dim=-1), soft), soft)", "one = one_hot(noisy.argmax(dim=-1), soft)"),
@@ -190,6 +204,8 @@ MUTANTS = [
     ),
     *_of(
         "fbnetv2", "spaces/test_mbconv.py spaces/test_blocks.py",
+        ("the first channels are left", NETWORK, "(torch.arange(max(sizes)) < torch.tensor(sizes)[:, None])", "(torch.arange(max(sizes)).flip(0) < torch.tensor(sizes)[:, None])"),
+        ("down to four sevenths", "spaces/zoo/mbconv.py", "LEAST = 4 / 7", "LEAST = 1 / 2"),
         ("masks", "spaces/blocks.py", 'return builder.add("mask", Mask(conv.out), x) if mask and isinstance(conv.out, Width) else x', "return x"),
         ("masks before the squeeze", "spaces/blocks.py", "y = conv_bn(conv, activation)(", "y = conv_bn(conv, activation, mask=not squeeze)("),
         ("masks behind the normalisation", "spaces/blocks.py", 'x = builder.add("bn", BatchNorm(residual), builder.add("conv", conv, x))', 'x = builder.add("conv", conv, x)\n        x = builder.add("bn", BatchNorm(residual), builder.add("early", Mask(conv.out), x) if isinstance(conv.out, Width) and mask else x)\n        return x if activation is None else builder.add("act", activation, x)'),
@@ -201,6 +217,9 @@ MUTANTS = [
     ),
     *_of(
         "toponas", "methods/test_toponas.py",
+        ("what connects nothing is not derived", "search/deriver.py", "return best if space.is_connected(best) else derive(law, space)", "return best"),
+        ("the odds that an edge is kept", COMBINATION, "kept.logit()", "kept.log()"),
+        ("aggressive", "search/regularisers.py", "law.sets.sub_(min(", "law.sets.add_(min("),
         ("passive-aggressive steps", recipe("toponas"), "regularisers=(valid,),", ""),
         ("regularisers are told of steps", ALTERNATION, "            regulariser.stepped(self.law)\n", "            pass\n"),
         ("passive below the bound", "search/regularisers.py", "        if float(excess.detach()) <= 0:\n            return\n", ""),
@@ -216,6 +235,11 @@ MUTANTS = [
     ),
     *_of(
         "toponas", "test_regularisers.py",
+        ("nodes of every cell", "search/regularisers.py", "            first += len(cell)\n", ""),
+        ("no longer than the cap", "search/regularisers.py", "min(self.cap, float(excess.detach() / gradient.square().sum()))", "float(excess.detach() / gradient.square().sum())"),
+        ("inputs of nodes without readers", "search/regularisers.py", " + (1 - empty[first + n]) * silent", ""),
+        ("any reader will do", "search/regularisers.py", "silent = torch.stack(unread).prod() if unread", "silent = torch.stack(unread).mean() if unread"),
+        ("the output reads the last node", "search/regularisers.py", "if unread else torch.zeros(())", "if unread else torch.ones(())"),
         ("readers of invalid nodes", "search/regularisers.py", "empty[first + n] * (1 - silent) + (1 - empty[first + n]) * silent", "(1 - empty[first + n]) * silent"),
         ("the length of a step", "search/regularisers.py", "float(excess.detach() / gradient.square().sum())", "float(excess.detach())"),
         ("those who read a node", "search/regularisers.py", "if source == inputs + n]", "if source == n]"),
@@ -227,6 +251,9 @@ MUTANTS = [
     ),
     *_of(
         "msgdas", "methods/test_msgdas.py",
+        ("weighed as the law has it", ALTERNATION, "every = (self.law.marginals(),) if", "every = ({site: torch.full_like(row, 1 / len(row)) for site, row in self.law.marginals().items()},) if"),
+        ("the teacher moves no statistic", ALTERNATION, "with torch.no_grad(), frozen_statistics(self.supernet):\n            every", "with torch.no_grad():\n            every"),
+        ("softened to two", "search/regularisers.py", "tau: float = 2.0", "tau: float = 1.0"),
         ("distillation", recipe("msgdas"), "distillation=Distillation(distillation, teacher=teacher),", ""),
         ("its weight", recipe("msgdas"), "Distillation(distillation, teacher=teacher)", "Distillation(teacher=teacher)"),
         ("the supernet teaches", recipe("msgdas"), 'teacher: Teaching = "mixture"', 'teacher: Teaching = "mean"'),
@@ -247,11 +274,14 @@ MUTANTS = [
     ),
     *_of(
         "msgdas", "test_regularisers.py",
+        ("paths follow the teacher", "search/regularisers.py", "distance(logits / self.tau, teacher.detach() / self.tau)", "distance(teacher.detach() / self.tau, logits / self.tau)"),
         ("no gradient to the teacher", "search/regularisers.py", "teacher.detach() / self.tau", "teacher / self.tau"),
         ("softened by the temperature", "search/regularisers.py", "self.weight * self.tau**2 * distance", "self.weight * distance"),
     ),
     *_of(
         "msgdas", "test_drop_block.py",
+        ("as much as asked for", "search/drop_block.py", "gamma = rate / side**2 * height * width / valid", "gamma = rate"),
+        ("of skips alone", NETWORK, "self.training and isinstance(node.operation, Identity)", "self.training"),
         ("the mean is kept", "search/drop_block.py", "kept * (kept.numel() / kept.sum().clamp_min(1))", "kept"),
         ("blocks and not pixels", "search/drop_block.py", "BLOCK = 3", "BLOCK = 1"),
         ("in training only", NETWORK, "self.on_skip is not None and self.training and", "self.on_skip is not None and"),
@@ -294,6 +324,7 @@ MUTANTS = [
     ),
     *_of(
         "lightnas", "methods/test_objectives.py",
+        ("damped threefold", "search/forms.py", "damping: float = 3.0", "damping: float = 0.3"),
         ("the temperature falls", recipe("lightnas"), "tau_first=5.0, tau_last=0.1", "tau_first=5.0, tau_last=5.0"),
     ),
     *_of(
@@ -321,6 +352,11 @@ MUTANTS = [
     ),
     *_of(
         "scalenas", "searchers/test_grouped_shot.py",
+        ("the teacher stays as it was", GROUPED, "if self.done == self.schedule.largest:", "if self.done >= self.schedule.largest:"),
+        ("by AdamW", GROUPED, "torch.optim.AdamW(self.supernet.parameters(), schedule.rate, weight_decay=schedule.decay)", "torch.optim.SGD(self.supernet.parameters(), schedule.rate, weight_decay=schedule.decay)"),
+        ("its decay", GROUPED, "weight_decay=schedule.decay)", "weight_decay=0.0)"),
+        ("the teacher's statistics rest", GROUPED, "to(compute).eval().requires_grad_", "to(compute).requires_grad_"),
+        ("as many networks as asked for", GROUPED, "for _ in range(self.schedule.draws):", "for _ in range(1):"),
         ("the teacher's distance is in the loss", GROUPED, "by_labels + self.schedule.distillation * self.task.distillation(outputs, told)", "by_labels"),
         ("not of raw outputs", GROUPED, "self.task.distillation(outputs, told)", "torch.nn.functional.mse_loss(outputs, told)"),
         ("heat maps by their places", "tasks/dense.py", "maps[:, : self.count].flatten(2).transpose(1, 2) for maps", "maps[:, : self.count] for maps"),
@@ -342,12 +378,15 @@ MUTANTS = [
     ),
     *_of(
         "scalenas", "spaces/test_multibranch.py",
+        ("coarse branches are repeated", "spaces/zoo/multibranch.py", 'builder.add("repeat", Upsample((side, side)), x)', 'builder.add("repeat", Upsample((side, side), "bilinear"), x)'),
+        ("and enlarged smoothly in the head", "spaces/zoo/multibranch.py", 'Upsample((side, side), "bilinear"), value)', 'Upsample((side, side)), value)'),
         ("past its depth a branch passes unchanged", "spaces/zoo/multibranch.py", 'found.append(_either(builder, f"b{b}/out", fused, reached[b], values[b], passed[b]))', "found.append(fused)"),
         ("others take what it passes", "spaces/zoo/multibranch.py", 'there = [_either(builder, f"b{b}/there", own[b], reached[b], values[b], passed[b]) for b in branches]', "there = own"),
         ("its own value always", "spaces/zoo/multibranch.py", "terms = {own[b]: (FIXED, 0)}", "terms = {values[b]: (FIXED, 0)}"),
     ),
     *_of(
         "scalenas", "laws/test_grouped.py",
+        ("at random", "search/laws/grouped.py", "rows.multinomial(1, generator=generator)[:, 0], rows)", "rows.argmax(dim=-1), rows)"),
         ("groups in turn", "search/laws/grouped.py", "        self.turn += 1\n", ""),
         ("a window of depths", "search/laws/grouped.py", "_WINDOW = 2", "_WINDOW = 1"),
     ),
@@ -476,6 +515,9 @@ MUTANTS = [
     ),
     *_of(
         "ofa", "searchers/test_one_shot.py",
+        ("a cosine in each stage", ONE_SHOT, "first, length = (0, schedule.largest) if alone else (schedule.largest, schedule.epochs)", "first, length = 0, self.total"),
+        ("the rate falls", ONE_SHOT, "cosine(schedule.rate, 0.0, (self.done", "cosine(schedule.rate, schedule.rate, (self.done"),
+        ("the teacher has no slope", ONE_SHOT, "told = logits.detach()", "told = logits"),
         ("parts learn from the largest", ONE_SHOT, "learnt = self.task.distillation(self._forward(images, gates), told)", "learnt = self.task.loss(self._forward(images, gates), labels)"),
     ),
     *_of(
@@ -485,6 +527,8 @@ MUTANTS = [
     ),
     *_of(
         "autoshrink", "searchers/test_shrink.py",
+        ("as many as there are", SHRINK, "on[i] for i in order[: self.k]", "on[i] for i in order[: self.k - 1]"),
+        ("nothing above the target is found", SHRINK, "if query.predicted_ms <= limit_ms]", "if query.predicted_ms <= 1e9]"),
         ("the best removal goes", SHRINK, "reverse=True)[: self.drop]", "reverse=False)[: self.drop]"),
         ("k of the edges are tried", SHRINK, "order[: self.k]", "order"),
         ("in random order", SHRINK, "order = torch.randperm(len(on), generator=self.generator).tolist()", "order = list(range(len(on)))"),
@@ -495,6 +539,8 @@ MUTANTS = [
     ),
     *_of(
         "autoshrink", "methods/test_autoshrink.py",
+        ("under a target the most accurate", SHRINK, "(walk.score(q) if problem.target_ms is None else walk.merit(q), -q.predicted_ms)", "(walk.score(q), -q.predicted_ms)"),
+        ("early enough to end anything", "search/searchers/asking.py", "self.patience = patience if patience < epochs else 0", "self.patience = 0"),
         ("trained as long as asked", "search/searchers/asking.py", "training, epochs=epochs, patience", "training, patience"),
         ("ended early", "search/searchers/asking.py", "patience=self.patience or training.patience)", "patience=training.patience)"),
         ("as asked for", recipe("autoshrink"), "patience=patience, ", "patience=5, "),
@@ -526,6 +572,8 @@ MUTANTS = [
     ),
     *_of(
         "gram", "methods/test_gram.py",
+        ("of 512 images", "search/searchers/asking.py", "_FEW = 512", "_FEW = 64"),
+        ("at a weight nothing is pruned", META, " if problem.lam is None else (learnt.law.best(),)", ""),
         ("one supernet answers", recipe("gram"), "shared: bool = True", "shared: bool = False"),
         ("of few images", "search/evaluator.py", "generator=torch.Generator().manual_seed(seed))[:few]", "generator=torch.Generator().manual_seed(seed))"),
         ("with statistics of its own", "search/evaluator.py", "        recalibrate(network, self._images)\n", "        network.eval()\n"),
@@ -536,6 +584,8 @@ MUTANTS = [
     ),
     *_of(
         "gram", "searchers/test_meta_graph.py",
+        ("the usual spread follows the answers", META, "self.variance + _RATE * (apart**2 - self.variance)", "self.variance"),
+        ("smaller members are measured in turn", META, "candidates=members,", "candidates=members[:1],"),
         ("answers teach", META, "self.law.learn(drawn, self.advantage(score))", "self.law.learn(drawn, 0.0)"),
         ("against a baseline", META, "apart = score - self.mean", "apart = score"),
         ("pruned to the target", META, "limit_ms = _BELOW * float(predict([member])[0])", "return"),
@@ -547,6 +597,9 @@ MUTANTS = [
     ),
     *_of(
         "gram", "laws/test_bernoulli.py",
+        ("in random order", BERNOULLI, "for edge in torch.randperm(len(mask), generator=generator).tolist():", "for edge in range(len(mask)):"),
+        ("the likely edges", BERNOULLI, "(self.weights > 0.5)", "(self.weights >= 0.5)"),
+        ("given all others", BERNOULLI, "other = [*mask[:edge], 1 - mask[edge], *mask[edge + 1 :]]", "other = [0] * len(mask)"),
         ("drawn by what was learnt", BERNOULLI, "mask[edge] = int(uniform[edge] < chance[edge])", "mask[edge] = int(uniform[edge] < 0.5)"),
         ("what is passed on", BERNOULLI, "self.spread *", "0.0 *"),
         ("to edges that are on too", BERNOULLI, "neighbours = self._touching * mask[:, None] * mask[None]", "neighbours = self._touching * mask[:, None]"),
@@ -579,11 +632,17 @@ MUTANTS = [
     ),
     *_of(
         "hdas", "searchers/test_pipeline.py",
+        ("the share of the cells", recipe("hdas"), '{"cells": share, "stages": 1 - share}', '{"cells": 1 - share, "stages": share}'),
+        ("scores of the law that decided a site", PIPELINE, "row[: len(site.options)] = self.scores[site.name]", "row[: len(site.options)] += 0"),
+        ("a level begins anew", PIPELINE, "            begins=True,\n", "            begins=False,\n"),
         ("what cells are found is given to the stages", PIPELINE, "given={**self.given, **{name: taken[name] for name in own}}", "given=self.given"),
         ("epochs of each level", PIPELINE, "wanted = round(left * share / rest) if rest else left", "wanted = 1"),
     ),
     *_of(
         "hdas", "spaces/test_staged.py",
+        ("a chain of middle length", "spaces/zoo/staged.py", "middle = self._lengths[(len(self._lengths) - 1) // 2]", "middle = self._lengths[0]"),
+        ("of which cells are searched", "spaces/zoo/staged.py", "found = {_length(stage): (len(self._lengths) - 1) // 2 for", "found = {_length(stage): 0 for"),
+        ("whose cells read the last two values", "spaces/zoo/staged.py", "if edge in edges[-KEPT:]", "if edge in edges[:KEPT]"),
         ("the last three values", "spaces/zoo/staged.py", "WINDOW = 3", "WINDOW = 2"),
         ("of which two are kept", "spaces/zoo/staged.py", "KEPT = 2", "KEPT = 1"),
         ("the last two leave", "spaces/zoo/staged.py", "Concat(), *states[number : number + 2]", "Concat(), *states[number + 1 : number + 2]"),
@@ -595,11 +654,21 @@ MUTANTS = [
     ),
     *_of(
         "hdas", "test_regularisers.py",
+        ("the mean of all cells", "search/regularisers.py", "return torch.stack(found).mean()", "return torch.stack(found).max()"),
+        ("cells that are always there count", "search/regularisers.py", "return self.always + self._sum.cost({}, law.marginals())", "return self._sum.cost({}, law.marginals())"),
         ("a step each edge", "search/regularisers.py", "(torch.stack([states[source] for _, source in node]) + 1)", "torch.stack([states[source] for _, source in node])"),
         ("by the share of kept edges", "search/regularisers.py", "share = kept / kept.sum().clamp_min(torch.finfo(kept.dtype).tiny)", "share = kept"),
     ),
     *_of(
         "egdas", "methods/test_egdas.py",
+        ("under a target too", TWO_LEVEL, "targeted=lambda target_ms: Pareto(preference)", "targeted=lambda target_ms: Pareto(1.0)"),
+        ("evenly on a logarithmic scale", TWO_LEVEL, "np.geomspace(1 / self.spread, self.spread, len(slots))", "np.linspace(1 / self.spread, self.spread, len(slots))"),
+        ("a site of the stages a mutant", TWO_LEVEL, "replace(self.evolution, rate=1 / len(queries.free)).ask(queries)", "self.evolution.ask(queries)"),
+        ("each slot has its law's scores", TWO_LEVEL, "        scores[rows] = found.scores[rows]\n", "        scores = found.scores\n"),
+        ("passes of all slots", TWO_LEVEL, "            library.passes + found.passes,\n", "            found.passes,\n"),
+        ("children are made of these blocks", EVOLUTION, "            child = queries.settled(child)\n", ""),
+        ("one option a site", "search/laws/gumbel_rao.py", "self._gates(straight_through(winner, soft))", "self._gates(soft)"),
+        ("the slope of its logits", "search/laws/gumbel_rao.py", "noisy = log_p + (noisy - log_p.detach())", "noisy = 0 * log_p + noisy"),
         ("draws of less variance", TWO_LEVEL, "GumbelRao(space, generator, sites=own)", "GumbelRao(space, generator, sites=own, averaged=1)"),
         ("the noise is conditioned on the draw", "search/laws/gumbel_rao.py", "noise / log_p.detach().exp().clamp_min(least) + first", "noise / log_p.detach().exp().clamp_min(least)"),
         ("an ascent of neither", TWO_LEVEL, "weighted=lambda lam, reference_ms: Pareto(preference)", "weighted=lambda lam, reference_ms: __import__(Pareto.__module__, fromlist=['Linear']).Linear(preference, reference_ms)"),
@@ -621,6 +690,8 @@ MUTANTS = [
     ),
     *_of(
         "egdas", "searchers/test_two_level.py",
+        ("where the archive cannot use the target, repair can", TWO_LEVEL, "candidates=kept if uses else ()", "candidates=kept"),
+        ("where nothing fits, the fastest", TWO_LEVEL, "int(np.argmin(self._predict(made)))", "int(np.argmax(self._predict(made)))"),
         ("evolution by several objectives", recipe("egdas"), '"nsga2"', '"best"'),
         ("the archive is measured, best first", TWO_LEVEL, "for query in queries.archive.best_first", "for query in queries.archive.members"),
         ("nothing above the target", TWO_LEVEL, "[: int((predicted_ms <= self.limit_ms).sum())]", ""),
@@ -632,6 +703,7 @@ MUTANTS = [
     ),
     *_of(
         "egdas", "test_forms.py",
+        ("between both", "search/forms.py", "min(1.0, max(0.0, float((two - one) @ two) / distance))", "float((two - one) @ two) / distance"),
         ("gradients of one length", "search/forms.py", "first.double() / lengths[0], second.double() / (lengths[1] * preference)", "first.double(), second.double() / preference"),
         ("divided by the preference", "search/forms.py", "second.double() / (lengths[1] * preference)", "second.double() * preference / lengths[1]"),
     ),
@@ -659,6 +731,53 @@ MUTANTS = [
         ("improvement on the best", SURROGATE, "z = (mean - score.max()) / np.maximum(sd, 1e-9)", "z = -(mean - score.max()) / np.maximum(sd, 1e-9)"),
         ("times the chance to be within the target", SURROGATE, "return expected * problem.chance(problem.predict()(pool))", "return expected"),
         ("what is likelier above it is left out", SURROGATE, "if p >= LIKELY and a not in queries.known", "if a not in queries.known"),
+    ),
+    *_of(
+        "all", "searchers/test_alternation.py",
+        ("the rate of weights falls along a cosine", ALTERNATION, "set_rate(self.weights_optimizer, cosine(schedule.weights_rate, schedule.weights_rate_last, done))", "pass"),
+        ("over all epochs", ALTERNATION, "done = (number * steps + index) / (schedule.epochs * steps)", "done = index / steps"),
+        ("their steps are clipped", ALTERNATION, "move(self.weights_optimizer, self.schedule.clip)", "self.weights_optimizer.step()"),
+        ("a multiplier is told what would be derived", ALTERNATION, "self.term.form.update(self.derived_ms())", "self.term.form.update(float(self.term.model(self.law.marginals()).detach()))"),
+    ),
+    *_of(
+        "all", "test_objective.py",
+        ("a predictor is asked as it predicts, not as it was trained", "search/cost.py", "deepcopy(module).eval().requires_grad_(False)", "deepcopy(module).requires_grad_(False)"),
+        ("what a swap costs more is its slope", "search/cost.py", "effect = (latency[1:] - latency[0])", "effect = (latency[0] - latency[1:])"),
+    ),
+    *_of(
+        "hdas", "methods/test_objectives.py",
+        ("the weight of depth", recipe("hdas"), "depth: NonNegative = 1.0", "depth: NonNegative = 0.1"),
+        ("the weight of a cell", recipe("hdas"), "length: NonNegative = 0.4", "length: NonNegative = 1.0"),
+    ),
+    *_of(
+        "hdas", "test_deriver.py",
+        ("a longer stage is not the less likely for its edges", "search/laws/softmax.py", "log_p = torch.where(self._relative[:, None], log_p - best[:, None], log_p)", "log_p = log_p + 0"),
+    ),
+    *_of(
+        "ofa", "spaces/test_network.py",
+        ("the middle of a kernel", NETWORK, "0 if axis < 2 else (size - own) // 2", "0"),
+    ),
+    *_of(
+        "scalenas", "test_evaluator.py",
+        ("statistics begin anew", EVALUATOR, "        norm.reset_running_stats()\n", ""),
+        ("and are plain means", EVALUATOR, "norm.momentum = None  # torch's word for a plain mean", "norm.momentum = 0.1"),
+    ),
+    *_of(
+        "toponas", "spaces/test_darts.py",
+        ("the last node alone is the output where edges are free", "spaces/zoo/darts.py", 'cell = nodes[-1] if self.in_edges == "any" else', 'cell = nodes[-1] if self.in_edges == "none" else'),
+    ),
+    *_of(
+        "all", "test_run.py",
+        ("a weight is relative to the median network", "search/run.py", "target_ms, lam, table.median_ms,", "target_ms, lam, table.smallest_ms,"),
+    ),
+    *_of(
+        "all", "test_price.py",
+        ("predictors in a sum are asked as the recipe says", "search/price.py", "else _made(self.cost, cost)", "else self.cost"),
+    ),
+    *_of(
+        "hardcorenas", "test_budget.py",
+        ("block after block", "search/searchers/frank_wolfe.py", "self.budget.blocks[number % count]", "self.budget.blocks[0]"),
+        ("a little of every option", "search/laws/simplex.py", "explore: Share = 0.1", "explore: Share = 0.0"),
     ),
 ]  # fmt: skip
 

@@ -136,3 +136,11 @@ def test_pareto_gives_every_parameter_its_part_of_the_direction():
     assert [part.shape for part in found] == [a.shape, b.shape]
     with pytest.raises(UsageError, match="direction"):
         Pareto(1.0).combine(loss, cost)
+
+
+def test_where_the_shorter_of_both_is_the_shortest_of_all_between_it_is_the_direction():
+    """A preference makes one of them short; the line through both has shorter vectors, but not between them."""
+    one, two = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.1])
+    unit = two.double() / two.double().norm()
+    assert torch.allclose(common_descent(one, two, preference=9.0), unit / 9)
+    assert torch.allclose(common_descent(two, one, preference=1 / 9), unit)

@@ -156,6 +156,7 @@ def test_the_predictor_is_frozen_and_the_callers_module_left_alone(space, law):
     assert module.training
     assert all(p.requires_grad and p.grad is None for p in module.parameters())
     assert not any(p.requires_grad for p in cost.module.parameters())
+    assert not cost.module.training
 
 
 def test_a_predictor_in_double_precision_takes_gates_in_single(space, law):

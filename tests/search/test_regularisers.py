@@ -9,6 +9,7 @@ import torch
 from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.search.regularisers import Depth, Distillation, Entropy, Length, PassiveAggressive, Regulariser, cells
+from tempograd.spaces.zoo.darts import EDGES
 from tempograd.testing.small import small_specs
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")
@@ -205,3 +206,38 @@ def test_distillation_pulls_to_the_teacher_and_the_teacher_nowhere():
     moved = logits.detach() - logits.grad
     assert float(distil(moved, teacher)) < float(loss.detach())
     assert float(distil(teacher.detach(), teacher).detach()) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_nodes_of_every_cell_are_counted():
+    """By samples of a cell with any number of edges and of one whose nodes are hardly ever without, by hand."""
+    space = registry.create("space", "darts:layers=3,width=4,size=8,in_edges=any")
+    law, first = law_of(space), len(EDGES)
+    full = law._holds[4:].sum(dim=-1)
+    with torch.no_grad():
+        law.sets[4:] = torch.where(full == full.amax(dim=1, keepdim=True), 9.0, -9.0)
+    sample = law.sample(4000, torch.Generator().manual_seed(0))
+    found = torch.zeros(4000)
+    for cell in (0, 1):
+        kept = [1 - sample[site.name][:, 0] for site in space.sites[first * cell : first * (cell + 1)]]
+        for node in range(2, 6):
+            enters = torch.stack([on for on, (_, target) in zip(kept, EDGES, strict=True) if target == node]).amax(
+                dim=0
+            )
+            reads = [on for on, (source, _) in zip(kept, EDGES, strict=True) if source == node]
+            found += (enters != (torch.stack(reads).amax(dim=0) if reads else 1.0)).float()
+    expected = float(PassiveAggressive(space).invalid(law).detach())
+    assert float(found.mean()) == pytest.approx(expected, abs=4 * float(found.std()) / 4000**0.5)
+    assert expected > 0.2
+
+
+def test_no_step_is_longer_than_the_cap_where_the_slope_is_nearly_flat():
+    """Node 1 has an input and no reader, nearly surely: to first order the bound is hundreds of times further away."""
+    law, regulariser = law_of(NB201).double(), PassiveAggressive(NB201)
+    with torch.no_grad():
+        law.sets.zero_()
+        law.sets[[0, 1, 2], [1, 0, 1]] = 9.0
+    invalid, before = regulariser.invalid(law), law.sets.detach().clone()
+    (slope,) = torch.autograd.grad(invalid, [law.sets])
+    assert float((invalid.detach() - 0.05) / slope.square().sum()) > 1000
+    regulariser.stepped(law)
+    assert torch.allclose(law.sets.detach(), before - 10 * slope)

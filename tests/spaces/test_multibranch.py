@@ -127,3 +127,11 @@ def test_images_of_any_size_will_do():
 def test_arguments_that_make_no_network_are_refused(arguments, match):
     with pytest.raises(UsageError, match=match):
         registry.create("space", f"multibranch:{arguments}")
+
+
+def test_coarser_branches_are_repeated_in_fusions_and_enlarged_smoothly_in_the_head():
+    space = Multibranch(modules="1-1", width=4, depth=1, size=16, output="map", classes=2, side=16)
+    nodes = space.network_graph(taken(space, 1, fused=True)).nodes
+    enlarged = [node for node in nodes if isinstance(node.operation, Upsample)]
+    kinds = {(node.name.startswith("head/"), node.operation.kind) for node in enlarged}
+    assert kinds == {(False, "nearest"), (True, "bilinear")}

@@ -10,6 +10,7 @@ from tempograd import registry
 from tempograd.errors import InputRefusedError, UsageError
 from tempograd.spaces.graph import Choice
 from tempograd.spaces.saved import ARCHITECTURE, architecture_json
+from tempograd.spaces.zoo.staged import CONNECTIONS
 from tempograd.testing.spaces import SpaceContract
 
 SMALL = "most=3,least=1,width=4,size=8"
@@ -135,6 +136,17 @@ def test_searched_and_given_cells_are_one_network(whole):
         given = stages.space({site.name: taken[site.name] for site in cells.space({}).sites})
         own = given.architecture(taken[site.name] for site in given.sites)
         assert given.network_graph(own) == whole.network_graph(architecture)
+
+
+def test_cells_are_searched_in_a_chain_of_middle_length_that_skips_from_the_last_two_values():
+    cells, _ = registry.create("space", "staged:most=4,least=2,width=4,size=8").levels
+    assert cells.space({}).layers == 3 * 3 + 2  # three cells a stage, two reductions
+    for stage in range(3):
+        assert cells.before[f"s{stage}/length"] == 1
+        for place in (1, 2, 3):
+            kept = [s for s in range(place + 1) if cells.before.get(f"s{stage}/c{place}/e{s}")]
+            assert kept == [place - 1, place]
+            assert {cells.before[f"s{stage}/c{place}/e{s}"] for s in kept} == {CONNECTIONS.index("skip_connect")}
 
 
 def test_its_levels_share_out_its_sites_and_rules(whole):

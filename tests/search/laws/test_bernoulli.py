@@ -77,3 +77,21 @@ def test_what_it_needs_of_a_space_is_told():
         Bernoulli(registry.create("space", "nasbench201:cells=1,width=4,size=8"))
     with pytest.raises(UsageError, match="spread=2"):
         Bernoulli(graphs(SMALL), spread=2.0)
+
+
+def test_every_sweep_goes_through_all_edges_in_an_order_of_its_own(monkeypatch):
+    law, rng, orders = Bernoulli(graphs(SMALL)), generator(4), []
+    for _ in range(5):
+        order = []
+        monkeypatch.setattr(law, "_is_clean", lambda mask, order=order: bool(order.append(mask.index(1))))
+        law.sweep(rng)  # none is clean, so that the edge asked about is the one that is on
+        orders.append(tuple(order))
+    assert all(sorted(order) == list(range(6)) for order in orders)
+    assert len(set(orders)) > 1
+
+
+def test_the_likely_edges_are_those_that_are_likelier_than_not():
+    space = graphs(SMALL)
+    law = Bernoulli(space)
+    law.weights.copy_(torch.tensor([0.55, 0.45, 0.55, 0.5, 0.55, 0.45]))
+    assert law.best() == space.architecture([1, 0, 1, 0, 1, 0])

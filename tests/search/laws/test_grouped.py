@@ -43,11 +43,15 @@ def test_fewer_depths_make_fewer_groups_and_without_any_there_are_shares_alone()
 
 def test_groups_are_drawn_in_turn_and_so_exactly_equally_often():
     law, generator, groups = Grouped(PAPERS, groups=by_size(PAPERS)), torch.Generator().manual_seed(0), by_size(PAPERS)
+    seen = set()
     for turn in range(5 * len(groups)):
         gates, group = law.draw(generator, tau=1.0), groups[turn % len(groups)]
         for site in PAPERS.sites:
             assert group[site.name][int(gates[site.name].argmax())] > 0
             assert float(gates[site.name].sum()) == 1.0
+        if turn % len(groups) == 5:  # one of the middle
+            seen.add(tuple(int(gates[site.name].argmax()) for site in PAPERS.sites))
+    assert len(seen) == 5
     again = Grouped(PAPERS, groups=groups)
     again.load_state_dict(law.state_dict())  # where it was in its turn is kept
     assert int(again.turn) == 5 * len(groups)

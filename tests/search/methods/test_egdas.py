@@ -9,11 +9,13 @@ import torch
 
 from tempograd import registry
 from tempograd.search.cost import PredictorCost
+from tempograd.search.forms import Pareto
 from tempograd.search.law import gumbel, one_hot, straight_through
 from tempograd.search.method import Found, Problem
 from tempograd.search.objective import Objective
 from tempograd.search.price import Price
 from tempograd.search.queries import Queries
+from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.gradient import GradientSearcher
 from tempograd.search.searchers.two_level import alone, one_slot
 from tempograd.search.trace import Trace
@@ -190,6 +192,8 @@ def test_a_slot_is_searched_alone_in_all_stages_and_nothing_else_moves(monkeypat
     assert all(seen["b1"][name] == {derived[INDEX[name]]} for name in slots["b0"])  # what the first stage had found
     for name in (each for own in slots.values() for each in own):  # its only node keeps both edges
         assert derived[INDEX[name]] == 1 + noted.found.scores[INDEX[name], 1:].argmax()
+        assert noted.found.scores[INDEX[name]].min() > -100  # of the law that found it, not of one that it was given to
+    assert noted.found.passes == 4 * len(noted.passes)
 
 
 def test_all_networks_asked_about_are_made_of_the_blocks_found(monkeypatch):
@@ -235,3 +239,24 @@ def test_it_says_what_is_of_the_paper_and_what_is_not():
     pieces = registry.create("method", "egdas").pieces
     assert "evolution" in pieces["read"]
     assert "enhance" in pieces["ours"]
+
+
+@pytest.mark.parametrize("mode", [{"lam": 0.3}, {"target_ms": 100.0}])
+def test_every_slot_has_a_preference_of_its_own_under_a_target_too(monkeypatch, mode):
+    forms = []
+    run(monkeypatch, before=lambda search: forms.append(search.term.form), **mode)
+    assert {type(form) for form in forms} == {Pareto}
+    assert [form.lam for form in forms] == pytest.approx([1 / 9, 9])
+
+
+def test_preferences_are_even_on_a_logarithmic_scale(monkeypatch):
+    forms = []
+    run(monkeypatch, spec=SPEC, before=lambda search: forms.append(search.term.form))
+    assert [form.lam for form in forms] == pytest.approx([1 / 9, 1, 9])
+
+
+def test_a_mutant_differs_at_one_site_of_the_stages_on_average(monkeypatch):
+    rates, ask = [], EvolutionSearcher.ask
+    monkeypatch.setattr(EvolutionSearcher, "ask", lambda self, queries: rates.append(self.rate) or ask(self, queries))
+    run(monkeypatch)
+    assert rates == [1 / 4]  # of two stages, their blocks and their copies

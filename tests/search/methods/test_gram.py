@@ -83,6 +83,7 @@ def test_the_score_is_accuracy_less_the_logarithm_of_latency(mode):
 
 @pytest.mark.slow
 def test_one_supernet_answers_each_time_of_the_same_few_images_with_statistics_of_the_networks_own(monkeypatch):
+    assert asking._FEW == 512  # as many as its page says
     monkeypatch.setattr(asking, "_FEW", 20)
     trained, run = [], OneShot.advance
     monkeypatch.setattr(OneShot, "advance", lambda self: trained.append(self) or run(self))
@@ -104,3 +105,11 @@ def test_one_supernet_answers_each_time_of_the_same_few_images_with_statistics_o
         right = (network(inputs).argmax(dim=1) == labels).float().mean()
         assert query.score == pytest.approx(float(right))
     assert found.passes == shot.passes  # nothing else was trained
+
+
+def test_at_a_weight_of_latency_the_likely_edges_are_found_and_nothing_is_pruned():
+    found = recipe(sweeps=60, still=60, eta=0.2).find(problem(additive(WORTH), lam=0.0))
+    likely = found.scores[:, 1] > found.scores[:, 0]
+    assert found.architecture == graphs().architecture(likely.astype(int).tolist())
+    assert found.candidates == (found.architecture,)
+    assert 0 < len(edges(found.architecture)) < 10

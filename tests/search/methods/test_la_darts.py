@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ..wiring import CELL, Planted, linear, record, space_of
+from tempograd import registry
+
+from ..wiring import CELL, DARTS, Planted, linear, record, space_of
 
 SPACE = space_of(CELL)
 
@@ -141,3 +143,21 @@ def test_the_law_rests_in_warm_up(monkeypatch):
     noted = record(monkeypatch, "la_darts:epochs=4,warm_up=0.5,batch=4", CELL, lam=0.1, steps=2)
     assert [len(noted.steps(step)) for step in ("weights", "law")] == [8, 4]
     assert noted.passes[0].step == noted.passes[3].step == "weights"
+
+
+def test_the_latency_is_the_mean_of_all_networks_that_are_sampled(monkeypatch):
+    law, model, _ = curved(monkeypatch, ",draws=7")
+    each = Curved()(SPACE.relax(law.sample(7, torch.Generator().manual_seed(3)))).detach()
+    found = float(model.expected(law, torch.Generator().manual_seed(3)).detach())
+    assert found == pytest.approx(float(each.mean()), rel=1e-5)
+    assert float(each.std()) > 0.1
+
+
+def test_where_a_rule_counts_edges_none_is_never_taken_out():
+    """How many a node keeps is not the law's to say: its edges are compared with their ``none`` all the same."""
+    laws = [
+        registry.create("method", "la_darts", none=none).find.law(space_of(DARTS), torch.Generator().manual_seed(0))
+        for none in (True, False)
+    ]
+    for one, other in zip(*([*law.draw(torch.Generator(), tau=1.0).values()] for law in laws), strict=True):
+        assert torch.equal(one, other)

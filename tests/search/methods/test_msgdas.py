@@ -137,7 +137,23 @@ def test_no_more_skips_are_derived_where_they_are_dropped(monkeypatch):
 
 def test_by_default_all_of_it_is_on_and_the_temperature_falls(monkeypatch):
     noted = record(monkeypatch, "msgdas:epochs=3,batch=4", CELL, lam=0.1, steps=1)
-    assert noted.run.objective.distillation.weight == 1.0
+    assert (noted.run.objective.distillation.weight, noted.run.objective.distillation.tau) == (1.0, 2.0)
     assert noted.passes[0].drops == pytest.approx(0.1)
     assert noted.run.law.paths == 2
     assert noted.found.trace.columns()["tau"] == pytest.approx([5.0, 0.5**0.5, 0.1])
+
+
+def test_the_teacher_weighs_all_options_as_the_law_does_and_moves_no_statistic(monkeypatch):
+    run_, seen = run(monkeypatch).run, []
+    with torch.no_grad():
+        run_.law.logits.normal_(generator=torch.Generator().manual_seed(3))
+    before = {key: value.clone() for key, value in run_.supernet.state_dict().items()}
+    run_.supernet.train().register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    told = run_._teacher(x, run_.law.draws(torch.Generator().manual_seed(0), tau=1.0))
+    assert not told.requires_grad
+    (gates,) = seen
+    for site, row in zip(run_.law.names, run_.law.logits.detach().softmax(dim=-1), strict=True):
+        assert torch.allclose(gates[site], row)
+        assert row.max() > 0.3
+    assert all(torch.equal(value, before[key]) for key, value in run_.supernet.state_dict().items())

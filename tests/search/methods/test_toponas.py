@@ -136,3 +136,29 @@ def test_the_number_of_edges_is_learnt_where_it_is_free(monkeypatch):
         assert space.is_connected(noted.found.architecture)
     assert kept[1] == len(space.sites)
     assert kept[-1] < 0.5 * len(space.sites)
+
+
+def law_of(patch):
+    """A law over sets of edges as the recipe makes it, drawn anew, and the search that it is of."""
+    run = record(patch, "toponas:epochs=1,batch=4", CELL, supernet=_Idle(), lam=0.1, steps=1).run
+    with torch.no_grad():
+        for parameter in run.law.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(0))
+    return run.law, run
+
+
+def test_where_the_most_probable_sets_connect_nothing_the_best_network_that_connects_is_derived(monkeypatch):
+    law, run = law_of(monkeypatch)
+    with torch.no_grad():
+        law.sets[law._holds.sum(dim=-1) == 0] += 20
+    assert not SPACE.is_connected(law.best())
+    assert SPACE.is_connected(run.derived())
+
+
+def test_an_edge_is_worth_the_odds_that_it_is_kept(monkeypatch):
+    """In scores, which repair and finalists go by: beside leaving it out, which is worth nothing."""
+    law, _ = law_of(monkeypatch)
+    scores, kept = law.scores(), law.kept().detach()
+    assert (scores[:, 0] == 0).all()
+    expected = law.logits[:, 1:].detach().log_softmax(dim=-1) + (kept / (1 - kept)).log()[:, None]
+    assert torch.allclose(scores[:, 1:], expected, atol=1e-4)

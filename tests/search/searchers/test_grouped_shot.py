@@ -139,3 +139,11 @@ def test_a_schedule_without_a_teacher_or_a_network_a_step_is_refused():
         GroupedSchedule(largest=0)
     with pytest.raises(UsageError, match="draws=0"):
         GroupedSchedule(draws=0)
+
+
+def test_weights_are_moved_by_adamw_at_one_rate_for_all_tasks(task):
+    run = shot(task)
+    (group,) = run.optimizer.param_groups
+    assert type(run.optimizer) is torch.optim.AdamW
+    assert (group["lr"], group["weight_decay"]) == (3e-3, 1e-4)
+    assert sum(weight.numel() for weight in group["params"]) == sum(w.numel() for w in run.supernet.parameters())

@@ -95,6 +95,7 @@ def test_further_targets_cost_no_answer_and_give_a_nested_family_that_gets_faste
     assert edges(kept[0]) > edges(kept[1]) > edges(kept[2])
     assert (np.diff(problem(additive(worth())).predict()(kept)) < 0).all()
     assert found[0].queries == found[1].queries
+    assert len(found[0].candidates) > 1  # where one is measured above its target, the next is tried
 
 
 @pytest.mark.slow
@@ -151,3 +152,15 @@ def test_the_recipe_passes_on_what_it_is_told():
     assert (law.eta, law.spread) == (0.2, 0.5)
     assert registry.create("method", "gram").find.spread > 0
     assert registry.create("method", "gram").find.schedule is not None
+
+
+def test_how_much_better_an_answer_was_is_told_by_moving_means_of_scores_and_of_their_squares():
+    """By hand: the first two answers begin them, each later one moves them by a twentieth."""
+    graph, mean, square = MetaGraphSearcher(sweeps=99, still=99).graph(problem(additive(worth()))), 0.0, 0.0
+    for number, score in enumerate([*np.random.default_rng(0).normal(0.5, 0.1, 30)]):
+        mean = score if number == 0 else mean
+        apart = score - mean
+        square = apart**2 if number <= 1 else 0.95 * square + 0.05 * apart**2
+        assert graph.advantage(score) == pytest.approx(apart / square**0.5 if number else 0.0)
+        mean += 0.05 * apart
+        graph.rounds_done += 1

@@ -15,6 +15,7 @@ from tempograd.search.deriver import score
 from tempograd.search.evaluator import Inherited
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
+from tempograd.search.searchers import one_shot
 from tempograd.search.searchers.evolution import EvolutionSearcher
 from tempograd.search.searchers.one_shot import OneShot, OneShotSchedule, OneShotSearcher, effects, ends
 from tempograd.search.trace import Query
@@ -209,3 +210,13 @@ def test_effects_are_what_options_add_in_units_of_the_noise():
 def test_networks_that_are_all_as_good_say_nothing():
     found = effects(SPACE, [Query(a, 1.0, 0.1) for a in SPACE.sample(5, np.random.default_rng(0))])
     assert not found.any()
+
+
+@pytest.mark.slow
+def test_the_rate_falls_along_a_cosine_in_each_of_both_stages(task, monkeypatch):
+    run, rates = shot(task, OneShotSchedule(largest=1, epochs=2, draws=0, batch=32, rate=0.4)), []
+    monkeypatch.setattr(one_shot, "set_rate", lambda optimizer, rate: rates.append(rate))
+    run.run(None)
+    steps = run.task.weights.steps(32)
+    stages = [np.arange(epochs * steps) / (epochs * steps) for epochs in (1, 2)]
+    assert rates == pytest.approx(0.2 * (1 + np.cos(np.pi * np.concatenate(stages))))
