@@ -95,8 +95,8 @@ class Pick:
         chance = self.chances()
         chance[list(self.measured_ms)] = -1.0
         best = self._most_accurate(chance >= (SAFE if last and self.measured_ms else LIKELY))
-        if best is None:
-            best = int(chance.argmax())
+        if best is None:  # of equally unlikely ones the one predicted fastest
+            best = int(np.lexsort((self.predicted_ms, -chance))[0])
         return best if chance[best] >= 0 else None
 
     def chances(self) -> Array:

@@ -397,8 +397,8 @@ def output_name(number: int) -> str:
 
 
 def _without_identities(emitter: _Emitter, outputs: tuple[str, ...]) -> _Emitter:
-    """Drop the nodes that folding left over, and give the outputs their public names."""
-    alias: dict[str, str] = {}
+    """Drop the nodes that folding left over, and give the outputs their public names, which no layer keeps."""
+    alias = {output_name(number): f"{output_name(number)}.layer" for number in range(len(outputs))}
     kept: list[NodeProto] = []
     for node in emitter.nodes:
         inputs = [alias.get(name, name) for name in node.input]
@@ -406,10 +406,11 @@ def _without_identities(emitter: _Emitter, outputs: tuple[str, ...]) -> _Emitter
             alias[node.output[0]] = inputs[0]
             continue
         node.input[:] = inputs
+        node.output[:] = [alias.get(name, name) for name in node.output]
         kept.append(node)
     for number, output in enumerate(outputs):
         name = output_name(number)
-        kept.append(helper.make_node("Identity", [alias.get(output, output)], [name], name=name))
+        kept.append(helper.make_node("Identity", [alias.get(output, output)], [name], name=f"{name}.given"))
     one = len(outputs) == 1
     if one and len(kept) > 1 and kept[-1].input[0] == kept[-2].output[0]:  # as usual: the last layer gives it
         kept.pop()

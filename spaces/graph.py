@@ -14,7 +14,7 @@ from hashlib import sha256
 from math import prod
 from typing import Final
 
-from .common.reshaping import Input
+from .common.reshaping import Input, Join, Permute, Reshape, Slice
 from .common.sequence import Embedding
 from .layers import Add, Identity, Mean, Operation, Relu, Resize, Shape, Zero, chosen, sites_of
 
@@ -416,14 +416,31 @@ def reaching(graph: Graph) -> Graph:
     return Graph(graph.input_shape, tuple(node for node in graph.nodes if node.name in needed), graph.output)
 
 
+def _indexes(graph: Graph) -> tuple[bool, bool]:
+    """Return whether an embedding reads the input of a graph, and whether its output is the input, moved about."""
+    moved, found = {INPUT}, False
+    for node in graph.nodes:
+        operation = node.operation
+        if moved.isdisjoint(node.inputs):
+            continue
+        if isinstance(operation, Choice):
+            inner = [_indexes(one) for one in operation.graphs]
+            found = found or any(reads for reads, _ in inner)
+            moved |= {node.name} if any(gives for _, gives in inner) else set()
+        elif isinstance(operation, Embedding):
+            found = True
+        elif isinstance(operation, Mix | Identity | Reshape | Permute | Slice | Join):
+            moved.add(node.name)
+    return found, graph.output in moved
+
+
 def ports(graph: Graph) -> dict[str, tuple[Shape, bool]]:
     """Return a network's inputs by name: shape, and whether it holds whole numbers.
 
     A network that brings its image to another size takes it at that size.
     """
-    whole = any(isinstance(n.operation, Embedding) and INPUT in n.inputs for n, _ in graph.walk())
     shape = next((n.shape for n in graph.nodes if isinstance(n.operation, Resize)), graph.input_shape)
-    found = {INPUT: (shape, whole)}
+    found = {INPUT: (shape, _indexes(graph)[0])}
     for node in graph.nodes:
         if isinstance(node.operation, Input):
             found[node.name] = node.shape, node.operation.whole

@@ -60,7 +60,7 @@ def run(network, x, gates=None):
 
 def whole(outputs):
     outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    return torch.cat([output.flatten(1) for output in outputs], dim=1)
+    return torch.cat([output.reshape(len(output), -1) for output in outputs], dim=1)
 
 
 def run_onnx(space, model, x):

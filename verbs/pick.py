@@ -23,7 +23,7 @@ from ..data.table import left_out, placeholders
 from ..data.table_file import TableFile, open_table
 from ..data.table_rows import few, shown
 from ..errors import InputRefusedError, UnknownNameError, UsageError
-from ..search.pretrained import Pick, held_out_ms
+from ..search.pretrained import LIKELY, Pick, held_out_ms
 from ..shown import counted
 from .measure import measure
 from .networks import Shape
@@ -140,7 +140,8 @@ def pick(
     asked = bool(models) or lookup is not None
     found = state.run(bench, most) if asked else state.next()
     best = _best(state.accuracy, truth_ms[rows], target_ms)
-    verdict = _verdict(bench, found, asked=asked)
+    likely = found is not None and bool(state.chances()[found] >= LIKELY)
+    verdict = _verdict(bench, found, asked=asked, likely=likely)
     document = plain({
         "table": str(path), "target_ms": target_ms, "networks": len(rows), "learnt_from": int(known.sum()),
         "features": list(read.used), "verdict": verdict, "remarks": remarks,
@@ -346,9 +347,9 @@ class _Bench:
         return nan if done["latency_ms"] is None else float(done["latency_ms"])
 
 
-def _verdict(bench: _Bench, found: int | None, *, asked: bool) -> str:
+def _verdict(bench: _Bench, found: int | None, *, asked: bool, likely: bool) -> str:
     if not asked:
-        return "predicted"
+        return "predicted" if likely else "fail"
     return "fail" if found is None else "pass" if bench.verdicts[found] in ("ok", "looked_up") else "unreliable"
 
 
@@ -385,6 +386,11 @@ def _text(d: dict[str, Any], *, judged: bool) -> str:
         lines.append(
             f"FAIL: none of {counted(len(d['measured']), 'network')} measured is within {target}, the fastest takes "
             f"{_ms(fastest_ms)}; ask for that, or allow more with --most"
+        )
+    elif not d["measured"] and d["verdict"] == "fail":
+        lines.append(
+            f"FAIL: no network is likely to be within {target}; the likeliest, {found['name']}, is predicted to take "
+            f"{_ms(found['predicted_ms'])}; ask for that"
         )
     elif d["verdict"] == "predicted":
         lines.append(

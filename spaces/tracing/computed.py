@@ -29,32 +29,33 @@ if TYPE_CHECKING:
 from .bound import axis_of, bound, each_side, sides_of
 
 _PLAIN: dict[str, Callable[[], Operation]] = {"relu": Relu, "hardsigmoid": HardSigmoid, "hardswish": HardSwish}
-_ARGUMENTS = {"leaky_relu": (("negative_slope", 0.01),), "elu": (("alpha", 1.0),),
-              "hardtanh": (("min_val", -1.0), ("max_val", 1.0))}  # fmt: skip
+# names of further arguments, those that `Activation` takes, in its order, or that are checked
+_ARGUMENTS = {"leaky_relu": "negative_slope=0.01", "elu": "alpha=1", "hardtanh": "min_val=-1 max_val=1",
+              "softplus": "beta=1 threshold=20", "gelu": "approximate=none"}  # fmt: skip
 
 
 def activation(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read a function of one number."""
-    x, given = (args[0] if args else kwargs["input"]), tuple(args[1:])
+    more = _ARGUMENTS.get(name, "")
+    a = bound(tracer, f"input {more} inplace=False", args, kwargs)
     if name == "relu6":
         operation: Operation = Activation("hardtanh", (0.0, 6.0))
     elif name in _PLAIN:
         operation = _PLAIN[name]()
     elif name == "gelu":
-        kind = kwargs.get("approximate", given[0] if given else "none")
-        operation = Activation("gelu_tanh" if kind == "tanh" else "gelu")
+        operation = Activation("gelu_tanh" if a["approximate"] == "tanh" else "gelu")
+    elif name == "softplus":
+        if (a["beta"], a["threshold"]) != (1, 20):
+            tracer.refuse("softplus with a beta or a threshold", "scale its input")
+        operation = Activation(name)
     else:
-        told = _ARGUMENTS.get(name, ())
-        values = (given[i] if i < len(given) else kwargs.get(key, default) for i, (key, default) in enumerate(told))
-        operation = Activation(name, tuple(map(float, values)))
-    if name == "softplus" and (kwargs.get("beta", 1) != 1 or (given and given[0] != 1)):
-        tracer.refuse("softplus with a beta", "scale its input")
-    tracer.add(operation, [x], out)
+        operation = Activation(name, tuple(float(a[key.partition("=")[0]]) for key in more.split()))
+    tracer.add(operation, [a["input"]], out)
 
 
 def clamp(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read ``clamp``."""
-    a = bound("input min=None max=None", args, kwargs)
+    a = bound(tracer, "input min=None max=None", args, kwargs)
     low, high = (math.copysign(3e38, sign) if a[k] is None else float(a[k]) for k, sign in (("min", -1), ("max", 1)))
     tracer.add(Activation("hardtanh", (low, high)), [a["input"]], out)
 
@@ -71,14 +72,19 @@ def pool(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Any) -> None:
     """Read pooling."""
     kind, rank = name.partition("_")[0], int(name[-2])
     names = "input kernel_size stride=None padding=0 "
-    names += "dilation=1 ceil_mode=False" if kind == "max" else "ceil_mode=False count_include_pad=True"
-    a = bound(names, args, kwargs)
+    names += {
+        "max": "dilation=1 ceil_mode=False return_indices=False",
+        "avg": "ceil_mode=False count_include_pad=True divisor_override=None",
+    }[kind]
+    a = bound(tracer, names, args, kwargs)
     kernel, padding = sides_of(a["kernel_size"], rank), sides_of(a["padding"], rank)
     stride = sides_of(a["stride"], rank) if a["stride"] not in (None, [], ()) else kernel
     ceil = bool(a["ceil_mode"])
     fits = kind == "max" and not any(padding) and all(k >= s for k, s in zip(kernel, stride, strict=True))
     if not isinstance(out, Tensor) or (ceil and not fits) or set(sides_of(a.get("dilation", 1), rank)) != {1}:
         tracer.refuse("pooling with indices, dilation, or a padded ceil_mode", "use plain pooling with a padding")
+    if a.get("divisor_override") is not None:
+        tracer.refuse("an average over another number than that of its cells", "multiply what it gives")
     padded = bool(a.get("count_include_pad", True)) and any(padding)
     square = rank == 2 and all(len(set(one)) == 1 for one in (kernel, stride, padding))
     if square and not padded and not ceil:
@@ -90,7 +96,7 @@ def pool(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Any) -> None:
 
 def adaptive(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Any) -> None:
     """Read adaptive pooling, where it is plain pooling."""
-    a = bound("input output_size", args, kwargs)
+    a = bound(tracer, "input output_size return_indices=False", args, kwargs)
     x, kind, rank = a["input"], name.split("_")[1], int(name[-2])
     size = [side if side is not None else x.shape[2 + i] for i, side in enumerate(each_side(a["output_size"], rank))]
     if kind == "avg" and rank == 2 and size == [1, 1]:
@@ -104,9 +110,10 @@ def adaptive(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Any) -> N
 
 def interpolate(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read resizing."""
-    a = bound("input size=None scale_factor=None mode=nearest align_corners=None", args, kwargs)
+    names = "input size=None scale_factor=None mode=nearest align_corners=None"
+    a = bound(tracer, f"{names} recompute_scale_factor=None antialias=False", args, kwargs)
     x, mode = a["input"], a["mode"]
-    if mode not in ("nearest", "bilinear") or x.ndim != 4 or kwargs.get("antialias"):
+    if mode not in ("nearest", "bilinear") or x.ndim != 4 or a["antialias"]:
         tracer.refuse(f"resizing by {mode}", "use nearest or bilinear on a map")
     factors = a["scale_factor"]
     for side, to, factor in zip(x.shape[2:], out.shape[2:], each_side(factors, 2), strict=True):
@@ -117,7 +124,7 @@ def interpolate(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor
 
 def pad(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read padding."""
-    a = bound("input pad mode=constant value=None", args, kwargs)
+    a = bound(tracer, "input pad mode=constant value=None", args, kwargs)
     pairs = [(a["pad"][i], a["pad"][i + 1]) for i in range(0, len(a["pad"]), 2)][::-1]
     if a["mode"] not in ("constant", "reflect", "replicate") or any(n < 0 for pair in pairs for n in pair):
         tracer.refuse(f"padding by {a['mode']}", "use constant, reflect or replicate, and slice to crop")
@@ -127,7 +134,7 @@ def pad(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> Non
 
 def pixel_shuffle(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read ``pixel_shuffle``."""
-    a = bound("input upscale_factor", args, kwargs)
+    a = bound(tracer, "input upscale_factor", args, kwargs)
     tracer.add(PixelShuffle(int(a["upscale_factor"])), [a["input"]], out)
 
 
@@ -136,7 +143,8 @@ def arithmetic(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor)
     if kwargs.get("alpha", 1) != 1 or kwargs.get("rounding_mode") is not None:
         tracer.refuse(f"{name} with alpha or rounding", "multiply before")
     turned = name.startswith("r")
-    kind, (a, b) = name.removeprefix("r"), (args[0], args[1] if len(args) > 1 else kwargs["other"])
+    a, b = args[0] if args else kwargs["input"], args[1] if len(args) > 1 else kwargs["other"]
+    kind = name.removeprefix("r")
     a, b = (b, a) if turned else (a, b)
     if tracer.knows(a) and tracer.knows(b):
         if a.ndim != b.ndim:
@@ -158,7 +166,7 @@ def arithmetic(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor)
         return
     if kind not in ("add", "mul"):
         tracer.refuse(f"{kind} by a weight", "add or multiply")
-    sides = tuple(value.shape[1:]) if value.ndim == x.ndim else tuple(value.shape)
+    sides = tuple(value.shape[1:] if value.ndim == x.ndim else value.shape) or (1,)
     if value.ndim > x.ndim or (value.ndim == x.ndim and value.shape[0] != 1):
         tracer.refuse(f"a weight of {tuple(value.shape)} for values of {tuple(x.shape)}", "give it a batch axis of 1")
     kept = value.reshape(sides)
@@ -187,13 +195,16 @@ def matmul(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> 
 
 def attention(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read ``scaled_dot_product_attention``."""
-    a = bound("query key value attn_mask=None dropout_p=0.0 is_causal=False scale=None", args, kwargs)
-    if a["attn_mask"] is not None or kwargs.get("enable_gqa"):
+    names = "query key value attn_mask=None dropout_p=0.0 is_causal=False scale=None enable_gqa=False"
+    a = bound(tracer, names, args, kwargs)
+    if a["attn_mask"] is not None or a["enable_gqa"]:
         tracer.refuse("attention with a mask or grouped heads", "use is_causal, or none")
     tracer.add(Attention(a["scale"], bool(a["is_causal"])), [a["query"], a["key"], a["value"]], out)
 
 
 def softmax(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read softmax and its logarithm."""
-    a = bound("input dim", args, kwargs)
+    a = bound(tracer, "input dim=None", args, kwargs)
+    if a.get("dim") is None:
+        tracer.refuse(f"{name} along no axis", "name it: dim=-1")
     tracer.add(Softmax(axis_of(tracer, a["input"], a["dim"]), name == "log_softmax"), [a["input"]], out)

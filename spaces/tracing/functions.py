@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 if TYPE_CHECKING:
     from .recorder import Recorder
 
@@ -17,6 +19,7 @@ Read = Callable[["Recorder", str, Any, Any, Any], None]
 TOLD = {
     "get", "size", "dim", "ndimension", "numel", "nelement", "is_floating_point", "is_contiguous", "stride", "len",
     "is_complex", "get_device", "type", "hash", "repr", "format", "requires_grad", "element_size", "is_cuda",
+    "untyped_storage", "storage_offset",
 }  # fmt: skip
 _WAYS_OUT = {
     "einsum": "write it as matmul, or use nn.MultiheadAttention",
@@ -34,6 +37,16 @@ def name_of(function: Any) -> str:
             "subtract": "sub", "concat": "cat", "concatenate": "cat", "negative": "neg", "swapaxes": "transpose"}.get(
         name, name
     )  # fmt: skip
+
+
+def of_property(function: Any, args: tuple[Any, ...]) -> tuple[Any, str, tuple[Any, ...]]:
+    """Return what a property of a tensor computes, as a function with its name and arguments: ``x.mT`` transposes."""
+    asked = getattr(getattr(function, "__self__", None), "__name__", "")
+    if asked == "mT" or (asked == "T" and args[0].ndim == 2):
+        return Tensor.transpose, "transpose", (*args, -2, -1)
+    if asked == "data":
+        return Tensor.detach, "detach", args
+    return function, name_of(function), args
 
 
 def way_out(name: str) -> str:

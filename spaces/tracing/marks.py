@@ -6,7 +6,10 @@ the full depth. `tracer.space_from` makes a search space of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import index
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,7 +26,7 @@ class Choice(nn.Module):
         name: Name of the choice; choices of one name are made together. By default its place in the module.
 
     Raises:
-        UsageError: fewer than two options, or a name that a spec cannot hold.
+        UsageError: fewer than two options, one that is no module, or a name that a spec cannot hold.
 
     Example:
         >>> mix = Choice({"k3": nn.Conv2d(8, 8, 3, padding=1), "skip": nn.Identity()})
@@ -33,13 +36,17 @@ class Choice(nn.Module):
 
     def __init__(self, options: Mapping[str, nn.Module], *, name: str | None = None) -> None:
         super().__init__()
-        if len(options) < 2:
-            raise UsageError(
-                f"a Choice of {counted(len(options), 'option')}; allowed: two or more, as {{'k3': ..., 'skip': ...}}"
-            )
+        named = isinstance(options, Mapping | nn.ModuleDict)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not named or len(options) < 2:
+            found = counted(len(options), "option") if named else f"a {type(options).__name__}"
+            raise UsageError(f"a Choice of {found}; allowed: two or more, as {{'k3': ..., 'skip': ...}}")
         for option in (*options, *([name] if name else [])):
             _check_name(option)
-        self.options = nn.ModuleDict(dict(options))
+        _check_modules("a Choice", dict(options))
+        try:
+            self.options = nn.ModuleDict(dict(options))
+        except KeyError as error:  # a name with a point, or one of its own
+            raise UsageError(f"an option of a Choice has a name that no ModuleDict takes: {error.args[0]}") from error
         self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,7 +63,7 @@ class Width(nn.Module):
         name: Name of the choice; widths of one name are chosen together, as where two branches are added.
 
     Raises:
-        UsageError: fewer than two options.
+        UsageError: fewer than two options, or a layer that is no module.
 
     Example:
         >>> Width(nn.Conv2d(8, 64, 3), options=(32, 48, 64)).sizes
@@ -65,9 +72,15 @@ class Width(nn.Module):
 
     def __init__(self, layer: nn.Module, options: Sequence[int], *, name: str | None = None) -> None:
         super().__init__()
-        self.sizes = tuple(sorted({int(size) for size in options}))
+        self.sizes: tuple[int, ...] = ()
+        with suppress(TypeError):  # told below
+            self.sizes = tuple(sorted({index(size) for size in options}))
         if len(self.sizes) < 2 or self.sizes[0] < 1:
-            raise UsageError(f"a Width of {list(options)}; allowed: two or more different numbers of channels")
+            raise UsageError(
+                f"a Width of {list(options) if isinstance(options, tuple) else options}; allowed: two or more "
+                "different numbers of channels"
+            )
+        _check_modules("a Width", {"layer": layer})
         if name:
             _check_name(name)
         self.layer = layer
@@ -87,7 +100,7 @@ class Depth(nn.Module):
         name: Name of the choice; depths of one name are chosen together.
 
     Raises:
-        UsageError: nothing is left to choose.
+        UsageError: nothing is left to choose, or a block is no module.
 
     Example:
         >>> len(Depth([nn.Identity(), nn.Identity()], least=1).blocks)
@@ -96,7 +109,8 @@ class Depth(nn.Module):
 
     def __init__(self, blocks: Sequence[nn.Module], *, least: int = 1, name: str | None = None) -> None:
         super().__init__()
-        if not 0 <= least < len(blocks):
+        _check_modules("a Depth", dict(enumerate(blocks)))
+        if not isinstance(least, int) or not 0 <= least < len(blocks):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(
                 f"a Depth of {counted(len(blocks), 'block')} with least={least}; allowed: from 0 to {len(blocks) - 1}"
             )
@@ -116,6 +130,25 @@ class Depth(nn.Module):
 MARKS = (Choice, Width, Depth)
 
 
-def _check_name(name: str) -> None:
-    if not name or set(name) & set(" \t\n=;,:|({[@/"):
+_FORBIDDEN = " \t\n=;,:|({[@/"
+
+
+def site_of(mark: nn.Module, path: str) -> str:
+    """Return where a mark chooses: by its name, or by its place without what a spec cannot hold.
+
+    >>> site_of(Depth([nn.Identity()], least=0), "stages.k=3")
+    'stages.k-3'
+    """
+    name: str | None = getattr(mark, "name", None)
+    return name or re.sub(f"[{re.escape(_FORBIDDEN)}]", "-", path) or type(mark).__name__.lower()
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name or set(name) & set(_FORBIDDEN):
         raise UsageError(f"the name {name!r}; allowed: letters, digits, and - _ . +")
+
+
+def _check_modules(what: str, given: Mapping[Any, Any]) -> None:
+    for name, module in given.items():
+        if not isinstance(module, nn.Module):
+            raise UsageError(f"{what} with {name!r}, which is a {type(module).__name__}; allowed: modules of torch")

@@ -26,13 +26,13 @@ from .bound import axis_of, bound
 def reshape(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read what gives the same numbers another shape."""
     x = args[0] if args else kwargs["input"]
-    if not len(out) or out.shape[0] != x.shape[0] or out.ndim < 2:
+    if not out.ndim or out.shape[0] != x.shape[0]:
         tracer.refuse(f"a reshape of {tuple(x.shape)} to {tuple(out.shape)}, which mixes the batch with other axes",
                       "keep the batch as the first axis")  # fmt: skip
     shape, sides = tracer.shape(x), list(map(int, out.shape[1:]))
     width = shape[0]
     if isinstance(width, Width):
-        times, rest = math.prod(map(int, shape[1:])), sides[0]
+        times, rest = math.prod(map(int, shape[1:])), sides[0] if sides else 0
         if rest not in (int(width) * times, int(width)):
             tracer.refuse(f"a reshape of chosen channels to {tuple(out.shape)}", "flatten them, or keep their axis")
         factor = rest // int(width)
@@ -126,14 +126,15 @@ def parts(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Any) -> None
 
 def narrow(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read ``narrow``."""
-    a = bound("input dim start length", args, kwargs)
-    start = int(a["start"])
-    tracer.add(Slice(axis_of(tracer, a["input"], a["dim"]), start, start + a["length"]), [a["input"]], out)
+    a = bound(tracer, "input dim start length", args, kwargs)
+    axis = axis_of(tracer, a["input"], a["dim"])
+    start = int(a["start"]) % a["input"].shape[axis + 1]
+    tracer.add(Slice(axis, start, start + a["length"]), [a["input"]], out)
 
 
 def cat(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read concatenation."""
-    a = bound("tensors dim=0", args, kwargs)
+    a = bound(tracer, "tensors dim=0", args, kwargs)
     values = list(a["tensors"])
     axis = axis_of(tracer, out, a["dim"])
     x = next(one for one in values if tracer.knows(one))
@@ -158,7 +159,7 @@ def _token(tracer: Recorder, value: Tensor, x: Tensor) -> Tensor:
 
 def stack(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read ``stack``."""
-    a = bound("tensors dim=0", args, kwargs)
+    a = bound(tracer, "tensors dim=0", args, kwargs)
     axis, made = axis_of(tracer, out, a["dim"]), list[Tensor]()
     for value in a["tensors"]:
         made.append(value.unsqueeze(axis + 1))
@@ -168,8 +169,8 @@ def stack(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> N
 
 def reduce(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Any) -> None:
     """Read means, sums and maxima along axes."""
-    a = bound("input dim=None keepdim=False", args, kwargs)
-    x, dim = a["input"], a["dim"] if a["dim"] is not None else kwargs.get("axis")
+    a = bound(tracer, "input dim=None keepdim=False", args, kwargs)
+    x, dim = a["input"], a["dim"]
     if dim is None or not isinstance(out, Tensor):
         tracer.refuse(f"{name} of everything, or with indices", "name the axes: mean((2, 3)), amax(1)")
     axes = sorted(axis_of(tracer, x, axis) for axis in ([dim] if isinstance(dim, int) else list(dim or ())))

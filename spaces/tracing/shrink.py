@@ -11,7 +11,7 @@ References:
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from ... import arguments
 from ...errors import UsageError
 from .marks import Depth, Width
-from .surroundings import evaluated
+from .surroundings import close, evaluated, noise_like, outputs_of
 from .traced import TracedSpace
-from .tracer import OF_OUTPUT, Tracer, examples_of, module_of, pairs_of, space_from
+from .tracer import OF_OUTPUT, Tracer, examples_of, module_of, pairs_of, space_from, traced
 
 INSTALL = "pip install 'tempograd[shrink]'"
 Least = Annotated[float, Meta(gt=0, lt=1)]
 Steps = Annotated[int, Meta(ge=1, le=1024)]
 Options = Annotated[int, Meta(ge=2, le=64)]
 _ENDS = "its channels are what the network gives"
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 @arguments.public()
@@ -69,7 +69,7 @@ def shrink(
     """
     given = {"options": options, "least": least, "step": step}
     arguments.check(shrink, given, what="shrink")
-    own, examples = copy.deepcopy(module_of(network)), examples_of(example_input)
+    own, examples = _copy(module_of(network)), examples_of(example_input)
     Tracer(own, pairs_of(examples)).run()  # what cannot be traced at all is told once, with its line
     groups = _groups(own, examples)
     sizes = {name: _sizes(group, options, least, step) for name, group in groups.items()}
@@ -78,24 +78,32 @@ def shrink(
     for name, group in groups.items():
         if len(sizes[name]) < 2:
             left_out[name] = f"{group.channels} channels are too few for multiples of {step}"
-        elif why := _refusal(own, examples, {name: group}, sizes, {}):
+        elif why := _refusal(own, examples, {name: group}, sizes, {}) or _sorted(own, examples, group):
             left_out[name] = why
         else:
             kept.append(name)
     marked = {name: groups[name] for name in kept}
-    for group in marked.values():
-        _sort(group.members, group.order)
     rows: dict[str, int] = {}
     for name, fixed in (_rows(own, examples) if depth else {}).items():
         if why := _refusal(own, examples, marked, sizes, {**rows, name: fixed}):
             left_out[name] = why
         else:
             rows[name] = fixed
-    space = _traced(own, examples, marked, sizes, rows, name=type(network).__name__)
-    if space is None:
+    if not marked and not rows:
         raise UsageError(_nothing(network, left_out))
+    space = space_from(_marked(own, marked, sizes, rows), examples, name=type(network).__name__)
     space.left_out, space.trained = left_out, True
     return space
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # what some module of the user's holds that cannot be copied
+        raise UsageError(
+            f"{type(network).__name__} cannot be copied: {error}; take out what deepcopy does not copy, such as the "
+            "weight_norm of torch.nn.utils (that of torch.nn.utils.parametrizations can be)"
+        ) from error
 
 
 class _Group:
@@ -119,29 +127,36 @@ def _groups(network: nn.Module, examples: list[Tensor]) -> dict[str, _Group]:
     except ImportError as error:
         raise UsageError(f"shrink needs torch-pruning: {INSTALL}") from error
     names = {id(module): name for name, module in network.named_modules()}
-    found: dict[str, _Group] = {}
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
     with evaluated(network):
         try:
-            graph = pruning.DependencyGraph().build_dependency(network, example_inputs=tuple(examples))
+            with torch.enable_grad():  # the library follows gradients
+                return dict(_read(pruning, network, tuple(examples), names))
         except Exception as error:  # whatever the library raises of a network that it does not know
             what = f"{type(network).__name__}: {type(error).__name__}: {error}"
             raise UsageError(f"torch-pruning cannot read {what}; mark what may go by Width and Depth") from error
-        importance = pruning.importance.GroupMagnitudeImportance(p=2)
-        for group in graph.get_all_groups(root_module_types=list(_LAYERS)):
-            root = group[0].dep.target.module
-            channels = graph.get_out_channels(root)
-            if len({*group[0].idxs}) != channels:
-                continue
-            makers = [
-                names[id(item.dep.target.module)]
-                for item in group
-                if isinstance(item.dep.target.module, _LAYERS) and _is_out(item) and not _is_depthwise(item)
-            ]
-            scores = importance(group)
-            if makers and scores is not None and len(scores) == channels:
-                order = scores.argsort(descending=True).tolist()
-                found[makers[0]] = _Group(list(dict.fromkeys(makers)), group, order)
-    return found
+
+
+def _read(
+    pruning: Any, network: nn.Module, examples: tuple[Tensor, ...], names: dict[int, str]
+) -> Iterator[tuple[str, _Group]]:
+    graph = pruning.DependencyGraph().build_dependency(network, example_inputs=examples)
+    importance = pruning.importance.GroupMagnitudeImportance(p=2)
+    for group in graph.get_all_groups(root_module_types=list(_LAYERS)):
+        root = group[0].dep.target.module
+        channels = graph.get_out_channels(root)
+        if len({*group[0].idxs}) != channels:
+            continue
+        makers = [
+            names[id(item.dep.target.module)]
+            for item in group
+            if isinstance(item.dep.target.module, _LAYERS) and _is_out(item) and not _is_depthwise(item)
+        ]
+        scores = importance(group)
+        if makers and scores is not None and len(scores) == channels:
+            order = scores.argsort(descending=True).tolist()
+            yield makers[0], _Group(list(dict.fromkeys(makers)), group, order)
 
 
 def _is_out(item: Any) -> bool:
@@ -150,6 +165,22 @@ def _is_out(item: Any) -> bool:
 
 def _is_depthwise(item: Any) -> bool:
     return getattr(item.dep.target.module, "groups", 1) > 1
+
+
+def _sorted(network: nn.Module, examples: list[Tensor], group: _Group) -> str:
+    """Reorder a group's channels; return why they stay, empty if the network then computes what it did."""
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    values = noise_like(pairs_of(examples))
+    before = outputs_of(network, values)
+    try:
+        _sort(group.members, group.order)
+        after = outputs_of(network, values)
+    except Exception:  # a kind of layer whose weights lie otherwise
+        after = None
+    if before is None or (after is not None and close(after, before)):
+        return ""
+    network.load_state_dict(kept)
+    return "its channels cannot be put into another order"
 
 
 def _sort(group: Any, order: list[int]) -> None:
@@ -166,20 +197,22 @@ def _sort(group: Any, order: list[int]) -> None:
         for place, root in zip(item.idxs, item.root_idxs, strict=True):
             places.setdefault(int(root), []).append(int(place))
         weight: Tensor = layer.get_parameter("weight")
-        axis = 0 if out or _is_depthwise(item) or weight.ndim == 1 else 1
+        turned = bool(getattr(layer, "transposed", False)) and not _is_depthwise(item)
+        axis = 0 if (out or _is_depthwise(item) or weight.ndim == 1) != turned else 1
         moved = list(range(weight.shape[axis]))
         for new, old in enumerate(order):
             for to, source in zip(places.get(new, []), places.get(old, []), strict=True):
                 moved[to] = source
-        _move(layer, axis, moved)
+        _move(layer, axis, moved, others=axis == int(turned))
 
 
-def _move(layer: nn.Module, axis: int, order: list[int]) -> None:
+def _move(layer: nn.Module, axis: int, order: list[int], *, others: bool) -> None:
+    """Reorder a layer's weight along an axis and, if these are its outputs, what else it has for each of them."""
     index = torch.tensor(order)
     values = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
     with torch.no_grad():
         for name, value in values:
-            if value.ndim and (name == "weight" or axis == 0):
+            if value.ndim and (name == "weight" or others):
                 value.copy_(value.index_select(axis if name == "weight" else 0, index))
 
 
@@ -194,23 +227,19 @@ def _refusal(
     network: nn.Module, examples: list[Tensor], groups: dict[str, _Group], sizes: Any, rows: dict[str, int]
 ) -> str:
     """Return why groups and rows cannot be marked, empty if they can."""
+    marked, values = _marked(network, groups, sizes, rows), noise_like(pairs_of(examples))
     try:
-        _traced(network, examples, groups, sizes, rows, name="")
+        traced(marked, examples)
     except UsageError as error:
         return _ENDS if OF_OUTPUT in str(error) else str(error)
-    return ""
+    before, after = outputs_of(network, values), outputs_of(marked, values)
+    if before is None or (after is not None and close(after, before)):
+        return ""
+    return "the network asks in forward what kind of module it is"
 
 
-def _traced(
-    network: nn.Module,
-    examples: list[Tensor],
-    groups: dict[str, _Group],
-    sizes: Any,
-    rows: dict[str, int],
-    *,
-    name: str,
-) -> TracedSpace | None:
-    """Return the space of a copy of the network in which these groups and rows are marked; None without any."""
+def _marked(network: nn.Module, groups: dict[str, _Group], sizes: Any, rows: dict[str, int]) -> nn.Module:
+    """Return a copy of the network in which these groups and rows are marked."""
     marked = copy.deepcopy(network)
     holders = {
         name: _holder(marked, name) for name in (*rows, *(one for group in groups.values() for one in group.makers))
@@ -223,9 +252,7 @@ def _traced(
     for row, fixed in rows.items():
         holder, last = holders[row]
         setattr(holder, last, Depth(list(holder.get_submodule(last).children()), least=fixed))
-    if not any(isinstance(module, Width | Depth) for module in marked.modules()):
-        return None
-    return space_from(marked, examples, name=name)
+    return marked
 
 
 def _holder(network: nn.Module, path: str) -> tuple[nn.Module, str]:

@@ -8,6 +8,7 @@ are run, one after the other. What has no reading here is named with the user's 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,19 +19,19 @@ from ...arguments import public
 from ...errors import TempogradError, UsageError
 from ..architecture import Site
 from ..common.reshaping import Input, Outputs
-from ..graph import INPUT, Choice, Graph, GraphBuilder, same_shape
+from ..graph import INPUT, Choice, Graph, GraphBuilder, ports, same_shape
 from ..layers import (
     Identity,
     Width,
     sites_of,
 )
 from . import functions, shaped, weighted
-from .marks import MARKS
+from .marks import MARKS, site_of
 from .marks import Choice as ChoiceMark
 from .marks import Depth as DepthMark
 from .marks import Width as WidthMark
 from .recorder import Frame, Recorder
-from .surroundings import calls_seen, evaluated, tensors, users_place
+from .surroundings import calls_seen, close, evaluated, noise_like, outputs_of, tensors, users_place
 from .traced import TracedSpace
 
 OF_OUTPUT = "has channels that a Width chooses"
@@ -41,8 +42,9 @@ _WHOLE = (nn.LSTM, nn.GRU, nn.MultiheadAttention)  # modules that are one layer
 def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, name: str = "") -> TracedSpace:
     """Return the search space of a module with marks: `Choice`, `Width` and `Depth`.
 
-    The module is run once, as in evaluation, and is left as it was. Its weights are what networks of the space and its
-    supernet begin with. Dropout is left out.
+    The module is run as in evaluation, on the example and on random numbers, and is left as it was: the space must
+    compute what it computes. Its weights are what networks of the space and its supernet begin with. Dropout is left
+    out.
 
     Args:
         module: with at least one mark; it takes tensors whose first axis is the batch, and gives one or several.
@@ -58,7 +60,15 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, n
         >>> space_from(net, torch.zeros(1, 3, 8, 8)).widths
         (2,)
     """
-    tracer = Tracer(module_of(module), pairs_of(examples_of(example_input)))
+    examples = examples_of(example_input)
+    space = traced(module_of(module), examples, name=name)
+    _check(space, module, pairs_of(examples))
+    return space
+
+
+def traced(module: nn.Module, examples: Sequence[Tensor], *, name: str = "") -> TracedSpace:
+    """Return the space of a module as it was read, not compared with what the module computes; see `space_from`."""
+    tracer = Tracer(module, pairs_of(examples))
     graph = tracer.run()
     if not tracer.sites:
         raise UsageError(
@@ -66,6 +76,30 @@ def space_from(module: nn.Module, example_input: Tensor | Sequence[Tensor], *, n
         )
     sites = tuple(tracer.sites.values())
     return TracedSpace(name or type(module).__name__, graph, sites, tracer.start, tracer.whole)
+
+
+def _check(space: TracedSpace, module: nn.Module, examples: Sequence[Tensor]) -> None:
+    """Compare what the network of a space gives with what the module gives, on random numbers.
+
+    Raises:
+        UsageError: they differ: something that the module does was not seen.
+    """
+    values = noise_like(examples)
+    expected = outputs_of(module, values)
+    if expected is None or any(value.dtype in (torch.float16, torch.bfloat16) for value in expected):
+        return  # it takes no such numbers, or rounds too much
+    network = space.to_torch(space.whole).eval()
+    given = [(value.float() if value.is_floating_point() else value).cpu() for value in values]
+    with torch.no_grad():
+        found = list(tensors(network(given)))
+    if close(found, expected):
+        return
+    again = outputs_of(module, values, seed=1)
+    if again is not None and close(again, expected):  # else it is random itself: a dropout that is never off
+        raise UsageError(
+            f"{type(module).__name__} does not compute what the functions of torch say that it calls; it may change "
+            "values in a way that they do not show: do that outside of forward"
+        )
 
 
 def module_of(given: Any) -> nn.Module:
@@ -124,7 +158,11 @@ class Tracer(Recorder):
         output = self._output(list(tensors(found)))
         self._every_mark_was_met()
         self.start = frame.weights
-        return frame.builder.graph(output)
+        graph = frame.builder.graph(output)
+        if ports(graph)[INPUT][1] == first.is_floating_point():
+            what = "indexes no embedding with it; give the example as float32"
+            raise UsageError(f"{type(self.module).__name__} takes {first.dtype} and {what}")
+        return graph
 
     # -- modules ---------------------------------------------------------------------------------------------------
 
@@ -186,6 +224,7 @@ class Tracer(Recorder):
                     name = self._clean(name, axis)
             if name == INPUT:
                 name = frame.builder.add("identity", Identity(), INPUT)
+            frame.changes = frame.values[id(own)][0] != INPUT
             return frame, frame.builder.graph(name), out
         finally:
             self.frames.pop()
@@ -207,15 +246,16 @@ class Tracer(Recorder):
         path = self._path()[len(self.frame.prefix) :].lstrip(".").replace(".", "/")
         full = self._block(self._unique(path or kind), kind, graph, name)
         self._take(frame, f"{full}/{self._label(kind, graph)}/")
-        self.frame.values[id(out)] = full, out
+        self.keep(out, full)
         return out
 
     def _take(self, frame: Frame, prefix: str) -> None:
         self.frame.weights |= {prefix + key: value for key, value in frame.weights.items()}
+        self.frame.used |= frame.used
 
     def _site(self, mark: Any, options: tuple[str, ...]) -> str:
         """Return the site of a mark, new or that of its name."""
-        name = mark.name or self._path() or type(mark).__name__.lower()
+        name = site_of(mark, self._path())
         if self.frame.inside and not isinstance(mark, WidthMark):
             self.refuse(
                 f"a {type(mark).__name__} within {self.frame.inside}", "list the combinations as options of one Choice"
@@ -253,8 +293,11 @@ class Tracer(Recorder):
         full = self.frame.builder.add(self._unique(path or site), operation, name)
         for label, (frame, _, _) in zip(labels, found, strict=True):
             self._take(frame, f"{full}/{label}/")
+        if found[0][0].changes:  # as it runs without a search
+            self.changed(x, self.frames)
+            self.frame.stale[id(x)] = x
         out = found[0][2]
-        self.frame.values[id(out)] = full, out
+        self.keep(out, full)
         return out
 
     def _deepen(self, mark: DepthMark, x: Tensor) -> Tensor:
@@ -282,7 +325,7 @@ class Tracer(Recorder):
                     )
         mixed = self.frame.builder.mix(self._unique(f"{site.replace('.', '/')}/depth"), ends)
         out = x.clone() if any(x is one for one in self.examples) else x
-        self.frame.values[id(out)] = mixed, out
+        self.keep(out, mixed)
         return out
 
     def _widen(self, mark: WidthMark, x: Tensor) -> Any:
@@ -305,12 +348,14 @@ class Tracer(Recorder):
     def _arguments(self, count: int) -> list[str]:
         """Return how the inputs are called: as the arguments of ``forward``."""
         names = [name for name in inspect.signature(self.module.forward).parameters if name != INPUT]
-        return (names if len(names) >= count else [f"input{i}" for i in range(count)])[:count]
+        own = names if len(names) >= count else []
+        taken = re.compile(r"output\d*")  # how the exported network calls what it gives
+        return [own[i] if own and not taken.fullmatch(own[i]) else f"input{i}" for i in range(count)]
 
     def _every_mark_was_met(self) -> None:
         marks = {name: one for name, one in self.module.named_modules() if isinstance(one, MARKS)}
         for name, mark in marks.items():
-            if (mark.name or name or type(mark).__name__.lower()) not in self.sites:
+            if site_of(mark, name) not in self.sites:
                 raise UsageError(f"the mark {name} was not met when the module ran; call it, or take it out")
 
     def _output(self, found: list[Tensor]) -> str:
@@ -332,20 +377,34 @@ class Tracer(Recorder):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, given = functions.name_of(func), list(tensors((args, kwargs)))
+        if self.frames and name == "get" and given and self.comes_in(given[0]):
+            func, name, args = functions.of_property(func, args)
         if not self.frames or name in functions.TOLD:
-            return func(*args, **kwargs)
-        met = [value for value in given if id(value) in self.frame.values]
+            return self._told(name, func(*args, **kwargs), given)
         if given and id(given[0]) in self.lazy:
             return shaped.taken_apart(self, name, args, kwargs)
         for value in given:
-            if id(value) in self._refused:
-                self.refuse(self._refused[id(value)][1])
+            if id(value) in self._refused or id(value) in self.frame.stale:
+                self.name_of(value)
+            if id(value) in self.lazy:
+                self.refuse("a permutation of the batch", "keep the batch as the first axis")
             if not self.knows(value) and any(id(value) in frame.values for frame in self.frames):
                 self.refuse(f"a value from outside of {self.frame.inside}", "pass it, as the one input")
-        if not met:
+        called = {id(value): self.frame.values[id(value)][0] for value in given if self.knows(value)}
+        if not called:
             return func(*args, **kwargs)
         if name not in functions.READ:
             self.refuse(f"the function {name}", functions.way_out(name))
         out = func(*args, **kwargs)
         functions.READ[name](self, name, args, kwargs, out)
+        if id(out) in called and self.frame.values[id(out)][0] != called[id(out)]:
+            self.changed(out, self.frames)
+        return out
+
+    def _told(self, name: str, out: Any, given: list[Tensor]) -> Any:
+        """Note what is told of a value by a tensor, of which nothing is written down: it is no weight."""
+        if self.frames and any(map(self.comes_in, given)):
+            for value in tensors(out):
+                if not self.knows(value):
+                    self._refused[id(value)] = value, f"what {name} gives of a value"
         return out

@@ -51,7 +51,7 @@ def whole(tracer: Recorder, module: nn.Module, args: Any, kwargs: Any, out: Tens
 
 def convolution(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read convolutions."""
-    a = bound("input weight bias=None stride=1 padding=0 dilation=1 groups=1", args, kwargs)
+    a = bound(tracer, "input weight bias=None stride=1 padding=0 dilation=1 groups=1", args, kwargs)
     weight, x, rank = a["weight"], a["input"], a["weight"].ndim - 2
     kernel, stride, dilation = tuple(weight.shape[2:]), sides_of(a["stride"], rank), sides_of(a["dilation"], rank)
     padding = a["padding"]
@@ -72,7 +72,7 @@ def convolution(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor
 
 def transposed(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read transposed convolutions."""
-    a = bound("input weight bias=None stride=1 padding=0 output_padding=0 groups=1 dilation=1", args, kwargs)
+    a = bound(tracer, "input weight bias=None stride=1 padding=0 output_padding=0 groups=1 dilation=1", args, kwargs)
     weight, rank = a["weight"], a["weight"].ndim - 2
     stride, padding, extra, dilation = (
         sides_of(a[key], rank) for key in ("stride", "padding", "output_padding", "dilation")
@@ -86,7 +86,7 @@ def transposed(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor)
 
 def linear(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read linear layers."""
-    a = bound("input weight bias=None", args, kwargs)
+    a = bound(tracer, "input weight bias=None", args, kwargs)
     vector = a["input"].ndim == 2 and a["bias"] is not None
     rows = a["weight"].shape[0]
     operation = Linear(rows) if vector else Dense(rows, a["bias"] is not None)
@@ -96,10 +96,14 @@ def linear(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> 
 def batch_norm(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read BatchNorm."""
     a = bound(
-        "input running_mean running_var weight=None bias=None training=False momentum=0.1 eps=0.00001", args, kwargs
-    )
+        tracer, "input running_mean running_var weight=None bias=None training=False momentum=0.1 eps=0.00001",
+        args, kwargs,
+    )  # fmt: skip
     if a["running_mean"] is None or a["training"]:
         tracer.refuse("a BatchNorm without running statistics", "let it track them")
+    module = tracer.calls[-1] if tracer.calls else None
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        a["momentum"] = module.momentum  # None, the mean of all batches, comes here as 0
     affine, eps = a["weight"] is not None, float(a["eps"])
     plain = affine and a["input"].ndim == 4 and eps == 1e-5 and a["momentum"] == 0.1
     weights = weights_given(**{key: a[key] for key in ("weight", "bias", "running_mean", "running_var")})
@@ -108,7 +112,7 @@ def batch_norm(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor)
 
 def layer_norm(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read LayerNorm."""
-    a = bound("input normalized_shape weight=None bias=None eps=0.00001", args, kwargs)
+    a = bound(tracer, "input normalized_shape weight=None bias=None eps=0.00001", args, kwargs)
     weight, bias, sides = a["weight"], a["bias"], tuple(map(int, a["normalized_shape"]))
     if weight is not None and bias is None:
         bias = torch.zeros_like(weight)
@@ -121,14 +125,14 @@ def group_norm(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor)
     """Read GroupNorm and InstanceNorm."""
     if name == "instance_norm":
         a = bound(
-            "input running_mean=None running_var=None weight=None bias=None use_input_stats=True momentum=0.1 "
+            tracer, "input running_mean=None running_var=None weight=None bias=None use_input_stats=True momentum=0.1 "
             "eps=0.00001", args, kwargs,
         )  # fmt: skip
         if not a["use_input_stats"]:
             tracer.refuse("an instance norm with running statistics", "use a BatchNorm")
         a["num_groups"] = a["input"].shape[1]
     else:
-        a = bound("input num_groups weight=None bias=None eps=0.00001", args, kwargs)
+        a = bound(tracer, "input num_groups weight=None bias=None eps=0.00001", args, kwargs)
     affine = a["weight"] is not None
     operation = GroupNorm(int(a["num_groups"]), a["eps"], affine)
     tracer.add(operation, [a["input"]], out, weights_given(weight=a["weight"], bias=a["bias"]))
@@ -136,5 +140,8 @@ def group_norm(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor)
 
 def embedding(tracer: Recorder, name: str, args: Any, kwargs: Any, out: Tensor) -> None:
     """Read embeddings."""
-    a = bound("input weight", args, kwargs)
+    names = "input weight padding_idx=None max_norm=None norm_type=2.0 scale_grad_by_freq=False sparse=False"
+    a = bound(tracer, names, args, kwargs)
+    if a["max_norm"] is not None:
+        tracer.refuse("an embedding that scales the rows it meets, by max_norm", "scale its weight once, before")
     tracer.add(Embedding(*a["weight"].shape), [a["input"]], out, {"weight": a["weight"]})

@@ -180,3 +180,11 @@ def test_the_command_prints_one_document(table):
     done = CliRunner().invoke(app, [*words, "--json"])
     assert done.exit_code == 0
     assert json.loads(done.stdout)["verdict"] == "pass"
+
+
+def test_a_target_that_none_is_likely_to_meet_is_no_prediction_but_a_failure(table):
+    told = pick(table, accuracy="top1", latency="i7_ms", target_ms=0.001)
+    assert (told.document["verdict"], told.exit_code) == ("fail", 8)
+    fastest = min(table.read_text().splitlines()[1:], key=lambda line: float(line.split(",")[5]))
+    assert told.document["found"]["name"] == fastest.split(",")[0]
+    assert f"FAIL: no network is likely to be within a target of 0.001 ms; the likeliest, {fastest[:4]}" in told.text

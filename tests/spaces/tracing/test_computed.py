@@ -35,6 +35,12 @@ from .lines import read, refused
         (lambda x: x**3 + x.square(), ["Scalar", "Scalar", "Add"]),
         (lambda x: (x @ x.transpose(2, 3)).softmax(-1), ["Permute", "MatMul", "Softmax"]),
         (lambda x: x.log_softmax(1), ["Softmax"]),
+        (
+            lambda x: (x.flatten(2) @ x.flatten(2).mT).softmax(axis=-1),
+            ["Reshape", "Reshape", "Permute", "MatMul", "Softmax"],
+        ),
+        (lambda x: x + x.data.relu(), ["Relu", "Add"]),
+        (lambda x: torch.add(input=x, other=2.0), ["Scalar"]),
         (lambda x: functional.scaled_dot_product_attention(x, x, x, is_causal=True, scale=0.3), ["Attention"]),
     ],
 )
@@ -46,6 +52,11 @@ def test_a_product_with_a_matrix_is_a_dense_layer_without_shift():
     matrix = torch.nn.Parameter(torch.rand(8, 3))
     (dense,) = read(lambda x: x @ matrix, (5, 8))
     assert (type(dense).__name__, dense.out, dense.bias) == ("Dense", 3, False)
+
+
+def test_one_learnt_number_is_an_axis_of_one():
+    scale = torch.nn.Parameter(torch.tensor(0.3))
+    assert [one.sides for one in read(lambda x: x * scale + scale.exp())] == [(1,), (1,)]
 
 
 def test_learnt_numbers_are_added_and_multiplied():
@@ -68,11 +79,15 @@ WEIGHT = torch.nn.Parameter(torch.ones(4, 1, 1))
         (lambda net, x: functional.pad(x, (1, 1, 1, 1), "circular"), "padding by circular"),
         (lambda net, x: x.to(torch.float64), "a change of type to torch.float64"),
         (lambda net, x: functional.softplus(x, 2), "softplus with a beta"),
+        (lambda net, x: functional.softplus(x, threshold=1.0), "softplus with a beta or a threshold"),
+        (lambda net, x: functional.avg_pool2d(x, 2, divisor_override=3), "an average over another number"),
+        (lambda net, x: functional.softmax(x.flatten(1), None), "softmax along no axis"),
         (lambda net, x: torch.add(x, x, alpha=2), "add with alpha or rounding"),
         (lambda net, x: x - WEIGHT, "sub by a weight"),
         (lambda net, x: x[:, :2] + x[:, 0], "add of values of 4 and 3 axes"),
         (lambda net, x: functional.scaled_dot_product_attention(x, x, x, torch.zeros(8, 8)), "attention with a mask"),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Implicit dimension")
 def test_what_has_no_reading_is_refused(line, told):
     refused(line, told)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import tempograd as tg
 from tempograd.errors import UsageError
 from tempograd.spaces.tracing.marks import Choice, Depth, Width
 
@@ -42,3 +43,31 @@ def test_a_width_runs_with_all_its_channels():
 def test_marks_that_leave_no_choice_or_bear_an_impossible_name_are_refused(wrong, told):
     with pytest.raises(UsageError, match=told):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda: Choice([CONV, CONV]), "a Choice of a list; allowed: two or more, as"),
+        (lambda: Choice({1: CONV, 2: CONV}), "the name 1; allowed: letters"),
+        (lambda: Choice({"a": CONV, "b": torch.relu}), "a Choice with 'b', which is a builtin"),
+        (lambda: Choice({"a": CONV, "keys": CONV}), "has a name that no ModuleDict takes: .*keys"),
+        (lambda: Choice({"a": CONV, "k3.5": CONV}), "has a name that no ModuleDict takes: .*k3.5"),
+        (lambda: Width(CONV, 4), "a Width of 4; allowed: two or more"),
+        (lambda: Width(CONV, (2.5, 4)), r"a Width of \[2.5, 4\]"),
+        (lambda: Width(torch.relu, (2, 4)), "a Width with 'layer', which is a builtin"),
+        (lambda: Depth([CONV, "conv"]), "a Depth with 1, which is a str"),
+        (lambda: Depth([CONV, CONV], least=0.5), "with least=0.5; allowed: from 0 to 1"),
+    ],
+)
+def test_marks_of_what_is_no_module_are_refused(wrong, told):
+    with pytest.raises(UsageError, match=told):
+        wrong()
+
+
+def test_a_place_that_no_spec_can_hold_is_named_otherwise():
+    net = nn.Sequential(nn.ModuleDict({"3x3=a;b": Choice({"a": nn.ReLU(), "b": nn.Tanh()})}))
+    net.forward = lambda x: net[0]["3x3=a;b"](x)
+    space = tg.space_from(net, torch.rand(1, 4))
+    assert [site.name for site in space.sites] == ["0.3x3-a-b"]
+    assert all(space.parse(space.format(one)) == one for one in space.enumerate())

@@ -130,3 +130,54 @@ def test_what_cannot_be_traced_is_told_once_with_its_line():
         UsageError, match=r"does not run on the example of \(2, 3, 8, 8\), the first of yours taken twice: "
     ):
         tg.shrink(nn.Sequential(*layers), torch.zeros(1, 3, 8, 8))
+
+
+class Decoder(nn.Module):
+    """A transposed convolution reads channels, makes some, and is added to those of another layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 16, 3, 2, 1), nn.ConvTranspose2d(16, 24, 2, 2)
+        self.skip, self.end = nn.Conv2d(1, 24, 1), nn.Conv2d(24, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.end(torch.relu(self.up(torch.relu(self.down(x))) + self.skip(x)))
+
+
+class Asking(nn.Module):
+    """It asks what its parts are."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList([nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(256, 4)])
+
+    def forward(self, x):
+        for part in self.parts:
+            x = torch.relu(part(x)) if isinstance(part, nn.Conv2d) else part(x)
+        return x
+
+
+def whole_is(space, given):
+    x = torch.randn(3, 1, 8, 8)
+    with torch.no_grad():
+        return torch.allclose(space.to_torch(space.whole).eval()(x), given.eval()(x), atol=1e-5)
+
+
+def test_channels_of_transposed_convolutions_are_sorted_and_shrink():
+    given = Decoder()
+    space = tg.shrink(given, torch.zeros(1, 1, 8, 8), step=4)
+    assert {site.name: site.options[-1] for site in space.sites} == {"down": "16", "up": "24"}
+    assert not torch.equal(next(iter(space.start.values())), given.down.weight)
+    assert whole_is(space, given)
+
+
+def test_a_layer_that_a_network_asks_for_its_type_stays_as_it_is():
+    with pytest.raises(UsageError, match=r"parts\.0: the network asks in forward what kind of module it is"):
+        tg.shrink(Asking(), torch.zeros(1, 1, 8, 8), step=4)
+
+
+def test_a_frozen_network_shrinks_too_and_without_gradients():
+    given = trained.trained(trained.ResNet).requires_grad_(False)
+    with torch.no_grad():
+        assert tg.shrink(given, torch.zeros(1, 1, 8, 8), step=4).sites
+    assert not any(parameter.requires_grad for parameter in given.parameters())

@@ -6,7 +6,19 @@ from torch import nn
 
 from tempograd.spaces.graph import INPUT, GraphBuilder
 from tempograd.spaces.layers import Conv, Relu
-from tempograd.spaces.tracing.surroundings import calls_seen, content_of, evaluated, tensors, users_line, users_place
+from tempograd.spaces.tracing.surroundings import (
+    calls_seen,
+    close,
+    content_of,
+    evaluated,
+    leaves_of,
+    noise_like,
+    outputs_of,
+    overlap,
+    tensors,
+    users_line,
+    users_place,
+)
 
 
 def row(names, *operations, shape=(4, 8, 8)):
@@ -63,3 +75,31 @@ def test_the_users_line_is_the_innermost_that_is_neither_ours_nor_torchs():
     with pytest.raises(RuntimeError) as caught:
         nn.Linear(3, 3)(torch.zeros(2, 4))
     assert users_place(caught.value).startswith("test_surroundings.py, line ")
+
+
+def test_tensors_overlap_where_they_share_numbers():
+    x = torch.zeros(4, 6)
+    first, second = x.chunk(2, 1)
+    assert overlap(first, x)
+    assert overlap(first, x.t())
+    assert overlap(first, x[0].expand(3, 6))
+    assert not overlap(first, second)
+    assert not overlap(first, first.clone())
+    assert not overlap(first, x[:, :0])
+
+
+def test_a_weight_is_traced_to_the_parameters_it_is_computed_of():
+    a, b = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    assert leaves_of(a * b.exp()) == {id(a), id(b)}
+    assert leaves_of(a) == leaves_of(a.detach() * 2) == frozenset()
+
+
+def test_outputs_are_close_but_for_rounding():
+    x = torch.tensor([1.0, float("nan"), 100.0])
+    assert close([x], [x + 0.01])
+    assert not close([x], [x + 1])
+    assert not close([x], [x, x])
+    assert not close([x], [x[:2]])
+    assert outputs_of(nn.Linear(3, 3), [torch.zeros(2, 4)]) is None
+    assert torch.equal(noise_like([x])[0], noise_like([x])[0])
+    assert torch.equal(noise_like([torch.arange(3)])[0], torch.arange(3))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import tempograd as tg
@@ -17,7 +18,7 @@ from tempograd.verbs.collect import collect
 sys.path.append(str(Path(__file__).parents[2] / "assets"))
 import marked
 
-from .lines import Odd, refused
+from .lines import Odd, One, refused
 
 MAKERS = (
     marked.plain, marked.resnet, marked.unet, marked.mobilenet, marked.convnext, marked.vit, marked.tagger,
@@ -116,3 +117,23 @@ def test_it_is_searched_from_the_command_line_and_in_python(tmp_path):
     assert done.document["space"] == space.spec
     assert tg.load(tmp_path / "run.db").space == space.spec
     assert len(tg.load(tmp_path / "run.db").keys) == 24
+
+
+def test_a_module_that_does_what_no_function_of_torch_shows_is_refused():
+    class Hiding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = tg.Choice({"a": nn.Identity(), "b": nn.ReLU()})
+            self.bias = nn.Parameter(torch.rand(4, 1, 1))
+
+        def forward(self, x):
+            kept = self.mix(x) + self.bias
+            with torch._C.DisableTorchFunction():  # what no function of torch shows
+                return kept.mul_(2)
+
+    with pytest.raises(UsageError, match="Hiding does not compute what the functions of torch say that it calls"):
+        tg.space_from(Hiding(), torch.zeros(1, 4, 8, 8))
+
+
+def test_a_module_that_is_random_itself_is_taken_as_it_was_read():
+    assert tg.space_from(One(lambda x: functional.dropout(x, 0.5), {}), torch.rand(1, 4, 8, 8)).sites

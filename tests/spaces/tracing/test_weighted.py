@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+import tempograd as tg
+from tempograd.errors import UsageError
+
 from .lines import read, refused
 
 
@@ -55,8 +58,20 @@ def test_recurrent_layers_and_attention_are_one_layer_each():
          "an attention with bias_k, zero attention"),
         (lambda net, x: nn.Conv2d(4, 4, 2, padding="same")(x), "padding='same' around an even kernel"),
         (lambda net, x: nn.BatchNorm2d(4, track_running_stats=False)(x), "a BatchNorm without running statistics"),
+        (lambda net, x: torch.group_norm(x, 2, torch.ones(4), torch.zeros(4), 1e-5, True), "an argument further=True"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:LSTM with projections", "ignore:Using padding")
 def test_forms_without_a_reading_are_refused_with_the_way_out(line, told):
     refused(line, told)
+
+
+def test_statistics_that_are_the_mean_of_all_batches_stay_so():
+    (layer,) = read(lambda x, norm: norm(x), norm=nn.BatchNorm2d(4, momentum=None))
+    assert layer.momentum is None
+
+
+def test_an_embedding_that_changes_its_weight_is_refused():
+    net = nn.Sequential(nn.Embedding(9, 4, max_norm=1.0), tg.Choice({"a": nn.Linear(4, 4), "b": nn.Identity()}))
+    with pytest.raises(UsageError, match="0: an embedding that scales the rows it meets, by max_norm cannot be traced"):
+        tg.space_from(net, torch.zeros(1, 6, dtype=torch.long))
