@@ -5,6 +5,14 @@ import pytest
 import torch
 
 from tempograd import registry
+from tempograd.devices.places.local import LocalDevice
+from tempograd.predictor.models.gp import GaussianProcessLatency
+from tempograd.profiler.plan import Items, Plan
+from tempograd.profiler.verify import measure
+from tempograd.search.price import Price
+from tempograd.search.run import Options, search
+from tempograd.search.training import Training
+from tempograd.tasks.load import load_task
 
 from ..wiring import CELL, DARTS, Planted, linear, record, space_of
 
@@ -161,3 +169,29 @@ def test_where_a_rule_counts_edges_none_is_never_taken_out():
     ]
     for one, other in zip(*([*law.draw(torch.Generator(), tau=1.0).values()] for law in laws), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_it_searches_by_what_quantised_networks_take_and_one_is_found_and_measured():
+    """They are timed with int8 kernels of ONNX Runtime, a predictor learns that, and what is found is timed so too."""
+    device, space = LocalDevice(precision="int8-static"), space_of(CELL)
+    short = Plan("short", burst_ms=1.0, checks=(2,), target=0.9, coverage=0.5, requeue=False)
+
+    def timed(networks):
+        return measure(device, Items.of(space, networks), short)
+
+    networks = space.sample(16, np.random.default_rng(0))
+    labels = timed(networks)
+    model = GaussianProcessLatency(random_state=0)
+    model.fit(space.encode(networks, "raw"), np.array([label.latency_ms for label in labels]))
+    result = search(
+        space, registry.create("method", "la_darts:epochs=1,warm_up=0"), Price(model.module, space, "raw"),
+        load_task("digits,limit=150"), measure=timed, lam=0.3,
+        options=Options(training=Training(epochs=1), random_networks=0),
+    )  # fmt: skip
+    assert result.verdict in {"measured", "unreliable"}  # on a busy machine
+    assert result.feed == "sampled"
+    for label in (*labels, result.found.measurement):
+        assert label.fingerprint_id == device.fingerprint.id
+        assert any(kind.startswith("QLinear") for kind in label.environment["kernels"])
