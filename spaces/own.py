@@ -183,7 +183,8 @@ def _arguments(entry: Any, name: str, texts: dict[str, str]) -> dict[str, Any]:
     allowed = signature(entry).parameters
     for key in () if _forwards(entry) else texts:
         if key not in allowed:
-            raise UnknownNameError(f"argument of space {name}", key, allowed)
+            ours = () if isinstance(entry, type) else _OURS  # where it is a function of a network
+            raise UnknownNameError(f"argument of space {name}", key, [*allowed, *ours])
     values = read_all(entry, texts)
     check(entry, values, what=f"space {name}")
     return values

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..errors import InputRefusedError
 
 _HOLDERS = ("state_dict", "model")  # under which training scripts put the weights beside other things
+_PARALLEL = "module."  # before all names of a network that was trained in parallel
+_COUNTED = "num_batches_tracked"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -38,7 +40,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             found = found[holder]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise InputRefusedError(f"{path} holds {type(found).__name__}, not tensors by name; save a state_dict")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
+    parallel = all(str(name).startswith(_PARALLEL) for name in found)
+    return {str(name).removeprefix(_PARALLEL if parallel else ""): value for name, value in found.items()}
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -49,6 +52,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
             weight that differs, with its shapes.
     """
     found, own = read_tensors(path), network.state_dict()
+    if not own.keys() & found.keys():  # its own part may be called what a parallel network puts before all names
+        found = {_PARALLEL + name: value for name, value in found.items()}
+    found = {name: value for name, value in own.items() if name.endswith(_COUNTED)} | found  # old files have none
     for name, value in own.items():
         if name not in found:
             wrong = f"it has no {name} {tuple(value.shape)}"

@@ -67,7 +67,7 @@ def shrink(
         >>> shrink(net, torch.zeros(1, 3, 8, 8), step=4).sites[0].options
         ('4', '8', '12', '16')
     """
-    given = {"options": options, "least": least, "step": step}
+    given = {"options": options, "least": least, "step": step, "depth": depth}
     arguments.check(shrink, given, what="shrink")
     own, examples = _copy(module_of(network)), examples_of(example_input)
     Tracer(own, pairs_of(examples)).run()  # what cannot be traced at all is told once, with its line

@@ -30,6 +30,25 @@ def test_weights_are_taken_over_whatever_holds_them(name, tmp_path):
     assert all(torch.equal(value, weights[key]) for key, value in other.state_dict().items())
 
 
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("more", [{}, {"head": nn.Linear(4, 2)}])
+def test_a_part_may_be_called_what_parallel_networks_put_before_all_names(parallel, more, tmp_path):
+    trained, other = (nn.ModuleDict({"module": network(), **more}) for _ in range(2))
+    path = tmp_path / "weights.pt"
+    weights = trained.state_dict()
+    torch.save({("module." * parallel) + key: value for key, value in weights.items()}, path)
+    load_weights(other, path)
+    assert all(torch.equal(value, weights[key]) for key, value in other.state_dict().items())
+
+
+def test_counts_of_batches_may_be_missing(tmp_path):
+    trained, other = network(), network()
+    kept = {key: value for key, value in trained.state_dict().items() if "num_batches" not in key}
+    torch.save(kept, tmp_path / "old.pt")
+    load_weights(other, tmp_path / "old.pt")
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in kept.items())
+
+
 @pytest.mark.parametrize(
     ("other", "told"),
     [

@@ -110,6 +110,8 @@ def test_what_cannot_shrink_is_told(monkeypatch):
     net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
     with pytest.raises(UsageError, match=r"nothing of Sequential can go: .*8 channels are too few for multiples of 16"):
         tg.shrink(net, torch.zeros(1, 1, 8, 8), step=16)
+    with pytest.raises(UsageError, match=r"argument depth='maybe' of shrink; allowed: true or false"):
+        tg.shrink(net, torch.zeros(1, 1, 8, 8), depth="maybe")
     with pytest.raises(UsageError, match=r"argument least=1\.5 of shrink"):
         tg.shrink(net, torch.zeros(1, 1, 8, 8), least=1.5)
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
