@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import registry
 from ..errors import MismatchError, UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.space import SearchSpace
@@ -246,6 +248,13 @@ class Method:
         return self.trains_supernet and bool(getattr(self.find, "gives_weights", True))
 
     @property
+    def or_trained(self) -> str:
+        """Return the end of a sentence on what to leave out: how else to say it, where the recipe leaves it open."""
+        known = self.name in registry.names("method")
+        takes = signature(registry.load("method", self.name)).parameters if known else ()
+        return ", or say deploy=trained" if "deploy" in takes else ""
+
+    @property
     def needs(self) -> Need:
         """Return what it needs of a space, its searcher's pieces included."""
         return self.find.needs & self.needs_too
@@ -264,5 +273,5 @@ class Method:
         if self.deploys == "inherited" and proxy is not None and proxy.spec != space.spec:
             raise UsageError(
                 f"proxy {proxy.spec}: {self.name} keeps the supernet's weights, which must be those of {space.spec}; "
-                "leave the proxy out, or say deploy=trained"
+                f"leave the proxy out{self.or_trained}"
             )

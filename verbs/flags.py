@@ -82,7 +82,7 @@ def check(given: Mapping[str, Any], method: Method, *, on_table: bool, costs: Co
         if about.scratch and method.deploys == "inherited":
             raise UsageError(
                 f"{shown}: {method.name} keeps the supernet's weights and trains no network from scratch; leave it "
-                "out, or say deploy=trained"
+                f"out{method.or_trained}"
             )
         if about.lacks and name not in method.accepts:
             able = _methods(lambda one, name=name: name in one.accepts)

@@ -152,3 +152,12 @@ def test_what_arguments_of_a_method_leave_nothing_to_do_is_refused(spec, flag):
     with pytest.raises(UsageError, match=f"--{flag} 3: {name} with these arguments {lacks}; .* or use ") as caught:
         check({flag: 3}, method(spec), on_table=False, costs=["table"])
     assert name not in str(caught.value).split("or use ")[1].split(", ")
+
+
+def test_only_where_a_recipe_leaves_open_what_is_deployed_is_that_what_to_say():
+    for spec, end in (("ofa:deploy=inherited", "leave it out, or say deploy=trained"), ("scalenas", "leave it out")):
+        with pytest.raises(UsageError, match=f"trains no network from scratch; {end}$"):
+            check({"train_epochs": 3}, method(spec), on_table=False, costs=["table"])
+        given, smaller = (registry.create("space", f"multibranch:modules=1,depth=1,width={width}") for width in (4, 2))
+        with pytest.raises(UsageError, match=f"must be those of .*; {end.replace('it', 'the proxy')}$"):
+            method(spec).check(given, target_ms=1.0, lam=None, proxy=smaller)
