@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
@@ -48,6 +48,7 @@ def priced(
     *,
     upper_bound: bool,
     inputs: Path | None = None,
+    once: Callable[[Callable[[], dict[str, Any]]], dict[str, Any]] = lambda gather: gather(),
 ) -> Price:
     """Return the price of networks by the costs that a spec names.
 
@@ -61,19 +62,18 @@ def priced(
         upper_bound: whether a predictor is followed at the upper end of its interval.
         inputs: file that keeps what a cost was made of: the store grows while a search runs, and a search that goes on
             must go on with the same numbers.
+        once: has what costs are made of gathered; of several processes that train together one measures, for all.
 
     Raises:
         UsageError: no predictor, one without a slope, or no operations in the store.
         InputRefusedError: of the space's networks no kernels can be known.
     """
-    id_ = device.fingerprint.id
     shares = shares_of(spec)
     if list(shares) == ["predictor"]:
         return _by_predictor(kept, space, upper_bound=upper_bound)
     costs: dict[str, tuple[float, CostModel]] = {}
     encoding: str | None = None
     of_kernels: Price | None = None
-    known = _read(inputs, [spec, space.spec, id_])
     for name, share in shares.items():
         if name == "predictor":
             module, encoding = _module(kept, upper_bound=upper_bound)
@@ -83,21 +83,18 @@ def priced(
             module, own = _module(_head(kept, name), upper_bound=upper_bound)
             costs[name] = share, PredictorCost(module, space, own)
             continue
+    known = once(lambda: _gathered(spec, space, kept, store, device, measure, inputs))
+    for name, share in shares.items():
+        if name in {"predictor", *HEADS}:
+            continue
         if name == "kernels":
-            of_kernels = _by_kernels(kept, space, device, known, upper_bound=upper_bound)
+            of_kernels = by_kernels(space, _of_kernels(kept), Sums(**known["kernels"]), upper_bound=upper_bound)
             if len(shares) > 1:
                 costs[name] = share, of_kernels.as_cost(PredictorCost)
             continue
-        if name == "table":
-            table: Mapping[str, float] = known.get("table") or operations_ms(store, space, id_)
-            known["table"] = table
-        else:
-            table = counts(space.graph, space.operations, COUNTERS[name])
+        table = known["table"] if name == "table" else counts(space.graph, space.operations, COUNTERS[name])
         costs[name] = share, TableCost(space.circuit, table)
-    if costs and "measured" not in known:
-        known["measured"] = _measured(space, store, id_, measure)
-    if inputs is not None:
-        outputs.write({inputs: json.dumps(known).encode()}, is_inputs)
+    costs = {name: costs[name] for name in shares if name in costs}  # they are summed in the order that was asked
     if of_kernels is not None and not costs:
         return of_kernels
     measured_ms = {space.from_key(key): ms for key, ms in known["measured"].items()}
@@ -106,15 +103,28 @@ def priced(
     return replace(price, told={"model": spec, "encoding": encoding} | price.told | outside)
 
 
-def _by_kernels(
-    kept: SavedPredictor | KernelPredictor | None, space: SearchSpace, device: Place, known: dict[str, Any], *,
-    upper_bound: bool,
-) -> Price:  # fmt: skip
+def _gathered(
+    spec: str, space: SearchSpace, kept: SavedPredictor | KernelPredictor | None, store: Store, device: Place,
+    measure: Measure, inputs: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what costs are made of, JSON-ready: it is measured and kept in the file, where it is not there already."""
+    shares, id_ = shares_of(spec), device.fingerprint.id
+    known = _read(inputs, [spec, space.spec, id_])
+    if "kernels" in shares and "kernels" not in known:
+        known["kernels"] = asdict(sums(space, device, _of_kernels(kept)))
+    if "table" in shares and "table" not in known:
+        known["table"] = operations_ms(store, space, id_)
+    if list(shares) != ["kernels"] and "measured" not in known:
+        known["measured"] = _measured(space, store, id_, measure)
+    if inputs is not None:
+        outputs.write({inputs: json.dumps(known).encode()}, is_inputs)
+    return known
+
+
+def _of_kernels(kept: SavedPredictor | KernelPredictor | None) -> KernelPredictor:
     if not isinstance(kept, KernelPredictor):
         raise UsageError("--cost kernels needs --predictor DIRECTORY, written by tempograd kernels fit")
-    told = Sums(**known["kernels"]) if "kernels" in known else sums(space, device, kept)
-    known["kernels"] = asdict(told)
-    return by_kernels(space, kept, told, upper_bound=upper_bound)
+    return kept
 
 
 def _by_predictor(kept: SavedPredictor | KernelPredictor | None, space: SearchSpace, *, upper_bound: bool) -> Price:

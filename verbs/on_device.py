@@ -25,6 +25,7 @@ from ..devices.device import Place
 from ..errors import MismatchError, UsageError
 from ..measurement.measurement import Measurement
 from ..measurement.repeatability import spread
+from ..metric import Metric
 from ..predictor.kernels import KernelPredictor, holds_kernels
 from ..predictor.saved import SavedPredictor, load
 from ..profiler.plan import Items, Plan, named
@@ -45,7 +46,6 @@ from ..spaces.space import SearchSpace
 from ..tasks.load import load_task
 from ..tasks.task import Task
 from .accuracy import predicted_accuracy
-from .choices import shares_of
 from .costs import is_inputs, priced, trusted_ms
 from .fit_table import PLACE
 from .fitting import proxy_for, space_for, tell
@@ -95,14 +95,10 @@ class SearchOnDevice(Kind):
         self, request: SearchRequest, space: SearchSpace, kept: SavedPredictor | KernelPredictor | None, bench: _Bench
     ) -> Price:
         """Return what prices networks; what is measured for it, one of several processes measures."""
-
-        def price() -> Price:
-            return priced(
-                self.cost, space, kept, bench.store, bench.device, bench.networks,
-                upper_bound=request.pricing.upper_bound, inputs=request.what.out / INPUTS,
-            )  # fmt: skip
-
-        found = price() if list(shares_of(self.cost)) == ["predictor"] else processes.by_first(price)
+        found = priced(
+            self.cost, space, kept, bench.store, bench.device, bench.networks,
+            upper_bound=request.pricing.upper_bound, inputs=request.what.out / INPUTS, once=processes.by_first,
+        )  # fmt: skip
         known = processes.by_first(lambda: trusted_ms(space, bench.store, bench.device.fingerprint.id))
         found = replace(found, measured_ms={space.from_key(key): ms for key, ms in known.items()})
         if outside := found.told.get("out_of_support"):
@@ -306,7 +302,7 @@ def text_of(result: Result) -> str:
         )
     macs = (found.macs or 0) / 1e6
     lines += [
-        f"{_held(result)}{metric.name} {metric.format(found.score)}{result.beside}, "
+        f"{_held(result)}{metric.name} {metric.format(found.score)}{_lower(metric)}{result.beside}, "
         f"{found.parameters} parameters, {macs:.1f} M MACs",
         *_beside_time(measured),
         found.text,
@@ -342,6 +338,11 @@ def _random_text(result: Result) -> str:
         f"{metric.format(best.score)} at "
         f"{_ms(best.measured_ms, best.low_ms, best.high_ms, best.verdict)}{'' if within else result.why_not(best)}"
     )
+
+
+def _lower(metric: Metric) -> str:
+    """Return what is said of a score that is better where it is lower."""
+    return "" if metric.higher_is_better else f" ({metric.direction})"
 
 
 def _held(result: Result) -> str:

@@ -1,5 +1,6 @@
 """What prices networks in a search, on the simulated device."""
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -150,3 +151,22 @@ def test_a_model_without_a_gradient_is_refused_with_those_that_have_one():
     with pytest.raises(UsageError, match=r"trees has no gradient; fit blend, gp, .*ridge.* or \w+ to search") as caught:
         _module(kept, upper_bound=False)
     assert "sklearn_gp" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["table", "flops", "0.5*table+0.5*flops"])
+def test_what_one_of_several_processes_measures_prices_networks_in_all(spec, store_of):
+    """Numbers go from one to the others: a price holds functions, which no process can send."""
+    sent = []
+
+    def first(gather):
+        sent.append(pickle.dumps(gather()))
+        return pickle.loads(sent[0])
+
+    own, predicted, _, _ = price_of(spec, "routed", store_of("routed"), once=first)
+    space = registry.create("space", SPECS["routed"])
+    device = registry.create("device", DEVICE)
+    other = priced(spec, space, None, None, device, None, upper_bound=False, once=lambda _: pickle.loads(sent[0]))
+    assert own.cost.identity() == other.cost.identity()
+    networks = space.sample(min(40, round(10**space.size_log10)), np.random.default_rng(7))
+    assert np.array_equal(other.predict(networks), predicted)

@@ -69,7 +69,7 @@ def test_less_is_better_in_search_result_and_report(folder, method, more):
     assert result.found.score > 0
     assert "accuracy" not in json.loads((out / "result.json").read_text())["found"]
     hits = f", hit rate {result.found.metrics['hit rate']:.4g}"
-    assert f"test surprise {result.found.score:.4g} nats{hits}, " in done.text
+    assert f"test surprise {result.found.score:.4g} nats (lower is better){hits}, " in done.text
     assert "accuracy" not in done.text
     if result.finalists:
         assert result.found.validation_score == min(each.validation_score for each in result.finalists)
