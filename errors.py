@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class TempogradError(Exception):
@@ -31,6 +31,16 @@ class TempogradError(Exception):
 
     exit_code: ClassVar[int] = 1
     silent: bool | None = None  # whether another of several processes tells it; None: not settled
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how it is sent to another process, whatever its ``__init__`` takes."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[TempogradError], arguments: tuple[Any, ...], state: dict[str, Any]) -> TempogradError:
+    made = kind.__new__(kind, *arguments)
+    made.__dict__.update(state)
+    return made
 
 
 class UsageError(TempogradError):

@@ -1,6 +1,10 @@
 """Errors carry the exit code that the command line ends with, and tell what is allowed."""
 
 import inspect
+import pickle
+from pathlib import Path
+
+import pytest
 
 from tempograd import errors
 
@@ -35,3 +39,15 @@ def test_of_many_allowed_names_forty_are_shown_and_all_are_counted():
     assert "n039" in text
     assert "n040" not in text
     assert "(50 in all)" in text
+
+
+SENT = [errors.UnknownNameError("space", "dart", ["darts"]), errors.OtherSearchError(Path("a"), "of another search")]
+
+
+@pytest.mark.parametrize("error", SENT, ids=lambda error: type(error).__name__)
+def test_an_error_comes_to_another_process_as_it_was(error):
+    """Those that train together raise what the first one met, whatever it was made of."""
+    error.silent = True
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is type(error)
+    assert (str(found), found.args, vars(found)) == (str(error), error.args, vars(error))
