@@ -113,6 +113,20 @@ def test_every_iterate_of_a_hard_search_is_within_the_budget(space):
     assert values[-1] < values[0] - 0.1
 
 
+def test_blocks_move_one_after_the_other(space):
+    """Within a budget that stops none of them: each step moves sites of one block, and every block has its turn."""
+    law = law_of(space)
+    optimiser = FrankWolfe(law, space, cost_of(space), 10 * budget_of(space).budget_ms)
+    for block in [*optimiser.budget.blocks] * 2:
+        before = law.probabilities.detach().clone()
+        law.probabilities.grad = torch.randn(before.shape, generator=torch.Generator().manual_seed(len(block)))
+        optimiser.step()
+        moved = set((law.probabilities.detach() != before).any(dim=1).nonzero()[:, 0].tolist())
+        assert moved <= {*block}
+        if optimiser.state[law.probabilities]["step"] <= len(optimiser.budget.blocks):
+            assert moved
+
+
 @pytest.mark.slow
 def test_a_hard_search_of_a_linear_loss_ends_near_the_optimum():
     """Against the best of all networks within the budget, for a cost of one block."""
