@@ -53,7 +53,7 @@ class Asking(Resumable):
         seconds: wall time, also that of before an interruption.
     """
 
-    kind = "search"
+    kind = "record"
     later = frozenset({"images", "recipe"})
 
     def __init__(

@@ -139,7 +139,7 @@ def test_answers_of_other_images_or_of_another_recipe_are_not_gone_on_from(tmp_p
     if shared:
         own.walk(slow).load(path)
     else:
-        with pytest.raises(MismatchError, match="of another search: other recipe;"):
+        with pytest.raises(MismatchError, match="is the record of another search: other recipe;"):
             own.walk(slow).load(path)
     with pytest.raises(MismatchError, match=r"of another search: other .*images;"):
         own.walk(replace(on_images(), task=load_task("digits,limit=150"))).load(path)
