@@ -322,7 +322,10 @@ def shrink(
     plan: Annotated[str, typer.Option(help=f"How long each is measured: {', '.join(PLANS)}.")] = "quick",
     method: Annotated[str, typer.Option(help="Search method with its arguments; see tempograd methods.")] = "slim",
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the search. [default: the method's own]")] = None,
-    train_epochs: Annotated[int, typer.Option(min=1, help="Epochs of fine-tuning.")] = 20,
+    train_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of fine-tuning; by default 20, where the task does not train itself."),
+    ] = None,
     seed: Seed = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Search anew where the result of a search is.")

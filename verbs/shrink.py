@@ -16,13 +16,14 @@ from .. import outputs, registry
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
 from ..data.store import Store
-from ..errors import UsageError
+from ..errors import TargetError, UsageError
 from ..measurement.repeatability import verdict_across
 from ..profiler.plan import Items, named
 from ..profiler.verify import confirm
 from ..spaces.own import leaves_step, with_step
 from .collect import collect
 from .fit import fit
+from .flags import check_task
 from .outcome import OPEN, REMARK, Outcome, Progress, device_of, go_on, silent, space_of
 from .search import search
 from .width_step import step_of, widths_ms
@@ -36,6 +37,7 @@ Share = Annotated[float, Meta(gt=0, lt=1)]
 Step = Annotated[int, Meta(ge=1, le=1024)]
 STORE, PREDICTOR, RESULT, KNOWN = "run.db", "predictor", "result", "shrink.json"
 MEASURED = "measured"
+EPOCHS = 20  # of fine-tuning
 
 
 def shrink(
@@ -50,7 +52,7 @@ def shrink(
     plan: str = "quick",
     method: str = "slim",
     epochs: Count | None = None,
-    train_epochs: Count = 20,
+    train_epochs: Count | None = None,
     seed: Seed = 0,
     overwrite: bool = False,
     command: str = "",
@@ -77,7 +79,7 @@ def shrink(
         plan: how long each is measured.
         method: Method of the search.
         epochs: Epochs of the search.
-        train_epochs: Epochs of fine-tuning.
+        train_epochs: Epochs of fine-tuning; by default 20, or what a task says that trains networks itself.
         seed: Seed of everything random.
         overwrite: Search anew where a result is, which is kept otherwise; what was measured stays.
         command: the command line, for the result.
@@ -97,6 +99,8 @@ def shrink(
         progress(told, 0, REMARK)
     place, store, loaded = device_of(device), out / STORE, load_task(task, seed=seed)
     known = _Known(out / KNOWN, place)
+    check_task({} if train_epochs is None else {"train_epochs": train_epochs}, loaded)
+    train_epochs = EPOCHS if train_epochs is None and loaded.by_recipe else train_epochs
     timing: dict[str, Any] = {"plan": plan, "seed": seed}
 
     def widths() -> dict[str, Any]:
@@ -130,11 +134,14 @@ def shrink(
     labels: int = known("learnt", asked | {"count": count}, learnt, remade=not (out / PREDICTOR).is_dir())["labels"]
     whole_ms: float = known("whole", asked, whole)["latency_ms"]
     target_ms = share * whole_ms
-    found = search(
-        space, out / PREDICTOR, out / RESULT, target_ms=target_ms, task=task,
-        device=place, store=store, method=method, epochs=epochs, train_epochs=train_epochs, random=0, seed=seed,
-        overwrite=overwrite, command=command, progress=progress, stop=stop,
-    )  # fmt: skip
+    try:
+        found = search(
+            space, out / PREDICTOR, out / RESULT, target_ms=target_ms, task=task,
+            device=place, store=store, method=method, epochs=epochs, train_epochs=train_epochs, random=0, seed=seed,
+            overwrite=overwrite, command=command, progress=progress, stop=stop,
+        )  # fmt: skip
+    except TargetError as error:
+        raise TargetError(f"a share of {share:g} of the {whole_ms:.4g} ms of the whole network: {error}") from error
     told = {
         "space": space.spec, "whole_ms": whole_ms, "share": share, "left_out": space.left_out, "widths": steps,
     }  # fmt: skip

@@ -137,6 +137,7 @@ def test_the_target_is_a_share_of_the_latency_of_the_whole_network_and_slim_sear
     assert steps.asked["search"]["random"] == 0
     assert steps.asked["collect"]["count"] == 33
     assert steps.asked["shrunk"]["whole_ms"] == 10.0
+    assert steps.asked["search"]["train_epochs"] == 20
 
 
 def test_what_was_measured_is_measured_again_only_where_it_was_asked_for_otherwise(monkeypatch, tmp_path):
@@ -202,10 +203,29 @@ def test_a_space_without_trained_weights_is_refused_before_anything_is_written(t
     assert not (tmp_path / "out").exists()
 
 
+class Judge:
+    """A task of one's own that trains nothing."""
+
+    def score(self, network):
+        return 0.5
+
+
+def test_a_task_that_trains_networks_itself_says_its_epochs_itself(monkeypatch, tmp_path):
+    steps = Steps(monkeypatch)
+    steps.run(tmp_path / "own", task=Judge())
+    assert steps.asked["search"]["train_epochs"] is None
+    with pytest.raises(TempogradError, match=r"--train-epochs 3: .*Judge.* trains networks itself, or not at all"):
+        steps.run(tmp_path / "asked", task=Judge(), train_epochs=3)
+    assert not (tmp_path / "asked").exists()
+
+
 @pytest.mark.slow
 def test_a_share_below_the_smallest_network_is_refused_with_what_it_takes(tmp_path):
     sys.path.append(str(FILE.parent))
     import trained
 
-    with pytest.raises(TempogradError, match="is below the smallest network of the space"):
+    with pytest.raises(
+        TempogradError,
+        match=r"^a share of 0.05 of the .* ms of the whole network: target .* is below the smallest network",
+    ):
         shrink(trained.mobilenet(), tmp_path, share=0.05, device="simulated:seed=1", count=30, epochs=1, train_epochs=1)
