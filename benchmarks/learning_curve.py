@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--space", help="which, if the store holds several")
+    parser.add_argument("--device", help="its fingerprint, if the store holds several")
     parser.add_argument("--model", default="gp")
     parser.add_argument("--encoding", help="default: the one that fit chooses")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 200, 500, 1000, 2000])
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="figure")
     arguments = parser.parse_args()
     with Store(arguments.store) as store:
-        dataset = LatencyDataset.from_store(store, space=arguments.space)
+        dataset = LatencyDataset.from_store(store, space=arguments.space, fingerprint_id=arguments.device)
     space = registry.create("space", dataset.space)
     ok = np.flatnonzero([verdict == "ok" for verdict in dataset.verdict])
     test = np.random.default_rng(0).choice(ok, len(ok) // 5, replace=False)
@@ -55,7 +56,7 @@ def main() -> None:
             scores.append(Scores.of(dataset.y_ms[test], predicted))
         mape = [s.mape_pct for s in scores]
         rows.append({
-            "networks": size, "mape_pct": float(np.mean(mape)), "sd": float(np.std(mape, ddof=1)),
+            "networks": size, "mape_pct": float(np.mean(mape)), "sd": float(np.std(mape, ddof=1)) if len(mape) > 1 else None,
             "within_5_pct": float(np.mean([s.within_5_pct for s in scores])),
             "spearman": float(np.mean([s.spearman for s in scores])),
         })  # fmt: skip
@@ -73,7 +74,7 @@ def _draw(rows: list[dict[str, object]], floor: float) -> Figure:
     figure = Figure(figsize=(6.4, 3.6))
     axes = figure.subplots()
     sizes, means, spreads = ([row[name] for row in rows] for name in ("networks", "mape_pct", "sd"))
-    axes.errorbar(sizes, means, yerr=spreads, marker="o", capsize=3, color="#0a5fb4", label="held-out error")
+    axes.errorbar(sizes, means, yerr=None if None in spreads else spreads, marker="o", capsize=3, color="#0a5fb4", label="held-out error")
     axes.axhline(floor, color="#5d6675", linestyle="--", linewidth=1, label="noise of the labels")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
