@@ -56,7 +56,8 @@ def main() -> None:
             scores.append(Scores.of(dataset.y_ms[test], predicted))
         mape = [s.mape_pct for s in scores]
         rows.append({
-            "networks": size, "mape_pct": float(np.mean(mape)), "sd": float(np.std(mape, ddof=1)) if len(mape) > 1 else None,
+            "networks": size, "mape_pct": float(np.mean(mape)),
+            "sd": float(np.std(mape, ddof=1)) if len(mape) > 1 else None,
             "within_5_pct": float(np.mean([s.within_5_pct for s in scores])),
             "spearman": float(np.mean([s.spearman for s in scores])),
         })  # fmt: skip
@@ -74,7 +75,8 @@ def _draw(rows: list[dict[str, object]], floor: float) -> Figure:
     figure = Figure(figsize=(6.4, 3.6))
     axes = figure.subplots()
     sizes, means, spreads = ([row[name] for row in rows] for name in ("networks", "mape_pct", "sd"))
-    axes.errorbar(sizes, means, yerr=None if None in spreads else spreads, marker="o", capsize=3, color="#0a5fb4", label="held-out error")
+    bars = None if None in spreads else spreads
+    axes.errorbar(sizes, means, yerr=bars, marker="o", capsize=3, color="#0a5fb4", label="held-out error")
     axes.axhline(floor, color="#5d6675", linestyle="--", linewidth=1, label="noise of the labels")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
