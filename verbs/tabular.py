@@ -101,7 +101,8 @@ def met_by(share: float | None) -> str:
         return ""
     if share >= 1:
         return "; every sampled network meets the target, so it asks for nothing: one below the median would"
-    return f"; {share:.0%} of networks meet the target"
+    told = "more than 99%" if share > 0.99 else "fewer than 1%" if 0 < share < 0.01 else f"{share:.0%}"
+    return f"; {told} of networks meet the target"
 
 
 def _text(d: Mapping[str, Any]) -> str:

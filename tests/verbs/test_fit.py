@@ -135,7 +135,13 @@ def test_one_seed_has_no_spread(tmp_path):
     assert evaluate(table, seeds=2, **asked).document["mape_pct"]["sd"] > 0
 
 
-@pytest.mark.parametrize(("share", "said"), [(None, ""), (0.5, "50% of networks meet"), (1.0, "asks for nothing")])
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (None, ""), (0.0, "; 0% of"), (0.002, "fewer than 1% of"), (0.5, "50% of networks meet"),
+        (0.996, "more than 99% of"), (1.0, "asks for nothing"),
+    ],
+)  # fmt: skip
 def test_a_target_that_every_network_meets_is_remarked_upon(share, said):
     assert said in met_by(share)
 
