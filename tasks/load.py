@@ -15,6 +15,8 @@ from ..errors import InputRefusedError, TempogradError, UnknownNameError, UsageE
 from ..spaces.own import module_of, told_error
 from .task import Scored, Task
 
+_FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
+
 
 def load_task(spec: str | Any, *, seed: int = 0) -> Task:
     """Return the task that a spec names, such as ``digits``, ``cifar10:PATH,limit=5000`` or ``mine.py:MyTask``.
@@ -36,7 +38,7 @@ def load_task(spec: str | Any, *, seed: int = 0) -> Task:
     """
     if not isinstance(spec, str):
         return _own(type(spec).__name__, spec)
-    if found := re.fullmatch(r"(.+\.py):([A-Za-z_]\w*)", spec):
+    if found := _FILE.fullmatch(spec):
         return _from_file(Path(found[1]), found[2])
     if re.search(r"\.py(:|$)", spec):
         raise UsageError(
@@ -56,6 +58,25 @@ def _named(task: Task, texts: Mapping[str, str]) -> Task:
     if left := [each for each in said if each not in task.name]:
         object.__setattr__(task, "name", ",".join([task.name, *left]))  # tasks of ours are frozen
     return task
+
+
+def content_of(spec: Any) -> str | None:
+    """Return what tells the file of a user's task from every other content of it, None for other tasks.
+
+    Raises:
+        InputRefusedError: the file cannot be read.
+    """
+    found = _FILE.fullmatch(spec) if isinstance(spec, str) else None
+    if found is None:
+        return None
+    try:
+        return _digest(Path(found[1]).read_bytes())
+    except OSError as error:
+        raise InputRefusedError(f"cannot read {found[1]}: {error.strerror}") from error
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:12]
 
 
 def _arguments(spec: str, name: str, factory: Any) -> dict[str, str]:
@@ -92,8 +113,7 @@ def _from_file(path: Path, name: str) -> Task:
     if not hasattr(module, name):
         names = [key for key, value in vars(module).items() if not key.startswith("_") and callable(value)]
         raise UnknownNameError(f"name in {path}", name, names)
-    digest = sha256(content).hexdigest()[:12]
-    return _own(f"{path.name}:{name}@{digest}", getattr(module, name), f"{name}@{_training_of(content)}")
+    return _own(f"{path.name}:{name}@{_digest(content)}", getattr(module, name), f"{name}@{_training_of(content)}")
 
 
 def _training_of(content: bytes) -> str:

@@ -294,6 +294,8 @@ class SearchRequest:
 
     def asked(self, cost: str) -> dict[str, Any]:
         """Return what a result is an answer to, for its document; ``cost`` is what prices networks."""
+        from ..tasks.load import content_of
+
         values: dict[str, Any] = {}
         for one in SEARCH:
             value: Any = getattr(getattr(self, one.group), one.name)
@@ -305,6 +307,7 @@ class SearchRequest:
         return values | {
             "space": space_of(self.what.space).spec,
             "task": task if isinstance(task, str) else getattr(task, "name", type(task).__name__),
+            "task_content": content_of(task),
             "device": device if isinstance(device, str) else device.fingerprint.id,
             "target_ms": self.target_ms,
             "cost": cost,

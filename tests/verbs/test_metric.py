@@ -118,3 +118,7 @@ def test_a_score_that_is_none_ends_the_search_before_a_result_and_goes_on_when_i
     path.write_text(MINE.replace("FIGURE", "0.5"))
     done = asked()
     assert (done.document["verdict"], done.document["found"]["score"]) == ("pass", 0.5)
+    assert asked().document["kept"]
+    path.write_text(MINE.replace("FIGURE", "0.25"))
+    with pytest.raises(UsageError, match=r"another search \(task_content \w+ there, \w+ now\).*--overwrite"):
+        asked()
