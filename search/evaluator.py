@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..spaces.architecture import Architecture
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
-from ..tasks.figure import outputs_of, score_of, scores_of
+from ..tasks.figure import figure, outputs_of, score_of, scores_of
 from ..tasks.task import SCORING_BATCH, Part, Task
 from .augmentation import check_mixed, library
 from .malloc import keep_freed_memory
@@ -98,7 +98,7 @@ def train(
         network = space.to_torch(architecture)
         known = task.known(architecture)
         if known is not None:
-            score = score_of(task, known)
+            score = figure(known, f"the {task.metric.name} of {task.name}")  # a predicted share may be above 1
             return Trained(network.eval(), score, score, 0, {"trained": False, **task.told})
         if task.own_training is not None:
             made = OwnTraining(network.eval(), task, name=architecture.key, seed=seed, space=space.spec)

@@ -33,7 +33,10 @@ class DepthwiseConv2d(nn.Conv2d):
         """Return the convolution ``(b, C, H', W')`` of ``(b, C, H, W)``."""
         slow = input.numel() > _SMALL and (self.kernel_size[0] > _COLUMNS or self.dilation[0] > 1)
         if slow and torch.is_grad_enabled() and input.device.type == "cpu":
-            return _Depthwise.apply(input, self.weight, self.stride[0], self.padding[0], self.dilation[0])
+            x, weight = input, self.weight
+            if torch.is_autocast_enabled("cpu"):  # which sees no operators of the way back
+                x, weight = (each.to(torch.get_autocast_dtype("cpu")) for each in (x, weight))
+            return _Depthwise.apply(x, weight, self.stride[0], self.padding[0], self.dilation[0])
         return super().forward(input)
 
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import DivergedError, InputRefusedError
+from ..metric import SHARE
 
 if TYPE_CHECKING:
     from .task import Task
 
+_ROUNDED = 1e-6  # by which a share may be off
 _SHOWN = 100  # characters of what is no figure
 
 
@@ -42,9 +44,13 @@ def score_of(task: Task, value: Any) -> float:
     """Return the main metric of a network, as a task gave it.
 
     Raises:
-        InputRefusedError: it is no figure, see `figure`.
+        InputRefusedError: it is no figure, see `figure`, or a share below 0 or above 1.
     """
-    return figure(value, f"the {task.metric.name} of {task.name}")
+    what = f"the {task.metric.name} of {task.name}"
+    number = figure(value, what)
+    if task.metric.unit == SHARE and not -_ROUNDED <= number <= 1 + _ROUNDED:
+        raise _refusal(value, what, "a share from 0 to 1, as the unit of its metric says")
+    return number
 
 
 def scores_of(task: Task, values: Mapping[str, Any]) -> dict[str, float]:

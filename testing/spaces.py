@@ -360,6 +360,17 @@ class SpaceContract:
         assert again.spec == space.spec
         assert again.sample(3, np.random.default_rng(0)) == space.sample(3, np.random.default_rng(0))
 
+    @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+    def test_networks_learn_under_autocast(self, space, sample, precision):
+        """Layers with a way back of their own too; the batch is large enough for them."""
+        x = image(space, 32)
+        for architecture in sample[:6]:
+            network = random_weights(space.to_torch(architecture)).train()
+            with torch.autocast("cpu", precision):
+                outputs = whole(network(x))
+            outputs.float().square().mean().backward()
+            assert all(one.grad.isfinite().all() for one in network.parameters() if one.grad is not None)
+
     @pytest.mark.parametrize("mixed", [False, True], ids=["network", "supernet"])
     def test_gradients_are_laid_out_as_their_maps(self, space, sample, mixed):
         """Where they are not, BatchNorm learns many times more slowly; the numbers are the same."""

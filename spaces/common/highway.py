@@ -43,7 +43,7 @@ class Highway(Layer):
         gate, made = functional.linear(given, weights["weight"]).chunk(2, dim=1)
         if self.kind != "identity":
             made = getattr(torch, self.kind)(made)
-        return torch.lerp(x[0], made, gate.sigmoid())
+        return torch.lerp(x[0], made.to(x[0].dtype), gate.sigmoid().to(x[0].dtype))  # autocast knows no lerp
 
     def emit(self, emitter: Any, node: Any) -> None:
         name, step = node.name, emitter.step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ class LastOf(nn.Module):
             self.register_parameter(name, parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of the last layer."""
+        """Return the outputs of the last layer; on a CPU, whose library has none in half precision, in single."""
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return self._run(x.float())
         return self._run(x)
 
     def _run(self, x: Tensor) -> Tensor:

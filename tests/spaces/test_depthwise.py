@@ -40,6 +40,26 @@ def test_values_and_gradients_are_those_of_torch(channels, kernel, stride, dilat
         assert torch.allclose(mine, reference)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "side"), [(5, 1, 1, 8), (7, 2, 1, 8), (3, 2, 2, 8), (7, 1, 1, 3)]
+)
+def test_under_autocast_values_and_gradients_are_those_of_torch(kernel, stride, dilation, side, precision):
+    padding = dilation * (kernel // 2)
+    torch.manual_seed(0)
+    layer = DepthwiseConv2d(4, kernel, stride, padding, dilation)
+    theirs = nn.Conv2d(4, 4, kernel, stride, padding, dilation, 4, bias=False)
+    theirs.load_state_dict(layer.state_dict())
+    x, found = torch.randn(2, 4, side, side, requires_grad=True), []
+    for one in (layer, theirs):
+        with torch.autocast("cpu", precision):
+            made = one(x)
+        found.append((made.detach(), *torch.autograd.grad(made.float().square().sum(), (x, one.weight))))
+    for mine, reference in zip(*found, strict=True):
+        assert mine.dtype == reference.dtype
+        assert torch.allclose(mine.float(), reference.float(), rtol=0.05, atol=0.05 * float(reference.abs().max()))
+
+
 @pytest.mark.parametrize(("learns", "takes"), [(True, False), (False, True)])
 def test_only_what_is_needed_is_differentiated(learns, takes):
     layer = DepthwiseConv2d(4, 5, 1, 2, 1).requires_grad_(learns)

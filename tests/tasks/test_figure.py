@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tempograd.errors import DivergedError, InputRefusedError
-from tempograd.tasks.figure import figure, outputs_of, scores_of
+from tempograd.tasks.figure import figure, outputs_of, score_of, scores_of
 from tempograd.tasks.load import load_task
 
 
@@ -73,3 +73,11 @@ def test_a_diverged_network_has_no_accuracy():
     for asked in (lambda: task.score(network, "test"), lambda: task.glance(network, torch.arange(5))):
         with pytest.raises(DivergedError, match="diverged"):
             asked()
+
+
+@pytest.mark.parametrize("value", [87.5, -0.1, 1.001])
+def test_a_share_is_from_0_to_1_and_a_score_in_per_cent_is_told_so(value):
+    task = load_task("digits,limit=200")
+    assert score_of(task, 1 + 1e-9) == pytest.approx(1)
+    with pytest.raises(InputRefusedError, match=rf"accuracy of digits.* is {value}; allowed: a share from 0 to 1"):
+        score_of(task, value)
