@@ -567,7 +567,7 @@ MUTANTS = [
         ("a node of the cell is a mean", "spaces/zoo/recurrent.py", 'builder.mix(f"node{node}", edges, mean=True)', 'builder.mix(f"node{node}", edges)'),
         ("the new state is the mean of the leaves", "spaces/zoo/recurrent.py", 'builder.mix("leaves", leaves, mean=True)', 'builder.mix("leaves", leaves)'),
         ("the leaves alone", "spaces/zoo/recurrent.py", "among=into, unless=self.out_of(node))", "among=into)"),
-        ("through a gate", "spaces/common/highway.py", "torch.lerp(x[0], made, gate.sigmoid())", "made + gate.sigmoid() * x[0]"),
+        ("through a gate", "spaces/common/highway.py", "torch.lerp(x[0], made.to(x[0].dtype), gate.sigmoid().to(x[0].dtype))", "made + gate.sigmoid() * x[0]"),
         ("node 0 mixes symbol and state", "spaces/zoo/recurrent.py", 'builder.add("node0", Highway(_FIRST), state, symbol)', 'builder.add("node0", Highway(_FIRST), symbol, state)'),
     ),
     *_of(
