@@ -41,7 +41,10 @@ def told(tmp_path_factory):
 
 def said(out):
     """Return what each of two processes says that are not killed."""
-    done = torchrun(str(out))
+    for _ in range(3):  # on a busy machine a process that is through may be aborted by a thread of torch as it ends
+        done = torchrun(str(out))
+        if "Signal 6 (SIGABRT)" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
 
