@@ -477,7 +477,7 @@ def test_a_law_of_other_settings_is_another_search(tmp_path):
         other.load(path)
     with safe_open(path, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - the file itself cannot be iterated
     del state["identity"]["settings"]
     save_file(tensors, path, metadata={"state": json.dumps(state)})
     other.load(path)
