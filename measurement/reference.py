@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-
-import numpy as np
+from statistics import median
 
 from .calibration import HOUR_S, Calibration
-from .label import FLOOR, Reference
+from .label import FLOOR, Reference, gated
 from .measurement import Measurement
 from .rounds import FASTEST, Round
 
@@ -37,6 +37,7 @@ class SentinelHistory:
         process_sd: float = FLOOR,
     ) -> None:
         self._readings = deque(readings)
+        self._ordered_ms = sorted(ms for _, ms in self._readings)
         self._process_sd = process_sd
         self.extend(rounds)
 
@@ -50,20 +51,26 @@ class SentinelHistory:
 
     def extend(self, rounds: Iterable[Round]) -> None:
         """Add the readings of rounds, in the order in which they were taken."""
-        self._readings.extend((r.started_s, r.sentinel_ms) for r in rounds)
+        for r in rounds:
+            self._readings.append((r.started_s, r.sentinel_ms))
+            insort(self._ordered_ms, r.sentinel_ms)
         while len(self._readings) > MIN_READINGS and abs(self._readings[-1][0] - self._readings[0][0]) > HOUR_S:
-            self._readings.popleft()
+            _, ms = self._readings.popleft()
+            del self._ordered_ms[bisect_left(self._ordered_ms, ms)]
 
     def reference(self, calibration: Calibration) -> Reference:
         """Return the reference state in force now; there must be a reading."""
-        return Reference.of(
-            [ms for _, ms in self._readings],
+        sentinel_ms, gate_ms = gated(self._ordered_ms)
+        return Reference(
+            sentinel_ms,
+            gate_ms,
             beta=calibration.beta,
             noise=calibration.noise,
             common_share=calibration.common_share,
             calibration=calibration.id,
             beta_spread=calibration.beta_spread,
             process_sd=self._process_sd,
+            burst_quantile=FASTEST,
         )
 
 
@@ -75,22 +82,19 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
     """
     measurements = list(measurements)
     readings = sorted((r.started_s, r.sentinel_ms) for m in measurements for r in m.rounds)
-    times_s, values_ms = np.array(readings).reshape(-1, 2).T
-    result: list[Measurement] = []
-    for m in measurements:
-        if m.reference is not None and m.rounds:
-            at_s = float(np.median([r.started_s for r in m.rounds]))
-            here, low, high = np.searchsorted(times_s, [at_s, at_s - HALF_WINDOW_S, at_s + HALF_WINDOW_S])
-            low = max(min(low, here - MIN_READINGS // 2), 0)
-            window = values_ms[low : max(high, low + MIN_READINGS)]
-            seen = Reference.of(window.tolist())
-            known = replace(
-                m.reference,
-                sentinel_ms=seen.sentinel_ms,
-                gate_ms=seen.gate_ms,
-                process_sd=0.0,
-                burst_quantile=FASTEST,
-            )
-            m = replace(m, reference=known)
-        result.append(m)
-    return result
+    times_s, values_ms = [at_s for at_s, _ in readings], [ms for _, ms in readings]
+    middle_s = {n: median(r.started_s for r in m.rounds) for n, m in enumerate(measurements) if m.rounds}
+    window, start, end = list[float](), 0, 0  # of the readings, from start to end, the smallest first
+    for n in sorted(middle_s, key=middle_s.__getitem__):  # so neither end ever goes back
+        here, low, high = (bisect_left(times_s, middle_s[n] + apart) for apart in (0, -HALF_WINDOW_S, HALF_WINDOW_S))
+        low = max(min(low, here - MIN_READINGS // 2), 0)
+        for ms in values_ms[end : (end := max(high, low + MIN_READINGS))]:
+            insort(window, ms)
+        for ms in values_ms[start : (start := low)]:
+            del window[bisect_left(window, ms)]
+        m, (sentinel_ms, gate_ms) = measurements[n], gated(window)
+        if m.reference is not None:
+            seen = {"sentinel_ms": sentinel_ms, "gate_ms": gate_ms}
+            known = replace(m.reference, **seen, process_sd=0.0, burst_quantile=FASTEST)
+            measurements[n] = replace(m, reference=known)
+    return measurements

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from tempograd.measurement.calibration import calibrate
+from tempograd.measurement.calibration import HOUR_S, calibrate
 from tempograd.measurement.label import Reference
-from tempograd.measurement.reference import MIN_READINGS, SentinelHistory
+from tempograd.measurement.reference import HALF_WINDOW_S, MIN_READINGS, SentinelHistory, in_hindsight
 
-from .conftest import a_round
+from .conftest import a_round, measured, series
 
 
 def test_the_reference_is_the_fast_state():
@@ -31,3 +34,37 @@ def test_old_readings_go_when_there_are_enough_new_ones():
 def test_an_hour_is_kept_however_many_readings_it_has():
     history = SentinelHistory([a_round(1.0, started_s=0.1 * i) for i in range(5000)])
     assert len(history) == 5000
+
+
+def test_the_reference_is_that_of_the_readings_in_force_after_many_have_gone():
+    rng = np.random.default_rng(0)
+    history = SentinelHistory()
+    for start in range(0, int(2 * HOUR_S), 600):
+        history.extend([a_round(1.0, sentinel_ms=ms, started_s=start + i) for i, ms in enumerate(rng.random(999))])
+    expected = Reference.of([ms for _, ms in history.readings])
+    found = history.reference(calibrate({}, "cpu"))
+    assert len(history) < 2 * HOUR_S
+    assert (found.sentinel_ms, found.gate_ms) == (expected.sentinel_ms, expected.gate_ms)
+
+
+def test_in_hindsight_a_label_refers_to_the_readings_of_the_hour_around_it():
+    rng = np.random.default_rng(0)
+    spread = np.sort(rng.random(900)) ** 2 * 3 * HOUR_S  # so that some hours hold too few readings, and some many more
+    networks = [
+        measured([replace(r, started_s=at_s + 0.1 * n) for n, r in enumerate(series(rng, 6))])
+        for at_s in rng.permutation(spread)
+    ]
+    readings = sorted((r.started_s, r.sentinel_ms) for m in networks for r in m.rounds)
+    times_s, values_ms = np.array(readings).T
+    held = []
+    for m, known in zip(networks, in_hindsight(networks), strict=True):
+        at_s = np.median([r.started_s for r in m.rounds])
+        here, low, high = np.searchsorted(times_s, [at_s, at_s - HALF_WINDOW_S, at_s + HALF_WINDOW_S])
+        low = max(min(low, here - MIN_READINGS // 2), 0)
+        window = values_ms[low : max(high, low + MIN_READINGS)]
+        gate_ms = 1.1 * np.quantile(window, 0.05)
+        held.append(len(window))
+        assert known.reference.gate_ms == pytest.approx(gate_ms, rel=1e-12)
+        assert known.reference.sentinel_ms == np.median(window[window <= known.reference.gate_ms])
+        assert known.rounds == m.rounds
+    assert min(held) < MIN_READINGS < max(held)
