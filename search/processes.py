@@ -13,6 +13,7 @@ Reference:
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ def together(compute: str = "cpu") -> Generator[None]:
         return
     kind = torch.device(compute).type
     backend = "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{'nccl' if kind == 'cuda' else 'gloo'}"
+    # defaults there keep the group that is up when they are first read, and its threads with it: a process that ends
+    # with these may be aborted
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         with _lost_told():
             distributed.init_process_group(backend, timeout=_WAIT)

@@ -75,6 +75,11 @@ def refuse():
     raise StoreError("the disk is full")
 
 
+def threads():
+    """Return how many threads of this process are those that bind it to others."""
+    return sum("gloo" in task.read_text() for task in Path("/proc/self/task").glob("*/comm"))
+
+
 def main():
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
@@ -91,7 +96,8 @@ def main():
         setattr(kind, name, killed)
     with processes.together():
         told = curves(out / "trainings") | {"refused": refused(), "count": processes.count()}
-        (out / f"{processes.rank()}.json").write_text(json.dumps(told))
+        told["bound"], file = threads(), out / f"{processes.rank()}.json"
+    file.write_text(json.dumps(told | {"left": threads()}))
 
 
 if __name__ == "__main__":
