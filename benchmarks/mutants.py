@@ -779,6 +779,38 @@ MUTANTS = [
         ("block after block", "search/searchers/frank_wolfe.py", "self.budget.blocks[number % count]", "self.budget.blocks[0]"),
         ("a little of every option", "search/laws/simplex.py", "explore: Share = 0.1", "explore: Share = 0.0"),
     ),
+    *_of(
+        "all", "test_finalists.py",
+        ("the best finalist is that of the metric", "search/finalists.py", "-metric.merit(each.trained.validation_score)", "-each.trained.validation_score"),
+        ("finalists are drawn best first by the metric", "search/finalists.py", "return metric.merit(told[architecture])", "return told[architecture]"),
+        ("finalists are drawn by the seed", "search/finalists.py", "np.random.default_rng(seed))", "np.random.default_rng(0))"),
+        ("where none drawn uses the target, a walk does", "search/finalists.py", "yield from near or [_walked(", "yield from near or drawn[:1] or [_walked("),
+    ),
+    *_of(
+        "all", "methods/test_metrics.py",
+        ("answers are merit", "search/queries.py", "return self.problem.task.metric.merit(query.score) -", "return query.score -"),
+        ("scores of graphs are of merit", "search/searchers/asking.py", "return self.problem.task.metric.merit(query.score)", "return query.score"),
+        ("options add merit", ONE_SHOT, "[metric.merit(query.score) for query in queries]", "[query.score for query in queries]"),
+    ),
+    *_of(
+        "autoshrink", "methods/test_metrics.py",
+        ("edges add merit", SHRINK, "effects(problem.space, known, problem.task.metric)", "effects(problem.space, known)"),
+    ),
+    *_of(
+        "egdas", "methods/test_metrics.py",
+        ("fronts are of merit", EVOLUTION, "[-metric.merit(query.score), query.predicted_ms]", "[-query.score, query.predicted_ms]"),
+        ("the front of merit stays", EVOLUTION, "return by_fronts(alive + born, queries.problem.task.metric)[", "return by_fronts(alive + born)["),
+        ("and has children", EVOLUTION, "            by_fronts(alive, queries.problem.task.metric)\n", "            by_fronts(alive)\n"),
+        ("the archive is of merit", TWO_LEVEL, "return Archive.of(self.known.values(), self.problem.task.metric)", "return Archive.of(self.known.values())"),
+    ),
+    *_of(
+        "scalenas", "methods/test_metrics.py",
+        ("fronts are of merit", MODULES, "front([metric.merit(query.score) for query in left]", "front([query.score for query in left]"),
+    ),
+    *_of(
+        "scalenas", "searchers/test_module_evolution.py",
+        ("each fusion flips by itself", MODULES, "flips = rng.random(len(space.sites)) < rate", "flips = np.full(len(space.sites), rng.random() < rate)"),
+    ),
 ]  # fmt: skip
 
 

@@ -32,6 +32,17 @@ def test_what_is_dropped_are_blocks():
         assert any(window.all() for window in windows)
 
 
+def test_every_map_of_every_image_has_blocks_of_its_own():
+    dropped = (drop_block(torch.ones(4, 5, 16, 16), 0.2, generator()) == 0).flatten(2)
+    assert len(dropped[0].unique(dim=0)) == 5
+    assert len(dropped[:, 0].unique(dim=0)) == 4
+
+
+def test_a_block_is_no_wider_than_a_narrow_map():
+    y = drop_block(torch.ones(64, 8, 16, 2), 0.2, generator())
+    assert float((y == 0).float().mean()) == pytest.approx(0.2, rel=0.15)
+
+
 def test_small_maps_and_a_rate_of_one_are_survived():
     assert torch.isfinite(drop_block(torch.ones(2, 3, 2, 2), 0.3, generator())).all()
     assert torch.equal(drop_block(torch.ones(2, 3, 4, 4), 50.0, generator()), torch.zeros(2, 3, 4, 4))

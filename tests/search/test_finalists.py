@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tempograd.metric import Metric
 from tempograd.search.deriver import draws
 from tempograd.search.finalists import choose
 from tempograd.spaces.canonical import canonical
@@ -152,3 +153,49 @@ def test_draws_follow_the_law():
     _, state, kept = ended(NB201)
     state.scores = np.where(np.arange(state.scores.shape[1]) == np.array(kept.architecture.choices)[:, None], 0.0, -1e3)
     assert choose(state, kept, 2, lambda _: trained(0.0), seed=0)[0] is kept
+
+
+@pytest.mark.parametrize("better", [1, -1])
+def test_the_best_by_the_tasks_metric_is_kept_whether_more_or_less_is_better(better):
+    _, state, kept = ended(NB201)
+    values, metric = iter(range(100)), Metric("loss", higher_is_better=better > 0, unit="")
+    step, best, field = choose(state, kept, 3, lambda _: trained(better * next(values)), seed=0, metric=metric)
+    assert len(field) > 1
+    assert best is field[-1].trained
+    assert step.architecture == field[-1].step.architecture
+
+
+@pytest.mark.parametrize("better", [1, -1])
+def test_those_of_the_best_inherited_score_by_the_tasks_metric_are_trained(better):
+    _, state, kept = ended(NB201)
+    asked, metric = {}, Metric("loss", higher_is_better=better > 0, unit="")
+
+    def inherited(architectures):
+        return [asked.setdefault(each, better * sum(each.choices[:3])) for each in architectures]
+
+    _, _, field = choose(state, kept, 4, lambda _: trained(0.0), seed=0, metric=metric, inherited=inherited)
+    others = [better * asked[each.step.architecture] for each in field[1:]]
+    assert others == sorted(others, reverse=True)
+    assert np.mean(others) > better * np.median(list(asked.values()))
+
+
+def test_another_seed_draws_another_field():
+    fields = []
+    for seed in (0, 0, 1):
+        _, state, kept = ended(NB201)
+        before = len(state.steps)
+        choose(state, kept, 4, lambda _: trained(0.0), seed=seed)
+        fields.append([step.architecture for step in state.steps[before:]])
+    assert fields[0] == fields[1] != fields[2]
+
+
+def test_where_the_law_draws_none_that_uses_the_target_its_nearest_relatives_do():
+    """All of the law is on the dearest network, far above the target: a walk from there ends below it."""
+    device, state, kept = ended(NB201)
+    far = dear(device)
+    state.scores = np.where(np.arange(state.scores.shape[1]) == np.array(far.choices)[:, None], 0.0, -1e3)
+    before = {step.architecture for step in state.steps}
+    choose(state, kept, 4, lambda _: trained(0.0), seed=0)
+    new = {step.architecture for step in state.steps} - before
+    assert new
+    assert all(0.9 * state.target_ms <= device.truth_ms(each) <= state.target_ms for each in new)

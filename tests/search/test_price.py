@@ -95,4 +95,8 @@ def test_predictors_in_a_sum_are_shown_laws_as_a_recipe_says():
     assert (inner.feed, inner.draws, inner.encoding) == ("direct", 9, "raw")
     assert (cost.feed, WeightedSum(((1.0, table),)).feed) == ("direct", None)
     assert other == table
-    np.testing.assert_allclose(cost(SPACE.gates(NETWORKS)).detach(), price.predict(NETWORKS), rtol=1e-5)
+    with torch.no_grad():
+        own = module(torch.from_numpy(SPACE.encode(NETWORKS, "raw"))).numpy()
+    by_hand = 0.5 * (2.0 * own + 0.1) + 1e-9 * Price(table, SPACE).predict(NETWORKS) + 0.3
+    np.testing.assert_allclose(cost(SPACE.gates(NETWORKS)).detach(), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(price.predict(NETWORKS), by_hand, rtol=1e-5)

@@ -65,13 +65,15 @@ def test_children_take_whole_modules_from_either_parent_a_quarter_of_them_from_t
 
 def test_only_what_is_taken_or_left_flips_and_as_often_as_asked():
     (parent,) = SPACE.sample(1, np.random.default_rng(1))
-    rng, flips, live = np.random.default_rng(0), 0, 0
+    rng, flips, live, counts = np.random.default_rng(0), 0, 0, set()
     for _ in range(200):
-        child = flipped(SPACE, parent, rng, 0.2)
+        child, before_it = flipped(SPACE, parent, rng, 0.2), flips
         for name, before, after in zip(SITES, parent.choices, child.choices, strict=True):
             assert before == after or (name.rpartition("/")[2].startswith("from") and before + after == 1)
             flips += before != after
             live += before >= 0 and "/from" in name
+        counts.add(flips - before_it)
+    assert len(counts) > 3  # each by itself, not all at once
     assert 0.17 < flips / live < 0.23
 
 
