@@ -811,6 +811,41 @@ MUTANTS = [
         "scalenas", "searchers/test_module_evolution.py",
         ("each fusion flips by itself", MODULES, "flips = rng.random(len(space.sites)) < rate", "flips = np.full(len(space.sites), rng.random() < rate)"),
     ),
+    *_of(
+        "all", "test_price.py",
+        ("a measured network has no part in its prediction by a line", "search/price.py", "_least_absolute(rows[others]) @ rows[i] * y_ms[i]", "_least_absolute(rows) @ rows[i] * y_ms[i]"),
+        ("nor by a factor", "search/price.py", "np.median(factors[groups != group])", "np.median(factors)"),
+        ("a line follows most networks", "search/price.py", "REWEIGHTINGS = 15", "REWEIGHTINGS = 1"),
+    ),
+    *_of(
+        "msgdas", "test_drop_block.py",
+        ("blocks are no wider than a map", "search/drop_block.py", "side = min(block, height, width)", "side = min(block, height)"),
+    ),
+    *_of(
+        "hdas", "test_regularisers.py",
+        ("depth of all stages", "search/regularisers.py", "        for cell in self.cells:\n            states", "        for cell in self.cells[:1]:\n            states"),
+    ),
+    *_of(
+        "gram", "laws/test_bernoulli.py",
+        ("what is nearly sure is drawn so", BERNOULLI, "_OPEN = 0.05", "_OPEN = 0.3"),
+    ),
+    *_of(
+        "gram", "searchers/test_meta_graph.py",
+        ("graphs are drawn by the seed", "search/searchers/asking.py", "self.generator = torch.Generator().manual_seed(problem.seed)", "self.generator = torch.Generator().manual_seed(0)"),
+    ),
+    *_of(
+        "gram", "methods/test_gram.py",
+        ("a training may begin with the supernet's weights", META, ", begin=learnt.begin,", ","),
+    ),
+    *_of(
+        "autoshrink", "methods/test_autoshrink.py",
+        ("a training may begin with the supernet's weights", SHRINK, "            begin=walk.begin,\n", ""),
+    ),
+    *_of(
+        "hardcorenas", "test_projection.py",
+        ("the constant of a sum is taken off the budget", "search/projection.py", "return project(scores, space, costs, budget_ms - constant)", "return project(scores, space, costs, budget_ms)"),
+        ("each cost counts by its weight", "search/projection.py", "found.get(option, 0.0) + weight * cost", "found.get(option, 0.0) + cost"),
+    ),
 ]  # fmt: skip
 
 

@@ -100,3 +100,35 @@ def test_predictors_in_a_sum_are_shown_laws_as_a_recipe_says():
     by_hand = 0.5 * (2.0 * own + 0.1) + 1e-9 * Price(table, SPACE).predict(NETWORKS) + 0.3
     np.testing.assert_allclose(cost(SPACE.gates(NETWORKS)).detach(), by_hand, rtol=1e-5)
     np.testing.assert_allclose(price.predict(NETWORKS), by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize("proportional", [[], ["cost"]], ids=["line", "factor"])
+def test_a_measured_network_has_no_part_in_what_it_is_predicted_at(proportional):
+    """In the scores that a result tells: each by the others, as if it had never been measured."""
+    macs, rng = TableCost(SPACE.circuit, counts(SPACE.graph, SPACE.operations, "macs")), np.random.default_rng(2)
+    networks = [a for a in NETWORKS if SPACE.is_connected(a)][:9]
+    truth = dict(zip(networks, (0.3 + 2e-6 * Price(macs, SPACE).predict(networks)).tolist(), strict=True))
+    truth = {a: float(ms * rng.uniform(0.6, 1.6)) for a, ms in truth.items()}
+    whole = sum_in_ms({"cost": (1.0, macs)}, SPACE, truth, proportional=proportional)
+    groups = SPACE.groups(networks)
+    by_others = [
+        float(
+            sum_in_ms(
+                {"cost": (1.0, macs)}, SPACE,
+                {a: ms for (a, ms), group in zip(truth.items(), groups, strict=True) if group != own},
+                proportional=proportional,
+            ).predict([network])[0]
+        )
+        for network, own in zip(networks, groups, strict=True)
+    ]  # fmt: skip
+    np.testing.assert_allclose(whole.parity["predicted_ms"], by_others, rtol=0.01)
+    assert not np.allclose(whole.parity["predicted_ms"], whole.predict(networks), rtol=0.01)
+
+
+def test_a_line_follows_most_networks_and_not_the_few_that_are_far_off():
+    """Those of which a part reaches no output are far faster than a sum of costs says."""
+    macs = TableCost(SPACE.circuit, counts(SPACE.graph, SPACE.operations, "macs"))
+    truth_ms = 0.3 + 2e-6 * Price(macs, SPACE).predict(NETWORKS)
+    odd = np.arange(len(NETWORKS)) % 8 == 0
+    told = dict(zip(NETWORKS, np.where(odd, 0.4, 1.0) * truth_ms, strict=True))
+    np.testing.assert_allclose(sum_in_ms({"flops": (1.0, macs)}, SPACE, told).predict(NETWORKS), truth_ms, rtol=0.05)

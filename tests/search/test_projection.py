@@ -8,8 +8,11 @@ import torch
 
 from tempograd import registry
 from tempograd.errors import TargetError, UsageError
+from tempograd.search.cost import TableCost, WeightedSum
 from tempograd.search.deriver import as_scores, score, viterbi
-from tempograd.search.projection import project, prune
+from tempograd.search.forms import Hard
+from tempograd.search.objective import CostTerm
+from tempograd.search.projection import project, prune, within_target
 from tempograd.spaces.circuit import counts
 
 NB201 = registry.create("space", "nasbench201:cells=1,width=4,size=8")
@@ -94,6 +97,25 @@ def test_a_projection_is_the_best_of_all_architectures_within_the_budget(space, 
         assert score(scores, found) >= best - 1e-6
     else:
         assert score(scores, found) == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_within_a_target_a_sum_counts_each_cost_by_its_weight_and_the_constant(share):
+    """By brute force; without the constant, or with another weight, it would take more than there is."""
+    tables = [
+        TableCost(ROUTED.circuit, counts(ROUTED.graph, ROUTED.operations, unit)) for unit in ("macs", "parameters")
+    ]
+    sizes = [float(table(ROUTED.gates(chain(ROUTED)[:1]))) for table in tables]
+    terms = tuple((weight / size, table) for weight, size, table in zip((0.7, 0.4), sizes, tables, strict=True))
+    assert all(table.circuit.linear(table.table) for table in tables)  # costs that add up: a programme finds the best
+    cost, every = WeightedSum(terms, 0.5), chain(ROUTED)
+    law = registry.create("law", "softmax", space=ROUTED, generator=torch.Generator().manual_seed(0), noise=1.0)
+    ms, scores = cost(ROUTED.gates(every)).double().numpy(), as_scores(law.scores())
+    target_ms = float(np.quantile(ms, share)) + 1e-6
+    found = within_target(law, ROUTED, CostTerm(cost, Hard(target_ms)))
+    best = max(score(scores, a) for a, own_ms in zip(every, ms, strict=True) if own_ms <= target_ms)
+    assert float(cost(ROUTED.gates([found]))) <= target_ms + 1e-5
+    assert score(scores, found) == pytest.approx(best, abs=1e-6)
 
 
 def test_a_projection_keeps_the_rules_of_a_cell():

@@ -42,6 +42,17 @@ def test_depth_is_the_expected_length_of_the_walk_back():
     assert float(depth.penalty(law).detach()) == pytest.approx(-(d1 + d2 + d3) / 6, rel=1e-5)
 
 
+def test_depth_is_the_mean_over_the_nodes_of_all_cells():
+    law, whole = law_of(DARTS, "softmax"), Depth(1.0, DARTS)
+    parts = []
+    for cell in whole.cells:
+        part = Depth(1.0, DARTS)
+        part.cells = (cell,)
+        parts.append(float(part.depth(law).detach()))
+    assert parts[0] != pytest.approx(parts[1], rel=1e-3)
+    assert float(whole.depth(law).detach()) == pytest.approx(sum(parts) / 2, rel=1e-5)
+
+
 def test_more_depth_is_learnt_where_it_is_asked_for():
     law, depth = law_of(DARTS), Depth(1.0, DARTS)
     optimiser, first = torch.optim.Adam(law.parameters(), 0.1), float(depth.depth(law).detach())

@@ -62,7 +62,7 @@ def test_no_edge_is_drawn_always_or_given_up():
     law.weights.copy_(torch.tensor([1.0, 1, 0, 1, 0, 0]))  # all edges out of node 0: none needs another
     drawn = torch.tensor([law.sweep(rng).choices for _ in range(800)]).float().mean(dim=0)
     assert ((drawn > 0.005) & (drawn < 0.995)).all()
-    assert (drawn.round() == law.weights).all()
+    assert ((drawn - law.weights).abs() < 0.15).all()  # drawn as if nearly sure, not at random
 
 
 def test_a_worse_answer_moves_the_other_way():

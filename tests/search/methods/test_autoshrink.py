@@ -1,10 +1,12 @@
 """Each mechanism of AutoShrink, seen in the recipe of that name; the walk itself is in its searcher's tests."""
 
+import copy
 from dataclasses import replace
 from math import log10
 
 import numpy as np
 import pytest
+import torch
 
 from tempograd import registry
 from tempograd.errors import MismatchError
@@ -14,6 +16,7 @@ from tempograd.search.method import Problem
 from tempograd.search.price import Price
 from tempograd.search.searchers.one_shot import OneShot
 from tempograd.search.training import Training
+from tempograd.spaces.network import inherit
 from tempograd.tasks.load import load_task
 
 from ..planted import additive, edges, graphs, price, problem
@@ -110,6 +113,17 @@ def test_where_weights_are_shared_one_supernet_answers_and_two_edges_go_a_round(
     assert {len(each.dropped) for each in walk.rounds} == {2}
     assert all(each.edges > len(edges(walk.current)) for each in walk.rounds)
     assert recipe(shared=True, batch=8).find.schedule.batch == 8
+
+
+@pytest.mark.slow
+def test_a_training_may_begin_with_the_weights_of_the_supernet_that_answered(monkeypatch):
+    trained, run = [], OneShot.advance
+    monkeypatch.setattr(OneShot, "advance", lambda self: trained.append(self) or run(self))
+    found = recipe(shared=True, supernet_epochs=1, k=2).find(on_images(target_ms=100.0))
+    network = registry.create("space", SPEC).to_torch(found.architecture)
+    wanted = inherit(copy.deepcopy(network), trained[-1].supernet).state_dict()
+    begun = found.begin(network).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in begun.items())
 
 
 def test_what_is_found_is_the_most_accurate_within_the_target_that_was_asked_about():

@@ -105,6 +105,9 @@ def test_one_supernet_answers_each_time_of_the_same_few_images_with_statistics_o
         right = (network(inputs).argmax(dim=1) == labels).float().mean()
         assert query.score == pytest.approx(float(right))
     assert found.passes == shot.passes  # nothing else was trained
+    wanted = inherit(space.to_torch(found.architecture), shot.supernet).state_dict()
+    begun = found.begin(space.to_torch(found.architecture)).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in begun.items())
 
 
 def test_at_a_weight_of_latency_the_likely_edges_are_found_and_nothing_is_pruned():

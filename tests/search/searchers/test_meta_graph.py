@@ -137,6 +137,14 @@ def test_it_is_stopped_and_goes_on_to_the_same_end(tmp_path):
     assert resumed.architecture == whole.architecture
 
 
+def test_another_seed_draws_other_graphs():
+    first, again, other = (
+        [query.architecture for query in MetaGraphSearcher(sweeps=8)(problem(additive(worth()), seed=seed)).queries]
+        for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
 def test_it_ends_when_the_likely_edges_stay_and_after_as_many_sweeps_as_allowed():
     still = learnt(MetaGraphSearcher(sweeps=1000, still=15), problem(additive(np.full(10, 0.01))))
     assert still.done < 1000
