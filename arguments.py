@@ -115,7 +115,8 @@ def check(factory: Callable[..., Any], values: Mapping[str, Any], *, what: str =
         members = allowed.get(name, ())
         if members and isinstance(value, str | int | float | Path | NoneType) and not _fits(value, members):
             of = f" of {what}" if what else ""
-            raise UsageError(f"argument {name}={value!r}{of}; allowed: {_told(members)}")
+            finite = ", finite" if isinstance(value, float) and not isfinite(value) else ""
+            raise UsageError(f"argument {name}={value!r}{of}; allowed: {_told(members)}{finite}")
 
 
 def check_heeded(

@@ -43,6 +43,7 @@ def test_text_stays_text_where_text_is_asked_for():
         ({"count": 1.5}, "count=1.5"),
         ({"count": True}, "count=True"),
         ({"share": 1.1}, "share=1.1.*a number from 0 to 1"),
+        ({"share": float("inf")}, "share=inf.*a number from 0 to 1, finite"),
         ({"share": float("nan")}, "share=nan"),
         ({"kind": "c"}, "kind='c'.*a or b"),
         ({"name": "a\0b"}, "name="),
