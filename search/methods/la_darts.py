@@ -33,7 +33,8 @@ def la_darts(
         feed: how the law is shown to the predictor.
         one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465), not the mixture: far cheaper steps.
         none: whether an edge may be left out where no rule counts edges, as in `nasbench201`. Behind BatchNorm a
-            mixture does not see what ``none`` costs, so DARTS does not derive it: ``none=false`` takes it out.
+            mixture does not see what ``none`` costs, so DARTS does not derive it: ``none=false`` takes it out,
+            and a small target is then met by skips.
         epochs: Epochs of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
