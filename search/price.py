@@ -45,6 +45,7 @@ class Price:
         told: what a result tells of it: model, encoding, held-out scores.
         parity: held-out columns, in ms.
         measured_ms: networks that were measured on the device before the search, those of trusted latency only.
+        latency: what predicts latency, where the cost is energy or memory; None where the cost is latency itself.
 
     >>> import torch
     >>> from tempograd import registry
@@ -62,6 +63,12 @@ class Price:
     told: dict[str, Any] = field(default_factory=dict[str, Any])
     parity: dict[str, list[float]] | None = None
     measured_ms: Mapping[Architecture, float] = field(default_factory=dict[Architecture, float])
+    latency: Price | None = None
+
+    @property
+    def of_latency(self) -> Price:
+        """Return the price that predicts latency: this one, unless its cost is energy or memory."""
+        return self.latency or self
 
     def predict(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Return ``(n,)`` ms; what was priced once is remembered."""

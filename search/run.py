@@ -89,11 +89,15 @@ def search(
         options.training, options.compute, supernet=method.gives_weights and proxy is None,
         task=task if task.by_recipe else None, taught=space.teacher() is not None,
     )  # fmt: skip
+    latency = price.of_latency
     table = feasibility(
-        space, price.predict, np.random.default_rng(options.seed), target_ms=target_ms, measured_ms=price.measured_ms
+        space, latency.predict, np.random.default_rng(options.seed), target_ms=target_ms, measured_ms=price.measured_ms
     )
+    middle_ms = table.median_ms
+    if latency is not price:
+        middle_ms = feasibility(space, price.predict, np.random.default_rng(options.seed)).median_ms
     problem = Problem(
-        space, proxy or space, price, task, target_ms, lam, table.median_ms,
+        space, proxy or space, price, task, target_ms, lam, middle_ms,
         **{each.name: getattr(options, each.name) for each in fields(Conditions)}, progress=progress,
         accuracy=task if isinstance(task, PredictedTask) else None,
     )  # fmt: skip
@@ -120,6 +124,9 @@ def search(
         examples = processes.by_first(lambda: fitted.examples(trained.network))
     with _timed(seconds, "random"):
         rivals = _rivals(problem, kept, found.seconds, options.random_networks, measure, deployed)
+    if latency is not price:
+        steps, kept = [_of_latency(latency, step) for step in steps], _of_latency(latency, kept)
+        rivals = [replace(rival, step=_of_latency(latency, rival.step)) for rival in rivals]
     low, high = price.interval([kept.architecture]) if price.interval else (None, None)
     return SearchResult(
         space=space,
@@ -195,6 +202,11 @@ def _fed(preprocessing: Preprocessing | None, network: Graph) -> Preprocessing |
     if preprocessing is None or preprocessing.size == (side, side) or network.input_shape[-1] == side:
         return preprocessing
     return replace(preprocessing, size=(side, side), resize="bilinear")
+
+
+def _of_latency(latency: Price, step: Step) -> Step:
+    """Return a step with its predicted latency in place of what it cost."""
+    return replace(step, predicted_ms=float(latency.predict([step.architecture])[0]))
 
 
 def _by_first(measure: Measure) -> Measure:

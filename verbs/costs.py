@@ -100,7 +100,12 @@ def priced(
     measured_ms = {space.from_key(key): ms for key, ms in known["measured"].items()}
     price = sum_in_ms(costs, space, measured_ms, proportional=HEADS)
     outside = {} if of_kernels is None else {"out_of_support": of_kernels.told["out_of_support"]}
-    return replace(price, told={"model": spec, "encoding": encoding} | price.told | outside)
+    price = replace(price, told={"model": spec, "encoding": encoding} | price.told | outside)
+    if not shares.keys() & set(HEADS):
+        return price
+    latency = _by_predictor(kept, space, upper_bound=upper_bound)
+    scores = {"scores": latency.told["scores"]}
+    return replace(price, latency=latency, interval=latency.interval, told=price.told | scores, parity=latency.parity)
 
 
 def _gathered(

@@ -5,7 +5,9 @@ import pytest
 
 from tempograd import registry
 from tempograd.errors import UsageError
+from tempograd.predictor.interval import COVERAGE
 from tempograd.predictor.saved import load
+from tempograd.verbs import costs
 from tempograd.verbs.collect import collect
 from tempograd.verbs.fit import fit
 from tempograd.verbs.search import search
@@ -30,23 +32,32 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["energy_mj", "memory_bytes"])
-def test_the_weight_can_be_that_of_energy_or_of_memory(folder, tmp_path, quantity):
-    """What prices networks are the head's predictions times one factor, and what was measured is told."""
-    out = tmp_path / "result"
-    given = {"device": DEVICE, "cost": quantity, "lam": 1.0, **ASKED}
-    done = search(SPACE, folder / "predictor", out, **given).document
+def test_the_weight_can_be_that_of_energy_or_of_memory(folder, tmp_path, monkeypatch, quantity):
+    """What prices networks are the head's predictions times one factor; what is told in ms is latency all the same."""
+    made, sum_in_ms = [], costs.sum_in_ms
+    monkeypatch.setattr(
+        costs, "sum_in_ms", lambda *given, **options: made.append(sum_in_ms(*given, **options)) or made[-1]
+    )
+    given = {"device": DEVICE, "cost": quantity, "lam": 1.0, **ASKED, "random": 1}
+    done = search(SPACE, folder / "predictor", tmp_path / "result", **given).document
     assert done["verdict"] == "measured"
     assert done["predictor"]["model"] == quantity
     assert done["found"]["measured"][quantity] > 0
-    space, head = registry.create("space", SPACE), load(folder / "predictor").heads[quantity]
-    names = [done["found"]["key"], *(step["key"] for step in done["repairs"])]
-    networks = [space.from_key(key) for key in names]
-    predicted = head.predict(space.encode(networks, head.binding.encoding))
-    factors = np.array([done["found"]["predicted_ms"], *(step["predicted_ms"] for step in done["repairs"])]) / predicted
+    space, kept = registry.create("space", SPACE), load(folder / "predictor")
+    found, *others = map(space.from_key, [done["found"]["key"], *(rival["key"] for rival in done["random"])])
+    networks, head = [found, *others, *space.sample(20, np.random.default_rng(0))], kept.heads[quantity]
+    factors = made[0].predict(networks) / head.predict(space.encode(networks, head.binding.encoding))
     np.testing.assert_allclose(factors, factors[0], rtol=1e-4)
+    assert done["trace"]["derived_ms"][-1] == pytest.approx(made[0].predict([found])[0])
+    rows = space.encode([found, *others], kept.binding.encoding)
+    predicted, low, high = kept.predict(rows, return_interval=True, coverage=COVERAGE)
+    told = [done["found"], *done["random"]]
+    assert [each["predicted_ms"] for each in told] == pytest.approx(predicted.tolist())
+    assert (done["found"]["predicted_low_ms"], done["found"]["predicted_high_ms"]) == pytest.approx((low[0], high[0]))
+    assert done["parity"] == kept.card["parity"]
     sample = space.sample(500, np.random.default_rng(0))
-    middle = np.median(head.predict(space.encode(sample, head.binding.encoding)))
-    assert done["feasibility"]["median_ms"] == pytest.approx(factors[0] * middle, rel=0.1)
+    middle = np.median(kept.predict(space.encode(sample, kept.binding.encoding)))
+    assert done["feasibility"]["median_ms"] == pytest.approx(middle, rel=0.1)
 
 
 def test_a_head_that_is_not_there_and_a_target_of_it_are_refused(folder, tmp_path):
