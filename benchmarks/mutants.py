@@ -768,7 +768,7 @@ MUTANTS = [
     ),
     *_of(
         "all", "test_run.py",
-        ("a weight is relative to the median network", "search/run.py", "target_ms, lam, table.median_ms,", "target_ms, lam, table.smallest_ms,"),
+        ("a weight is relative to the median network", "search/run.py", "target_ms, lam, middle_ms,", "target_ms, lam, table.smallest_ms,"),
     ),
     *_of(
         "all", "test_price.py",
