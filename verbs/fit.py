@@ -25,6 +25,7 @@ from ..predictor.learn import Censored, check_taken, default_model, learn, sourc
 from ..predictor.linear import Linear
 from ..predictor.metrics import noise_floor_mape_pct
 from ..predictor.saved import DOCUMENT, Head, SavedPredictor, check_place, save
+from ..profiler.plan import QUICK
 from ..shown import counted
 from ..spaces.encoding import OneHots
 from ..spaces.space import SearchSpace
@@ -320,4 +321,8 @@ def _fit_text(d: Mapping[str, Any]) -> str:
         f"Kendall {s['kendall']:.3f}{nowhere}",
         f"{COVERAGE:.0%} of networks lie within {d['interval_pct']:.1f} % of their prediction"
         + ("" if d["verdicts"].get("ok", 0) >= FEW_ROWS else ", as far as labels this noisy can tell"),
+        *(
+            [f"but the labels themselves differ by {differ:.1%} between processes: measure again on a quieter device"]
+            if (differ := d["repeatability"] or 0) > QUICK.target else []
+        ),
     ))  # fmt: skip

@@ -311,7 +311,11 @@ def text_of(result: Result) -> str:
     if result.predictor.out_of_support:
         lines.append(f"kernels unlike all that were timed: {', '.join(result.predictor.out_of_support)}")
     if result.finalists:
-        lines.append(f"the best on held-out images of {len(result.finalists)} networks trained that use the target")
+        lines.append(
+            f"the best on held-out images of {len(result.finalists)} networks trained that use the target"
+            if len(result.finalists) > 1
+            else "trained alone: no other network that the law draws was measured near the target"
+        )
     if result.random:
         lines.append(_random_text(result))
     return "\n".join(lines)

@@ -120,6 +120,7 @@ def test_noisy_labels_are_learnt_from_and_judged_by_where_there_are_no_others(tm
     assert done.document["verdicts"] == {"noisy": 45}
     assert done.document["scored"] == 45 - done.document["disconnected"]
     assert "as far as labels this noisy can tell" in done.text
+    assert f"the labels themselves differ by {done.document['repeatability']:.1%}" in done.text
 
 
 @pytest.mark.slow
