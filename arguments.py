@@ -67,10 +67,12 @@ class Beside:
         """Return whether the argument is heeded beside this value of the other one."""
         return value in self.values if self.values else bool(value)
 
-    @property
-    def words(self) -> str:
-        """Return the condition in words."""
-        return f"{self.other}={' or '.join(map(str, self.values))}" if self.values else f"a {self.other}"
+    def words(self, now: Any) -> str:
+        """Return the condition in words, where the other one has this value now."""
+        values = self.values or ((True,) if isinstance(now, bool) else ())
+        if values:
+            return f"{self.other}={' or '.join(map(_said, values))}"
+        return f"{self.other} above 0" if isinstance(now, int | float) else f"a {self.other}"
 
 
 def read(text: str) -> Any:
@@ -142,12 +144,28 @@ def check_heeded(
         if mark.holds(now):
             continue
         others = [one for one, its in marks.items() if its.other == mark.other and its.holds(now)]
-        counts = f"; with {mark.other}={now} {' and '.join(others)} count" if others else ""
+        counts = f"; with {mark.other}={_said(now)} {' and '.join(others)} count" if others else ""
         of = f" of {what}" if what else ""
         raise UsageError(
-            f"argument {name}={_value(factory, name, values)}{of} counts only with {mark.words}, and {mark.other} is "
-            f"{now}; leave {name} out{counts}"
+            f"argument {name}={_said(_value(factory, name, values))}{of} counts only with {mark.words(now)}, and "
+            f"{mark.other} is {_said(now)}; leave {name} out{counts}"
         )
+
+
+def heeded(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that a function takes and would heed beside the others, as its marks `Beside` say.
+
+    >>> def read(*, unit: str = "letters", words: Annotated[int, Beside("unit", "words")] = 100): ...
+    >>> heeded(read, {"unit": "letters", "words": 5, "seed": 1})
+    {'unit': 'letters'}
+    """
+    marks, taken = dict(_marks(factory)), signature(factory).parameters
+    given = {name: value for name, value in values.items() if name in taken}
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in marks or marks[name].holds(_value(factory, marks[name].other, given))
+    }
 
 
 def public(more: str = "") -> Callable[[_Function], _Function]:
@@ -288,14 +306,19 @@ def _told(members: tuple[Any, ...]) -> str:
 
 
 def _words(member: Any) -> str:
-    if get_origin(member) is Literal:
-        return " or ".join(map(str, get_args(member)))
+    if get_origin(_bare(member)) is Literal:
+        return " or ".join(map(str, get_args(_bare(member))))
     words = [_WORDS[_bare(member)]]
     extras = get_args(member)[1:] if get_origin(member) is Annotated else ()
     for one in (each for each in extras if isinstance(each, Meta)):
         ends = (("from", one.ge), ("above", one.gt), ("to", one.le), ("below", one.lt))
         words += [f"{word} {int(end) if end == int(end) else end}" for word, end in ends if end is not None]
     return " ".join(words)
+
+
+def _said(value: Any) -> str:
+    """Return a value as a spec says it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bare(member: Any) -> Any:
@@ -351,4 +374,5 @@ def _annotations(factory: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
 def _members(hint: Any) -> list[Any]:
     if get_origin(hint) in (Union, UnionType):
         return [one for member in get_args(hint) for one in _members(member)]
-    return [hint] if _bare(hint) in _WORDS or hint is NoneType or get_origin(hint) is Literal else []
+    bare = _bare(hint)
+    return [hint] if bare in _WORDS or hint is NoneType or get_origin(bare) is Literal else []

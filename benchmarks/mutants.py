@@ -256,7 +256,7 @@ MUTANTS = [
         ("softened to two", "search/regularisers.py", "tau: float = 2.0", "tau: float = 1.0"),
         ("distillation", recipe("msgdas"), "distillation=Distillation(distillation, teacher=teacher),", ""),
         ("its weight", recipe("msgdas"), "Distillation(distillation, teacher=teacher)", "Distillation(teacher=teacher)"),
-        ("the supernet teaches", recipe("msgdas"), 'teacher: Teaching = "mixture"', 'teacher: Teaching = "mean"'),
+        ("the supernet teaches", recipe("msgdas"), 'Beside("distillation")] = "mixture"', 'Beside("distillation")] = "mean"'),
         ("the argument is heard", recipe("msgdas"), "Distillation(distillation, teacher=teacher)", "Distillation(distillation)"),
         ("it reaches the loss", ALTERNATION, "loss = loss + self.objective.distillation(", "loss = loss + 0 * self.objective.distillation("),
         ("in weight steps", ALTERNATION, "        teacher = self._teacher(images, drawn)\n        self.weights_optimizer", "        teacher = None\n        self.weights_optimizer"),

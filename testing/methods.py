@@ -3,13 +3,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from inspect import signature
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from .. import registry
+from ..arguments import heeded
 from ..errors import UsageError
 from ..measurement.label import Reference
 from ..measurement.measurement import Measurement
@@ -33,8 +33,7 @@ FEWEST = 4.1  # decimal digits of the number of networks that a space needs, so 
 
 def short(name: str) -> Method:
     """Create a method of the registry that takes a few epochs."""
-    taken = signature(registry.load("method", name)).parameters
-    return registry.create("method", name, **{key: value for key, value in SHORT.items() if key in taken})
+    return registry.create("method", name, **heeded(registry.load("method", name), SHORT))
 
 
 def priced(space: SearchSpace, *, factor: float = 0.8) -> CostModel:

@@ -77,9 +77,10 @@ def test_the_words_of_an_argument_are_its_type_and_range():
 def spoken(
     *, unit: Literal["letters", "words"] = "letters", words: Annotated[int, Beside("unit", "words")] = 100,
     case: Annotated[str, Beside("unit", "letters")] = "lower", noise: Share = 0.0,
-    seed: Annotated[Count, Beside("noise")] = 1,
+    seed: Annotated[Count, Beside("noise")] = 1, fast: bool = False, threads: Annotated[Count, Beside("fast")] = 2,
+    order: Annotated[Literal["up", "down"], Beside("path")] = "up", path: str = "",
 ):  # fmt: skip
-    return unit, words, case, noise, seed
+    return unit, words, case, noise, seed, fast, threads, order, path
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,9 @@ def spoken(
                        r"with unit=letters case count"),
         ({"words": 100}, "words=100 of it counts only"),  # as it would be anyway: it was said, and is not heeded
         ({"unit": "words", "case": "upper"}, "case=upper of it counts only with unit=letters"),
-        ({"seed": 3}, r"seed=3 of it counts only with a noise, and noise is 0\.0; leave seed out$"),
+        ({"seed": 3}, r"seed=3 of it counts only with noise above 0, and noise is 0\.0; leave seed out$"),
+        ({"threads": 4}, "threads=4 of it counts only with fast=true, and fast is false; leave threads out$"),
+        ({"order": "down"}, "order=down of it counts only with a path"),
     ],
 )  # fmt: skip
 def test_what_would_not_be_heeded_beside_the_others_is_refused_with_what_counts(given, message):
@@ -105,3 +108,5 @@ def test_what_is_heeded_passes_and_a_mark_changes_no_range():
     assert told(spoken, "seed") == "a whole number from 1 to 1000000"
     with pytest.raises(UsageError, match="seed=0"):
         check(spoken, {"seed": 0})
+    with pytest.raises(UsageError, match="order='left'; allowed: up or down"):
+        check(spoken, {"order": "left"})

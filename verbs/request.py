@@ -165,7 +165,7 @@ class Training:
     compute: str = option("What torch trains networks on, cpu or cuda.", "cpu", unit="device")
     finalists: Count = option(
         "Train so many networks that use the target, keep the best on held-out images.", 1, unit="networks",
-        lacks="trains nothing that could name others",
+        lacks="finds one network, and ranks no others that could be trained beside it",
     )  # fmt: skip
     random: Networks = option("Networks of the random baseline, same budget each.", 4, unit="networks")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,9 @@ def _kind(request: SearchRequest, command: str, progress: Progress, stop: thread
     request.check()
     check_kind(request.given, on_table=request.on_table)
     predictor, spec = request.pricing.predictor, request.what.method
-    method: Method = registry.create("method", spec)
+    takes = signature(registry.load("method", spec.partition(":")[0])).parameters
+    own = {"epochs": request.what.epochs} if request.what.epochs is not None and "epochs" in takes else {}
+    method: Method = registry.create("method", spec, **own)
     cost = request.pricing.cost or ("table" if predictor is None or method.table_only else _learnt(predictor))
     costs = ["predictor"] if request.on_images else () if request.on_table else shares_of(cost)
     check(request.given, method, on_table=request.on_table, costs=costs)
@@ -112,8 +115,6 @@ def _kind(request: SearchRequest, command: str, progress: Progress, stop: thread
         from .on_images import SearchOnImages as Wanted
     else:
         from .on_device import SearchOnDevice as Wanted
-    if request.what.epochs is not None and not request.on_table:
-        method = registry.create("method", spec, epochs=request.what.epochs)
     return Wanted(method, cost, request.what.supernet or request.what.out / SUPERNET, command, progress, stop)
 
 

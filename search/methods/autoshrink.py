@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ...arguments import Batch, Count, NonNegative, Share
+from typing import Annotated
+
+from ...arguments import Batch, Beside, Count, NonNegative, Share
 from ..method import Method
 from ..searchers.one_shot import OneShotSchedule
 from ..searchers.shrink import ShrinkSearcher
@@ -13,11 +15,11 @@ def autoshrink(
     k: Count = 10,
     keep: Share = 0.01,
     weight: NonNegative = 0.1,
-    epochs: Count = 5,
-    patience: Count = 5,
+    epochs: Annotated[Count, Beside("shared", False)] = 5,
+    patience: Annotated[Count, Beside("shared", False)] = 5,
     shared: bool = False,
-    supernet_epochs: Count = 15,
-    batch: Batch = 32,
+    supernet_epochs: Annotated[Count, Beside("shared", True)] = 15,
+    batch: Annotated[Batch, Beside("shared", True)] = 32,
 ) -> Method:
     """AutoShrink (Zhang et al., arXiv:1911.09251), with latency in place of multiply-accumulates.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ...arguments import Batch, Count, NonNegative, Positive, Share
+from typing import Annotated
+
+from ...arguments import Batch, Beside, Count, NonNegative, Positive, Share
 from ..method import Method
 from ..searchers.meta_graph import MetaGraphSearcher
 from ..searchers.one_shot import OneShotSchedule
@@ -15,10 +17,10 @@ def gram(
     eta: Positive = 0.05,
     spread: Share = 0.25,
     weight: NonNegative = 0.1,
-    epochs: Count = 15,
+    epochs: Annotated[Count, Beside("shared", True)] = 15,
     shared: bool = True,
-    train_epochs: Count = 5,
-    batch: Batch = 32,
+    train_epochs: Annotated[Count, Beside("shared", False)] = 5,
+    batch: Annotated[Batch, Beside("shared", True)] = 32,
 ) -> Method:
     """GRAM (Cheng et al., SwiftNet, arXiv:1906.08305); several targets cost the answers of one.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
-from ...arguments import Batch, Count, NonNegative, Positive, Share
+from ...arguments import Batch, Beside, Count, NonNegative, Positive, Share
 from ...spaces.space import SearchSpace
 from ..cost import Feed, PredictorCost
 from ..forms import LearnedMultiplier, Linear
@@ -22,7 +23,7 @@ def hdas(
     depth: NonNegative = 1.0,
     length: NonNegative = 0.4,
     share: Share = 0.5,
-    draws: Count = 4,
+    draws: Annotated[Count, Beside("feed", "sampled")] = 4,
     feed: Feed = "sampled",
     epochs: Count = 30,
     warm_up: Share = 0.2,

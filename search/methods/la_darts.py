@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from ...arguments import Batch, Count, Positive, Share
+from ...arguments import Batch, Beside, Count, Positive, Share
 from ..cost import Feed, PredictorCost
 from ..forms import LearnedMultiplier, Linear
 from ..laws.gumbel import Gumbel
@@ -16,7 +17,7 @@ from ..searchers.gradient import GradientSearcher
 
 def la_darts(
     *,
-    draws: Count = 4,
+    draws: Annotated[Count, Beside("feed", "sampled")] = 4,
     feed: Feed = "sampled",
     one_path: bool = False,
     none: bool = True,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from ...arguments import Batch, Count, NonNegative, Positive, Share
+from ...arguments import Batch, Beside, Count, NonNegative, Positive, Share
 from ..forms import LearnedMultiplier, Linear
 from ..laws.exclusive_top_k import ExclusiveTopK
 from ..method import Method
@@ -17,7 +18,7 @@ def msgdas(
     *,
     paths: Count = 2,
     distillation: NonNegative = 1.0,
-    teacher: Teaching = "mixture",
+    teacher: Annotated[Teaching, Beside("distillation")] = "mixture",
     drop_skips: Share = 0.1,
     eta: Positive = 0.3,
     epochs: Count = 15,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ...arguments import Batch, Count
+from ...arguments import Batch, Beside, Count
 from ..method import Deploy, Method
 from ..searchers.edge import Edge, EdgeSearcher
 from ..searchers.one_shot import OneShotSchedule
@@ -17,8 +17,8 @@ Epochs = Annotated[int, Meta(ge=0, le=1_000_000)]
 def slim(
     *,
     epochs: Epochs = 0,
-    draws: Count = 1,
-    batch: Batch = 64,
+    draws: Annotated[Count, Beside("epochs")] = 1,
+    batch: Annotated[Batch, Beside("epochs")] = 64,
     queries: Count = 80,
     deploy: Deploy = "trained",
 ) -> Method:

@@ -44,7 +44,7 @@ def test_a_file_states_what_it_changes_and_takes_paths_from_its_folder(tmp_path)
         ),
         ("beta1 = 0.9", r"beta1=0\.9 counts only with optimizer=adamw, and optimizer is sgd; .* momentum count"),
         ('base = "dense"\nmomentum = 0.8', r"momentum=0\.8 counts only with optimizer=sgd"),
-        ("rand_magnitude = 9", r"rand_magnitude=9 counts only with a rand_augment, and rand_augment is 0"),
+        ("rand_magnitude = 9", r"rand_magnitude=9 counts only with rand_augment above 0, and rand_augment is 0"),
         ('base = "imagenet"\nrand_augment = 0\nrand_magnitude = 9', "rand_magnitude=9 counts only"),
         ("epochs", r"no recipe in TOML"),
     ],

@@ -10,7 +10,9 @@ from tempograd import registry
 from tempograd.errors import UsageError
 from tempograd.tasks.load import load_task
 from tempograd.verbs.flags import OPTIONS, check, check_task
-from tempograd.verbs.search import search
+from tempograd.verbs.outcome import silent
+from tempograd.verbs.request import SearchRequest
+from tempograd.verbs.search import _kind, search
 
 METHODS = registry.names("method")
 SOME = ("epochs", "proxy", "queries", "supernet")
@@ -161,3 +163,16 @@ def test_only_where_a_recipe_leaves_open_what_is_deployed_is_that_what_to_say():
         given, smaller = (registry.create("space", f"multibranch:modules=1,depth=1,width={width}") for width in (4, 2))
         with pytest.raises(UsageError, match=f"must be those of .*; {end.replace('it', 'the proxy')}$"):
             method(spec).check(given, target_ms=1.0, lam=None, proxy=smaller)
+
+
+def test_epochs_of_a_search_count_where_arguments_of_its_method_count_only_with_them(tmp_path):
+    wanted = {"space": "darts", "out": tmp_path, "target_ms": 1.0, "cost": "table", "device": "simulated"}
+    kind = _kind(SearchRequest.of(**wanted, method="slim:draws=2", epochs=3), "", silent, None)
+    assert (kind.method.find.schedule.epochs, kind.method.find.schedule.draws) == (3, 2)
+    with pytest.raises(UsageError, match="draws=2 of method slim counts only with epochs above 0"):
+        _kind(SearchRequest.of(**wanted, method="slim:draws=2"), "", silent, None)
+
+
+def test_that_a_method_trains_no_finalists_says_why():
+    with pytest.raises(UsageError, match=r"^--finalists 3: gram finds one network, and ranks no others that could be"):
+        check({"finalists": 3}, method("gram"), on_table=False, costs=["table"])
