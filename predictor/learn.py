@@ -192,8 +192,10 @@ def check_taken(model: str, **given: object) -> None:
     for name, value in given.items():
         if value and not _takes(model, name):
             said = f"{name}={value}" if isinstance(value, int) else f"{name} are given"
-            able = ", ".join(other for other in registry.names("model") if _takes(other, name))
-            raise UsageError(f"{said}, and the model {model} takes none: leave them out, or name one of {able}")
+            wanted = [one for one, its in given.items() if its]
+            able = [other for other in registry.names("model") if all(_takes(other, one) for one in wanted)]
+            named = f", or name one of {', '.join(able)}" if able else f"; no model takes {' and '.join(wanted)}"
+            raise UsageError(f"{said}, and the model {model} takes none: leave them out{named}")
 
 
 def _takes(model: str, argument: str) -> bool:

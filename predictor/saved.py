@@ -168,6 +168,7 @@ class SavedPredictor:
             MismatchError: it is of another one; every difference is named.
         """
         wrong: list[str] = []
+        others: list[str] = []
         mine = self.binding
         for name, saved, asked in (
             ("space", mine.space, space),
@@ -177,12 +178,15 @@ class SavedPredictor:
             if asked is not None and saved != asked:
                 wrong.append(f"{name}: saved {saved!r}, asked {asked!r}")
         if fingerprint is not None:
-            wrong += fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
+            others = fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
+        advice = "Fit one for this space" if space not in (None, mine.space) else "Fit one for what you ask about"
+        if others:
+            advice = f"Name the device that it was learnt on (--device), or f{advice[1:]}"
+        wrong += others
         if wrong:
             more = f"; ... ({len(wrong)} differences)" if len(wrong) > DIFFERENCES else ""
             raise MismatchError(
-                f"this predictor is of something else: {'; '.join(wrong[:DIFFERENCES])}{more}. Name the device that it "
-                "was learnt on with --device, or fit one for what you ask about."
+                f"this predictor is of something else: {'; '.join(wrong[:DIFFERENCES])}{more}. {advice}."
             )
 
 

@@ -188,12 +188,14 @@ def _head(kept: SavedPredictor | KernelPredictor | None, quantity: str) -> Saved
     """
     if not isinstance(kept, SavedPredictor):
         raise UsageError(
-            f"--cost {quantity} needs --predictor DIRECTORY, written by tempograd fit --quantity {quantity}"
+            f"--cost {quantity} needs --predictor DIRECTORY; write one: "
+            f"tempograd fit --store STORE --quantity {quantity} --out DIRECTORY"
         )
     if quantity not in kept.heads:
         raise UsageError(
             f"the predictor has heads for {', '.join(kept.heads)}, and none for {quantity}; fit it too: "
-            f"tempograd fit --quantity latency_ms --quantity {quantity}"
+            f"tempograd fit --store STORE {' '.join(f'--quantity {one}' for one in (*kept.heads, quantity))} "
+            "--out PREDICTOR"
         )
     return kept.heads[quantity]
 

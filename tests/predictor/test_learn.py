@@ -88,6 +88,8 @@ def test_a_model_is_given_only_what_it_takes():
     check_taken("transfer", steps=None)
     with pytest.raises(UsageError, match=r"steps=5, and the model transfer takes none: .* or name one of .*gp, mlp"):
         check_taken("transfer", steps=5)
+    with pytest.raises(UsageError, match=r"steps=5, .* leave them out; no model takes sources and steps$"):
+        check_taken("transfer", sources=["another"], steps=5)
 
 
 def test_a_search_within_the_upper_bound_is_that_much_slower(additive):

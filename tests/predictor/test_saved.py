@@ -101,6 +101,13 @@ def test_binding_names_every_difference(folder):
         part in message for part in ("nasbench201:width=16", "darts", "pruned", "options.threads: saved 1, asked 4")
     )
     assert "batch" not in message
+    assert message.endswith("Name the device that it was learnt on (--device), or fit one for this space.")
+
+
+def test_a_predictor_of_another_space_is_no_matter_of_the_device(folder):
+    for fingerprint in (None, DEVICE):
+        with pytest.raises(MismatchError, match=r"asked 'darts'\. Fit one for this space\.$"):
+            load(folder).check_binding(space="darts", fingerprint=fingerprint)
 
 
 @pytest.mark.parametrize("text", ["no json", "[]"])

@@ -65,7 +65,11 @@ def test_a_head_that_is_not_there_and_a_target_of_it_are_refused(folder, tmp_pat
     with pytest.raises(UsageError, match="energy_mj can have a weight, and no target, which is in ms; give --lam"):
         search(SPACE, folder / "predictor", tmp_path / "out", cost="energy_mj", target_ms=1.0, **given)
     fit(folder / "run.db", tmp_path / "alone", model="ridge")
-    with pytest.raises(UsageError, match=r"heads for latency_ms, and none for energy_mj; .* --quantity energy_mj"):
+    with pytest.raises(
+        UsageError,
+        match=r"heads for latency_ms, and none for energy_mj; fit it too: "
+        "tempograd fit --store STORE --quantity latency_ms --quantity energy_mj --out PREDICTOR$",
+    ):
         search(SPACE, tmp_path / "alone", tmp_path / "out", cost="energy_mj", lam=1.0, **given)
     with pytest.raises(UsageError, match="--cost memory_bytes needs --predictor"):
         search(SPACE, None, tmp_path / "out", cost="memory_bytes", lam=1.0, **given)
