@@ -18,10 +18,12 @@ class Need:
     Attributes:
         text: words that follow "it needs".
         holds: tells whether a space has it.
+        also: specs of spaces that have it by their arguments, and not by their defaults.
     """
 
     text: str
     holds: Callable[[SearchSpace], bool]
+    also: tuple[str, ...] = ()
 
     def __and__(self, other: Need) -> Need:
         """Return the need of both.
@@ -33,7 +35,8 @@ class Need:
             return self
         if self == ANY:
             return other
-        return Need(f"{self.text}, and {other.text}", lambda space: self.holds(space) and other.holds(space))
+        also = tuple(dict.fromkeys((*self.also, *other.also)))
+        return Need(f"{self.text}, and {other.text}", lambda space: self.holds(space) and other.holds(space), also)
 
     def check(self, space: SearchSpace, who: str) -> None:
         """Refuse a space that has it not.
@@ -43,8 +46,10 @@ class Need:
         """
         if not self.holds(space):
             having = ", ".join(self.spaces()) or "none of those installed"
+            also = ", ".join(spec for spec in self.also if self.holds(registry.create("space", spec)))
+            more = f"; with arguments: {also}" if also else ""
             raise UsageError(
-                f"{who} cannot search {space.name}: it needs {self.text} (with their defaults: {having}). "
+                f"{who} cannot search {space.name}: it needs {self.text} (with their defaults: {having}{more}). "
                 f"See which methods can: tempograd methods --space '{space.spec}'"
             )
 
@@ -79,8 +84,10 @@ FREE = Need("sites that no rule ties together", lambda space: not space.rules)
 LEVELS = Need(
     "levels: stages with cells of their own, or a graph of cells in each",
     lambda space: bool(space.levels),
+    ("darts:stages=3",),
 )
 ROUTES = Need(
     "routes or depths: choices that decide which others there are",
     lambda space: any(site.when for site in space.sites),
+    ("mbconv:family=ofa",),
 )

@@ -4,7 +4,7 @@ import pytest
 
 from tempograd import registry
 from tempograd.errors import UsageError
-from tempograd.search.need import ANY, CELLS, FREE, LAYERS, ROUTES
+from tempograd.search.need import ANY, CELLS, FREE, LAYERS, LEVELS, ROUTES
 from tempograd.testing.small import small_specs
 
 SPACES = {name: registry.create("space", small_specs(name)[0]) for name in registry.names("space")}
@@ -36,3 +36,13 @@ def test_a_space_without_it_is_refused_with_who_has_it_and_the_next_step():
 def test_spaces_are_named_by_their_defaults():
     assert {"darts", "nasbench201"} <= set(CELLS.spaces())
     assert "darts" not in FREE.spaces()
+
+
+def test_spaces_that_have_it_by_their_arguments_are_named_as_well():
+    with pytest.raises(UsageError, match=r"with their defaults: staged; with arguments: darts:stages=3\)"):
+        registry.create("method", "hdas").check(registry.create("space", "darts"), target_ms=1.0, lam=None)
+    for need in (LEVELS, ROUTES):
+        for spec in need.also:
+            assert need.holds(registry.create("space", spec))
+            assert spec.partition(":")[0] not in need.spaces()
+    assert (LEVELS & ROUTES).also == (*LEVELS.also, *ROUTES.also)
