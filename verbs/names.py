@@ -94,7 +94,9 @@ def names(kind: str, name: str | None = None) -> Outcome:
 
 
 def _plain(text: str) -> str:
-    return text.replace("``", "`")
+    """Return a text without the marks of code, but tables, whose columns are counted in characters."""
+    parts = text.split("\n\n")
+    return "\n\n".join(part if part.startswith("==") else part.replace("``", "`") for part in parts)
 
 
 def _sections(text: str) -> tuple[str, dict[str, str]]:

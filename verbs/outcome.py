@@ -205,6 +205,8 @@ def listed(rows: Sequence[tuple[str, str]], width: int | None = None) -> str:
 def filled(text: str, width: int | None = None) -> str:
     """Return the paragraphs of a docstring wrapped; below a heading such as ``References:`` they stay indented.
 
+    Tables stay as they stand: their columns are told by their lines of ``=``.
+
     Args:
         text: its paragraphs.
         width: room in characters; as in `table` by default.
@@ -213,7 +215,9 @@ def filled(text: str, width: int | None = None) -> str:
     paragraphs: list[str] = []
     for paragraph in text.split("\n\n"):
         head, _, rest = paragraph.partition("\n")
-        if rest.startswith(indent):
+        if paragraph.startswith("=="):
+            paragraphs.append(paragraph)
+        elif rest.startswith(indent):
             below = wrap(
                 " ".join(rest.split()), room, initial_indent=indent, subsequent_indent=indent, break_long_words=False
             )

@@ -10,10 +10,11 @@ A network is a stem, stages of layers, and a head. What may be chosen differs by
 ``fbnetv2``    per layer kernel, squeeze and activation, or a skip; and the expansion
 =============  ======================================================================================
 
-All of them may leave the width of stages open (``width_options`` sizes from 4/7 to full) and the resolution of the
-input (``resolution_options`` likewise). Widths and the expansions of ``ofa`` and ``fbnetv2`` are masks on one widest
-layer, so that a supernet does not grow with their number. A resolution is a grid of the image, and the whole network
-runs on it; in ``ofa`` and ``ofa_mbv3`` the image is brought to that size before: what is exported takes it so.
+All of them may leave the resolution of the input open (``resolution_options`` sizes from 4/7 to full), and all but
+``fbnet``, whose grouped convolutions cannot be masked, the width of stages (``width_options`` likewise). Widths and the
+expansions of ``ofa`` and ``fbnetv2`` are masks on one widest layer, so that a supernet does not grow with their number.
+A resolution is a grid of the image, and the whole network runs on it; in ``ofa`` and ``ofa_mbv3`` the image is brought
+to that size before: what is exported takes it so.
 
 Images of up to 64 pixels are not halved by the stem and the second stage. Not as published, but in ``ofa_mbv3``:
 smaller kernels of ``ofa`` are the middle of the largest, squeeze layers have no bias, and channels are even. One width
@@ -80,7 +81,7 @@ class MbConv(SearchSpace):
         width: factor on all channels.
         stages: how many of the family's stages are built.
         layers: layers that a stage has at most.
-        width_options: sizes that each stage's channels are chosen from; 1 for no choice.
+        width_options: sizes that each stage's channels are chosen from, but in ``fbnet``; 1 for no choice.
         resolution_options: sizes of the image to choose from; 1 for no choice.
     """
 
@@ -109,9 +110,11 @@ class MbConv(SearchSpace):
         if self.family not in FAMILIES:
             raise UnknownNameError("family of mbconv", self.family, FAMILIES)
         object.__setattr__(self, "width", float(self.width))
-        if self.width_options > 1 and any("_g" in operation for operation in self._family.operations):
+        if self.width_options > 1 and _grouped(self._family):
+            able = ", ".join(name for name, family in FAMILIES.items() if not _grouped(family))
             raise UsageError(
-                f"width_options={self.width_options} in {self.family}, whose grouped convolutions cannot be masked"
+                f"width_options={self.width_options} in {self.family}, whose grouped convolutions cannot be masked; "
+                f"leave width_options out, or give a family of {able}"
             )
         least = min(self._family.depths, default=1)
         if self.layers < least:
@@ -378,3 +381,8 @@ def _shares(number: int) -> tuple[str, ...]:
 
 
 SPACE = MbConv
+
+
+def _grouped(family: Family) -> bool:
+    """Return whether a family has grouped convolutions, which no mask narrows."""
+    return any("_g" in operation for operation in family.operations)

@@ -197,3 +197,11 @@ def test_a_resolution_runs_the_network_on_a_grid_of_the_image():
 def test_wrong_arguments_are_refused(spec):
     with pytest.raises(UsageError):
         registry.create("space", f"mbconv:{spec}")
+
+
+def test_the_families_whose_widths_can_be_chosen_are_named_and_can():
+    able = ("proxyless", "ofa", "fbnetv2", "ofa_mbv3")
+    with pytest.raises(UsageError, match=f"in fbnet, .* cannot be masked; .* a family of {', '.join(able)}$"):
+        registry.create("space", "mbconv:stages=3,width=0.25,layers=2,width_options=2")
+    for family in able:
+        registry.create("space", f"mbconv:family={family},width_options=2")

@@ -54,3 +54,14 @@ def test_an_unknown_name_is_refused():
 def test_a_name_without_arguments_is_told_too(monkeypatch):
     monkeypatch.setattr(registry, "load", lambda kind, name: lambda: None)
     assert names("method", "bare").document["arguments"] == []
+
+
+@pytest.mark.parametrize("name", ["mbconv", "routed"])
+def test_a_table_of_a_docstring_stands_as_it_is(name):
+    import sys
+
+    about = inspect.cleandoc(sys.modules[type(registry.create("space", name)).__module__].__doc__)
+    tables = [part for part in about.split("\n\n") if part.startswith("==")]
+    assert tables
+    assert all(table in names("space", name).text for table in tables)
+    assert "``" not in names("space", name).text.split("References")[0].replace(tables[0], "")
