@@ -9,5 +9,9 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]
 and numbers."""
 
 
+NETWORKS = frozenset({"candidates", "inherited", "queries", "random"})
+"""Stages that count networks where trainings in them tell their losses; the others count epochs."""
+
+
 def silent(stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
     """Say nothing."""

@@ -34,6 +34,7 @@ from ..profiler.verify import measure as verify
 from ..search import processes
 from ..search.evaluator import check_compute
 from ..search.price import Price
+from ..search.progress import NETWORKS
 from ..search.result import SearchResult, measured_again, verdict_of
 from ..search.run import Options
 from ..search.run import search as run
@@ -266,7 +267,8 @@ class StageTold:
         if "loss" in numbers and self._now() - self._said_s >= self.EVERY_S:
             self._said_s = self._now()
             told = ", ".join(f"{name.replace('_', ' ')} {number:.4g}" for name, number in numbers.items())
-            self._progress(f"{stage}, epoch {done} of {total}: {told}", 0, REMARK)
+            counted = f"{done} of {total} networks" if stage in NETWORKS else f"epoch {done} of {total}"
+            self._progress(f"{stage}, {counted}: {told}", 0, REMARK)
         self._progress(stage, done, OPEN if stage == "repair" else total)  # its total is a limit, seldom reached
 
 

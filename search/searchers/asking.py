@@ -105,6 +105,14 @@ class Asking(Resumable):
         waiting = self.shot.total - self.shot.done if self.shot else 0
         return self.done + waiting + (0 if self.finished and not waiting else self.left)
 
+    @property
+    def told(self) -> tuple[str, int, int]:
+        """Return the supernet's epochs until a step is done, then the steps by themselves."""
+        if self.shot and not self.rounds_done:
+            return self.shot.told
+        before = self.shot.total if self.shot else 0
+        return self.stage, self.rounds_done, self.total - before
+
     def advance(self) -> Mapping[str, float]:
         start = perf_counter()
         if self.shot and self.shot.done < self.shot.total:

@@ -114,6 +114,11 @@ class Resumable(ABC):
     def total(self) -> int:
         """Return the number of epochs in all."""
 
+    @property
+    def told(self) -> tuple[str, int, int]:
+        """Return what progress is told: the stage, how much of it is done, and of how much."""
+        return self.stage, self.done, self.total
+
     @abstractmethod
     def advance(self) -> Mapping[str, float]:
         """Train what is left of the running epoch; return numbers that tell how it went."""
@@ -156,7 +161,7 @@ class Resumable(ABC):
             numbers = self.advance()
             if path is not None:
                 self.save(path)
-            progress(self.stage, self.done, self.total, numbers)
+            progress(*self.told, numbers)
 
     def steps(self, part: Part, batch: int, *, pieces: int = 1) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield the steps of the running epoch that are left, each with an augmented batch; they may be saved between.

@@ -63,3 +63,6 @@ def test_how_training_goes_is_told_every_so_often():
         ("train, epoch 4 of 4: loss 0.25, accuracy 0.5", 0, REMARK),
     ]
     assert [args[:2] for args in said if args[2] != REMARK] == [("train", epoch) for epoch in range(1, 5)]
+    clock[0] = 50.0
+    told("random", 1, 4, {"loss": 0.5})  # how one network trains, of which there are four
+    assert said[-2] == ("random, 1 of 4 networks: loss 0.5", 0, REMARK)

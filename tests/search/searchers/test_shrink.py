@@ -208,3 +208,31 @@ def test_the_recipe_is_this_searcher_with_the_papers_numbers():
     assert shared.find.schedule is not None
     with pytest.raises(UsageError, match="shared=true"):
         method.find.walk(replace(problem(additive(worth())), proxy=graphs(SPEC.replace("width=4", "width=2"))))
+
+
+class Supernet:
+    """Epochs that do nothing."""
+
+    def __init__(self, total):
+        self.done, self.total = 0, total
+
+    @property
+    def told(self):
+        return "supernet", self.done, self.total
+
+
+@pytest.mark.parametrize("method", ["autoshrink", "gram:sweeps=3,still=3"])
+def test_epochs_of_the_supernet_and_steps_are_told_each_by_themselves(method):
+    asked = problem(additive(worth()))
+    find = registry.create("method", method).find
+    asking = find.walk(asked) if method == "autoshrink" else find.graph(asked)
+    asking.shot, left, told = Supernet(2), asking.left, []
+    for done in (1, 2):
+        asking.shot.done = done
+        told.append(asking.told)
+    asking.step()
+    asking.rounds_done += 1
+    told.append(asking.told)
+    assert told[:2] == [("supernet", 1, 2), ("supernet", 2, 2)]
+    assert told[2] == (asking.stage, 1, 1 + asking.left)
+    assert asking.left < left
