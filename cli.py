@@ -47,9 +47,7 @@ Where = Annotated[
 WITHIN = [f"{plan.name} (within {100 * plan.target:g} %)" for plan in PLANS.values()]
 Model = Annotated[
     str | None,
-    typer.Option(
-        help=f"{one_of(registry.names('model'))}; by default gp, or transfer below 100 networks or with sources."
-    ),
+    typer.Option(help=f"{one_of(registry.names('model'))}; by default gp, transfer below 100 networks or by sources."),
 ]
 
 

@@ -24,7 +24,7 @@ def test_a_search_has_a_target_or_a_weight(given, message, tmp_path):
     [
         ("la_darts", {"finalists": 0, "target_ms": 1.0}, "--finalists 0; allowed: a whole number from 1"),
         ("la_darts", {"finalists": 2, "lam": 0.1}, "give --target-ms"),
-        ("evolution", {"finalists": 2, "target_ms": 1.0}, "evolution trains nothing.*la_darts"),
+        ("evolution", {"finalists": 2, "target_ms": 1.0}, "evolution finds one network.*la_darts"),
     ],
 )
 def test_finalists_that_nobody_would_train_are_refused(method, given, message, tmp_path):
