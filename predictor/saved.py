@@ -168,7 +168,6 @@ class SavedPredictor:
             MismatchError: it is of another one; every difference is named.
         """
         wrong: list[str] = []
-        others: list[str] = []
         mine = self.binding
         for name, saved, asked in (
             ("space", mine.space, space),
@@ -177,16 +176,16 @@ class SavedPredictor:
         ):
             if asked is not None and saved != asked:
                 wrong.append(f"{name}: saved {saved!r}, asked {asked!r}")
+        others: list[str] = []
         if fingerprint is not None:
-            others = fingerprint_differences(self.binding.fingerprint_json, fingerprint.to_json())
-        advice = "Fit one for this space" if space not in (None, mine.space) else "Fit one for what you ask about"
-        if others:
-            advice = f"Name the device that it was learnt on (--device), or f{advice[1:]}"
+            others = fingerprint_differences(mine.fingerprint_json, fingerprint.to_json())
         wrong += others
         if wrong:
+            name = "Name the device that it was learnt on (--device), or fit" if others else "Fit"
+            what = "this space" if space not in (None, mine.space) else "what you ask about"
             more = f"; ... ({len(wrong)} differences)" if len(wrong) > DIFFERENCES else ""
             raise MismatchError(
-                f"this predictor is of something else: {'; '.join(wrong[:DIFFERENCES])}{more}. {advice}."
+                f"this predictor is of something else: {'; '.join(wrong[:DIFFERENCES])}{more}. {name} one for {what}."
             )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import registry
-from .outcome import Outcome, filled, listed
+from .outcome import Outcome, filled, is_table, listed
 
 _ARGUMENT = re.compile(r"(\w+(?:, \w+)*): (.*)")
 _NEVER_ASKED = {"law": ("space", "generator", "sites")}  # what a recipe gives its law, and no spec
@@ -96,7 +96,7 @@ def names(kind: str, name: str | None = None) -> Outcome:
 def _plain(text: str) -> str:
     """Return a text without the marks of code, but tables, whose columns are counted in characters."""
     parts = text.split("\n\n")
-    return "\n\n".join(part if part.startswith("==") else part.replace("``", "`") for part in parts)
+    return "\n\n".join(part if is_table(part) else part.replace("``", "`") for part in parts)
 
 
 def _sections(text: str) -> tuple[str, dict[str, str]]:

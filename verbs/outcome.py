@@ -202,10 +202,15 @@ def listed(rows: Sequence[tuple[str, str]], width: int | None = None) -> str:
     return "\n".join(lines)
 
 
+def is_table(paragraph: str) -> bool:
+    """Return whether a paragraph of a docstring is a table: its columns are told by lines of ``=``."""
+    return paragraph.startswith("==")
+
+
 def filled(text: str, width: int | None = None) -> str:
     """Return the paragraphs of a docstring wrapped; below a heading such as ``References:`` they stay indented.
 
-    Tables stay as they stand: their columns are told by their lines of ``=``.
+    Tables stay as they stand.
 
     Args:
         text: its paragraphs.
@@ -215,7 +220,7 @@ def filled(text: str, width: int | None = None) -> str:
     paragraphs: list[str] = []
     for paragraph in text.split("\n\n"):
         head, _, rest = paragraph.partition("\n")
-        if paragraph.startswith("=="):
+        if is_table(paragraph):
             paragraphs.append(paragraph)
         elif rest.startswith(indent):
             below = wrap(

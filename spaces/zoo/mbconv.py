@@ -380,9 +380,9 @@ def _shares(number: int) -> tuple[str, ...]:
     return tuple(f"x{share:.3g}" for share in _share(number))
 
 
-SPACE = MbConv
-
-
 def _grouped(family: Family) -> bool:
     """Return whether a family has grouped convolutions, which no mask narrows."""
     return any("_g" in operation for operation in family.operations)
+
+
+SPACE = MbConv

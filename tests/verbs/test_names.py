@@ -1,6 +1,7 @@
 """``spaces`` and ``tasks``: every name with what it is, every argument with its default."""
 
 import inspect
+import sys
 
 import pytest
 
@@ -58,8 +59,6 @@ def test_a_name_without_arguments_is_told_too(monkeypatch):
 
 @pytest.mark.parametrize("name", ["mbconv", "routed"])
 def test_a_table_of_a_docstring_stands_as_it_is(name):
-    import sys
-
     about = inspect.cleandoc(sys.modules[type(registry.create("space", name)).__module__].__doc__)
     tables = [part for part in about.split("\n\n") if part.startswith("==")]
     assert tables
