@@ -340,6 +340,8 @@ def _check_measurement(m: Measurement) -> None:
         within("reference.beta_spread", m.reference.beta_spread, 0, 1)
         within("reference.process_sd", m.reference.process_sd, 0, 1)
         within("reference.burst_quantile", m.reference.burst_quantile, 0, 1)
+        for level_ms in m.reference.levels_ms:
+            within("reference.levels_ms", level_ms, _SHORTEST_MS, _LONGEST_MS)
 
 
 def _check_round(r: Round, m: Measurement) -> None:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from .label import BETA_SPREAD, MIN_COMMON_SHARE
+from .label import BETA_SPREAD, MIN_COMMON_SHARE, above, level_ms
 from .rounds import Round
 
 HOUR_S = 3600.0
@@ -24,9 +24,9 @@ class Calibration:
     Attributes:
         id: names it in every measurement that it was used for.
         at_s: when, by the device's clock of rounds.
-        common_share: R2 of ln(network) on ln(sentinel) within networks.
-        beta: elasticity of a network's time on the sentinel's: shrunk to 1, or, where the common share is below 0.5,
-            the slope as it was seen, from 0 to 1. A noisy sentinel has a small one, so that it moves a label little.
+        common_share: R2 of ln(network) on ln(the sentinel's level) within networks.
+        beta: elasticity of a network's time on the sentinel's level: the slope that was seen, shrunk to 1 as far as it
+            is not known.
         beta_spread: its standard deviation from network to network.
         noise: standard deviation of ln(before / after) of the sentinel, by its median.
         round_sd: Standard deviation of ln of a round's value within a network, as it came.
@@ -72,10 +72,8 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     at_s = max((r.started_s for series in rounds.values() for r in series), default=0.0)
     if not used:
         return Calibration(id, at_s, 0.0, 1.0, noise, 0.0, 0.0, 0, 0)
-    by_network = [
-        (_centred([[r.sentinel_ms for r in series]]), _centred([[r.value_ms(clock) for r in series]]))
-        for series in used.values()
-    ]
+    readings = sorted((r.started_s, r.sentinel_ms) for series in rounds.values() for r in series)
+    by_network = [_followed(readings, series, clock) for series in used.values()]
     s, v = (np.concatenate(parts) for parts in zip(*by_network, strict=True))
     free = max(len(s) - len(used), 1)  # degrees of freedom: one level a network is taken out
     ss, sv, vv = float(s @ s), float(s @ v), float(v @ v)
@@ -85,11 +83,21 @@ def calibrate(rounds: Mapping[str, Sequence[Round]], clock: str, id: str = "") -
     others = {kind: _other_share(kind, used.values(), clock) for kind in kinds}
     residual = max(vv - slope * sv, 0.0) / max(free - 1, 1)
     weight = BETA_SPREAD**2 / (BETA_SPREAD**2 + residual / ss) if ss > 0 else 0.0
-    beta = 1 + weight * (slope - 1) if share >= MIN_COMMON_SHARE else min(max(slope, 0.0), 1.0)
+    beta = 1 + weight * (slope - 1)
     after = float(np.sqrt(np.sum((v - beta * s) ** 2) / free))
     spread = max(BETA_SPREAD, _elasticity_spread(by_network))
     round_sd = float(np.sqrt(vv / free))
     return Calibration(id, at_s, share, beta, noise, round_sd, after, len(used), len(s), others, spread)
+
+
+def _followed(
+    readings: Sequence[tuple[float, float]], series: Sequence[Round], clock: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return ln of the sentinel's level and of a network's times, both centred, without readings that are like none."""
+    levels_ms = [level_ms(readings, r) for r in series]
+    told = [(ms, r.value_ms(clock)) for r, ms in zip(series, levels_ms, strict=True) if not above(r, ms)]
+    s, v = np.log(told).reshape(-1, 2).T
+    return s - s.mean(), v - v.mean()
 
 
 def _elasticity_spread(by_network: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:

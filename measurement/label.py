@@ -1,8 +1,8 @@
 """From rounds to a label with its interval.
 
 A round counts as taken in the device's reference state (it is *gated*) if its sentinel reading is within 10 % of the
-fast end of recent readings. The label is the median of the gated rounds; where there are too few, rounds are corrected
-by the sentinel's drift.
+fast end of recent readings. The label is the median of the gated rounds, each divided by how much slower than in the
+reference state the sentinel was around it; where there are too few, rounds are corrected by their own readings.
 
 References:
     Abedi and Brecht, *Conducting repeatable experiments in highly variable cloud computing environments*, ICPE 2017.
@@ -11,11 +11,12 @@ References:
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import exp, log, sqrt
+from math import exp, hypot, log, sqrt
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -26,8 +27,11 @@ from .rounds import FASTEST, Round
 
 Path = Literal["gated", "ratio", "plain", "told"]
 GATE = 1.10  # a round is gated if its sentinel reading is at most this multiple of the fast end
-MIN_GATED = 3  # gated rounds that make a label without any correction
+MIN_GATED = 3  # gated rounds that make a label by themselves
 MIN_COMMON_SHARE = 0.5  # below this, the sentinel explains little of the drift: it corrects by as much, and no more
+LEVEL_READINGS = 16  # sentinel readings that its level around a round rests on
+LEVEL_S = 10.0  # and none of them is farther from it
+MIN_LIKE = 4  # of them, within 10 % of the round's own reading, that make it a state of the device
 FLOOR = 0.005  # relative standard deviation between processes below which no label is believed
 BETA_SPREAD = 0.1  # least standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
 
@@ -47,6 +51,31 @@ def gated(ordered_ms: Sequence[float]) -> tuple[float, float]:
     return (ordered_ms[(count - 1) // 2] + ordered_ms[count // 2]) / 2, gate_ms
 
 
+def level_ms(readings: Sequence[tuple[float, float]], round_: Round) -> float:
+    """Return the sentinel's level around a round: the median of the 16 readings nearest to it that are like its own.
+
+    A device's speed drifts by some per cent within seconds, and within the gate; networks follow it as the sentinel
+    does. Single readings scatter as much. A reading with too few like it is no state of the device: then it is the
+    median of the gated ones of those that are not slower.
+
+    Args:
+        readings: (seconds since the epoch, ms), in order of time; the round's own stands in where none is near.
+        round_: the round.
+    """
+    own_ms = round_.sentinel_ms
+    middle = bisect_right(readings, round_.started_s, key=itemgetter(0))
+    start = max(0, min(middle - LEVEL_READINGS // 2, len(readings) - LEVEL_READINGS))
+    near = [ms for at_s, ms in readings[start : start + LEVEL_READINGS] if abs(at_s - round_.started_s) <= LEVEL_S]
+    faster = sorted([ms for ms in near if ms <= GATE * own_ms] or [own_ms])
+    like = faster[bisect_left(faster, own_ms / GATE) :]
+    return like[len(like) // 2] if len(like) >= MIN_LIKE else gated(faster)[0]
+
+
+def above(round_: Round, level_ms: float) -> float:
+    """Return ln of how far a round's reading lies above the sentinel's level around it; 0 where it is like others."""
+    return log(round_.sentinel_ms / level_ms) if round_.sentinel_ms > GATE * level_ms else 0.0
+
+
 @dataclass(frozen=True)
 class Reference:
     """The state of the device that labels refer to, from recent sentinel readings and a calibration.
@@ -63,6 +92,8 @@ class Reference:
             it is added later, from what was learnt since.
         burst_quantile: which quantile of a burst's samples is the value of a round: the fastest; in what was measured
             before that was found to repeat better, the lower quartile.
+        levels_ms: the sentinel's level around each round, in the order of rounds, see `level_ms`; empty in what was
+            measured before gated rounds were divided by it.
     """
 
     sentinel_ms: float
@@ -74,6 +105,7 @@ class Reference:
     beta_spread: float = BETA_SPREAD
     process_sd: float = field(default=0.0, metadata=LATER)
     burst_quantile: float = field(default=0.25, metadata=LATER)
+    levels_ms: tuple[float, ...] = field(default=(), metadata=LATER)
 
     @classmethod
     def of(
@@ -109,8 +141,8 @@ class Estimate:
         latency_ms: the headline, in the reference state.
         low_ms, high_ms: interval of the median over rounds, 95 % unless asked otherwise, widened by what differs
             between processes and, for a ratio, by what is not known of the network's elasticity.
-        path: ``gated`` (undivided), ``ratio`` (corrected by the sentinel), ``plain`` (corrected by the little that the
-            sentinel explains), or ``told``, by others and not measured here.
+        path: ``gated`` (in the reference state), ``ratio`` (corrected by the sentinel), ``plain`` (corrected by the
+            little that the sentinel explains), or ``told``, by others and not measured here.
         rounds, gated: valid rounds, and those of them that passed the gate.
         process_sd: the relative standard deviation between processes that is in the interval.
     """
@@ -190,39 +222,31 @@ def estimate(rounds: Sequence[Round], reference: Reference, clock: str, *, cover
         coverage: Coverage of the interval at this number of rounds; a plan that looks several times asks for more than
             0.95 at each look, so that all of them together keep it.
     """
-    valid = [r for r in rounds if r.invalid(clock, reference.noise) is None]
+    levels_ms = reference.levels_ms or [reference.sentinel_ms] * len(rounds)
+    valid = [(r, ms) for r, ms in zip(rounds, levels_ms, strict=True) if r.invalid(clock, reference.noise) is None]
     if not valid:
         return None
-    # a sentinel noisier than the gate is wide lets rounds through by chance
-    told = reference.noise <= log(GATE)
-    gated = [r for r in valid if r.sentinel_ms <= reference.gate_ms] if told else []
-    path: Path = "gated"
+    told = reference.noise <= log(GATE)  # a sentinel noisier than the gate is wide lets rounds through by chance
+    gated = [(r, ms) for r, ms in valid if r.sentinel_ms <= reference.gate_ms] if told else []
+    path: Path = "ratio" if reference.common_share >= MIN_COMMON_SHARE else "plain"
     if len(gated) >= MIN_GATED:
-        values = [reference.value_ms(r, clock) for r in gated]
-    elif reference.common_share >= MIN_COMMON_SHARE:
-        path = "ratio"
-        values = [_corrected_ms(r, reference, clock) for r in valid]
-    else:
-        path = "plain"
-        values = [reference.value_ms(r, clock) * exp(-reference.beta * _drift(r, reference)) for r in valid]
-    level = float(np.median(values))
+        path, beta = "gated", 1.0
+        drifts = [log(ms / reference.sentinel_ms) + above(r, ms) for r, ms in gated]
+    elif told and reference.levels_ms:
+        beta, drifts = reference.beta, [log(ms / reference.sentinel_ms) for _, ms in valid]
+    else:  # single readings, believed as far as they exceed the sentinel's noise
+        least = 2 * reference.noise if path == "ratio" else 0.0
+        single = [log(r.sentinel_ms / reference.sentinel_ms) for r, _ in valid]
+        beta, drifts = reference.beta, [drift if abs(drift) > least else 0.0 for drift in single]
+    bare = [reference.value_ms(r, clock) for r, _ in (gated if path == "gated" else valid)]
+    values = [value * exp(-beta * drift) for value, drift in zip(bare, drifts, strict=True)]
     low, high = order_interval(values, coverage)
     if path == "plain":  # little vouches for these rounds: the interval also holds what they say themselves
-        bare = order_interval([reference.value_ms(r, clock) for r in valid], coverage)
-        low, high = min(low, bare[0]), max(high, bare[1])
-    found = Estimate(level, low, high, path, len(valid), len(gated))
-    if path == "ratio":  # how far this network follows the sentinel is known only as well as elasticities agree
-        drift = float(np.median([abs(_drift(r, reference)) for r in valid]))
-        found = replace(found.between(reference.beta_spread * drift), process_sd=0.0)
-    return found.between(reference.process_sd)
-
-
-def _drift(round_: Round, reference: Reference) -> float:
-    return log(round_.sentinel_ms / reference.sentinel_ms)
-
-
-def _corrected_ms(round_: Round, reference: Reference, clock: str) -> float:
-    """Divide the drift out, but only where it exceeds twice the sentinel's own noise."""
-    drift = _drift(round_, reference)
-    value = reference.value_ms(round_, clock)
-    return value * exp(-reference.beta * drift) if abs(drift) > 2 * reference.noise else value
+        itself = order_interval(bare, coverage)
+        low, high = min(low, itself[0]), max(high, itself[1])
+    found = Estimate(float(np.median(values)), low, high, path, len(valid), len(gated))
+    # how far this network follows the sentinel is known only as well as elasticities agree
+    doubt = reference.beta_spread * float(np.median(np.abs(drifts)))
+    if path == "ratio":
+        return replace(found.between(doubt), process_sd=0.0).between(reference.process_sd)
+    return found.between(hypot(reference.process_sd, doubt if path == "gated" else 0.0))

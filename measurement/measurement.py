@@ -95,6 +95,11 @@ class Measurement:
     replicate: int = 0
     attempts: int = 1
 
+    def __post_init__(self) -> None:
+        levels = len(self.reference.levels_ms) if self.reference else 0
+        if levels not in (0, len(self.rounds)):
+            raise ValueError(f"{levels} levels for {len(self.rounds)} rounds; each has one, or none has")
+
     @cached_property
     def estimate(self) -> Estimate | None:
         """Return the label with its interval, without the between-process part."""

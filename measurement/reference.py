@@ -9,7 +9,7 @@ from dataclasses import replace
 from statistics import median
 
 from .calibration import HOUR_S, Calibration
-from .label import FLOOR, Reference, gated
+from .label import FLOOR, Reference, gated, level_ms
 from .measurement import Measurement
 from .rounds import FASTEST, Round
 
@@ -37,6 +37,7 @@ class SentinelHistory:
         process_sd: float = FLOOR,
     ) -> None:
         self._readings = deque(readings)
+        self._by_time = sorted(self._readings)
         self._ordered_ms = sorted(ms for _, ms in self._readings)
         self._process_sd = process_sd
         self.extend(rounds)
@@ -53,13 +54,19 @@ class SentinelHistory:
         """Add the readings of rounds, in the order in which they were taken."""
         for r in rounds:
             self._readings.append((r.started_s, r.sentinel_ms))
+            insort(self._by_time, (r.started_s, r.sentinel_ms))
             insort(self._ordered_ms, r.sentinel_ms)
         while len(self._readings) > MIN_READINGS and abs(self._readings[-1][0] - self._readings[0][0]) > HOUR_S:
-            _, ms = self._readings.popleft()
-            del self._ordered_ms[bisect_left(self._ordered_ms, ms)]
+            oldest = self._readings.popleft()
+            del self._by_time[bisect_left(self._by_time, oldest)]
+            del self._ordered_ms[bisect_left(self._ordered_ms, oldest[1])]
+
+    def around(self, rounds: Iterable[Round], reference: Reference) -> Reference:
+        """Return a reference state that also tells the sentinel's level around each of these rounds."""
+        return replace(reference, levels_ms=tuple(level_ms(self._by_time, r) for r in rounds))
 
     def reference(self, calibration: Calibration) -> Reference:
-        """Return the reference state in force now; there must be a reading."""
+        """Return the reference state in force now, without any round's level; there must be a reading."""
         sentinel_ms, gate_ms = gated(self._ordered_ms)
         return Reference(
             sentinel_ms,
@@ -95,6 +102,7 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
         m, (sentinel_ms, gate_ms) = measurements[n], gated(window)
         if m.reference is not None:
             seen = {"sentinel_ms": sentinel_ms, "gate_ms": gate_ms}
-            known = replace(m.reference, **seen, process_sd=0.0, burst_quantile=FASTEST)
+            levels_ms = tuple(level_ms(readings, r) for r in m.rounds)
+            known = replace(m.reference, **seen, process_sd=0.0, burst_quantile=FASTEST, levels_ms=levels_ms)
             measurements[n] = replace(m, reference=known)
     return measurements

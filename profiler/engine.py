@@ -266,9 +266,10 @@ class Engine:
     def _close_finished(self, waiting: dict[str, Job], environment: dict[str, Any]) -> None:
         if self._calibration is None:
             raise DeviceError("the device gave rounds, but no calibration; run again")
-        reference = self._history.reference(self._calibration)
+        state = self._history.reference(self._calibration)
         closed: list[Measurement] = []
         for key, job in list(waiting.items()):
+            reference = self._history.around(job.rounds, state)
             label = lru_cache(1)(partial(self._label, job, reference))
             valid = sum(r.invalid(self._clock, reference.noise) is None for r in job.rounds)
             step = next_step(label, self._plan, valid=valid, taken=len(job.rounds), waited=job.waited)

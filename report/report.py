@@ -31,7 +31,7 @@ MEANINGS = {
     "predicted": "an estimate, not a measurement",
 }
 PATHS = {
-    "gated": "undivided rounds taken in the device's reference state",
+    "gated": "rounds taken in the device's reference state",
     "ratio": "too few rounds in the reference state; corrected by the sentinel's drift",
     "plain": "too few rounds in the reference state, and the sentinel does not explain the drift: taken as they came",
     "told": "not measured here: a table or a predictor tells it",

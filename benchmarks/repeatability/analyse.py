@@ -27,7 +27,7 @@ from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.measurement.label import FLOOR, Reference, estimate
 from tempograd.measurement.measurement import Measurement
-from tempograd.measurement.reference import in_hindsight
+from tempograd.measurement.reference import SentinelHistory, in_hindsight
 from tempograd.measurement.repeatability import pair_up, representative, spread
 from tempograd.measurement.rounds import Round
 from tempograd.predictor.models.mlp import LatencyMLP
@@ -250,9 +250,11 @@ def reference(stores: Iterable[Path], keys: Sequence[str]) -> tuple[Array, Array
     truth, gated = np.full(len(keys), np.nan), np.zeros(len(keys))
     if not noise:
         return truth, gated
-    state = Reference.of([r.sentinel_ms for series in rounds.values() for r in series], noise=float(np.median(noise)))
+    everything = SentinelHistory(r for series in rounds.values() for r in series)
+    state = Reference.of([ms for _, ms in everything.readings], noise=float(np.median(noise)))
     for n, key in enumerate(keys):
-        found = estimate(rounds.get(key, []), state, "cpu")
+        mine = rounds.get(key, [])
+        found = estimate(mine, everything.around(mine, state), "cpu")
         if found is not None and found.path == "gated":
             truth[n], gated[n] = found.latency_ms, found.gated
     return truth, gated

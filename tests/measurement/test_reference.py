@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tempograd.measurement.calibration import HOUR_S, calibrate
-from tempograd.measurement.label import Reference
+from tempograd.measurement.label import Reference, level_ms
 from tempograd.measurement.reference import HALF_WINDOW_S, MIN_READINGS, SentinelHistory, in_hindsight
 
 from .conftest import a_round, measured, series
@@ -68,3 +68,30 @@ def test_in_hindsight_a_label_refers_to_the_readings_of_the_hour_around_it():
         assert known.reference.sentinel_ms == np.median(window[window <= known.reference.gate_ms])
         assert known.rounds == m.rounds
     assert min(held) < MIN_READINGS < max(held)
+
+
+def test_levels_are_those_of_the_readings_around_each_round_now_and_in_hindsight():
+    rng = np.random.default_rng(3)
+    networks = [
+        measured([replace(r, started_s=n + 0.1 * i) for i, r in enumerate(series(rng, 6, share_slow=0.0))])
+        for n in range(40)
+    ]
+    rounds = [r for m in networks for r in m.rounds]
+    readings = [(r.started_s, r.sentinel_ms) for r in rounds]
+    history = SentinelHistory(rng.permutation(np.array(rounds, dtype=object)).tolist())
+    for m, known in zip(networks, in_hindsight(networks), strict=True):
+        expected = tuple(level_ms(readings, r) for r in m.rounds)
+        assert known.reference.levels_ms == expected
+        assert history.around(m.rounds, m.reference) == replace(m.reference, levels_ms=expected)
+
+
+def test_readings_that_have_gone_have_no_level():
+    history = SentinelHistory([a_round(1.0, sentinel_ms=1.0, started_s=float(i)) for i in range(500)])
+    history.extend([a_round(1.6, sentinel_ms=1.6, started_s=90_000.0 + i) for i in range(MIN_READINGS)])
+    old = a_round(1.0, sentinel_ms=1.2, started_s=3.0)
+    assert history.around([old], Reference(1.0, 1.1)).levels_ms == (1.2,)
+
+
+def test_levels_are_one_a_round_or_none():
+    with pytest.raises(ValueError, match="2 levels for 1 rounds"):
+        measured([a_round(1.0)], Reference(1.0, 1.1, levels_ms=(1.0, 1.0)))
