@@ -6,7 +6,10 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
+from math import hypot, sqrt
 from statistics import median
+
+import numpy as np
 
 from .calibration import HOUR_S, Calibration
 from .label import FLOOR, Reference, gated, level_ms
@@ -15,6 +18,8 @@ from .rounds import FASTEST, Round
 
 HALF_WINDOW_S = 1800.0
 MIN_READINGS = 2000  # sentinel readings that a label's reference state rests on, however old or far apart
+BLOCK = 100  # readings in a row, some seconds of a device
+USUAL_WANDER = 0.02  # relative standard deviation of a shared machine's speed from block to block
 
 
 class SentinelHistory:
@@ -27,7 +32,7 @@ class SentinelHistory:
         rounds: earlier ones, the oldest first.
         readings: (seconds since the epoch, ms) before them.
         process_sd: what labels of this device differ by between processes, beyond what their rounds tell; see
-            `repeatability.process_sd`.
+            `repeatability.process_sd`. What is not known of the reference state is added.
     """
 
     def __init__(
@@ -36,10 +41,14 @@ class SentinelHistory:
         readings: Iterable[tuple[float, float]] = (),
         process_sd: float = FLOOR,
     ) -> None:
-        self._readings = deque(readings)
-        self._by_time = sorted(self._readings)
-        self._ordered_ms = sorted(ms for _, ms in self._readings)
+        self._readings = deque[tuple[float, float]]()
+        self._by_time = list[tuple[float, float]]()
+        self._ordered_ms = list[float]()
+        self._block_ms = list[float]()
+        self._levels_ms = deque[float]()  # of the blocks
         self._process_sd = process_sd
+        for reading in readings:
+            self._add(*reading)
         self.extend(rounds)
 
     def __len__(self) -> int:
@@ -53,13 +62,13 @@ class SentinelHistory:
     def extend(self, rounds: Iterable[Round]) -> None:
         """Add the readings of rounds, in the order in which they were taken."""
         for r in rounds:
-            self._readings.append((r.started_s, r.sentinel_ms))
-            insort(self._by_time, (r.started_s, r.sentinel_ms))
-            insort(self._ordered_ms, r.sentinel_ms)
+            self._add(r.started_s, r.sentinel_ms)
         while len(self._readings) > MIN_READINGS and abs(self._readings[-1][0] - self._readings[0][0]) > HOUR_S:
             oldest = self._readings.popleft()
             del self._by_time[bisect_left(self._by_time, oldest)]
             del self._ordered_ms[bisect_left(self._ordered_ms, oldest[1])]
+        while BLOCK * len(self._levels_ms) > len(self._readings):
+            self._levels_ms.popleft()
 
     def around(self, rounds: Iterable[Round], reference: Reference) -> Reference:
         """Return a reference state that also tells the sentinel's level around each of these rounds."""
@@ -76,9 +85,26 @@ class SentinelHistory:
             common_share=calibration.common_share,
             calibration=calibration.id,
             beta_spread=calibration.beta_spread,
-            process_sd=self._process_sd,
+            process_sd=hypot(self._process_sd, self._doubt(gate_ms)),
             burst_quantile=FASTEST,
         )
+
+    def _add(self, at_s: float, ms: float) -> None:
+        self._readings.append((at_s, ms))
+        insort(self._by_time, (at_s, ms))
+        insort(self._ordered_ms, ms)
+        self._block_ms.append(ms)
+        if len(self._block_ms) == BLOCK:
+            self._levels_ms.append(gated(sorted(self._block_ms))[0])
+            self._block_ms.clear()
+
+    def _doubt(self, gate_ms: float) -> float:
+        """Return the relative standard error of the reference state: a device's speed wanders from block to block.
+
+        One block is taken to wander as shared machines do; what more of them show outweighs it.
+        """
+        logs = np.log([ms for ms in self._levels_ms if ms <= gate_ms] or [gate_ms])
+        return sqrt(USUAL_WANDER**2 + float(np.sum((logs - logs.mean()) ** 2))) / len(logs)
 
 
 def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:

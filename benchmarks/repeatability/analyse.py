@@ -25,7 +25,8 @@ from sklearn.preprocessing import StandardScaler
 
 from tempograd import registry
 from tempograd.data.store import Store
-from tempograd.measurement.label import FLOOR, Reference, estimate
+from tempograd.measurement.calibration import calibrate
+from tempograd.measurement.label import Reference, estimate
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.reference import SentinelHistory, in_hindsight
 from tempograd.measurement.repeatability import pair_up, representative, spread
@@ -211,15 +212,12 @@ def derived(store: Path, runs: Sequence[Mapping[str, Any]], keys: Sequence[str])
 
 
 def _alone(measurements: Sequence[Measurement]) -> list[Measurement]:
-    readings = [r.sentinel_ms for m in measurements for r in m.rounds]
-    if not readings:
+    history = SentinelHistory(sorted((r for m in measurements for r in m.rounds), key=lambda r: r.started_s))
+    if not len(history):
         return []
-    own = Reference.of(readings)
-    return [
-        replace(m, reference=replace(m.reference, sentinel_ms=own.sentinel_ms, gate_ms=own.gate_ms, process_sd=FLOOR))
-        for m in measurements
-        if m.reference is not None
-    ]
+    own = history.reference(calibrate({}, "cpu"))
+    seen = {"sentinel_ms": own.sentinel_ms, "gate_ms": own.gate_ms, "process_sd": own.process_sd}
+    return [replace(m, reference=replace(m.reference, **seen)) for m in measurements if m.reference is not None]
 
 
 def _label(m: Measurement, variant: str, wall_s: float, between: float) -> dict[str, Any] | None:

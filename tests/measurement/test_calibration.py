@@ -57,7 +57,7 @@ def test_the_attainable_width_is_the_one_that_is_reached():
     rng = np.random.default_rng(7)
     calibration = calibrate({str(i): series(rng, 12, slow=1.0, noise=0.02) for i in range(12)}, "cpu")
     reference = SentinelHistory(series(rng, 300, slow=1.0)).reference(calibration)
-    widths = [estimate(series(rng, 15, slow=1.0, noise=0.02), reference, "cpu").half_width for _ in range(200)]
+    widths = [estimate(series(rng, 15, slow=1.0, noise=0.02), reference, "cpu").precision for _ in range(200)]
     assert calibration.attainable(15) == pytest.approx(np.median(widths), rel=0.35)
 
 

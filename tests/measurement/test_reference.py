@@ -5,7 +5,14 @@ import pytest
 
 from tempograd.measurement.calibration import HOUR_S, calibrate
 from tempograd.measurement.label import Reference, level_ms
-from tempograd.measurement.reference import HALF_WINDOW_S, MIN_READINGS, SentinelHistory, in_hindsight
+from tempograd.measurement.reference import (
+    BLOCK,
+    HALF_WINDOW_S,
+    MIN_READINGS,
+    USUAL_WANDER,
+    SentinelHistory,
+    in_hindsight,
+)
 
 from .conftest import a_round, measured, series
 
@@ -95,3 +102,50 @@ def test_readings_that_have_gone_have_no_level():
 def test_levels_are_one_a_round_or_none():
     with pytest.raises(ValueError, match="2 levels for 1 rounds"):
         measured([a_round(1.0)], Reference(1.0, 1.1, levels_ms=(1.0, 1.0)))
+
+
+def doubt_of(history):
+    return history.reference(calibrate({}, "cpu")).process_sd
+
+
+def wandering(rng, blocks, *, sd, slow=1.0):
+    """Rounds of blocks whose speed differs by ``sd``; every third block is in the slow state."""
+    levels = np.exp(sd * rng.standard_normal(blocks)) * np.where(np.arange(blocks) % 3, 1.0, slow)
+    return [
+        a_round(1.0, sentinel_ms=level * np.exp(0.01 * rng.standard_normal()), started_s=float(BLOCK * b + i))
+        for b, level in enumerate(levels)
+        for i in range(BLOCK)
+    ]
+
+
+def test_a_reference_state_is_doubted_as_far_as_its_device_wanders():
+    rng = np.random.default_rng(2)
+    one, still, wanders = (
+        doubt_of(SentinelHistory(wandering(rng, blocks, sd=sd), process_sd=0.0))
+        for blocks, sd in ((1, 0.0), (16, 0.0), (16, 0.03))
+    )
+    assert one == USUAL_WANDER
+    assert still == pytest.approx(USUAL_WANDER / 16, rel=0.15)
+    assert wanders == pytest.approx(0.03 / 4, rel=0.4)
+    assert doubt_of(SentinelHistory(wandering(rng, 16, sd=0.0), process_sd=0.01)) == pytest.approx(0.0101, abs=1e-4)
+
+
+def test_a_slow_state_is_no_doubt_of_the_fast_one():
+    rng = np.random.default_rng(2)
+    flips = SentinelHistory(wandering(rng, 24, sd=0.0, slow=1.6), process_sd=0.0)
+    assert doubt_of(flips) == pytest.approx(USUAL_WANDER / 16, rel=0.15)
+
+
+def test_what_readings_alone_are_remembered_tells_as_much_as_their_rounds():
+    rounds = wandering(np.random.default_rng(2), 12, sd=0.02)
+    history = SentinelHistory(rounds)
+    assert doubt_of(SentinelHistory(readings=history.readings)) == doubt_of(history)
+
+
+def test_blocks_go_with_their_readings():
+    rng = np.random.default_rng(2)
+    history = SentinelHistory(wandering(rng, 20, sd=0.05), process_sd=0.0)
+    later = [replace(r, started_s=r.started_s + 90_000.0) for r in wandering(rng, 20, sd=0.0)]
+    history.extend(later)
+    assert len(history) == 2000
+    assert doubt_of(history) == pytest.approx(USUAL_WANDER / 20, rel=0.15)
