@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from tempograd import registry
 from tempograd.data.store import Store
 from tempograd.measurement.calibration import calibrate
-from tempograd.measurement.label import Reference, estimate
+from tempograd.measurement.label import Reference, estimate, level_ms
 from tempograd.measurement.measurement import Measurement
 from tempograd.measurement.reference import SentinelHistory, in_hindsight
 from tempograd.measurement.repeatability import pair_up, representative, spread
@@ -248,11 +248,11 @@ def reference(stores: Iterable[Path], keys: Sequence[str]) -> tuple[Array, Array
     truth, gated = np.full(len(keys), np.nan), np.zeros(len(keys))
     if not noise:
         return truth, gated
-    everything = SentinelHistory(r for series in rounds.values() for r in series)
-    state = Reference.of([ms for _, ms in everything.readings], noise=float(np.median(noise)))
+    readings = sorted((r.started_s, r.sentinel_ms) for series in rounds.values() for r in series)
+    state = Reference.of([ms for _, ms in readings], noise=float(np.median(noise)))
     for n, key in enumerate(keys):
         mine = rounds.get(key, [])
-        found = estimate(mine, everything.around(mine, state), "cpu")
+        found = estimate(mine, replace(state, levels_ms=tuple(level_ms(readings, r) for r in mine)), "cpu")
         if found is not None and found.path == "gated":
             truth[n], gated[n] = found.latency_ms, found.gated
     return truth, gated
