@@ -1,5 +1,7 @@
 """Any measurement that a store may be given."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from tempograd.measurement.label import Reference
@@ -22,7 +24,16 @@ failures = st.builds(
     text,
     st.none() | positive,
 )
-measurements = st.builds(
+
+
+def levelled(m: Measurement) -> Measurement:
+    """Return the measurement with a level of the sentinel for each round."""
+    if m.reference is None:
+        return m
+    return replace(m, reference=replace(m.reference, levels_ms=tuple(r.sentinel_ms for r in m.rounds)))
+
+
+_older = st.builds(
     Measurement,
     key=text,
     space=text,
@@ -37,3 +48,4 @@ measurements = st.builds(
     replicate=st.integers(0, 3),
     attempts=st.integers(1, 2),
 )
+measurements = _older | _older.map(levelled)
