@@ -1,7 +1,8 @@
-"""Do accuracies with a supernet's weights rank networks as training each from scratch does?
+r"""Do accuracies with a supernet's weights rank networks as training each from scratch does?
 
     python benchmarks/supernet_rank.py --networks 10 [--space SPEC] [--method ofa:epochs=15]
-    python benchmarks/supernet_rank.py --method scalenas --space multibranch:width=8,depth=2 --task shapes_segmentation
+    python benchmarks/supernet_rank.py --method scalenas --space multibranch:width=8,depth=2 \
+        --task shapes_segmentation --recipe benchmarks/adamw.toml
 
 Random networks of one space, spread over its sizes, are scored with inherited weights and trained from scratch (the
 mean of ``--repeats``). Told are Spearman's and Kendall's correlation, and beside them that of multiply-accumulates,
@@ -25,7 +26,7 @@ from tempograd.search.cost import TableCost
 from tempograd.search.evaluator import Inherited, train
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
-from tempograd.search.training import Training
+from tempograd.search.training import recipe
 from tempograd.spaces.circuit import counts
 from tempograd.spaces.network import inherit
 from tempograd.tasks.fit import fit_space
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--train-epochs", type=int, default=20)
+    parser.add_argument("--recipe", default="small", help="as of tempograd search; maps want benchmarks/adamw.toml")
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     torch.set_num_threads(1)
@@ -50,7 +52,7 @@ def main() -> None:
     task = task.fitted(space)
     searcher = registry.create("method", a.method).find
     cost = TableCost(space.circuit, counts(space.graph, space.operations, "macs"))
-    training = Training(epochs=a.train_epochs)
+    training = recipe(a.recipe, epochs=a.train_epochs)
     problem = Problem(space, space, Price(cost, space), task, 1e12, None, 1.0, training=training)
     start = perf_counter()
     shot = searcher.trains(space, task, searcher.schedule, seed=a.seed, compute="cpu")
