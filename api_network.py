@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from .verbs.networks import Shape
 
 Progress = Callable[[str, int, int], None]
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,19 +46,19 @@ class Measured(Shown):
 
     @property
     def latency_ms(self) -> float:
-        """Return one inference's time in ms, the middle one of three processes or more."""
-        return float(self._network["latency_ms"])
+        """Return one inference's time in ms, the middle one of three processes or more; NaN if none could tell."""
+        return _number(self._network["latency_ms"])
 
     @property
     def low_ms(self) -> float:
         """Return the lower end of the 95 % interval."""
-        return float(self._network["low_ms"] or 0.0)
+        return _number(self._network.get("low_ms", nan) or 0.0)
 
     @property
     def high_ms(self) -> float:
         """Return the upper end of the 95 % interval; infinite where nothing bounds it."""
-        value = self._network["high_ms"]
-        return float("inf") if value is None else float(value)
+        value = self._network.get("high_ms", nan)
+        return inf if value is None else float(value)
 
     @property
     def verdict(self) -> str:
@@ -76,7 +81,7 @@ class Measured(Shown):
 
     def listed(self) -> list[dict[str, Any]]:
         names = ("name", "latency_ms", "low_ms", "high_ms", "verdict", "processes")
-        return [{name: self._network[name] for name in names}]
+        return [{name: self._network.get(name) for name in names}]
 
 
 @public()

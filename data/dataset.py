@@ -133,7 +133,12 @@ class LatencyDataset(Rows):
     def listed(self) -> list[dict[str, Any]]:
         """Return key, latency with its interval, and verdict of every network."""
         names = ("key", "latency_ms", "low_ms", "high_ms", "verdict")
-        return [{name: getattr(row, name) for name in names} for row in self.rows]
+        ends = iter(zip(self.low_ms.tolist(), self.high_ms.tolist(), strict=True))
+        found = [{name: getattr(row, name) for name in names} for row in self.rows]
+        for row in found:
+            if np.isfinite(row["latency_ms"]):
+                row["low_ms"], row["high_ms"] = next(ends)
+        return found
 
     @cached_property
     def labelled(self) -> tuple[Row, ...]:

@@ -81,6 +81,12 @@ def fixed(model: ModelProto, shapes: Shapes) -> tuple[ModelProto, bool]:
     sizes = {name: shape[0] for name, shape in given.items() if name in named - inputs.keys() and len(shape) == 1}
     for name in given.keys() - inputs.keys() - sizes.keys():
         raise UnknownNameError("input", name, inputs.keys() | named)
+    for name in inputs.keys() - given.keys():
+        text = tensor_of(inputs[name]).text
+        if any(size.HasField("dim_value") and size.dim_value < 1 for size in inputs[name].type.tensor_type.shape.dim):
+            raise UsageError(
+                f"input {text} has a size of 0 in its file; give those that are meant: --shape {_open(text)}"
+            )
     changed = model
     before = {name: tensor_of(value) for name, value in inputs.items()}
     filled = {name: _filled(value, sizes) for name, value in inputs.items()}

@@ -15,6 +15,7 @@ from .measurement import Measurement, Verdict
 
 SIGMAS = 4.0  # a duplicate further off than this many is no matter of chance
 ENOUGH = 5  # pairs in the reference state that make the others unnecessary
+PROCESSES = 3  # that a number rests on: now and then one is 10 % off throughout, by where its memory lies
 AGAIN = 2  # the first replicate that is no blind duplicate: the network was measured again because it was noisy
 FEW = (2.58, 2.15, 1.94, 1.82)  # sqrt(chi2 / n) at 99 %: what chance makes of a spread told by 1, 2, 3, 4 pairs
 _BEST_FIRST: tuple[str, ...] = ("ok", "noisy", "hot")
@@ -100,13 +101,17 @@ def agree(processes: Iterable[Measurement], more: int = 0) -> bool:
 
     Two agree whose labels are no further apart than two intervals as wide as the plan allows, with the 0.5 % by which
     processes always differ: 6 % by ``standard``. What disturbs a process only adds time, so a slow one may be left
-    out and a fast one never.
+    out and a fast one never: not one either that is not ``ok`` itself, where its whole interval is below theirs.
 
     Args:
         processes: all of one network by one plan.
         more: processes that are still timed, counted as if they agreed.
     """
-    ok = _ok(processes)
+    timed = [m for m in processes if m.failure is None and m.estimate is not None]
+    ok = _ok(timed)
+    low_ms = min((m.estimate.low_ms for m in ok if m.estimate), default=0.0)
+    if any(m.estimate is not None and m.estimate.high_ms < low_ms for m in timed):
+        return False
     return 4 * (len(_alike(ok)) + more) >= 3 * (len(ok) + more)
 
 
@@ -117,13 +122,19 @@ def counted(processes: Iterable[Measurement]) -> list[Measurement]:
 
 
 def verdict_across(told: Measurement, processes: Iterable[Measurement]) -> Verdict:
-    """Return the verdict of a number that rests on processes: ``noisy`` where the one told is ``ok`` and they disagree.
+    """Return the verdict of a number that rests on processes: ``noisy`` where the one told is ``ok`` and they are not.
 
     Args:
         told: the one whose label is told.
         processes: all measurements of the same network by the same plan.
     """
-    return "noisy" if told.verdict == "ok" and not agree(processes) else told.verdict
+    return "noisy" if told.verdict == "ok" and not bear(processes) else told.verdict
+
+
+def bear(processes: Iterable[Measurement]) -> bool:
+    """Return whether a number can rest on processes: three of them are ``ok``, or all of fewer, and they agree."""
+    processes = list(processes)
+    return len(_ok(processes)) >= min(PROCESSES, len(processes)) and agree(processes)
 
 
 def _ok(processes: Iterable[Measurement]) -> list[Measurement]:
@@ -146,16 +157,16 @@ def across(told: Measurement, processes: Iterable[Measurement], repeatability: f
 
     Args:
         told: the one whose label is told.
-        processes: all measurements of the same network by the same plan; those that are `counted` count, or all if none
-            is ``ok``.
+        processes: all measurements of the same network by the same plan; those that are `counted` count, or all if the
+            number cannot rest on them.
         repeatability: relative standard deviation between processes, from blind duplicates; NaN if it is not known,
             which leaves what the label was closed with.
     """
-    own = told.estimate
+    own, processes = told.estimate, list(processes)
     if own is None:
         return None
     known = [m for m in processes if m.failure is None and m.estimate is not None]
-    latencies_ms = [m.latency_ms for m in (counted(known) or known)]
+    latencies_ms = [m.latency_ms for m in (counted(known) if bear(processes) else known)]
     between = float(np.std(np.log(latencies_ms), ddof=1)) if len(latencies_ms) > 1 else 0.0
     own = own.between(max(between, own.process_sd if np.isnan(repeatability) else repeatability))
     low_ms, high_ms = min(own.low_ms, *latencies_ms, own.latency_ms), max(own.high_ms, *latencies_ms, 0.0)

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from math import log
 
 from ..data.duplicates import blind_duplicates
+from ..data.measurement_json import RESTORE
 from ..data.schema import Receipt
 from ..data.store import Store, campaign_id
 from ..devices.device import Place
-from ..errors import UsageError
+from ..errors import InputRefusedError, UsageError
 from ..measurement.calibration import Calibration
 from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
@@ -230,7 +231,12 @@ def recall(store: Store, device: Place) -> tuple[SentinelHistory, Calibration | 
         (r for row in rows for r in sorted(row.rounds, key=lambda r: r.started_s)), process_sd=process_sd(usual(pairs))
     )
     kept = store.calibrations(id_)
-    return history, Calibration(**kept[-1]) if kept else None
+    try:
+        return history, Calibration(**kept[-1]) if kept else None
+    except TypeError as error:
+        raise InputRefusedError(
+            f"{store.path} is damaged: a calibration cannot be read ({error}). {RESTORE}"
+        ) from error
 
 
 @dataclass

@@ -16,10 +16,10 @@ from ..errors import UsageError
 from ..graphs.network import MODELS
 from ..measurement.label import Estimate
 from ..measurement.measurement import Measurement, Verdict
-from ..measurement.repeatability import across, agree, counted, verdict_across
+from ..measurement.repeatability import PROCESSES, across, agree, counted, verdict_across
 from .plan import Items, Plan
 from .repeat import Found, repeat
-from .verify import PROCESSES, TRIES
+from .verify import TRIES
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ from ..errors import UsageError
 from ..measurement.calibration import Calibration
 from ..measurement.measurement import Measurement
 from ..measurement.reference import SentinelHistory
-from ..measurement.repeatability import agree, counted
+from ..measurement.repeatability import PROCESSES, agree, counted
 from .campaign import recall
 from .engine import engine_of
 from .plan import PRECISE, Items, Plan
 from .timer import Job
 
-PROCESSES = 3  # that time the final network: now and then one is 10 % off throughout, by where its memory lies
 TRIES = 6  # processes before a noisy measurement is taken for an answer
 
 

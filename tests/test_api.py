@@ -286,3 +286,13 @@ def test_verbs_that_are_packages_too_can_be_called_whatever_was_imported_first(f
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["True True space predictor", "tempograd.search.law"]
     assert isinstance(tg.search, ModuleType)
+
+
+def test_a_network_that_was_measured_hot_has_no_number_and_can_be_shown():
+    told = tg.measure(NETWORK, shape="2x3", device="simulated:seed=2,throttle=1", plan="quick")
+    assert told.verdict == "hot"
+    assert not told.reliable
+    assert all(value != value for value in (told.latency_ms, told.low_ms, told.high_ms))
+    assert told.listed()[0]["latency_ms"] is None
+    assert "hot" in told._repr_html_()
+    assert "throttled" in str(told)

@@ -136,9 +136,11 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         if row.get("failure"):
             lines.append(f"{row['name']}: {row['failure']['detail']}")
-        elif row["verdict"] in ("noisy", "hot"):
+        elif row["verdict"] == "hot":
+            lines.append(f"{row['name']}: {row['processes']} processes, and the device throttled; let it cool down")
+        elif row["verdict"] == "noisy":
             lines.append(
-                f"{row['name']}: {row['processes']} processes, and their intervals are still wider than the plan asks, "
+                f"{row['name']}: of {row['processes']} processes fewer than three are as narrow as the plan asks, "
                 "or they disagree; a quieter machine gives a better number"
             )
     return "\n".join(lines)

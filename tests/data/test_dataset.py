@@ -39,6 +39,9 @@ def test_labels_intervals_and_weights(store, fingerprint):
     assert found.fingerprint == fingerprint
     assert np.isnan(found.repeatability)
     assert "not measured" in found.describe()
+    assert [(row["low_ms"], row["high_ms"]) for row in found.listed()] == [
+        *zip(found.low_ms, found.high_ms, strict=True)
+    ]
 
 
 def test_nothing_is_dropped_silently(store, fingerprint):

@@ -43,3 +43,13 @@ def test_nan_is_not_kept(fingerprint):
 def test_a_payload_that_swells_is_refused():
     with pytest.raises(InputRefusedError, match="larger than"):
         unpack(zlib.compress(b" " * (65 * 2**20)))
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [{"wall_ms": (), "cpu_ms": ()}, {"sentinel_before_ms": (0.0, 0.0)}, {"wall_ms": (-1.0,)}, {"cpu_ms": (-0.1,)}],
+)
+def test_times_that_no_device_measured_are_refused(nonsense, fingerprint):
+    good = make("0", [1.0], fingerprint)
+    with pytest.raises(InputRefusedError, match=f"{next(iter(nonsense))}=.*allowed: one time or more"):
+        unpack(pack(replace(good, rounds=(replace(good.rounds[0], **nonsense),))))

@@ -54,6 +54,13 @@ def test_an_open_batch_becomes_one():
     assert facts_of(fixed(convolution(sizes=("n", 3, 8, 8)), {})[0]).inputs[0].shape == (1, 3, 8, 8)
 
 
+def test_a_size_of_zero_is_no_open_one():
+    model = convolution(sizes=(0, 3, 8, 8))
+    with pytest.raises(UsageError, match=r"size of 0 in its file; give those that are meant: --shape x="):
+        fixed(model, {})
+    assert facts_of(fixed(model, {"x": (2, 3, 8, 8)})[0]).inputs[0].shape == (2, 3, 8, 8)
+
+
 @pytest.mark.parametrize("sizes", [(1, 3, "h", "w"), (1, 3, 2**20, 2**20)], ids=["open", "fixed"])
 def test_an_input_that_no_memory_holds_is_refused_with_its_size(sizes):
     with pytest.raises(

@@ -136,3 +136,24 @@ def test_a_number_over_processes_is_noisy_where_they_disagree(latencies_ms, coun
     assert agree(rows, more=1) or len(rows) - counts < 2
     noisy = make("a", [1.0, 2.0] * 3, fingerprint)
     assert verdict_across(noisy, [noisy]) == "noisy"
+
+
+def test_a_number_rests_on_three_processes_that_are_ok_or_covers_all(fingerprint):
+    ok, other = (make("a", [y] * 6, fingerprint) for y in (1.0, 1.01))
+    rough = [make("a", [y, 1.2 * y] * 3, fingerprint) for y in (1.3, 1.4, 1.25, 1.35)]
+    assert {m.verdict for m in rough} == {"noisy"}
+    assert verdict_across(ok, [ok]) == verdict_across(ok, [ok, other]) == "ok"
+    for rows in ([ok, *rough], [ok, other, *rough]):
+        assert verdict_across(ok, rows) == "noisy"
+        told = across(ok, rows, float("nan"))
+        assert told.low_ms <= 1.0 < max(m.latency_ms for m in rough) <= told.high_ms
+    assert verdict_across(ok, [ok, other, ok, *rough]) == "ok"
+
+
+def test_a_fast_process_is_not_left_out_for_being_noisy(fingerprint):
+    ok = [make("a", [y] * 6, fingerprint) for y in (1.0, 1.01, 1.0)]
+    faster = make("a", [0.5, 0.6] * 3, fingerprint)
+    assert faster.verdict == "noisy"
+    assert not agree([*ok, faster])
+    assert verdict_across(ok[0], [*ok, faster]) == "noisy"
+    assert across(ok[0], [*ok, faster], float("nan")).low_ms <= faster.latency_ms
