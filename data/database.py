@@ -5,6 +5,7 @@ A store, an agent's spool and the queue in a file differ in their tables, and in
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
@@ -15,6 +16,12 @@ from typing import Any, Protocol
 from ..errors import InputRefusedError, TempogradError
 
 _WAIT_MS = 10_000  # for another process to end its transaction
+
+
+def _unmerged(path: Path) -> bool:
+    """Return whether there are transactions beside a file, which is then not the whole of it."""
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 class Run(Protocol):
@@ -50,7 +57,8 @@ class Database:
     def __init__(self, path: Path, *, told: Callable[[Exception], TempogradError | None], write: bool = True) -> None:
         self._told, self._write = told, write
         self._turn = threading.RLock()
-        where = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+        how = "rwc" if write else "ro" if os.access(path.parent, os.W_OK) or _unmerged(path) else "ro&immutable=1"
+        where = f"{path.absolute().as_uri()}?mode={how}"
         with _raised_as(told):
             # commits are ours to make: autocommit here, BEGIN IMMEDIATE in transaction
             self._connection = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)

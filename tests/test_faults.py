@@ -143,6 +143,19 @@ def test_on_a_full_disk_it_says_so_and_goes_on_where_there_is_room(tmp_path, und
     assert labels(tmp_path / "run.db") == undisturbed
 
 
+@needs_namespaces("-rm")
+def test_a_store_on_a_disk_that_is_only_read_can_be_read(tmp_path, undisturbed):
+    go_on(tmp_path / "run.db")
+    script = f"""
+        cd {tmp_path} && mkdir disk && mount -t tmpfs tmpfs disk || exit 99
+        cp run.db disk && mount -o remount,ro disk || exit 99
+        {sys.executable} -m tempograd export --store disk/run.db --out out
+    """
+    done = run("unshare", "-rm", "sh", "-c", script, PYTHONPATH=os.pathsep.join(sys.path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "data.parquet").exists()
+
+
 @needs_faketime
 @pytest.mark.fault(14)
 def test_a_wall_clock_that_is_hours_behind_changes_no_label(tmp_path, undisturbed):

@@ -22,7 +22,7 @@ from ..measurement.measurement import Measurement
 from ..profiler.compare import Compared, Difference, Variant, against, answered
 from ..profiler.compare import compare as run
 from ..profiler.networks import Network
-from .measure import inputs_of
+from .measure import COLUMNS, cells_of
 from .networks import Shape, accepted_networks, kept_in, placed
 from .outcome import MISSED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
@@ -263,14 +263,9 @@ def _hides(difference: Mapping[str, Any] | None) -> bool:
 
 def _text(d: Mapping[str, Any]) -> str:
     rows, gate = d["networks"], d["gate"]
-    cells = [
-        (
-            row["name"], inputs_of(row), "-" if row["latency_ms"] is None else f"{row['latency_ms']:.4g} ms",
-            _said(row, rows[0]["name"]),
-        )
-        for row in rows
-    ]  # fmt: skip
-    lines = [table(("network", "inputs", "latency", "against the first"), cells)]
+    said = ["" if row["difference"] is None else str(row["difference"]["text"]) for row in rows]
+    cells = [(*cells_of(row), words) for row, words in zip(rows, said, strict=True)]
+    lines = [table((*COLUMNS, "against the first"), cells)]
     lines += [f"{row['name']}: {row['failure']['detail']}" for row in rows if row.get("failure")]
     told = [row["difference"] for row in rows if row["difference"] is not None]
     lines.append(f"processes: {min(row['processes'] for row in rows)}, in {d['seconds']:.0f} s")
@@ -287,9 +282,3 @@ def _text(d: Mapping[str, Any]) -> str:
             f"{word}: {rows[-1]['name']} against {gate['baseline']}: {how}; allowed {gate['tolerance']:.1%} slower"
         )
     return "\n".join(lines)
-
-
-def _said(row: Mapping[str, Any], first: str) -> str:
-    if row["difference"] is not None:
-        return str(row["difference"]["text"])
-    return "" if row["latency_ms"] is not None or row["name"] == first else row["verdict"]

@@ -18,6 +18,7 @@ from ..profiler.plan import named
 from .networks import Refused, Shape, asked, kept_in, opened_networks, placed
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
+COLUMNS = ("network", "inputs", "latency", "95% interval", "verdict")
 _SHOWN = 3
 FAILED = ("failed", "quarantined", "censored", "refused")
 
@@ -131,8 +132,7 @@ def _shape_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [_cells(row) for row in rows]
-    lines = [table(("network", "inputs", "latency", "95% interval", "verdict"), cells)]
+    lines = [table(COLUMNS, [cells_of(row) for row in rows])]
     for row in rows:
         if row.get("failure"):
             lines.append(f"{row['name']}: {row['failure']['detail']}")
@@ -146,8 +146,9 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def cells_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a network's cells of a table for people, under ``COLUMNS``."""
     if row["latency_ms"] is None:
         return row["name"], inputs_of(row), "-", "-", row["verdict"]
-    interval = f"{row['low_ms']:.4g} .. {row['high_ms']:.4g}"
-    return row["name"], inputs_of(row), f"{row['latency_ms']:.4g} ms", interval, row["verdict"]
+    low, high = ("?" if row[end] is None else f"{row[end]:.4g}" for end in ("low_ms", "high_ms"))
+    return row["name"], inputs_of(row), f"{row['latency_ms']:.4g} ms", f"{low} .. {high}", row["verdict"]

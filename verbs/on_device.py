@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from shlex import quote
 from typing import Any, cast
@@ -295,6 +295,10 @@ def text_of(result: Result) -> str:
         f"{result.verdict.upper()}: {how} {latency}{target}, predicted {_short(found.predicted_ms)} ms, "
         f"{len(result.repairs)} {count}"
     )
+    if result.verdict == "pass" and result.target_ms is not None and (measured.high_ms or inf) > result.target_ms:
+        lines.append(
+            "its interval reaches above the target: measured again, it may be a little over; a smaller one is safe"
+        )
     if len(measured.processes) > 1:
         each = [one for one in measured.processes if one.latency_ms]
         told = ", ".join(f"{one.latency_ms:.4g} {one.verdict}" for one in each)

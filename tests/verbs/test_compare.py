@@ -36,6 +36,9 @@ def test_all_are_compared_with_the_first(files, tmp_path):
     assert [row["difference"] and row["difference"]["side"] for row in rows] == [None, "faster", "slower"]
     assert "slower by " in done.text
     assert rows[0]["inputs"][0]["shape"][0] == 1
+    for row, line in zip(rows, done.text.splitlines()[1:], strict=False):
+        assert f"{row['low_ms']:.4g} .. {row['high_ms']:.4g}" in line
+        assert row["verdict"] in line.split()
     with Store(tmp_path / "run.db") as kept:
         assert [row.name for row in kept.models()] == ["b", "a", "c"]
 
