@@ -132,9 +132,15 @@ def verdict_across(told: Measurement, processes: Iterable[Measurement]) -> Verdi
 
 
 def bear(processes: Iterable[Measurement]) -> bool:
-    """Return whether a number can rest on processes: three of them are ``ok``, or all of fewer, and they agree."""
+    """Return whether a number can rest on processes: they agree, and three say as the fastest that is ``ok``, or all.
+
+    What is not ``ok`` by itself can say the same.
+    """
     processes = list(processes)
-    return len(_ok(processes)) >= min(PROCESSES, len(processes)) and agree(processes)
+    timed = [m for m in processes if m.failure is None and m.estimate is not None]
+    ok = _ok(timed)
+    alike = [m for m in timed if ok and abs(log(m.latency_ms / ok[0].latency_ms)) <= _apart(ok[0])]
+    return len(alike) >= min(PROCESSES, len(processes)) and agree(processes)
 
 
 def _ok(processes: Iterable[Measurement]) -> list[Measurement]:
@@ -145,8 +151,12 @@ def _alike(ok: Sequence[Measurement]) -> list[Measurement]:
     """Return those of an ordered sequence that agree with the fastest."""
     if not ok:
         return []
-    limit = 2 * (float(ok[0].plan.get("target", inf)) + 1.96 * FLOOR)
-    return [m for m in ok if log(m.latency_ms / ok[0].latency_ms) <= limit]
+    return [m for m in ok if log(m.latency_ms / ok[0].latency_ms) <= _apart(ok[0])]
+
+
+def _apart(m: Measurement) -> float:
+    """Return how far apart, in ln, labels by a process' plan may lie that agree."""
+    return 2 * (float(m.plan.get("target", inf)) + 1.96 * FLOOR)
 
 
 def across(told: Measurement, processes: Iterable[Measurement], repeatability: float) -> Estimate | None:

@@ -140,8 +140,8 @@ def _text(rows: Sequence[Mapping[str, Any]]) -> str:
             lines.append(f"{row['name']}: {row['processes']} processes, and the device throttled; let it cool down")
         elif row["verdict"] == "noisy":
             lines.append(
-                f"{row['name']}: of {row['processes']} processes fewer than three are as narrow as the plan asks, "
-                "or they disagree; a quieter machine gives a better number"
+                f"{row['name']}: of {row['processes']} processes fewer than three are steady and say the same, "
+                "or others say less; a quieter machine gives a better number"
             )
     return "\n".join(lines)
 

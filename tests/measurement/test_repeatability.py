@@ -148,6 +148,9 @@ def test_a_number_rests_on_three_processes_that_are_ok_or_covers_all(fingerprint
         told = across(ok, rows, float("nan"))
         assert told.low_ms <= 1.0 < max(m.latency_ms for m in rough) <= told.high_ms
     assert verdict_across(ok, [ok, other, ok, *rough]) == "ok"
+    same = [make("a", [y, 1.2 * y] * 3, fingerprint) for y in (0.93, 0.94)]  # by their medians
+    assert {m.verdict for m in same} == {"noisy"}
+    assert verdict_across(ok, [ok, *same]) == "ok"
 
 
 def test_a_fast_process_is_not_left_out_for_being_noisy(fingerprint):
