@@ -2,7 +2,7 @@
 
 A round counts as taken in the device's reference state (it is *gated*) if its sentinel reading is within 10 % of the
 fast end of recent readings. The label is the median of the gated rounds, each divided by how much slower than in the
-reference state the sentinel was around it; where there are too few, rounds are corrected by their own readings.
+reference state the sentinel was around it; where there are too few, of all rounds, corrected as far as networks follow.
 
 References:
     Abedi and Brecht, *Conducting repeatable experiments in highly variable cloud computing environments*, ICPE 2017.
