@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 
 from ..errors import InputRefusedError, UsageError
 from ..measurement.measurement import Measurement
-from ..measurement.rounds import Round
 
 LIMIT = 64 * 2**20  # bytes of one decompressed measurement
 RESTORE = "Restore it from a copy, or save what can be read with: sqlite3 FILE .recover"
@@ -47,15 +46,8 @@ def unpack(payload: bytes, where: str = "payload") -> Measurement:
             raise InputRefusedError(f"{where} is cut off, or larger than {LIMIT} bytes. {RESTORE}")
         found = _adapter().validate_json(text)
         for round_ in found.rounds:
-            _check(round_)
+            if flaw := round_.flaw(found.clock):
+                raise ValueError("{}={}; allowed: {}".format(*flaw))
         return found
     except (zlib.error, ValueError) as error:  # pydantic's are ValueErrors
         raise InputRefusedError(f"{where} is damaged ({str(error).splitlines()[0]}). {RESTORE}") from error
-
-
-def _check(round_: Round) -> None:
-    """Refuse times that no device can have measured, and from which no label can be derived."""
-    for name in ("sentinel_before_ms", "sentinel_after_ms", "wall_ms", "cpu_ms"):
-        times_ms: tuple[float, ...] = getattr(round_, name)
-        if not times_ms or not min(times_ms) >= (0 if name == "cpu_ms" else 5e-324):
-            raise ValueError(f"{name}={times_ms}; allowed: one time or more, each above 0")

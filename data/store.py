@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, Self
 from .. import outputs
 from ..errors import InputRefusedError, StoreError, TempogradError, UsageError
 from ..locks import Lock
+from ..measurement.calibration import Calibration
 from ..measurement.fingerprint import Fingerprint
 from ..measurement.measurement import Measurement
 from .database import Database, Run, code_of
@@ -133,9 +135,9 @@ class Store:
                 row = (r.key, r.sha256, campaign, r.agent, r.fate, r.body, time.time())
                 run("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
 
-    def add_calibration(self, campaign: str, calibration: dict[str, Any]) -> None:
+    def add_calibration(self, campaign: str, calibration: Calibration) -> None:
         """Keep a calibration of the device as it was found."""
-        text = json.dumps(calibration, allow_nan=False)
+        text = json.dumps(asdict(calibration), allow_nan=False)
         with self._transaction() as run:
             run("INSERT INTO calibrations (campaign, json, created_s) VALUES (?, ?, ?)", campaign, text, time.time())
 
@@ -249,14 +251,14 @@ class Store:
         )
         return [row[0] for row in self._database.read(query, space, fingerprint_id)]
 
-    def calibrations(self, fingerprint_id: str) -> list[dict[str, Any]]:
+    def calibrations(self, fingerprint_id: str) -> list[Calibration]:
         """Return the calibrations of a device, the oldest first."""
         query = (
             "SELECT c.json FROM calibrations c JOIN campaigns p ON p.id = c.campaign "
             "WHERE p.fingerprint_id = ? ORDER BY c.number"
         )
         with self._whole("a calibration"):
-            return [json.loads(row[0]) for row in self._database.read(query, fingerprint_id)]
+            return [Calibration(**json.loads(row[0])) for row in self._database.read(query, fingerprint_id)]
 
     def labels(self, campaign: str) -> dict[tuple[str, int], tuple[str, float | None]]:
         """Return (key, replicate) -> (verdict, latency_ms or None) as they were written beside the raw rows."""

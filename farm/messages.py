@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from ..measurement.measurement import Measurement
-from ..measurement.rounds import Failure, Round
+from ..measurement.rounds import LONGEST_MS, SHORTEST_MS, Failure
 from ..profiler.plan import Plan
 from .subjects import EVERY_AGENT, ID
 from .wire import digest_of, inside, match, refused, within
@@ -23,8 +23,6 @@ _HEX12 = re.compile(r"[0-9a-f]{12}")
 _ID = re.compile(ID)
 _DRIVER = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _FILE = re.compile(r"weights-[0-9a-f]{12}\.bin|model\.onnx")
-_LONGEST_MS = 1e9  # of any time in a round: eleven days
-_SHORTEST_MS = 1e-7
 
 State = Literal["ready", "measuring", "cooling", "device_gone", "breaker_open", "paused", "draining", "quarantined"]
 
@@ -65,8 +63,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         within("memory_bytes", self.memory_bytes, 2**20, 2**50)
-        within("load_ms", self.load_ms, 1, _LONGEST_MS)
-        within("wall_ms", self.wall_ms, 1, _LONGEST_MS)
+        within("load_ms", self.load_ms, 1, LONGEST_MS)
+        within("wall_ms", self.wall_ms, 1, LONGEST_MS)
 
 
 @dataclass(frozen=True)
@@ -331,27 +329,17 @@ def _check_measurement(m: Measurement) -> None:
     if m.failure is None and not (m.rounds and m.reference):
         raise refused("measurement", "no rounds, reference or failure", "rounds with their reference, or a failure")
     for round_ in m.rounds:
-        _check_round(round_, m)
+        if round_.key != m.key:
+            raise refused("round.key", round_.key, "the measurement's key")
+        if flaw := round_.flaw(m.clock):
+            raise refused("round." + flaw[0], *flaw[1:])
     if m.reference is not None:
-        within("reference.sentinel_ms", m.reference.sentinel_ms, _SHORTEST_MS, _LONGEST_MS)
-        within("reference.gate_ms", m.reference.gate_ms, _SHORTEST_MS, _LONGEST_MS)
+        within("reference.sentinel_ms", m.reference.sentinel_ms, SHORTEST_MS, LONGEST_MS)
+        within("reference.gate_ms", m.reference.gate_ms, SHORTEST_MS, LONGEST_MS)
         within("reference.beta", m.reference.beta, -10, 10)
         within("reference.noise", m.reference.noise, 0, 100)
         within("reference.beta_spread", m.reference.beta_spread, 0, 1)
         within("reference.process_sd", m.reference.process_sd, 0, 1)
         within("reference.burst_quantile", m.reference.burst_quantile, 0, 1)
         for level_ms in m.reference.levels_ms:
-            within("reference.levels_ms", level_ms, _SHORTEST_MS, _LONGEST_MS)
-
-
-def _check_round(r: Round, m: Measurement) -> None:
-    if r.key != m.key:
-        raise refused("round.key", r.key, "the measurement's key")
-    within("round.block", r.block, 1, 10**9)
-    for name in ("sentinel_before_ms", "sentinel_after_ms", "wall_ms", "cpu_ms", "gpu_ms"):
-        times: tuple[float, ...] = getattr(r, name)
-        if not times and (name != "gpu_ms" or m.clock == "gpu"):
-            raise refused(f"round.{name}", times, "at least one time")
-        if times:
-            within(f"round.{name}", min(times), 0.0 if name == "cpu_ms" else _SHORTEST_MS, _LONGEST_MS)
-            within(f"round.{name}", max(times), 0.0, _LONGEST_MS)
+            within("reference.levels_ms", level_ms, SHORTEST_MS, LONGEST_MS)

@@ -13,7 +13,7 @@ another network ran before it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import log
+from math import isfinite, log
 from statistics import median
 from typing import Literal
 
@@ -21,6 +21,8 @@ from ..errors import UsageError
 
 Cause = Literal["crashed", "timeout", "oom", "refused", "invalid_output", "fallback"]
 FASTEST = 0.0  # the quantile of a burst that is a round's value
+SHORTEST_MS, LONGEST_MS = 1e-7, 1e9  # of any time that a device can have measured; the longest is eleven days
+MOST_IN_BLOCK = 10**9  # inferences in one sample
 BRACKET_TOLERANCE = 0.08  # |ln(before / after)| that a round may show whatever the sentinel's own noise
 
 
@@ -101,6 +103,21 @@ class Round:
         below = int(place)
         above = ordered[min(below + 1, len(ordered) - 1)]
         return ordered[below] + (above - ordered[below]) * (place - below)
+
+    def flaw(self, clock: str) -> tuple[str, object, str] | None:
+        """Return what no device can have measured: an attribute, its value and what is allowed; None if all can be."""
+        if not 1 <= self.block <= MOST_IN_BLOCK:
+            return "block", self.block, f"1 to {MOST_IN_BLOCK}"
+        for name in ("sentinel_before_ms", "sentinel_after_ms", "wall_ms", "cpu_ms", "gpu_ms"):
+            times_ms: tuple[float, ...] = getattr(self, name)
+            if not times_ms and name == "gpu_ms" and clock != "gpu":
+                continue
+            least_ms = 0.0 if name == "cpu_ms" else SHORTEST_MS  # a clock of CPU time can stand still
+            if times_ms and isfinite(sum(times_ms)) and min(times_ms) >= least_ms and max(times_ms) <= LONGEST_MS:
+                continue
+            wrong = next((ms for ms in times_ms if not least_ms <= ms <= LONGEST_MS), ())
+            return name, wrong, f"one time or more, each {least_ms:g} to {LONGEST_MS:g}"
+        return None
 
     def invalid(self, clock: str, sentinel_noise: float) -> str | None:
         """Return why this round is left out of the level, or None."""

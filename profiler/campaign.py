@@ -6,15 +6,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import log
 
 from ..data.duplicates import blind_duplicates
-from ..data.measurement_json import RESTORE
 from ..data.schema import Receipt
 from ..data.store import Store, campaign_id
 from ..devices.device import Place
-from ..errors import InputRefusedError, UsageError
+from ..errors import UsageError
 from ..measurement.calibration import Calibration
 from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
@@ -230,13 +229,7 @@ def recall(store: Store, device: Place) -> tuple[SentinelHistory, Calibration | 
     history = SentinelHistory(
         (r for row in rows for r in sorted(row.rounds, key=lambda r: r.started_s)), process_sd=process_sd(usual(pairs))
     )
-    kept = store.calibrations(id_)
-    try:
-        return history, Calibration(**kept[-1]) if kept else None
-    except TypeError as error:
-        raise InputRefusedError(
-            f"{store.path} is damaged: a calibration cannot be read ({error}). {RESTORE}"
-        ) from error
+    return history, next(reversed(store.calibrations(id_)), None)
 
 
 @dataclass
@@ -269,7 +262,7 @@ class _StoreSink:
             self.progress(Progress(done, self.total, dict(self.verdicts), elapsed_s, remaining_s))
 
     def calibrated(self, calibration: Calibration) -> None:
-        self.store.add_calibration(self.campaign, asdict(calibration))
+        self.store.add_calibration(self.campaign, calibration)
         self.calibration = calibration
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import inf
 
 from ..data.schema import Receipt
@@ -119,7 +119,7 @@ class ListSink:
     def calibrated(self, calibration: Calibration) -> None:
         """Take a new calibration of the device."""
         if self.store is not None:
-            self.store.add_calibration(self.campaign, asdict(calibration))
+            self.store.add_calibration(self.campaign, calibration)
 
 
 @dataclass(frozen=True)

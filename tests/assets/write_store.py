@@ -5,7 +5,7 @@ Run once for a release, never again: what it wrote is kept as it is.
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tempograd import registry
@@ -56,7 +56,7 @@ def expected(path: Path) -> dict[str, object]:
             "rows": rows,
             "fingerprints": list(store.fingerprints()),
             "campaigns": [[c.id, c.space, c.seed, c.purpose, c.plan["name"]] for c in store.campaigns()],
-            "calibrations": store.calibrations(next(iter(store.fingerprints()))),
+            "calibrations": [asdict(c) for c in store.calibrations(next(iter(store.fingerprints())))],
         }
 
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,9 @@ def test_a_released_store_is_read_with_the_values_beside_it(released, write):
         rows = list(store.measurements())
         assert list(store.fingerprints()) == expected["fingerprints"]
         assert [[c.id, c.space, c.seed, c.purpose, c.plan["name"]] for c in store.campaigns()] == expected["campaigns"]
-        assert store.calibrations(expected["fingerprints"][0]) == expected["calibrations"]
+        calibrations = [asdict(found) for found in store.calibrations(expected["fingerprints"][0])]
         dataset = LatencyDataset.from_store(store)
+    assert calibrations == [found | then for found, then in zip(calibrations, expected["calibrations"], strict=True)]
     assert len(rows) == len(expected["rows"])
     for m, row in zip(rows, expected["rows"], strict=True):
         assert (m.key, m.replicate, m.verdict, m.onnx_digest) == tuple(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tempograd.data.measurement_json import pack
 from tempograd.data.store import SCHEMA, Store
 from tempograd.errors import InputRefusedError, StoreError, UsageError
+from tempograd.measurement.calibration import calibrate
 from tempograd.measurement.rounds import Failure
 
 from .conftest import SPACE, keep, make
@@ -127,9 +128,10 @@ def test_reading_is_not_writing(tmp_path, fingerprint):
 def test_calibrations_belong_to_a_device(tmp_path, fingerprint):
     with Store(tmp_path / "s.db", write=True) as store:
         campaign = store.begin("s", fingerprint, {}, 0)
-        store.add_calibration(campaign, {"beta": 1.0})
-        store.add_calibration(campaign, {"beta": 1.1})
-        assert store.calibrations(fingerprint.id) == [{"beta": 1.0}, {"beta": 1.1}]
+        one, other = (calibrate({}, "cpu", name) for name in ("one", "other"))
+        store.add_calibration(campaign, one)
+        store.add_calibration(campaign, other)
+        assert store.calibrations(fingerprint.id) == [one, other]
         assert store.calibrations("another") == []
 
 
@@ -228,14 +230,15 @@ def test_overwritten_pages_are_an_error_never_other_numbers(tmp_path, fingerprin
     [
         ("fingerprints", "json", '{"place": "loc'), ("fingerprints", "json", "[1]"), ("campaigns", "plan", "{"),
         ("fingerprints", "json", '{"hardware":{},"options":{},"place":"other","runtime":{}}'),
-        ("calibrations", "json", "{1"), ("measurements", "space", "darts:layers=1"),
+        ("calibrations", "json", "{1"), ("calibrations", "json", '{"beta":1.0}'),
+        ("measurements", "space", "darts:layers=1"),
         ("fingerprints", "json", b"\xd6\xff"), ("campaigns", "space", b"\xd6\xff"),
     ],
 )  # fmt: skip
 def test_a_damaged_text_is_refused_wherever_it_stands(tmp_path, fingerprint, table, column, value):
     with Store(tmp_path / "s.db", write=True) as store:
         campaign = keep(store, fingerprint, make("1", [1.0] * 6, fingerprint))
-        store.add_calibration(campaign, {"beta": 1.0})
+        store.add_calibration(campaign, calibrate({}, "cpu"))
     with closing(sqlite3.connect(tmp_path / "s.db")) as raw:
         text = f"CAST(x'{value.hex()}' AS TEXT)" if isinstance(value, bytes) else "?"
         raw.execute(f"UPDATE {table} SET {column} = {text}", () if isinstance(value, bytes) else (value,))

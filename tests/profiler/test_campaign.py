@@ -226,8 +226,8 @@ def test_calibration_comes_first_and_again_after_an_hour(store):
     summary = run(device, items(300), QUICK, store)
     known = store.calibrations(device.fingerprint.id)
     assert 1 < len(known) < 9
-    assert all(b["at_s"] - a["at_s"] > 3600 for a, b in pairwise(known))
-    assert summary.calibration.id == known[-1]["id"]
+    assert all(b.at_s - a.at_s > 3600 for a, b in pairwise(known))
+    assert summary.calibration.id == known[-1].id
     rounds = [len(m.rounds) for m in store.measurements()]
     assert rounds[:32].count(CALIBRATION_ROUNDS) == 12
     assert all(m.reference.calibration for m in store.measurements())
