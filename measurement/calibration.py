@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from .label import BETA_SPREAD, MIN_COMMON_SHARE, above, level_ms
+from .label import BETA_SPREAD, MIN_COMMON_SHARE, above, levels_ms
 from .rounds import Round
 
 HOUR_S = 3600.0
@@ -94,8 +94,8 @@ def _followed(
     readings: Sequence[tuple[float, float]], series: Sequence[Round], clock: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ln of the sentinel's level and of a network's times, both centred, without readings that are like none."""
-    levels_ms = [level_ms(readings, r) for r in series]
-    told = [(ms, r.value_ms(clock)) for r, ms in zip(series, levels_ms, strict=True) if not above(r, ms)]
+    around = zip(series, levels_ms(readings, series), strict=True)
+    told = [(ms, r.value_ms(clock)) for r, ms in around if not above(r, ms)]
     s, v = np.log(told).reshape(-1, 2).T
     return s - s.mean(), v - v.mean()
 

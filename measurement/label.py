@@ -12,7 +12,7 @@ References:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import exp, hypot, log, sqrt
@@ -51,17 +51,21 @@ def gated(ordered_ms: Sequence[float]) -> tuple[float, float]:
     return (ordered_ms[(count - 1) // 2] + ordered_ms[count // 2]) / 2, gate_ms
 
 
-def level_ms(readings: Sequence[tuple[float, float]], round_: Round) -> float:
-    """Return the sentinel's level around a round: the median of the 16 readings nearest to it that are like its own.
+def levels_ms(readings: Sequence[tuple[float, float]], rounds: Iterable[Round]) -> tuple[float, ...]:
+    """Return the sentinel's level around each round: the median of the 16 readings nearest to it that are like its own.
 
     A device's speed drifts by some per cent within seconds, and within the gate; networks follow it as the sentinel
     does. Single readings scatter as much. A reading with too few like it is no state of the device: then it is the
     median of the gated ones of those that are not slower.
 
     Args:
-        readings: (seconds since the epoch, ms), in order of time; the round's own stands in where none is near.
-        round_: the round.
+        readings: (seconds since the epoch, ms), in order of time; a round's own stands in where none is near.
+        rounds: in any order.
     """
+    return tuple(_level_ms(readings, r) for r in rounds)
+
+
+def _level_ms(readings: Sequence[tuple[float, float]], round_: Round) -> float:
     own_ms = round_.sentinel_ms
     middle = bisect_right(readings, round_.started_s, key=itemgetter(0))
     start = max(0, min(middle - LEVEL_READINGS // 2, len(readings) - LEVEL_READINGS))
@@ -92,7 +96,7 @@ class Reference:
             it is added later, from what was learnt since.
         burst_quantile: which quantile of a burst's samples is the value of a round: the fastest; in what was measured
             before that was found to repeat better, the lower quartile.
-        levels_ms: the sentinel's level around each round, in the order of rounds, see `level_ms`; empty in what was
+        levels_ms: the sentinel's level around each round, in the order of rounds, see `levels_ms`; empty in what was
             measured before gated rounds were divided by it.
     """
 

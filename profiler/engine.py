@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -269,9 +269,9 @@ class Engine:
         state = self._history.reference(self._calibration)
         closed: list[Measurement] = []
         for key, job in list(waiting.items()):
-            reference = self._history.around(job.rounds, state)
-            label = lru_cache(1)(partial(self._label, job, reference))
-            valid = sum(r.invalid(self._clock, reference.noise) is None for r in job.rounds)
+            reference = cache(partial(self._history.around, job.rounds, state))
+            label = cache(partial(self._label, job, reference))
+            valid = sum(r.invalid(self._clock, state.noise) is None for r in job.rounds)
             step = next_step(label, self._plan, valid=valid, taken=len(job.rounds), waited=job.waited)
             if step == "go on":
                 continue
@@ -282,14 +282,14 @@ class Engine:
                 continue
             found = label()
             self._renew = self._renew or (found is not None and found.path == "plain")
-            self.tally.count(job.rounds, reference, self._clock)
-            closed.append(self._measurement(job, environment, reference))
+            self.tally.count(job.rounds, state, self._clock)
+            closed.append(self._measurement(job, environment, reference()))
         if closed:
             self._sink.keep(closed)
             self._recent.extend("" for m in closed if m.attempts == 1)
 
-    def _label(self, job: Job, reference: Reference) -> Estimate | None:
-        return estimate(job.rounds, reference, self._clock, coverage=self._plan.coverage)
+    def _label(self, job: Job, reference: Callable[[], Reference]) -> Estimate | None:
+        return estimate(job.rounds, reference(), self._clock, coverage=self._plan.coverage)
 
     def _put_back(self, jobs: Iterable[Job]) -> None:
         self._queue.extendleft(reversed(list(jobs)))

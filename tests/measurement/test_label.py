@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from tempograd.measurement.calibration import calibrate
-from tempograd.measurement.label import GATE, LEVEL_S, Reference, above, estimate, level_ms, order_interval
+from tempograd.measurement.label import GATE, LEVEL_S, Reference, above, estimate, levels_ms, order_interval
 from tempograd.measurement.reference import SentinelHistory
 
 from .conftest import a_round, measured, round_, series
@@ -176,20 +176,20 @@ def test_what_is_corrected_for_a_drift_is_as_uncertain_as_networks_differ():
 
 def test_the_level_around_a_round_is_the_middle_of_the_readings_like_its_own():
     steady = [(0.1 * i, 1.0 + 0.001 * i) for i in range(40)]
-    assert level_ms(steady, round_(1.0, steady[20][1], started_s=2.0)) == pytest.approx(1.02, abs=0.002)
-    assert level_ms(steady, round_(1.0, steady[0][1], started_s=0.0)) == pytest.approx(1.008, abs=0.002)
+    assert levels_ms(steady, [round_(1.0, steady[20][1], started_s=2.0)]) == (pytest.approx(1.02, abs=0.002),)
+    assert levels_ms(steady, [round_(1.0, steady[0][1], started_s=0.0)]) == (pytest.approx(1.008, abs=0.002),)
     two_states = [(0.1 * i, 1.6 if i % 2 else 1.0) for i in range(40)]
-    assert level_ms(two_states, round_(1.0, 1.0, started_s=2.0)) == 1.0
-    assert level_ms(two_states, round_(1.6, 1.6, started_s=2.1)) == 1.6
+    assert levels_ms(two_states, [round_(1.0, 1.0, started_s=2.0)]) == (1.0,)
+    assert levels_ms(two_states, [round_(1.6, 1.6, started_s=2.1)]) == (1.6,)
     far = [(0.0, 1.0), (LEVEL_S + 1, 1.05)]
-    assert level_ms(far, round_(1.0, 1.05, started_s=LEVEL_S + 1)) == 1.05
-    assert level_ms([], round_(1.0, 1.3)) == 1.3
+    assert levels_ms(far, [round_(1.0, 1.05, started_s=LEVEL_S + 1)]) == (1.05,)
+    assert levels_ms([], [round_(1.0, 1.3)]) == (1.3,)
 
 
 def test_a_reading_like_no_other_is_no_state_of_the_device():
     readings = sorted([*((0.1 * i, 1.0) for i in range(40)), (2.05, 1.4)])
     odd = round_(1.0, 1.4, started_s=2.05)
-    assert level_ms(readings, odd) == 1.0
+    assert levels_ms(readings, [odd]) == (1.0,)
     assert above(odd, 1.0) == pytest.approx(np.log(1.4))
     assert above(round_(1.0, 0.99 * GATE), 1.0) == 0.0
 
