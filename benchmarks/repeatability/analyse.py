@@ -1,8 +1,6 @@
-"""From raw data to figures: definitions as plain functions, then a table and plots of what the folder holds.
+"""From raw data to a page: tables and plots of what the folder holds.
 
 python -m tempograd.benchmarks.repeatability.analyse runs/repeatability --docs docs
-
-Arrays are ``(r, n)``: processes, networks; NaN where a tool gave no label.
 """
 
 from __future__ import annotations
@@ -10,301 +8,31 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from scipy.stats import kendalltau
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from tempograd import registry
-from tempograd.data.store import Store
-from tempograd.measurement.calibration import calibrate
-from tempograd.measurement.label import Reference, estimate, level_ms
-from tempograd.measurement.measurement import Measurement
-from tempograd.measurement.reference import SentinelHistory, in_hindsight
-from tempograd.measurement.repeatability import pair_up, representative, spread
-from tempograd.measurement.rounds import Round
-from tempograd.predictor.models.mlp import LatencyMLP
-
-Array = NDArray[np.float64]
-Interval = tuple[float, float, float]  # the figure, and the ends of its 95 % bootstrap interval
+from .figures import (
+    Array,
+    Interval,
+    bias,
+    bootstrap,
+    coverage,
+    middle,
+    prediction_errors,
+    rank_agreement,
+    repeatability,
+    swapped,
+    worst_case,
+)
+from .said import Labels, collect, consensus, derived, predictions, read_runs, reference
 
 NO_LEVEL = ("openvino",)  # another engine: its level is no error
 OTHER_TRUTH = "torch_blocked"
-GAP = 0.05
-RESAMPLES = 400
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-
-
-# -- definitions -------------------------------------------------------------------------------------------------
-
-
-def variation(labels: Array) -> Array:
-    """Return every network's coefficient of variation over processes, ``(n,)``; NaN with fewer than two labels."""
-    count = np.isfinite(labels).sum(0)
-    mean = np.nansum(labels, 0) / np.maximum(count, 1)
-    square = np.nansum((labels - mean) ** 2, 0) / np.maximum(count - 1, 1)
-    return np.where(count > 1, np.sqrt(square) / np.where(mean > 0, mean, 1), np.nan)
-
-
-def repeatability(labels: Array) -> float:
-    """R1: the median over networks of `variation`."""
-    return middle(variation(labels))
-
-
-def worst_case(labels: Array, truth: Array) -> float:
-    """R2: the 95th percentile of abs(label / truth - 1), over networks and processes."""
-    errors = np.abs(labels / truth - 1)
-    errors = errors[np.isfinite(errors)]
-    return float(np.quantile(errors, 0.95)) if errors.size else float("nan")
-
-
-def bias(labels: Array, truth: Array) -> float:
-    """B1: the median of label / truth - 1."""
-    return middle(labels / truth - 1)
-
-
-def coverage(low: Array, high: Array, truth: Array) -> float:
-    """C1: the share of intervals that contain the truth, of those that exist."""
-    known = np.isfinite(low) & ~np.isnan(high) & np.isfinite(truth)
-    inside = (low <= truth) & (truth <= high)
-    return float(inside[known].mean()) if known.any() else float("nan")
-
-
-def rank_agreement(labels: Array) -> float:
-    """R3: Kendall's tau between the labels of two processes, averaged over pairs of processes."""
-    taus: list[float] = []
-    for one, other in combinations(labels, 2):
-        both = np.isfinite(one) & np.isfinite(other)
-        if both.sum() > 2:
-            taus.append(float(kendalltau(one[both], other[both]).statistic))
-    return float(np.mean(taus)) if taus else float("nan")
-
-
-def swapped(labels: Array, truth: Array, gap: float = GAP) -> float:
-    """R3: of pairs of networks that truly differ by over ``gap``, the share that two processes order differently."""
-    rows, columns = np.triu_indices(len(truth), 1)
-    far = np.abs(np.log(truth[rows] / truth[columns])) > np.log1p(gap)
-    order = np.sign(labels[:, rows[far]] - labels[:, columns[far]])
-    shares = [
-        float(np.mean((one != other)[known]))
-        for one, other in combinations(order, 2)
-        if (known := np.isfinite(one) & np.isfinite(other)).any()
-    ]
-    return float(np.mean(shares)) if shares else float("nan")
-
-
-def middle(values: Array) -> float:
-    """Return the median of what is finite, NaN if nothing is."""
-    found = values[np.isfinite(values)]
-    return float(np.median(found)) if found.size else float("nan")
-
-
-def bootstrap(
-    statistic: Callable[..., float], *arrays: Array, per_network: Sequence[Array] = (), seed: int = 0
-) -> Interval:
-    """Return a figure with its 95 % interval: processes and networks are both drawn anew.
-
-    Args:
-        statistic: of the arrays, then of ``per_network``.
-        arrays: each ``(r, n)``.
-        per_network: each ``(n,)``.
-        seed: of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    processes, networks = arrays[0].shape
-    found: list[float] = []
-    for _ in range(RESAMPLES):
-        rows = rng.integers(0, processes, processes)[:, None]
-        columns = rng.integers(0, networks, networks)
-        found.append(statistic(*(a[rows, columns] for a in arrays), *(a[columns] for a in per_network)))
-    kept = np.array(found)[np.isfinite(found)]
-    value = statistic(*arrays, *per_network)
-    half = 1.96 * float(kept.std()) if kept.size else float("nan")  # quantiles are biased: a draw repeats processes
-    return value, max(value - half, 0.0), value + half
-
-
-# -- raw data ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What one variant of a tool said in one condition: arrays ``(r, n)``."""
-
-    name: str
-    ms: Array
-    low_ms: Array
-    high_ms: Array
-    wall_s: Array
-    paths: NDArray[np.str_]
-
-    def on(self, path: str) -> Array:
-        """Return the labels that came about on this path, NaN elsewhere."""
-        return np.where(self.paths == path, self.ms, np.nan)
-
-
-def read_runs(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a file of runs; a last line cut short by a kill is left out, and the file put right."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def collect(runs: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, Labels]:
-    """Return variant -> labels of these runs, a row a process, a column a key."""
-    column = {key: n for n, key in enumerate(keys)}
-    rows: dict[str, list[tuple[Array, NDArray[np.str_]]]] = {}
-    for run in sorted(runs, key=lambda run: run["replicate"]):
-        mine: dict[str, tuple[Array, NDArray[np.str_]]] = {}
-        for label in run["labels"]:
-            if label["key"] not in column:
-                continue
-            empty = np.full((4, len(keys)), np.nan), np.full(len(keys), "", dtype="<U8")
-            values, paths = mine.setdefault(label["variant"], empty)
-            fields = (label["label_ms"], label["low_ms"], label["high_ms"], label["wall_s"])
-            n = column[label["key"]]
-            values[:, n] = [np.nan if value is None else value for value in fields]
-            paths[n] = label["path"]
-        for variant, row in mine.items():
-            rows.setdefault(variant, []).append(row)
-    found: dict[str, Labels] = {}
-    for variant, series in rows.items():
-        ms, low, high, wall = np.stack([values for values, _ in series], axis=1)
-        found[variant] = Labels(variant, ms, low, high, wall, np.stack([paths for _, paths in series]))
-    return found
-
-
-def derived(store: Path, runs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, Labels]:
-    """Return our other two labels of the same rounds.
-
-    ``tempograd_hindsight`` is the label that a data set gives: the reference state is that of the time around, and the
-    interval is widened by the repeatability that pairs in this store show. ``tempograd_alone`` knows no history: its
-    reference state is that of its own process.
-    """
-    with Store(store) as opened:
-        measurements = list(opened.measurements())
-    between = spread(representative(pair_up(in_hindsight(measurements))))
-    by_seed: dict[int, list[Measurement]] = {}
-    for m in in_hindsight(measurements):
-        by_seed.setdefault(int(m.plan["seed"]), []).append(m)
-    result: dict[str, Labels] = {}
-    for name, widen in (("tempograd_hindsight", between), ("tempograd_alone", 0.0)):
-        answered: list[dict[str, Any]] = []
-        for run in runs:
-            wall_s = run["timed_s"] / run["networks"]
-            mine = by_seed.get(run["seed"], [])
-            mine = mine if name == "tempograd_hindsight" else _alone(mine)
-            labels = [_label(m, name, wall_s, 0.0 if np.isnan(widen) else widen) for m in mine]
-            answered.append({**run, "labels": [label for label in labels if label]})
-        result |= collect(answered, keys)
-    return result
-
-
-def _alone(measurements: Sequence[Measurement]) -> list[Measurement]:
-    history = SentinelHistory(sorted((r for m in measurements for r in m.rounds), key=lambda r: r.started_s))
-    if not len(history):
-        return []
-    own = history.reference(calibrate({}, "cpu"))
-    seen = {"sentinel_ms": own.sentinel_ms, "gate_ms": own.gate_ms, "process_sd": own.process_sd}
-    return [replace(m, reference=replace(m.reference, **seen)) for m in measurements if m.reference is not None]
-
-
-def _label(m: Measurement, variant: str, wall_s: float, between: float) -> dict[str, Any] | None:
-    e = m.estimate
-    if e is None:
-        return None
-    extra = 1.96 * between * e.latency_ms
-    low, high = np.hypot(e.latency_ms - e.low_ms, extra), np.hypot(e.high_ms - e.latency_ms, extra)
-    return {
-        "key": m.key, "variant": variant, "label_ms": e.latency_ms, "low_ms": max(e.latency_ms - low, 0.0),
-        "high_ms": e.latency_ms + high, "wall_s": wall_s, "path": e.path,
-    }  # fmt: skip
-
-
-def reference(stores: Iterable[Path], keys: Sequence[str]) -> tuple[Array, Array]:
-    """Return the long reference in ms and the gated rounds that it rests on, ``(n,)`` each.
-
-    The rounds of all passes in all these stores are pooled; the reference state is that of all their sentinel readings.
-    A network with fewer than three gated rounds has no reference.
-    """
-    rounds: dict[str, list[Round]] = {}
-    noise: list[float] = []
-    for path in stores:
-        with Store(path) as store:
-            for m in store.measurements():
-                rounds.setdefault(m.key, []).extend(m.rounds)
-                noise += [m.reference.noise] if m.reference is not None else []
-    truth, gated = np.full(len(keys), np.nan), np.zeros(len(keys))
-    if not noise:
-        return truth, gated
-    readings = sorted((r.started_s, r.sentinel_ms) for series in rounds.values() for r in series)
-    state = Reference.of([ms for _, ms in readings], noise=float(np.median(noise)))
-    for n, key in enumerate(keys):
-        mine = rounds.get(key, [])
-        found = estimate(mine, replace(state, levels_ms=tuple(level_ms(readings, r) for r in mine)), "cpu")
-        if found is not None and found.path == "gated":
-            truth[n], gated[n] = found.latency_ms, found.gated
-    return truth, gated
-
-
-# -- P1: what the labels are good for ----------------------------------------------------------------------------
-
-
-def predictions(
-    spec: str, train: Sequence[str], y_ms: Array, test: Sequence[str], models: Sequence[str] = ("ridge", "mlp")
-) -> dict[str, Array]:
-    """Return what predictors trained on labels say of other networks, in ms.
-
-    ``ridge`` is ridge regression of the log latency on operation counts and one-hots, ``mlp`` our default model.
-    """
-    space = registry.create("space", spec)
-    encoding = space.pruned.name
-
-    def encode(keys: Sequence[str]) -> Array:
-        return space.encode([space.from_key(key) for key in keys], encoding).astype(float)
-
-    def counted(encoded: Array) -> Array:
-        return np.hstack([encoded, encoded.reshape(len(encoded), len(space.sites), -1).sum(1)])
-
-    used = np.isfinite(y_ms)
-    x, y, asked = encode(train)[used], y_ms[used], encode(test)
-    said: dict[str, Array] = {}
-    if "ridge" in models:
-        ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-4, 3, 15))).fit(counted(x), np.log(y))
-        said["ridge"] = np.exp(ridge.predict(counted(asked)))
-    if "mlp" in models:
-        said["mlp"] = LatencyMLP(random_state=0).fit(x, y).predict(asked)
-    return said
-
-
-def prediction_errors(predicted: Array, truth: Array) -> tuple[float, float, float]:
-    """P1: return the mean absolute relative error, the same with the common level divided out, and Kendall's tau."""
-    known = np.isfinite(truth)
-    if known.sum() < 3:
-        return float("nan"), float("nan"), float("nan")
-    ratio = predicted[known] / truth[known]
-    tau = float(kendalltau(predicted[known], truth[known]).statistic)
-    return float(np.mean(np.abs(ratio - 1))), float(np.mean(np.abs(ratio / np.median(ratio) - 1))), tau
-
-
-def consensus(tools: Iterable[Labels]) -> Array:
-    """Return ``(n,)`` the median over tools and processes of labels, each divided by its process's median network."""
-    rows = [row / middle(row) for labels in tools for row in labels.ms]
-    return np.array([middle(column) for column in np.array(rows).T])
-
-
-# -- the report --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

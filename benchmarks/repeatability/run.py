@@ -35,7 +35,7 @@ from tempograd.profiler.plan import QUICK, Plan
 from tempograd.spaces.layers import Conv
 from tempograd.spaces.space import SearchSpace
 
-from . import analyse, throughput
+from . import analyse, said, throughput
 from .harness import MISSING
 
 SPACE = "nasbench201:cells=1,width=32"
@@ -85,7 +85,7 @@ class Raw:
         self._before = before
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "runs.jsonl"
-        self.runs = analyse.read_runs(self._path)
+        self.runs = said.read_runs(self._path)
 
     def done(self, tool: str, replicate: int) -> bool:
         """Return whether this process has been run."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tempograd import registry
-from tempograd.benchmarks.repeatability import analyse, load, run
+from tempograd.benchmarks.repeatability import analyse, figures, load, run, said
 from tempograd.data.store import Store
 from tempograd.profiler.plan import QUICK, Items, Plan
 from tempograd.profiler.verify import measure
@@ -32,68 +32,68 @@ def noisy(truth, sd, rng, level=1.0):
 @pytest.mark.parametrize("sd", [0.01, 0.05, 0.2])
 def test_known_noise_gives_known_figures(truth, rng, sd):
     labels = noisy(truth, sd, rng)
-    assert analyse.repeatability(labels) == pytest.approx(sd, rel=0.1)
-    assert analyse.worst_case(labels, truth) == pytest.approx(1.96 * sd, rel=0.1)
-    assert analyse.bias(labels, truth) == pytest.approx(0, abs=0.1 * sd)
+    assert figures.repeatability(labels) == pytest.approx(sd, rel=0.1)
+    assert figures.worst_case(labels, truth) == pytest.approx(1.96 * sd, rel=0.1)
+    assert figures.bias(labels, truth) == pytest.approx(0, abs=0.1 * sd)
 
 
 def test_noise_that_a_whole_process_shares_counts_as_variation_but_moves_no_rank(truth, rng):
     labels = truth * np.exp(0.1 * rng.standard_normal((R, 1)))
-    assert analyse.repeatability(labels) == pytest.approx(0.1, rel=0.4)
-    assert analyse.rank_agreement(labels) == pytest.approx(1)
-    assert analyse.swapped(labels, truth) == 0
+    assert figures.repeatability(labels) == pytest.approx(0.1, rel=0.4)
+    assert figures.rank_agreement(labels) == pytest.approx(1)
+    assert figures.swapped(labels, truth) == 0
 
 
 def test_a_constant_error_is_bias_and_no_variation(truth):
     labels = np.tile(1.3 * truth, (R, 1))
-    assert analyse.repeatability(labels) == pytest.approx(0, abs=1e-12)
-    assert analyse.bias(labels, truth) == pytest.approx(0.3)
-    assert analyse.worst_case(labels, truth) == pytest.approx(0.3)
+    assert figures.repeatability(labels) == pytest.approx(0, abs=1e-12)
+    assert figures.bias(labels, truth) == pytest.approx(0.3)
+    assert figures.worst_case(labels, truth) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(("width", "expected"), [(1.96, 0.95), (1.0, 0.683), (0.1, 0.08)])
 def test_coverage_is_what_the_intervals_promise(truth, rng, width, expected):
     labels = noisy(truth, 0.05, rng)
     half = width * 0.05 * truth
-    assert analyse.coverage(labels - half, labels + half, truth) == pytest.approx(expected, abs=0.02)
+    assert figures.coverage(labels - half, labels + half, truth) == pytest.approx(expected, abs=0.02)
 
 
 def test_coverage_leaves_out_what_has_no_interval(truth):
     low, high = np.full((R, N), np.nan), np.full((R, N), np.nan)
-    assert np.isnan(analyse.coverage(low, high, truth))
+    assert np.isnan(figures.coverage(low, high, truth))
     low[0], high[0] = truth - 1, truth + 1
     low[1], high[1] = truth + 1, np.inf
-    assert analyse.coverage(low, high, truth) == 0.5
+    assert figures.coverage(low, high, truth) == 0.5
 
 
 def test_ranks():
     truth = np.array([1.0, 1.01, 2.0, 3.0])
     same, near, far = truth, truth[[1, 0, 2, 3]], truth[[0, 1, 3, 2]]
-    assert analyse.rank_agreement(np.array([same, truth[::-1]])) == -1
-    assert analyse.rank_agreement(np.array([same, near])) == pytest.approx(1 - 2 / 6)
-    assert analyse.swapped(np.array([same, near]), truth) == 0  # they differ by 1 %: no true order
-    assert analyse.swapped(np.array([same, far]), truth) == pytest.approx(1 / 5)
-    assert analyse.rank_agreement(np.array([same])) != analyse.rank_agreement(
+    assert figures.rank_agreement(np.array([same, truth[::-1]])) == -1
+    assert figures.rank_agreement(np.array([same, near])) == pytest.approx(1 - 2 / 6)
+    assert figures.swapped(np.array([same, near]), truth) == 0  # they differ by 1 %: no true order
+    assert figures.swapped(np.array([same, far]), truth) == pytest.approx(1 / 5)
+    assert figures.rank_agreement(np.array([same])) != figures.rank_agreement(
         np.array([same])
     )  # NaN: nothing to compare
 
 
 def test_labels_that_are_missing_are_left_out(truth, rng):
     labels = noisy(truth, 0.05, rng)
-    whole = analyse.repeatability(labels)
+    whole = figures.repeatability(labels)
     labels[3, ::2] = np.nan
     labels[:, 7] = np.nan
-    assert analyse.repeatability(labels) == pytest.approx(whole, rel=0.1)
-    assert np.isnan(analyse.variation(labels)[7])
-    assert np.isfinite(analyse.worst_case(labels, truth))
-    assert np.isfinite(analyse.rank_agreement(labels))
+    assert figures.repeatability(labels) == pytest.approx(whole, rel=0.1)
+    assert np.isnan(figures.variation(labels)[7])
+    assert np.isfinite(figures.worst_case(labels, truth))
+    assert np.isfinite(figures.rank_agreement(labels))
 
 
 def test_the_bootstrap_interval_holds_the_figure_and_knows_its_size(truth, rng):
-    value, low, high = analyse.bootstrap(analyse.repeatability, noisy(truth, 0.05, rng))
+    value, low, high = figures.bootstrap(figures.repeatability, noisy(truth, 0.05, rng))
     assert low < value < high
     assert high - low < 0.02
-    few = analyse.bootstrap(analyse.repeatability, noisy(truth, 0.05, rng)[:3, :5])
+    few = figures.bootstrap(figures.repeatability, noisy(truth, 0.05, rng)[:3, :5])
     assert few[2] - few[1] > high - low
 
 
@@ -104,8 +104,8 @@ def test_a_predictor_errs_as_its_labels_do(rng):
     truth = np.exp(counts @ np.array([0.0, 0.05, 0.2, 0.5, 0.1]) - 1)
     noise = np.exp(rng.standard_normal(260))
     exact, high, bad = (
-        analyse.prediction_errors(
-            analyse.predictions(SPACE, keys[40:], labels, keys[:40], models=["ridge"])["ridge"], truth[:40]
+        figures.prediction_errors(
+            said.predictions(SPACE, keys[40:], labels, keys[:40], models=["ridge"])["ridge"], truth[:40]
         )
         for labels in (truth[40:], 1.3 * truth[40:], truth[40:] * noise)
     )
@@ -115,15 +115,15 @@ def test_a_predictor_errs_as_its_labels_do(rng):
     assert tau > 0.95
     assert high == pytest.approx((0.3, shape, tau), abs=0.02)
     assert bad[1] > 10 * shape
-    assert np.isnan(analyse.prediction_errors(truth[:40], np.full(40, np.nan))).all()
+    assert np.isnan(figures.prediction_errors(truth[:40], np.full(40, np.nan))).all()
 
 
 def test_a_line_cut_short_is_forgotten(tmp_path):
     path = tmp_path / "runs.jsonl"
     path.write_text('{"tool": "plain"}\n{"tool": "to')
-    assert analyse.read_runs(path) == [{"tool": "plain"}]
+    assert said.read_runs(path) == [{"tool": "plain"}]
     assert path.read_text() == '{"tool": "plain"}\n'
-    assert analyse.read_runs(tmp_path / "none") == []
+    assert said.read_runs(tmp_path / "none") == []
 
 
 def write_model(key, directory):
@@ -167,18 +167,18 @@ def raw(tmp_path):
 def test_reference_and_labels_of_hindsight_find_a_known_truth(raw):
     folder, latencies = raw
     keys, truth = list(latencies), np.array(list(latencies.values()))
-    found, gated = analyse.reference([folder / "quiet" / "reference.db"], keys)
+    found, gated = said.reference([folder / "quiet" / "reference.db"], keys)
     known = np.isfinite(found)
     assert known.mean() > 0.7
     assert (gated[known] >= 3).all()
     assert found[known] == pytest.approx(truth[known], rel=0.05)
-    runs = [line for line in analyse.read_runs(folder / "quiet" / "runs.jsonl") if line["tool"] == "tempograd"]
-    derived = analyse.derived(folder / "quiet" / "tempograd.db", runs, keys)
+    runs = [line for line in said.read_runs(folder / "quiet" / "runs.jsonl") if line["tool"] == "tempograd"]
+    derived = said.derived(folder / "quiet" / "tempograd.db", runs, keys)
     assert set(derived) == {"tempograd_hindsight", "tempograd_alone"}
     hindsight = derived["tempograd_hindsight"]
     assert hindsight.ms.shape == (4, 14)
-    assert abs(analyse.bias(hindsight.ms, truth)) < 0.05
-    assert analyse.coverage(hindsight.low_ms, hindsight.high_ms, truth) > 0.7
+    assert abs(figures.bias(hindsight.ms, truth)) < 0.05
+    assert figures.coverage(hindsight.low_ms, hindsight.high_ms, truth) > 0.7
     assert np.isfinite(hindsight.on("gated")).sum() + np.isfinite(hindsight.on("ratio")).sum() == 4 * 14
 
 
