@@ -12,14 +12,15 @@ from statistics import median
 import numpy as np
 
 from .calibration import HOUR_S, Calibration
-from .label import FLOOR, Reference, gated, level_ms
+from .label import FLOOR, Reference, gated, levels_ms
 from .measurement import Measurement
 from .rounds import FASTEST, Round
 
 HALF_WINDOW_S = 1800.0
 MIN_READINGS = 2000  # sentinel readings that a label's reference state rests on, however old or far apart
-BLOCK = 100  # readings in a row, some seconds of a device
-USUAL_WANDER = 0.02  # relative standard deviation of a shared machine's speed from block to block
+BLOCK_S = 30.0  # a shared machine's speed wanders from half a minute to the next; within one, readings tell the same
+USUAL_WANDER = 0.02  # its relative standard deviation
+MIN_IN_BLOCK = 4  # readings that tell its level
 
 
 class SentinelHistory:
@@ -44,8 +45,7 @@ class SentinelHistory:
         self._readings = deque[tuple[float, float]]()
         self._by_time = list[tuple[float, float]]()
         self._ordered_ms = list[float]()
-        self._block_ms = list[float]()
-        self._levels_ms = deque[float]()  # of the blocks
+        self._blocks = dict[int, list[float]]()  # half a minute -> its readings, the smallest first
         self._process_sd = process_sd
         for reading in readings:
             self._add(*reading)
@@ -64,15 +64,17 @@ class SentinelHistory:
         for r in rounds:
             self._add(r.started_s, r.sentinel_ms)
         while len(self._readings) > MIN_READINGS and abs(self._readings[-1][0] - self._readings[0][0]) > HOUR_S:
-            oldest = self._readings.popleft()
+            at_s, ms = oldest = self._readings.popleft()
             del self._by_time[bisect_left(self._by_time, oldest)]
-            del self._ordered_ms[bisect_left(self._ordered_ms, oldest[1])]
-        while BLOCK * len(self._levels_ms) > len(self._readings):
-            self._levels_ms.popleft()
+            block = self._blocks[int(at_s // BLOCK_S)]
+            for ordered in (self._ordered_ms, block):
+                del ordered[bisect_left(ordered, ms)]
+            if not block:
+                del self._blocks[int(at_s // BLOCK_S)]
 
     def around(self, rounds: Iterable[Round], reference: Reference) -> Reference:
         """Return a reference state that also tells the sentinel's level around each of these rounds."""
-        return replace(reference, levels_ms=tuple(level_ms(self._by_time, r) for r in rounds))
+        return replace(reference, levels_ms=levels_ms(self._by_time, rounds))
 
     def reference(self, calibration: Calibration) -> Reference:
         """Return the reference state in force now, without any round's level; there must be a reading."""
@@ -93,17 +95,15 @@ class SentinelHistory:
         self._readings.append((at_s, ms))
         insort(self._by_time, (at_s, ms))
         insort(self._ordered_ms, ms)
-        self._block_ms.append(ms)
-        if len(self._block_ms) == BLOCK:
-            self._levels_ms.append(gated(sorted(self._block_ms))[0])
-            self._block_ms.clear()
+        insort(self._blocks.setdefault(int(at_s // BLOCK_S), []), ms)
 
     def _doubt(self, gate_ms: float) -> float:
         """Return the relative standard error of the reference state: a device's speed wanders from block to block.
 
         One block is taken to wander as shared machines do; what more of them show outweighs it.
         """
-        logs = np.log([ms for ms in self._levels_ms if ms <= gate_ms] or [gate_ms])
+        levels_ms = [gated(ordered)[0] for ordered in self._blocks.values() if len(ordered) >= MIN_IN_BLOCK]
+        logs = np.log([ms for ms in levels_ms if ms <= gate_ms] or [gate_ms])
         return sqrt(USUAL_WANDER**2 + float(np.sum((logs - logs.mean()) ** 2))) / len(logs)
 
 
@@ -128,7 +128,7 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
         m, (sentinel_ms, gate_ms) = measurements[n], gated(window)
         if m.reference is not None:
             seen = {"sentinel_ms": sentinel_ms, "gate_ms": gate_ms}
-            levels_ms = tuple(level_ms(readings, r) for r in m.rounds)
-            known = replace(m.reference, **seen, process_sd=0.0, burst_quantile=FASTEST, levels_ms=levels_ms)
+            around = levels_ms(readings, m.rounds)
+            known = replace(m.reference, **seen, process_sd=0.0, burst_quantile=FASTEST, levels_ms=around)
             measurements[n] = replace(m, reference=known)
     return measurements

@@ -34,6 +34,8 @@ from . import foreign, isolation, timing
 from .meters import EnergyMeter, MemoryMeter
 from .wire import Board, from_text, pack, to_text, unpack
 
+COPIES = 3  # of the sentinel, on a CPU: one in ten lay so that it took 4 % longer than in other processes
+
 
 class Worker:
     """The networks resident in this process, and the sentinels: the one in every round, the others in every fourth."""
@@ -58,8 +60,7 @@ class Worker:
         self._quantises = precision != "fp32"  # in this process: whose memory that was, nobody can tell
         small = precision == "int8-dynamic"  # convolutions are some ten times slower
         # created first: the first session of a process decides on denormals for its main thread
-        self._sentinel = runtime.load(sentinels.read(sentinel, small=small), Path.cwd())
-        self._sentinel_warm_up = timing.warm_up(self._sentinel.run, _nothing)
+        self._sentinel, self._sentinel_warm_up = self._best_of(COPIES, sentinels.read(sentinel, small=small))
         others = [] if watches else [kind for kind in sentinels.KINDS if kind != sentinel]
         self._others = {kind: runtime.load(sentinels.read(kind, small=small), Path.cwd()) for kind in others}
         self._blocks = {sentinel: _block(self._sentinel, self._sentinel_warm_up)}
@@ -69,6 +70,14 @@ class Worker:
         self._on_gpu = self._sentinel.gpu_time is not None  # whose memory and energy are not this process's
         self._watch = nvml.watch() if self._on_gpu else None
         self._energy = None if self._on_gpu else EnergyMeter()
+
+    def _best_of(self, copies: int, content: bytes) -> tuple[Program, timing.WarmUp]:
+        """Return the fastest of some copies of a sentinel: memory that lies badly makes one slower, and no network."""
+        found: list[tuple[Program, timing.WarmUp]] = []
+        while not found or (len(found) < copies and found[0][0].gpu_time is None):
+            program = self._runtime.load(content, Path.cwd())
+            found.append((program, timing.warm_up(program.run, _nothing)))
+        return min(found, key=lambda each: each[1].fastest_ms)
 
     @property
     def sentinel_ms(self) -> float:

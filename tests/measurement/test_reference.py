@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tempograd.measurement.calibration import HOUR_S, calibrate
-from tempograd.measurement.label import Reference, level_ms
+from tempograd.measurement.label import Reference, levels_ms
 from tempograd.measurement.reference import (
-    BLOCK,
+    BLOCK_S,
     HALF_WINDOW_S,
     MIN_READINGS,
     USUAL_WANDER,
@@ -87,7 +87,7 @@ def test_levels_are_those_of_the_readings_around_each_round_now_and_in_hindsight
     readings = [(r.started_s, r.sentinel_ms) for r in rounds]
     history = SentinelHistory(rng.permutation(np.array(rounds, dtype=object)).tolist())
     for m, known in zip(networks, in_hindsight(networks), strict=True):
-        expected = tuple(level_ms(readings, r) for r in m.rounds)
+        expected = levels_ms(readings, m.rounds)
         assert known.reference.levels_ms == expected
         assert history.around(m.rounds, m.reference) == replace(m.reference, levels_ms=expected)
 
@@ -112,9 +112,9 @@ def wandering(rng, blocks, *, sd, slow=1.0):
     """Rounds of blocks whose speed differs by ``sd``; every third block is in the slow state."""
     levels = np.exp(sd * rng.standard_normal(blocks)) * np.where(np.arange(blocks) % 3, 1.0, slow)
     return [
-        a_round(1.0, sentinel_ms=level * np.exp(0.01 * rng.standard_normal()), started_s=float(BLOCK * b + i))
+        a_round(1.0, sentinel_ms=level * np.exp(0.01 * rng.standard_normal()), started_s=BLOCK_S * b + 0.2 * i)
         for b, level in enumerate(levels)
-        for i in range(BLOCK)
+        for i in range(100)
     ]
 
 
