@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,7 +228,14 @@ class LatencyDataset(Rows):
         return dict(sorted(Counter(row.verdict for row in self.rows).items()))
 
     def only(self, *verdicts: Verdict) -> Self:
-        """Return the networks with these verdicts; `left_out` and `describe` say what is missing."""
+        """Return the networks with these verdicts; `left_out` and `describe` say what is missing.
+
+        Raises:
+            UnknownNameError: there is no such verdict.
+        """
+        for verdict in verdicts:
+            if verdict not in get_args(Verdict):
+                raise UnknownNameError("verdict", verdict, get_args(Verdict))
         gone = Counter(row.verdict for row in self.rows if row.verdict not in verdicts)
         kept = tuple(row for row in self.rows if row.verdict in verdicts)
         return replace(self, rows=kept, left_out=dict(Counter(self.left_out) + gone))

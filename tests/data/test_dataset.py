@@ -6,7 +6,7 @@ import pytest
 from tempograd import registry
 from tempograd.data.dataset import LatencyDataset, Row
 from tempograd.data.store import Store
-from tempograd.errors import InvalidArchitectureError, MismatchError, UsageError
+from tempograd.errors import InvalidArchitectureError, MismatchError, UnknownNameError, UsageError
 from tempograd.measurement.rounds import Failure
 
 from .conftest import SPACE, keep, make
@@ -64,6 +64,8 @@ def test_nothing_is_dropped_silently(store, fingerprint):
     assert kept.left_out == {"noisy": 1, "failed": 1, "censored": 1, "quarantined": 1}
     assert "left out: 1 censored, 1 failed, 1 noisy, 1 quarantined" in kept.describe()
     assert found.only("ok", "noisy").ok().left_out == kept.left_out
+    with pytest.raises(UnknownNameError, match=r"unknown verdict 'okay'; allowed: .*noisy, ok"):
+        found.only("okay")
 
 
 def test_blind_duplicates_widen_every_interval(store, fingerprint):
