@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from itertools import chain, takewhile
 from math import inf
 from time import perf_counter
 
@@ -25,7 +26,7 @@ from .malloc import keep_freed_memory
 from .method import Conditions, Found, Method, Problem
 from .price import Price
 from .progress import Progress, silent
-from .repair import Measure, Repair, Step, upper_ms
+from .repair import ROOM, Measure, Repair, Step, upper_ms
 from .result import Rival, SearchResult, verdict_of
 from .searchers.random import random_search
 
@@ -234,16 +235,31 @@ def _measured(
 def _in_turn(problem: Problem, found: Found, measure: Measure) -> tuple[list[Step], bool]:
     """Measure the candidates of a search that asked for their accuracies, best first, until the last one fits.
 
-    What fits is measured once more: that number had no part in choosing it.
+    Where one that fits leaves room, more was predicted than it took: those that are better, and fit if all take as much
+    less, come before it. What fits is measured once more: that number had no part in choosing it.
     """
     steps: list[Step] = []
-    target_ms, candidates = problem.target_ms or 0.0, found.candidates[:_CANDIDATES]
-    for candidate, predicted_ms in zip(candidates, problem.predict()(candidates).tolist(), strict=True):
-        first = Step(candidate, predicted_ms, *measure([candidate]))
-        steps.append(first)
-        problem.progress("candidates", len(steps), len(candidates), {"latency_ms": first.measurement.latency_ms})
-        if upper_ms(first.measurement) <= target_ms:
-            steps.append(Step(candidate, predicted_ms, *measure([candidate])))
+    target_ms = problem.target_ms or 0.0
+
+    def fitting(candidates: Sequence[Architecture]) -> Iterator[Step]:
+        predicted_ms = problem.predict()(candidates).tolist() if candidates else []
+        for candidate, ms in zip(candidates, predicted_ms, strict=True):
+            first = Step(candidate, ms, *measure([candidate]))
+            steps.append(first)
+            problem.progress("candidates", len(steps), _CANDIDATES, {"latency_ms": first.measurement.latency_ms})
+            if upper_ms(first.measurement) <= target_ms:
+                yield first
+
+    def better(first: Step) -> list[Architecture]:
+        latency_ms, known = first.measurement.latency_ms, {step.architecture for step in steps}
+        if found.corrected is None or latency_ms >= (1 - ROOM) * target_ms:
+            return []
+        ahead = takewhile(lambda each: each != first.architecture, found.corrected(latency_ms / first.predicted_ms))
+        return [each for each in ahead if each not in known][:_CANDIDATES]
+
+    for first in fitting(found.candidates[:_CANDIDATES]):
+        for step in chain(fitting(better(first)), [first]):
+            steps.append(Step(step.architecture, step.predicted_ms, *measure([step.architecture])))
             if steps[-1].measurement.latency_ms <= target_ms:
                 return steps, True
     return steps, False

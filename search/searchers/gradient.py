@@ -140,9 +140,12 @@ class GradientSearcher:
         )
         trace = run.run(problem.checkpoint, problem.progress)
         scores = as_scores(law.scores())
-        candidates = answers(problem, task, scores, run.derived())
-        feed = getattr(run.term.model, "feed", None)
-        return Found(candidates[0], scores, trace, 0, perf_counter() - start, feed=feed, candidates=candidates)
+        corrected = partial(answers, problem, task, scores, run.derived())
+        candidates, feed = corrected(1.0), getattr(run.term.model, "feed", None)
+        return Found(
+            candidates[0], scores, trace, 0, perf_counter() - start, feed=feed, candidates=candidates,
+            corrected=corrected,
+        )  # fmt: skip
 
     def _regularisers(self, problem: Problem) -> tuple[Regulariser, ...]:
         made = self.regularisers + (self.weighed if problem.target_ms is None else ())

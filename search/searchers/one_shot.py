@@ -264,9 +264,10 @@ class OneShotSearcher:
         self.evolution.ask(queries)
         found = queries.found(0.0)
         scores = effects(problem.space, found.queries, accuracy.metric)
-        candidates = answers(problem, accuracy, scores, found.architecture)
+        corrected = partial(answers, problem, accuracy, scores, found.architecture)
+        candidates = corrected(1.0)
         return replace(
-            found, architecture=candidates[0], scores=scores, candidates=candidates, queries=(),
+            found, architecture=candidates[0], scores=scores, candidates=candidates, corrected=corrected, queries=(),
             seconds=perf_counter() - start,
         )  # fmt: skip
 

@@ -14,7 +14,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from math import inf
 
@@ -24,12 +25,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...spaces.architecture import Architecture
+from ...spaces.space import SearchSpace
 from ...tasks.predicted import PredictedTask
 from ...tasks.table import TableTask
 from ..cost import PredictorCost
 from ..deriver import Scores, draws
 from ..method import Problem
 from ..neighbourhood import neighbours, within
+
+FloatArray = NDArray[np.float64]
 
 PATHS = 8  # networks that a step asks the model about
 _DRAWN = 256  # networks of the law, of which the best are improved
@@ -75,7 +79,9 @@ class Surrogate(nn.Module):
         self._generator.set_state(state)
 
 
-def answers(problem: Problem, task: PredictedTask, scores: Scores, derived: Architecture) -> tuple[Architecture, ...]:
+def answers(
+    problem: Problem, task: PredictedTask, scores: Scores, derived: Architecture, correction: float = 1.0
+) -> tuple[Architecture, ...]:
     """Return networks that are likely within the target, or of the best balance at a weight of latency, best first.
 
     Args:
@@ -83,36 +89,40 @@ def answers(problem: Problem, task: PredictedTask, scores: Scores, derived: Arch
         task: predicts accuracy.
         scores: ``(sites, K)`` of the law.
         derived: What is derived from the law.
+        correction: networks take so many times what is predicted.
     """
+    merit_of = partial(_merit, problem, task, correction)
     if isinstance(problem.task, TableTask):
         members = list(problem.task.accuracies)
-        merit = _merit(problem, task, members)
+        merit = merit_of(members)
         likely = [members[i] for i in np.argsort(-merit, kind="stable") if merit[i] > -inf]
         return tuple(likely) or (members[int(problem.predict()(members).argmin())],)
     rng = np.random.default_rng(problem.seed)
     pool = [derived, *islice(draws(scores, problem.space, rng), _DRAWN)]
-    if not (_merit(problem, task, pool) > -inf).any():
-        limit_ms = inf if problem.target_ms is None else problem.target_ms
+    if not (merit_of(pool) > -inf).any():
+        limit_ms = inf if problem.target_ms is None else problem.target_ms / correction
         pool += [a for a, _ in islice(within(problem.space, problem.predict(), limit_ms, rng), _IMPROVED)]
     pool = list(dict.fromkeys(pool))
-    order = np.argsort(-_merit(problem, task, pool), kind="stable")
+    order = np.argsort(-merit_of(pool), kind="stable")
     found: dict[Architecture, None] = {}
     for start in order[:_IMPROVED]:
-        found |= dict.fromkeys(_improved(problem, task, pool[start]))
+        found |= dict.fromkeys(_improved(problem.space, merit_of, pool[start]))
     ranked = list(found)
-    merit = _merit(problem, task, ranked)
+    merit = merit_of(ranked)
     best = np.argsort(-merit, kind="stable")
     return tuple(ranked[i] for i in best[:_KEPT] if merit[i] > -inf or i == best[0])
 
 
-def _improved(problem: Problem, task: PredictedTask, start: Architecture) -> list[Architecture]:
+def _improved(
+    space: SearchSpace, merit_of: Callable[[list[Architecture]], FloatArray], start: Architecture
+) -> list[Architecture]:
     """Return the networks on the way from one to another that no single change betters."""
-    way, merit = [start], float(_merit(problem, task, [start])[0])
+    way, merit = [start], float(merit_of([start])[0])
     for _ in range(_CHANGES):
-        near = [a for a in neighbours(problem.space, way[-1]) if problem.space.is_connected(a)]
+        near = [a for a in neighbours(space, way[-1]) if space.is_connected(a)]
         if not near:
             break
-        merits = _merit(problem, task, near)
+        merits = merit_of(near)
         best = int(merits.argmax())
         if not merits[best] > merit:
             break
@@ -120,9 +130,9 @@ def _improved(problem: Problem, task: PredictedTask, start: Architecture) -> lis
     return way
 
 
-def _merit(problem: Problem, task: PredictedTask, networks: list[Architecture]) -> NDArray[np.float64]:
+def _merit(problem: Problem, task: PredictedTask, correction: float, networks: list[Architecture]) -> FloatArray:
     """Return ``(n,)``: predicted accuracy, minus infinity where it is likely above the target; less weighed latency."""
-    predicted_ms = problem.predict()(networks)
+    predicted_ms = correction * problem.predict()(networks)
     merit = task.predict([task.space.from_key(a.key) for a in networks])
     if problem.target_ms is None:
         return merit - (problem.lam or 0.0) * task.spread / 100 * predicted_ms / problem.reference_ms

@@ -23,6 +23,7 @@ from tempograd.search.searchers.one_shot import OneShot
 from tempograd.search.training import Training
 from tempograd.spaces.network import inherit
 from tempograd.tasks.load import load_task
+from tempograd.tasks.predicted import PredictedTask
 from tempograd.tasks.task import Preprocessing
 from tempograd.testing.methods import device, priced
 
@@ -165,6 +166,34 @@ def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
     assert result.steps[-1] is result.found
     assert result.architecture.key in {each["key"] for each in told}
     assert "finalists" not in run(space, task, device=device, target_ms=target_ms).document().to_json()
+
+
+class Worth(torch.nn.Module):
+    """Accuracy in per cent: every option is worth something."""
+
+    def __init__(self):
+        super().__init__()
+        self.worth = torch.nn.Parameter(torch.linspace(0, 1, 5).repeat(6) + torch.linspace(0, 0.5, 30))
+
+    def forward(self, x):
+        return 60 + 3 * (x * self.worth).sum(dim=-1)
+
+
+@pytest.mark.parametrize(("method", "factor"), [("la_darts:epochs=2", 1.25), ("ofa", 1.25), ("la_darts:epochs=2", 1.0)])
+def test_where_less_is_measured_than_predicted_a_network_of_higher_accuracy_uses_the_room(method, factor):
+    space = registry.create("space", SPECS["nasbench201"])
+    device, accuracy = Device(space), Worth()
+    with torch.no_grad():
+        for parameter in device.module.parameters():
+            parameter.mul_(factor / 0.8)  # it promised 80 %
+    task = PredictedTask("table:t.csv:acc", space, accuracy, "raw", 2.0, {"rows": 20})
+    result = run(space, task, method=method, device=device, options=Options(random_networks=0), target_ms=4.0)
+    first, kept = result.steps[0], result.found
+    worth = accuracy(torch.from_numpy(space.encode([first.architecture, kept.architecture], "raw"))).tolist()
+    assert result.verdict == "pass"
+    assert first.predicted_ms == pytest.approx(factor * device.truth_ms(first.architecture), rel=1e-3)
+    assert (worth[1] > worth[0] + 0.1) is (factor > 1)
+    assert (kept.measurement.latency_ms > first.measurement.latency_ms) is (factor > 1)
 
 
 @pytest.mark.slow
