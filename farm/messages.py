@@ -341,5 +341,6 @@ def _check_measurement(m: Measurement) -> None:
         within("reference.beta_spread", m.reference.beta_spread, 0, 1)
         within("reference.process_sd", m.reference.process_sd, 0, 1)
         within("reference.burst_quantile", m.reference.burst_quantile, 0, 1)
+        within("reference.trust", m.reference.trust, 0, 1)
         for level_ms in m.reference.levels_ms:
             within("reference.levels_ms", level_ms, SHORTEST_MS, LONGEST_MS)

@@ -96,6 +96,8 @@ class Reference:
             it is added later, from what was learnt since.
         burst_quantile: which quantile of a burst's samples is the value of a round: the fastest; in what was measured
             before that was found to repeat better, the lower quartile.
+        trust: the share of the level's drift within the gate that is the device's, and not of how a process' sentinel
+            lies in memory; 1 in what was measured before that was known.
         levels_ms: the sentinel's level around each round, in the order of rounds, see `levels_ms`; empty in what was
             measured before gated rounds were divided by it.
     """
@@ -110,6 +112,7 @@ class Reference:
     process_sd: float = field(default=0.0, metadata=LATER)
     burst_quantile: float = field(default=0.25, metadata=LATER)
     levels_ms: tuple[float, ...] = field(default=(), metadata=LATER)
+    trust: float = field(default=1.0, metadata=LATER)
 
     @classmethod
     def of(
@@ -235,7 +238,7 @@ def estimate(rounds: Sequence[Round], reference: Reference, clock: str, *, cover
     path: Path = "ratio" if reference.common_share >= MIN_COMMON_SHARE else "plain"
     if len(gated) >= MIN_GATED:
         path, beta = "gated", 1.0
-        drifts = [log(ms / reference.sentinel_ms) + above(r, ms) for r, ms in gated]
+        drifts = [reference.trust * log(ms / reference.sentinel_ms) + above(r, ms) for r, ms in gated]
     elif told and reference.levels_ms:
         beta, drifts = reference.beta, [log(ms / reference.sentinel_ms) for _, ms in valid]
     else:  # single readings, believed as far as they exceed the sentinel's noise

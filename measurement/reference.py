@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate, groupby
 from math import hypot, sqrt
 from statistics import median
 
@@ -20,6 +21,7 @@ HALF_WINDOW_S = 1800.0
 MIN_READINGS = 2000  # sentinel readings that a label's reference state rests on, however old or far apart
 BLOCK_S = 30.0  # a shared machine's speed wanders from half a minute to the next; within one, readings tell the same
 USUAL_WANDER = 0.02  # its relative standard deviation
+PLACED = 0.004  # that of sentinels between processes, by how they lie in memory: networks do not follow it
 MIN_IN_BLOCK = 4  # readings that tell its level
 
 
@@ -79,6 +81,7 @@ class SentinelHistory:
     def reference(self, calibration: Calibration) -> Reference:
         """Return the reference state in force now, without any round's level; there must be a reading."""
         sentinel_ms, gate_ms = gated(self._ordered_ms)
+        variance, doubt = wander(self._blocks.values(), gate_ms)
         return Reference(
             sentinel_ms,
             gate_ms,
@@ -87,8 +90,9 @@ class SentinelHistory:
             common_share=calibration.common_share,
             calibration=calibration.id,
             beta_spread=calibration.beta_spread,
-            process_sd=hypot(self._process_sd, self._doubt(gate_ms)),
+            process_sd=hypot(self._process_sd, doubt),
             burst_quantile=FASTEST,
+            trust=_trust(variance),
         )
 
     def _add(self, at_s: float, ms: float) -> None:
@@ -97,14 +101,24 @@ class SentinelHistory:
         insort(self._ordered_ms, ms)
         insort(self._blocks.setdefault(int(at_s // BLOCK_S), []), ms)
 
-    def _doubt(self, gate_ms: float) -> float:
-        """Return the relative standard error of the reference state: a device's speed wanders from block to block.
 
-        One block is taken to wander as shared machines do; what more of them show outweighs it.
-        """
-        levels_ms = [gated(ordered)[0] for ordered in self._blocks.values() if len(ordered) >= MIN_IN_BLOCK]
-        logs = np.log([ms for ms in levels_ms if ms <= gate_ms] or [gate_ms])
-        return sqrt(USUAL_WANDER**2 + float(np.sum((logs - logs.mean()) ** 2))) / len(logs)
+def wander(blocks: Iterable[Sequence[float]], gate_ms: float) -> tuple[float, float]:
+    """Return the relative variance of a device's speed from block to block, and the standard error of its middle.
+
+    One block is taken to wander as shared machines do; what more of them show outweighs it.
+
+    Args:
+        blocks: the readings of each half minute in ms, the smallest first.
+        gate_ms: levels above it are of another state.
+    """
+    levels_ms = [gated(ordered)[0] for ordered in blocks if len(ordered) >= MIN_IN_BLOCK]
+    logs = np.log([ms for ms in levels_ms if ms <= gate_ms] or [gate_ms])
+    variance = (USUAL_WANDER**2 + float(np.sum((logs - logs.mean()) ** 2))) / len(logs)
+    return variance, sqrt(variance / len(logs))
+
+
+def _trust(variance: float) -> float:
+    return variance / (variance + PLACED**2)
 
 
 def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -118,6 +132,8 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
     times_s, values_ms = [at_s for at_s, _ in readings], [ms for _, ms in readings]
     middle_s = {n: median(r.started_s for r in m.rounds) for n, m in enumerate(measurements) if m.rounds}
     window, start, end = list[float](), 0, 0  # of the readings, from start to end, the smallest first
+    blocks = [sorted(ms for _, ms in block) for _, block in groupby(readings, lambda reading: reading[0] // BLOCK_S)]
+    ends = list(accumulate(map(len, blocks)))
     for n in sorted(middle_s, key=middle_s.__getitem__):  # so neither end ever goes back
         here, low, high = (bisect_left(times_s, middle_s[n] + apart) for apart in (0, -HALF_WINDOW_S, HALF_WINDOW_S))
         low = max(min(low, here - MIN_READINGS // 2), 0)
@@ -127,7 +143,8 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
             del window[bisect_left(window, ms)]
         m, (sentinel_ms, gate_ms) = measurements[n], gated(window)
         if m.reference is not None:
-            seen = {"sentinel_ms": sentinel_ms, "gate_ms": gate_ms}
+            near = blocks[bisect_right(ends, start) : bisect_left(ends, end) + 1]
+            seen = {"sentinel_ms": sentinel_ms, "gate_ms": gate_ms, "trust": _trust(wander(near, gate_ms)[0])}
             around = levels_ms(readings, m.rounds)
             known = replace(m.reference, **seen, process_sd=0.0, burst_quantile=FASTEST, levels_ms=around)
             measurements[n] = replace(m, reference=known)

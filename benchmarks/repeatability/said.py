@@ -109,7 +109,8 @@ def _alone(measurements: Sequence[Measurement]) -> list[Measurement]:
     if not len(history):
         return []
     own = history.reference(calibrate({}, "cpu"))
-    seen = {"sentinel_ms": own.sentinel_ms, "gate_ms": own.gate_ms, "process_sd": own.process_sd}
+    names = ("sentinel_ms", "gate_ms", "process_sd", "trust")
+    seen = {name: getattr(own, name) for name in names}
     return [replace(m, reference=replace(m.reference, **seen)) for m in measurements if m.reference is not None]
 
 

@@ -222,6 +222,13 @@ def test_a_drift_within_the_gate_is_divided_out_of_gated_rounds():
     assert np.mean([label.low_ms <= truth <= label.high_ms for label in divided]) > 0.9
 
 
+def test_a_drift_within_the_gate_is_divided_out_as_far_as_it_is_believed_to_be_the_devices():
+    rounds = [round_(1.04, 1.04, started_s=0.1 * n) for n in range(8)]
+    state = Reference(1.0, 1.1, levels_ms=(1.04,) * 8)
+    found = [estimate(rounds, replace(state, trust=trust), "cpu").latency_ms for trust in (0.0, 0.5, 1.0)]
+    assert found == pytest.approx([1.04, 1.04**0.5, 1.0])
+
+
 def test_how_far_a_network_follows_a_drift_within_the_gate_is_in_the_interval_and_not_in_the_verdict():
     rounds = [round_(v, 1.05) for v in (1.99, 1.99, 2.0, 2.0, 2.01, 2.01)]
     state = Reference(1.0, 1.1, beta_spread=0.3, levels_ms=(1.05,) * 6)

@@ -7,6 +7,7 @@ from tempograd.measurement.calibration import HOUR_S, calibrate
 from tempograd.measurement.label import Reference, levels_ms
 from tempograd.measurement.reference import (
     BLOCK_S,
+    PLACED,
     HALF_WINDOW_S,
     MIN_READINGS,
     USUAL_WANDER,
@@ -128,6 +129,18 @@ def test_a_reference_state_is_doubted_as_far_as_its_device_wanders():
     assert still == pytest.approx(USUAL_WANDER / 16, rel=0.15)
     assert wanders == pytest.approx(0.03 / 4, rel=0.4)
     assert doubt_of(SentinelHistory(wandering(rng, 16, sd=0.0), process_sd=0.01)) == pytest.approx(0.0101, abs=1e-4)
+
+
+def test_the_level_is_believed_as_far_as_the_device_wanders_more_than_copies_of_a_sentinel_differ():
+    rng = np.random.default_rng(2)
+    histories = [wandering(rng, blocks, sd=sd) for blocks, sd in ((1, 0.0), (40, 0.0), (40, 0.03))]
+    one, still, wanders = (SentinelHistory(rounds).reference(calibrate({}, "cpu")).trust for rounds in histories)
+    assert one == USUAL_WANDER**2 / (USUAL_WANDER**2 + PLACED**2)
+    assert still < 0.5
+    assert wanders > 0.95
+    for rounds, trust in ((histories[1], still), (histories[2], wanders)):
+        networks = [measured(rounds[n : n + 50]) for n in range(0, len(rounds), 50)]
+        assert all(m.reference.trust == pytest.approx(trust, abs=0.02) for m in in_hindsight(networks))
 
 
 def test_a_slow_state_is_no_doubt_of_the_fast_one():
