@@ -7,9 +7,9 @@ from tempograd.measurement.calibration import HOUR_S, calibrate
 from tempograd.measurement.label import Reference, levels_ms
 from tempograd.measurement.reference import (
     BLOCK_S,
-    PLACED,
     HALF_WINDOW_S,
     MIN_READINGS,
+    PLACED,
     USUAL_WANDER,
     SentinelHistory,
     in_hindsight,
