@@ -23,7 +23,7 @@ from ..runtime import nvml
 from ..runtime.runtime import GPU_PROVIDERS, Runtime
 from ..sentinels import KINDS, digest
 from ..turn import turn
-from ..worker.session import WorkerSession, WorkerSettings
+from ..worker.session import NetworkEndedError, WorkerSession, WorkerSettings
 
 _LARGEST_GRAPH = 4 * 2**30  # bytes of a graph that a runtime writes
 
@@ -172,15 +172,24 @@ class LocalDevice:
     def profiles(self, models: Iterable[Model]) -> Iterator[Profile | InputRefusedError]:
         """Say of each of many networks what kernels it is made of, in one process, or why nobody can see through it.
 
+        Where one ends the process, the next are watched in another.
+
         Raises:
-            DeviceError: the process cannot be started, or a network ended it.
+            DeviceError: the process cannot be started.
         """
-        with self._watching() as session:
-            for model in models:
-                try:
-                    yield session.profile(model, seconds=0.0)
-                except InputRefusedError as error:
-                    yield error
+        left, ended = iter(models), True
+        while ended:
+            ended = False
+            with self._watching() as session:
+                for model in left:
+                    try:
+                        yield session.profile(model, seconds=0.0)
+                    except InputRefusedError as error:
+                        yield error
+                    except NetworkEndedError as error:
+                        yield InputRefusedError(str(error))
+                        ended = True
+                        break
 
     @contextmanager
     def _watching(self) -> Generator[WorkerSession]:

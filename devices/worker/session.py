@@ -26,6 +26,10 @@ _MIN_PATIENCE_S = 2.0
 _PATIENCE = 20  # times what a round is expected to take
 
 
+class NetworkEndedError(DeviceError):
+    """A network ended the process that watched it: another process can watch others."""
+
+
 @dataclass(frozen=True)
 class WorkerSettings:
     """What a worker is told first.
@@ -188,7 +192,8 @@ class WorkerSession:
 
         Raises:
             InputRefusedError: the runtime refuses it, does not tell its kernels, or sent what is no profile.
-            DeviceError: the session is closed, or its process died.
+            NetworkEndedError: its process died.
+            DeviceError: the session is closed.
         """
         request = {"verb": "profile", "arguments": [str(model.path.absolute()), model.digest, seconds]}
         patience_s = 2 * self._settings.load_s + _PATIENCE * seconds
@@ -196,7 +201,7 @@ class WorkerSession:
             reply = self._living().ask(request, patience_s=lambda _: patience_s, total_s=patience_s)
         except WorkerEndedError as ended:
             self.close()
-            raise DeviceError(f"the network ended the process that watched it: {ended.failure.detail}") from ended
+            raise NetworkEndedError(f"the network ended the process that watched it: {ended.failure.detail}") from ended
         if "refused" in reply:
             raise InputRefusedError(str(reply["refused"])[:1000])
         try:

@@ -91,6 +91,11 @@ class Faulty(OnnxRuntime):
         if what == "fallback":
             raise FallbackError("nodes went elsewhere")
         return Program(super().load(model, folder), what)
+
+    def profile(self, model, folder, *, seconds):
+        if ModelProto.FromString(model).graph.name == "abort_profile":
+            os.abort()
+        return super().profile(model, folder, seconds=seconds)
 """
 
 

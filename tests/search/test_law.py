@@ -419,3 +419,16 @@ def test_what_is_given_stands_beside_a_law_and_nothing_else_is_derived_or_learnt
     assert {site: DARTS.taken(derive(law, DARTS))[site] for site in given} == given
     with pytest.raises(UsageError, match="belong to no law or to two"):
         Product(DARTS, [own])
+
+
+def test_laws_side_by_side_run_as_many_passes_a_step_as_one_of_them_wants():
+    space = registry.create("space", "nasbench201:cells=1,width=4,size=8")
+    *free, last = [site.name for site in space.sites]
+    own = Softmax(space, generator(), sites=free, none="drawn")
+    law = Product(space, [own, Fixed(space, {last: 3})])
+    one, other = law.draws(generator(), tau=1.0)
+    assert [*one] == [*other] == [*free, last]
+    assert one[last].tolist() == other[last].tolist() == [0, 0, 0, 1, 0]
+    assert any(not torch.equal(one[name], other[name]) for name in free)
+    losses = torch.tensor([1.0, 0.0])
+    assert float(law.scored(losses)) == float(own.scored(losses)) != 0

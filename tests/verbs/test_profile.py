@@ -5,9 +5,10 @@ import re
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 import tempograd as tg
@@ -117,6 +118,23 @@ def test_where_kernels_were_timed_alone_the_text_says_so_and_which_could_not_be(
     assert "1.50 times" in text
     assert "odd" in text
     assert "timed alone" not in text_of(told | {"alone": False, "unseen": []})
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_product_without_a_bias_is_told_with_what_it_reads(runtime, tmp_path):
+    """OpenVINO gives it a third input of no type, in place of the bias that it has not."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 49, 16)), ("y", (1, 49, 32)))]
+    weight = numpy_helper.from_array(np.ones((16, 32), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "product", ends[:1], ends[1:], [weight])
+    path = tmp_path / "product.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    watched = Model("net", path, sha256(path.read_bytes()).hexdigest(), own_batch=True)
+    kernels = tg.device(f"local:runtime={runtime}").profile(watched, seconds=0.0).kernels
+    (product,) = (one for one in kernels if one.macs)
+    assert product.macs == 49 * 16 * 32
+    assert [one.dtype for one in product.inputs] == ["float32", "float32"]
+    assert product.read_bytes == 4 * (49 * 16 + 16 * 32)
 
 
 @pytest.mark.real

@@ -205,12 +205,13 @@ def _ran(node: Any, ms: Sequence[float]) -> Ran:
     """Return what OpenVINO tells of a kernel that it executed."""
     told = {key: value.get() for key, value in node.get_rt_info().items()}
     origins = (name.partition("/WithoutBiases")[0] for name in str(told["originalLayersNames"]).split(","))
-    sources = [port.get_source_output().get_node() for port in node.inputs()]
+    inputs = [port for port in node.inputs() if not port.get_element_type().is_dynamic()]  # else one that is left out
+    sources = [port.get_source_output().get_node() for port in inputs]
     return Ran(
         name=node.get_friendly_name(),
         kind=str(told["layerType"]),
         origins=tuple(dict.fromkeys(filter(None, origins))),
-        inputs=tuple(map(_array, node.inputs())),
+        inputs=tuple(map(_array, inputs)),
         outputs=tuple(map(_array, node.outputs())),
         constants=tuple(n for n, source in enumerate(sources) if _is_constant(source)),
         primitive=str(told["primitiveType"]),

@@ -6,7 +6,7 @@ import pytest
 from tempograd.devices import host
 from tempograd.devices.device import Model
 from tempograd.devices.places.local import LocalDevice
-from tempograd.errors import UnknownNameError, UsageError
+from tempograd.errors import DeviceError, InputRefusedError, UnknownNameError, UsageError
 from tempograd.registry import create
 
 
@@ -96,3 +96,17 @@ def test_every_precision_and_level_is_timed_in_both_spaces(tmp_path, precision, 
 def test_every_precision_and_level_has_a_fingerprint_of_its_own():
     found = {LocalDevice(precision=p, optimisation=o).fingerprint.id for p, o in WAYS}
     assert len(found) == len(WAYS)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.fault(2)
+def test_a_network_that_ends_the_process_that_watches_it_is_refused_and_the_next_is_watched_in_another(zoo, faulty):
+    device = LocalDevice(faulty)
+    models = [zoo.conv("a"), zoo.conv("b", graph="abort_profile"), zoo.conv("c")]
+    first, second, third = device.profiles(models)
+    assert first.kernels
+    assert third.kernels
+    assert isinstance(second, InputRefusedError)
+    with pytest.raises(DeviceError, match="ended the process that watched it: Aborted"):
+        device.profile(models[1], seconds=0.0)
