@@ -40,7 +40,7 @@ class Pair(NamedTuple):
 
 
 def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
-    """Return the first two labels by one plan of every network; those measured again for their noise are left out.
+    """Return labels of one network by one plan, each two in a row; those measured again for their noise are left out.
 
     Which networks these are depends on their first labels, so they would tell of chance and not of the device.
     """
@@ -48,7 +48,11 @@ def pair_up(measurements: Iterable[Measurement]) -> list[Pair]:
     for m in measurements:
         if m.failure is None and m.estimate is not None and m.replicate < AGAIN:
             found[m.key, m.plan.get("name"), m.plan.get("target")].append(m.estimate)
-    return [_pair(key, target, *labels[:2]) for (key, _, target), labels in found.items() if len(labels) > 1]
+    return [
+        _pair(key, target, one, other)
+        for (key, _, target), labels in found.items()
+        for one, other in zip(labels[::2], labels[1::2], strict=False)
+    ]
 
 
 def representative(pairs: Sequence[Pair]) -> list[Pair]:

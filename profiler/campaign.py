@@ -18,7 +18,7 @@ from ..measurement.calibration import Calibration
 from ..measurement.drift import Drift
 from ..measurement.label import GATE, MIN_COMMON_SHARE
 from ..measurement.measurement import Measurement
-from ..measurement.reference import SentinelHistory
+from ..measurement.reference import SentinelHistory, in_hindsight
 from ..measurement.repeatability import (
     AGAIN,
     ENOUGH,
@@ -225,7 +225,8 @@ def recall(store: Store, device: Place) -> tuple[SentinelHistory, Calibration | 
     """Return what the store knows of a device: recent sentinel readings, how far processes agree, the calibration."""
     id_ = device.fingerprint.id
     rows = list(store.measurements(fingerprint_id=id_, newest=RECENT_ROWS))
-    pairs = [pair for space in {m.space for m in rows} for pair in pair_up(m for m in rows if m.space == space)]
+    known = in_hindsight(rows)  # what was not known of the device then is no difference between processes
+    pairs = [pair for space in {m.space for m in known} for pair in pair_up(m for m in known if m.space == space)]
     history = SentinelHistory(
         (r for row in rows for r in sorted(row.rounds, key=lambda r: r.started_s)), process_sd=process_sd(usual(pairs))
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -118,9 +118,9 @@ def collect(
     for signature, kernel in every.items():
         store.add_model(ModelRow(signature, "", kernel.op, "", {"kernel": msgspec.to_builtins(kernel)}))
     for network, kernels in seen.networks:
-        bag = [kernel.signature for kernel in kernels]
+        facts = {"bag": [kernel.signature for kernel in kernels], "bag_ms": [kernel.ms for kernel in kernels]}
         store.add_model(
-            ModelRow(network.key, network.digest, network.name, network.source, dict(network.facts) | {"bag": bag})
+            ModelRow(network.key, network.digest, network.name, network.source, dict(network.facts) | facts)
         )
 
     def build(key: str, folder: Path) -> tuple[Path, str]:
@@ -172,11 +172,20 @@ def samples_of(store: Store, fingerprint_id: str | None) -> tuple[dict[str, Samp
         wholes = LatencyDataset.from_store(store, space=MODELS, fingerprint_id=id_)
         ms: Mapping[str, Any] = dict(zip(wholes.keys, wholes.y_ms.tolist(), strict=True))
         bags = [
-            Bag(row.name, tuple(kernel_of[name] for name in row.facts["bag"]), ms[row.key])
+            Bag(row.name, _bag(row, kernel_of), ms[row.key])
             for row in rows
             if row.key in ms and kernel_of.keys() >= set(row.facts.get("bag", ("",)))
         ]
     return samples, bags, fees, id_
+
+
+def _bag(row: ModelRow, kernel_of: Mapping[str, Kernel]) -> tuple[Kernel, ...]:
+    """Return the kernels of a network, each with what it took as this one was watched."""
+    kernels = [kernel_of[name] for name in row.facts["bag"]]
+    watched_ms = row.facts.get("bag_ms", [kernel.ms for kernel in kernels])  # older stores have one time a kernel
+    if len(watched_ms) != len(kernels):
+        raise InputRefusedError(f"the network {row.name} in the store is damaged: {len(watched_ms)} times of kernels")
+    return tuple(replace(kernel, ms=ms) for kernel, ms in zip(kernels, watched_ms, strict=True))
 
 
 def _kernel(row: ModelRow) -> Kernel:

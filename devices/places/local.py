@@ -25,6 +25,7 @@ from ..sentinels import KINDS, digest
 from ..turn import turn
 from ..worker.session import NetworkEndedError, WorkerSession, WorkerSettings
 
+_WATCHED_S = 0.3  # of many networks each
 _LARGEST_GRAPH = 4 * 2**30  # bytes of a graph that a runtime writes
 
 
@@ -172,7 +173,8 @@ class LocalDevice:
     def profiles(self, models: Iterable[Model]) -> Iterator[Profile | InputRefusedError]:
         """Say of each of many networks what kernels it is made of, in one process, or why nobody can see through it.
 
-        Where one ends the process, the next are watched in another.
+        Each is watched for a moment, since the first run of a network is no measure of the others. Where one ends the
+        process, the next are watched in another.
 
         Raises:
             DeviceError: the process cannot be started.
@@ -183,7 +185,7 @@ class LocalDevice:
             with self._watching() as session:
                 for model in left:
                     try:
-                        yield session.profile(model, seconds=0.0)
+                        yield session.profile(model, seconds=_WATCHED_S)
                     except InputRefusedError as error:
                         yield error
                     except NetworkEndedError as error:

@@ -35,6 +35,8 @@ def test_only_networks_with_two_numbers_make_pairs(fingerprint):
     rows = [make(key, [y] * 6, fingerprint) for key, y in (("a", 1.0), ("b", 2.0), ("a", 1.1), ("c", 3.0), ("a", 9.0))]
     (found,) = pair_up([failed, *rows])
     assert found == ("a", pytest.approx(log(1.1)), 0.0, True, QUICK.target)
+    more = pair_up([*rows, make("a", [9.9] * 6, fingerprint)])
+    assert [pair.difference for pair in more] == pytest.approx([log(1.1), log(1.1)])
 
 
 def test_the_spread_is_that_of_one_label_not_of_a_difference():

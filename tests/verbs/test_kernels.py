@@ -1,12 +1,17 @@
 """Kernels learnt from some networks, and another network predicted, on a device whose truth is known."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from onnx import helper
 from typer.testing import CliRunner
 
 from tempograd.cli import app
+from tempograd.data.store import Store
+from tempograd.devices.places.simulated import SimulatedDevice
 from tempograd.errors import InputRefusedError, MismatchError, UsageError
+from tempograd.profiler.kernels import samples_of
 from tempograd.verbs.audit import audit
 from tempograd.verbs.export import export
 from tempograd.verbs.kernels import collect, fit, predict
@@ -41,6 +46,26 @@ def test_each_kernel_is_timed_alone_once_and_what_is_there_is_not_repeated(learn
     assert list(dict.fromkeys(STAGES)) == ["timing kernels", "timing networks"]
     again = collect([content(8, 16)], folder / "kernels.db", device=DEVICE)
     assert again.text.splitlines()[1].startswith("measured: nothing was left to measure; in ")
+
+
+def test_each_network_keeps_what_its_kernels_took_as_it_was_watched_itself(tmp_path, monkeypatch):
+    """The same kernel takes longer where another network leaves it less of the caches."""
+    one, other = (convolution(sizes=(1, 3, 16, 16), channels=8) for _ in range(2))
+    other.graph.node.append(helper.make_node("Neg", ["y"], ["z"], "negated"))
+    other.graph.output[0].name = "z"
+    factors, watched = iter((1.0, 3.0)), SimulatedDevice.profile
+
+    def slower(device, model, *, seconds=0.0):
+        found, factor = watched(device, model), next(factors)
+        return replace(found, kernels=tuple(replace(kernel, ms=factor * kernel.ms) for kernel in found.kernels))
+
+    monkeypatch.setattr(SimulatedDevice, "profile", slower)
+    collect([each.SerializeToString() for each in (one, other)], tmp_path / "kernels.db", device=DEVICE)
+    with Store(tmp_path / "kernels.db") as store:
+        bags = sorted((bag.kernels for bag in samples_of(store, None)[1]), key=len)
+    fast, slow = ({kernel.signature: kernel.ms for kernel in kernels} for kernels in bags)
+    assert len(fast) == 2
+    assert {name: slow[name] for name in fast} == pytest.approx({name: 3 * ms for name, ms in fast.items()})
 
 
 @pytest.mark.slow
