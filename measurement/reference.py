@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate, groupby
-from math import hypot, sqrt
+from math import hypot, inf, sqrt
 from statistics import median
 
 import numpy as np
@@ -81,7 +81,7 @@ class SentinelHistory:
     def reference(self, calibration: Calibration) -> Reference:
         """Return the reference state in force now, without any round's level; there must be a reading."""
         sentinel_ms, gate_ms = gated(self._ordered_ms)
-        variance, doubt = wander(self._blocks.values(), gate_ms)
+        variance, doubt = _wander(map(_level_ms, self._blocks.values()), gate_ms)
         return Reference(
             sentinel_ms,
             gate_ms,
@@ -102,16 +102,20 @@ class SentinelHistory:
         insort(self._blocks.setdefault(int(at_s // BLOCK_S), []), ms)
 
 
-def wander(blocks: Iterable[Sequence[float]], gate_ms: float) -> tuple[float, float]:
+def _level_ms(block: Sequence[float]) -> float:
+    """Return the level of half a minute from its readings, the smallest first; infinite where they are too few."""
+    return gated(block)[0] if len(block) >= MIN_IN_BLOCK else inf
+
+
+def _wander(levels_ms: Iterable[float], gate_ms: float) -> tuple[float, float]:
     """Return the relative variance of a device's speed from block to block, and the standard error of its middle.
 
     One block is taken to wander as shared machines do; what more of them show outweighs it.
 
     Args:
-        blocks: the readings of each half minute in ms, the smallest first.
+        levels_ms: of each half minute.
         gate_ms: levels above it are of another state.
     """
-    levels_ms = [gated(ordered)[0] for ordered in blocks if len(ordered) >= MIN_IN_BLOCK]
     logs = np.log([ms for ms in levels_ms if ms <= gate_ms] or [gate_ms])
     variance = (USUAL_WANDER**2 + float(np.sum((logs - logs.mean()) ** 2))) / len(logs)
     return variance, sqrt(variance / len(logs))
@@ -133,7 +137,7 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
     middle_s = {n: median(r.started_s for r in m.rounds) for n, m in enumerate(measurements) if m.rounds}
     window, start, end = list[float](), 0, 0  # of the readings, from start to end, the smallest first
     blocks = [sorted(ms for _, ms in block) for _, block in groupby(readings, lambda reading: reading[0] // BLOCK_S)]
-    ends = list(accumulate(map(len, blocks)))
+    ends, block_ms = list(accumulate(map(len, blocks))), list(map(_level_ms, blocks))
     for n in sorted(middle_s, key=middle_s.__getitem__):  # so neither end ever goes back
         here, low, high = (bisect_left(times_s, middle_s[n] + apart) for apart in (0, -HALF_WINDOW_S, HALF_WINDOW_S))
         low = max(min(low, here - MIN_READINGS // 2), 0)
@@ -143,8 +147,8 @@ def in_hindsight(measurements: Iterable[Measurement]) -> list[Measurement]:
             del window[bisect_left(window, ms)]
         m, (sentinel_ms, gate_ms) = measurements[n], gated(window)
         if m.reference is not None:
-            near = blocks[bisect_right(ends, start) : bisect_left(ends, end) + 1]
-            seen = {"sentinel_ms": sentinel_ms, "gate_ms": gate_ms, "trust": _trust(wander(near, gate_ms)[0])}
+            near_ms = block_ms[bisect_right(ends, start) : bisect_left(ends, end) + 1]
+            seen = {"sentinel_ms": sentinel_ms, "gate_ms": gate_ms, "trust": _trust(_wander(near_ms, gate_ms)[0])}
             around = levels_ms(readings, m.rounds)
             known = replace(m.reference, **seen, process_sd=0.0, burst_quantile=FASTEST, levels_ms=around)
             measurements[n] = replace(m, reference=known)
