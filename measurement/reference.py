@@ -113,7 +113,7 @@ def _wander(levels_ms: Iterable[float], gate_ms: float) -> tuple[float, float]:
     One block is taken to wander as shared machines do; what more of them show outweighs it.
 
     Args:
-        levels_ms: of each half minute.
+        levels_ms: the level of each half minute.
         gate_ms: levels above it are of another state.
     """
     logs = np.log([ms for ms in levels_ms if ms <= gate_ms] or [gate_ms])
