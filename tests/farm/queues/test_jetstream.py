@@ -124,7 +124,7 @@ def test_the_server_dies_in_mid_run(mortal: Any, wiped: bool, job: Make, result:
             mortal.wipe()
         time.sleep(0.5)
         mortal.start()
-        campaign.join(60)
+        campaign.join(200)  # on a disk that stalls, each message waits for it
         for thread in threads:
             thread.stop.set()
         for thread in threads:
