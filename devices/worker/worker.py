@@ -60,7 +60,9 @@ class Worker:
         self._quantises = precision != "fp32"  # in this process: whose memory that was, nobody can tell
         small = precision == "int8-dynamic"  # convolutions are some ten times slower
         # created first: the first session of a process decides on denormals for its main thread
-        self._sentinel, self._sentinel_warm_up = self._best_of(COPIES, sentinels.read(sentinel, small=small))
+        self._sentinel, self._sentinel_warm_up = self._best_of(
+            1 if watches else COPIES, sentinels.read(sentinel, small=small)
+        )
         others = [] if watches else [kind for kind in sentinels.KINDS if kind != sentinel]
         self._others = {kind: runtime.load(sentinels.read(kind, small=small), Path.cwd()) for kind in others}
         self._blocks = {sentinel: _block(self._sentinel, self._sentinel_warm_up)}

@@ -64,7 +64,7 @@ def test_the_fastest_copy_of_the_sentinel_is_read():
             time.sleep(self.own_s)
 
     board = SimpleNamespace(note=lambda *args: None, count=lambda: None)
-    worker = Worker(board, Placed(), threads=1, batch=1, sentinel=KINDS[0], precision="fp32", watches=True)
+    worker = Worker(board, Placed(), threads=1, batch=1, sentinel=KINDS[0], precision="fp32")
     assert worker._sentinel.own_s == 0.0005
     assert next(Placed.took_s) == 0.001  # there were three
 
