@@ -25,6 +25,17 @@ def linear(space, seed=0):
     return torch.nn.Sequential(layer, torch.nn.Flatten(0))
 
 
+class Worth(torch.nn.Module):
+    """Accuracy in per cent: every option is worth something."""
+
+    def __init__(self):
+        super().__init__()
+        self.worth = torch.nn.Parameter(torch.linspace(0, 1, 5).repeat(6) + torch.linspace(0, 0.5, 30))
+
+    def forward(self, x):
+        return 60 + 3 * (x * self.worth).sum(dim=-1)
+
+
 def latencies(space, module, architectures):
     with torch.no_grad():
         return module(torch.from_numpy(space.encode(architectures))).double().tolist()

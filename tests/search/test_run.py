@@ -27,6 +27,8 @@ from tempograd.tasks.predicted import PredictedTask
 from tempograd.tasks.task import Preprocessing
 from tempograd.testing.methods import device, priced
 
+from .tables import Worth
+
 SPECS = {
     "nasbench201": "nasbench201:cells=1,width=4,size=8,channels=1",
     "darts": "darts:layers=2,width=4,size=8,channels=1",
@@ -166,17 +168,6 @@ def test_finalists_are_trained_and_the_best_of_them_is_kept(space, task):
     assert result.steps[-1] is result.found
     assert result.architecture.key in {each["key"] for each in told}
     assert "finalists" not in run(space, task, device=device, target_ms=target_ms).document().to_json()
-
-
-class Worth(torch.nn.Module):
-    """Accuracy in per cent: every option is worth something."""
-
-    def __init__(self):
-        super().__init__()
-        self.worth = torch.nn.Parameter(torch.linspace(0, 1, 5).repeat(6) + torch.linspace(0, 0.5, 30))
-
-    def forward(self, x):
-        return 60 + 3 * (x * self.worth).sum(dim=-1)
 
 
 @pytest.mark.parametrize(("method", "factor"), [("la_darts:epochs=2", 1.25), ("ofa", 1.25), ("la_darts:epochs=2", 1.0)])

@@ -16,7 +16,7 @@ from tempograd.search.training import Training
 from tempograd.tasks.predicted import PredictedTask
 from tempograd.tasks.table import TableTask
 
-from ..tables import SPACE, accuracies, latencies, linear
+from ..tables import SPACE, Worth, accuracies, latencies, linear
 
 GRADIENT = [n for n in registry.names("method") if "accuracy" in (m := registry.create("method", n)).accepts
             and m.trains_supernet]  # fmt: skip
@@ -26,15 +26,6 @@ GRADIENT = [n for n in registry.names("method") if "accuracy" in (m := registry.
 def everything():
     networks = [a for a in SPACE.enumerate() if SPACE.is_connected(a)]
     return networks, np.array(latencies(SPACE, linear(SPACE), networks))
-
-
-class Worth(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.worth = torch.nn.Parameter(torch.linspace(0, 1, 5).repeat(6) + torch.linspace(0, 0.5, 30))
-
-    def forward(self, x):
-        return 60 + 3 * (x * self.worth).sum(dim=-1)
 
 
 def problem(share, **changes):
