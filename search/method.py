@@ -150,7 +150,7 @@ class Found:
         feed: how the law was shown to the predictor, if it was.
         queries: the accuracies asked for, in order.
         candidates: ``architecture`` and what to take where it is measured above the target, best first.
-        corrected: gives the candidates where networks take so many times what is predicted.
+        corrected: gives the candidates, with what each is worth, where networks take so many times what is predicted.
         inherited: scores of architectures of the problem's space with the supernet's weights, in order, where these
             rank networks.
         begin: gives a network of the proxy the supernet's weights, where one was trained.
@@ -165,7 +165,7 @@ class Found:
     feed: str | None = None
     queries: tuple[Query, ...] = ()
     candidates: tuple[Architecture, ...] = ()
-    corrected: Callable[[float], tuple[Architecture, ...]] | None = None
+    corrected: Callable[[float], Mapping[Architecture, float]] | None = None
     inherited: Callable[[Sequence[Architecture]], Iterable[float]] | None = None
     begin: Begin | None = None
     deployed: Callable[[Architecture], Trained] | None = None

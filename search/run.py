@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from itertools import chain, takewhile
 from math import inf
 from time import perf_counter
 
@@ -19,6 +18,7 @@ from ..spaces.space import SearchSpace
 from ..tasks.predicted import PredictedTask
 from ..tasks.task import Preprocessing, Task
 from . import processes
+from .candidates import Candidates
 from .evaluator import Trained, check_training, train
 from .feasibility import Feasibility, feasibility
 from .finalists import choose
@@ -26,11 +26,10 @@ from .malloc import keep_freed_memory
 from .method import Conditions, Found, Method, Problem
 from .price import Price
 from .progress import Progress, silent
-from .repair import ROOM, Measure, Repair, Step, upper_ms
+from .repair import Measure, Repair, Step
 from .result import Rival, SearchResult, verdict_of
 from .searchers.random import random_search
 
-_CANDIDATES = 12  # networks of a search that asked for accuracies that are measured before repair has to help
 _TRIES = 3  # measurements of a random network before a noisy one is left as it is
 
 
@@ -221,48 +220,15 @@ def _measured(
     """Return every architecture measured on the way, the one kept, and the repair if it found that."""
     predict = problem.predict()
     if problem.target_ms is not None and repair:
-        steps, fits = _in_turn(problem, found, measure)
-        if fits:
-            return steps, steps[-1], None
+        turn = Candidates(found, predict, measure, problem.target_ms, progress=problem.progress)
+        if kept := turn.run():
+            return turn.steps, kept, None
         state = Repair(problem.space, predict, measure, found.scores, problem.target_ms, progress=problem.progress)
         kept = state.run(found.architecture)
-        return [*steps, *state.steps], kept, None if steps else state
+        return [*turn.steps, *state.steps], kept, None if turn.steps else state
     (measurement,) = measure([found.architecture])
     kept = Step(found.architecture, float(predict([found.architecture])[0]), measurement)
     return [kept], kept, None
-
-
-def _in_turn(problem: Problem, found: Found, measure: Measure) -> tuple[list[Step], bool]:
-    """Measure the candidates of a search that asked for their accuracies, best first, until the last one fits.
-
-    Where one that fits leaves room, more was predicted than it took: those that are better, and fit if all take as much
-    less, come before it. What fits is measured once more: that number had no part in choosing it.
-    """
-    steps: list[Step] = []
-    target_ms = problem.target_ms or 0.0
-
-    def fitting(candidates: Sequence[Architecture]) -> Iterator[Step]:
-        predicted_ms = problem.predict()(candidates).tolist() if candidates else []
-        for candidate, ms in zip(candidates, predicted_ms, strict=True):
-            first = Step(candidate, ms, *measure([candidate]))
-            steps.append(first)
-            problem.progress("candidates", len(steps), _CANDIDATES, {"latency_ms": first.measurement.latency_ms})
-            if upper_ms(first.measurement) <= target_ms:
-                yield first
-
-    def better(first: Step) -> list[Architecture]:
-        latency_ms, known = first.measurement.latency_ms, {step.architecture for step in steps}
-        if found.corrected is None or latency_ms >= (1 - ROOM) * target_ms:
-            return []
-        ahead = takewhile(lambda each: each != first.architecture, found.corrected(latency_ms / first.predicted_ms))
-        return [each for each in ahead if each not in known][:_CANDIDATES]
-
-    for first in fitting(found.candidates[:_CANDIDATES]):
-        for step in chain(fitting(better(first)), [first]):
-            steps.append(Step(step.architecture, step.predicted_ms, *measure([step.architecture])))
-            if steps[-1].measurement.latency_ms <= target_ms:
-                return steps, True
-    return steps, False
 
 
 def _trusted(measure: Measure, architectures: Sequence[Architecture]) -> list[Measurement]:

@@ -141,7 +141,7 @@ class GradientSearcher:
         trace = run.run(problem.checkpoint, problem.progress)
         scores = as_scores(law.scores())
         corrected = partial(answers, problem, task, scores, run.derived())
-        candidates, feed = corrected(1.0), getattr(run.term.model, "feed", None)
+        candidates, feed = tuple(corrected(1.0)), getattr(run.term.model, "feed", None)
         return Found(
             candidates[0], scores, trace, 0, perf_counter() - start, feed=feed, candidates=candidates,
             corrected=corrected,

@@ -265,7 +265,7 @@ class OneShotSearcher:
         found = queries.found(0.0)
         scores = effects(problem.space, found.queries, accuracy.metric)
         corrected = partial(answers, problem, accuracy, scores, found.architecture)
-        candidates = corrected(1.0)
+        candidates = tuple(corrected(1.0))
         return replace(
             found, architecture=candidates[0], scores=scores, candidates=candidates, corrected=corrected, queries=(),
             seconds=perf_counter() - start,

@@ -81,8 +81,10 @@ class Surrogate(nn.Module):
 
 def answers(
     problem: Problem, task: PredictedTask, scores: Scores, derived: Architecture, correction: float = 1.0
-) -> tuple[Architecture, ...]:
+) -> dict[Architecture, float]:
     """Return networks that are likely within the target, or of the best balance at a weight of latency, best first.
+
+    Each comes with its merit: predicted accuracy, less weighed latency; minus infinity where none is likely to fit.
 
     Args:
         problem: with the price, and a target or a weight.
@@ -95,8 +97,8 @@ def answers(
     if isinstance(problem.task, TableTask):
         members = list(problem.task.accuracies)
         merit = merit_of(members)
-        likely = [members[i] for i in np.argsort(-merit, kind="stable") if merit[i] > -inf]
-        return tuple(likely) or (members[int(problem.predict()(members).argmin())],)
+        likely = {members[i]: float(merit[i]) for i in np.argsort(-merit, kind="stable") if merit[i] > -inf}
+        return likely or {members[int(problem.predict()(members).argmin())]: -inf}
     rng = np.random.default_rng(problem.seed)
     pool = [derived, *islice(draws(scores, problem.space, rng), _DRAWN)]
     if not (merit_of(pool) > -inf).any():
@@ -110,7 +112,7 @@ def answers(
     ranked = list(found)
     merit = merit_of(ranked)
     best = np.argsort(-merit, kind="stable")
-    return tuple(ranked[i] for i in best[:_KEPT] if merit[i] > -inf or i == best[0])
+    return {ranked[i]: float(merit[i]) for i in best[:_KEPT] if merit[i] > -inf or i == best[0]}
 
 
 def _improved(

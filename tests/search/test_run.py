@@ -187,6 +187,19 @@ def test_where_less_is_measured_than_predicted_a_network_of_higher_accuracy_uses
     assert (kept.measurement.latency_ms > first.measurement.latency_ms) is (factor > 1)
 
 
+@pytest.mark.parametrize("method", ["la_darts:epochs=2", "ofa"])
+def test_where_more_is_measured_than_predicted_the_best_network_that_fits_is_asked_for(method):
+    space = registry.create("space", SPECS["nasbench201"])
+    device, accuracy = Device(space), Worth()  # it promised 80 %
+    task = PredictedTask("table:t.csv:acc", space, accuracy, "raw", 2.0, {"rows": 20})
+    result = run(space, task, method=method, device=device, options=Options(random_networks=0), target_ms=4.0)
+    assert result.verdict == "pass"
+    assert len(device.measured) <= 4  # one that is above, one that fits, and that once more
+    fits = [a for a in space.enumerate() if space.is_connected(a) and device.truth_ms(a) <= 4.0]
+    worth = accuracy(torch.from_numpy(space.encode([*fits, result.architecture], "raw"))).tolist()
+    assert worth[-1] >= np.quantile(worth, 0.999)
+
+
 @pytest.mark.slow
 def test_a_weight_of_latency_measures_what_was_derived(space, task):
     result = run(space, task, lam=0.3)
