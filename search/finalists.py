@@ -52,7 +52,7 @@ def choose(
         metric: by which networks are compared.
         inherited: scores of architectures with the supernet's weights, in order; None: draws are taken as they come.
     """
-    drawn = islice(_drawn(repair, kept, seed), _TRIES * count)
+    drawn = islice(_drawn(repair, seed), _TRIES * count)
     if inherited is None:
         others = repair.also(drawn, count - 1)
     else:
@@ -79,12 +79,12 @@ def choose(
     return kept, field[0].trained, field
 
 
-def _drawn(repair: Repair, kept: Step, seed: int) -> Iterator[Architecture]:
+def _drawn(repair: Repair, seed: int) -> Iterator[Architecture]:
     """Yield draws of the law that are expected to use the target; where none of many is, the nearest, walked there."""
     random = draws(repair.scores, repair.space, np.random.default_rng(seed))
-    expected_ms = repair.target_ms * kept.predicted_ms / kept.measurement.latency_ms
-    least_ms, most_ms = (1 - ROOM) * expected_ms, (1 - MARGIN) * expected_ms
     while drawn := list(islice(random, _DRAWN)):
+        expected_ms = repair.target_ms / repair.correction()  # of all that was measured by now
+        least_ms, most_ms = (1 - ROOM) * expected_ms, (1 - MARGIN) * expected_ms
         predicted = repair.predict(drawn)
         near = [drawn[i] for i in np.flatnonzero((predicted >= least_ms) & (predicted <= most_ms))]
         yield from near or [_walked(repair, drawn[int(np.abs(predicted - most_ms).argmin())], most_ms)]

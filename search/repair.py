@@ -36,6 +36,7 @@ _UNUSED = 0.07  # a network further below the target leaves it unused
 _LEVEL = 0.002  # latencies nearer than this are one
 MARGIN = 0.02  # what another process may measure above this one
 _AIMS = (0.98, 0.965, 0.95, 0.9)  # of the target: where one round's walks end
+_NEAR = 0.1  # of the target: networks of such latencies are mispredicted alike
 _GROWTHS = 8  # rounds of trying to use the room
 _CLIMB = 200  # steps of one walk up
 _SAMPLE = 1000  # random networks looked through where nothing near uses the room
@@ -138,6 +139,11 @@ class Repair:
         if worth is None:
             return self._by_score(list(found.values()))[:count]
         return sorted(found.values(), key=lambda step: -worth(step.architecture))[:count]
+
+    def correction(self) -> float:
+        """Return measured over predicted near the target: the middle of many labels, as one is off by per cents."""
+        near = [s for s in self._believed() if abs(s.measurement.latency_ms / self.target_ms - 1) <= _NEAR]
+        return float(np.median([self._correction(step) for step in near or [self._nearest()]]))
 
     def _shrink(self) -> Step:
         """Measure ever cheaper networks until one fits; return the best that does."""

@@ -199,3 +199,15 @@ def test_where_the_law_draws_none_that_uses_the_target_its_nearest_relatives_do(
     new = {step.architecture for step in state.steps} - before
     assert new
     assert all(0.9 * state.target_ms <= device.truth_ms(each) <= state.target_ms for each in new)
+
+
+def test_one_label_that_is_off_does_not_send_all_draws_past_the_target():
+    device, state, kept = ended(DARTS)
+    for step in list(state.steps):  # the device says the same again, and of the last one 7 % too little
+        state.again(step)
+    (low,) = [device.one(kept.architecture, 0.93 * device.truth_ms(kept.architecture))]
+    state.steps.append(replace(kept, measurement=low))
+    before = len(state.steps)
+    choose(state, state.steps[-1], 4, lambda _: trained(0.0), seed=0)
+    tried = [device.truth_ms(step.architecture) for step in state.steps[before:]]
+    assert np.median(tried) <= state.target_ms
