@@ -67,10 +67,6 @@ class Law(nn.Module, ABC):
         """Return the gates of all passes of one step, where a law wants several that know of each other."""
         return (self.draw(generator, tau=tau),)
 
-    def weighed(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
-        """Return the gates of all passes of a weight step: ``draws``, where those are not only there for the law."""
-        return self.draws(generator, tau=tau)
-
     def scored(self, losses: Tensor) -> Tensor:
         """Return what has the slope, a scalar, that gates do not tell, from the losses ``(n,)`` of the last draws."""
         return torch.zeros(())
@@ -131,10 +127,8 @@ class Product(Law):
         return self._joined([law.draw(generator, tau=tau) for law in self._all()])
 
     def draws(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
-        return self._turns([law.draws(generator, tau=tau) for law in self._all()])
-
-    def weighed(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
-        return self._turns([law.weighed(generator, tau=tau) for law in self._all()])
+        drawn = [law.draws(generator, tau=tau) for law in self._all()]
+        return tuple(self._joined([each[n % len(each)] for each in drawn]) for n in range(max(map(len, drawn))))
 
     def scored(self, losses: Tensor) -> Tensor:
         return torch.stack([law.scored(losses) for law in self._all()]).sum()
@@ -163,10 +157,6 @@ class Product(Law):
 
     def _all(self) -> list[Law]:
         return [law for law in self.laws if isinstance(law, Law)]
-
-    def _turns(self, drawn: Sequence[tuple[Gates, ...]]) -> tuple[Gates, ...]:
-        """Return passes of all laws together; a law of fewer passes begins again."""
-        return tuple(self._joined([each[n % len(each)] for each in drawn]) for n in range(max(map(len, drawn))))
 
     def _joined(self, parts: Sequence[Gates]) -> Gates:
         joined = {name: row for part in parts for name, row in part.items()}

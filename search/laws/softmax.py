@@ -100,9 +100,6 @@ class Softmax(Law):
         rows = torch.where(there[..., None] | ~at[:, None], others, self._drawn.to(others))
         return tuple(self._gates(row) for row in rows)
 
-    def weighed(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
-        return (self.draw(generator, tau=tau),)
-
     def scored(self, losses: Tensor) -> Tensor:
         if self._log_drawn is None:
             return torch.zeros(())

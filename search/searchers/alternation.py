@@ -350,9 +350,9 @@ class Alternation(Resumable):
     def _paths(self, tau: float, *, warm: bool) -> tuple[Gates, ...]:
         """Return the gates that a weight step runs."""
         if warm and self.warm_up is not self.law:
-            return self.warm_up.weighed(self.generator, tau=tau)
+            return self.warm_up.draws(self.generator, tau=tau)
         if self.schedule.paths == "draw":
-            return self.law.weighed(self.generator, tau=tau)
+            return self.law.draws(self.generator, tau=tau)
         law = self.uniform if warm or self.schedule.paths == "uniform" else self.law
         path = {name: row[0] for name, row in law.sample(1, self.generator).items()}
         if self.schedule.paths == "routes":

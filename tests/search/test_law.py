@@ -434,7 +434,5 @@ def test_laws_side_by_side_run_as_many_passes_a_step_as_one_of_them_wants():
     assert [*one] == [*other] == [*free, last]
     assert one[last].tolist() == other[last].tolist() == [0, 0, 0, 1, 0]
     assert any(not torch.equal(one[name], other[name]) for name in free)
-    assert len(law.weighed(random, tau=1.0)) == 1
-    one, other = law.draws(random, tau=1.0)
     losses = torch.tensor([1.0, 0.0])
     assert float(law.scored(losses).detach()) == float(own.scored(losses).detach()) != 0
