@@ -67,10 +67,6 @@ class Law(nn.Module, ABC):
         """Return the gates of all passes of one step, where a law wants several that know of each other."""
         return (self.draw(generator, tau=tau),)
 
-    def scored(self, losses: Tensor) -> Tensor:
-        """Return what has the slope, a scalar, that gates do not tell, from the losses ``(n,)`` of the last draws."""
-        return torch.zeros(())
-
     def beside(self) -> Mapping[str, Collection[int]]:
         """Return the options by site that a law step runs although the last draw left them off: by default none."""
         return {}
@@ -125,13 +121,6 @@ class Product(Law):
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         return self._joined([law.draw(generator, tau=tau) for law in self._all()])
-
-    def draws(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
-        drawn = [law.draws(generator, tau=tau) for law in self._all()]
-        return tuple(self._joined([each[n % len(each)] for each in drawn]) for n in range(max(map(len, drawn))))
-
-    def scored(self, losses: Tensor) -> Tensor:
-        return torch.stack([law.scored(losses) for law in self._all()]).sum()
 
     def beside(self) -> Mapping[str, Collection[int]]:
         return {name: options for law in self._all() for name, options in law.beside().items()}

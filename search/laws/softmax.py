@@ -6,15 +6,13 @@ replacement by Gumbel-top-k on ``log s``, the operation of a kept edge from the 
 
 References:
     Liu et al., *DARTS*, arXiv:1806.09055 (softmax, edge strength); Kool et al., *Stochastic beams*, arXiv:1903.06059
-    (Gumbel-top-k); Williams, *Simple statistical gradient-following algorithms*, Machine Learning 1992 (the slope of
-    what is drawn, from the losses of two draws).
+    (Gumbel-top-k).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +43,7 @@ class Softmax(Law):
         noise: their standard deviation.
         sites: those that it is a law over; None for all.
         none: whether ``none`` is an option where no rule counts a node's edges. In a mixture it only scales what
-            a node is given, and BatchNorm undoes that (DARTS, 2.4): what it saves is seen, what it costs is not. So
-            ``drawn`` draws whether such an edge is there and mixes its other options; two draws a step are compared.
+            a node is given, and BatchNorm undoes that (DARTS, 2.4): what it saves is seen, what it costs is not.
     """
 
     def __init__(
@@ -56,7 +53,7 @@ class Softmax(Law):
         *,
         noise: NonNegative = 1e-3,
         sites: Collection[str] | None = None,
-        none: bool | Literal["drawn"] = True,
+        none: bool = True,
     ) -> None:
         super().__init__(space)
         self.settings = {"none": none}
@@ -73,37 +70,18 @@ class Softmax(Law):
             for name in rule.sites:
                 self._none[index[name], own[index[name]].options.index(rule.none)] = True
         ruled = {name for rule in rules for name in rule.sites}
-        free = torch.tensor(
-            [[site.name not in ruled and site.options[i : i + 1] == ("none",) for i in range(options)] for site in own]
+        self._left_out = torch.tensor(
+            [
+                [not none and site.name not in ruled and site.options[i : i + 1] == ("none",) for i in range(options)]
+                for site in own
+            ]
         )
-        self._left_out, self._drawn = free & (not none), free & (none == "drawn")
-        self._log_drawn: Tensor | None = None  # (2,) of what was drawn last
         self._nodes = [_nodes([r for r in rules if r.keep == keep], index) for keep in sorted({r.keep for r in rules})]
         deciding = {name for site in space.sites for name, _ in site.when}
         self._relative = torch.tensor([bool(site.when) and site.name not in deciding for site in own])
 
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
-        if self._drawn.any():
-            return self.draws(generator, tau=tau)[0]
         return self._gates(torch.softmax(self._masked() / tau, dim=-1))
-
-    def draws(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
-        if not self._drawn.any():
-            return super().draws(generator, tau=tau)
-        log_p = torch.log_softmax(self._masked() / tau, dim=-1)
-        log_kept = log_p.masked_fill(self._drawn, NEVER).logsumexp(dim=-1)
-        there = torch.rand(2, *log_kept.shape, generator=generator) < log_kept.exp()
-        at = self._drawn.any(dim=-1)
-        log_none = (log_p * self._drawn).sum(dim=-1)
-        self._log_drawn = torch.where(there, log_kept, log_none)[:, at].sum(dim=-1)
-        others = (log_p - log_kept[:, None]).masked_fill(self._drawn, NEVER).exp()
-        rows = torch.where(there[..., None] | ~at[:, None], others, self._drawn.to(others))
-        return tuple(self._gates(row) for row in rows)
-
-    def scored(self, losses: Tensor) -> Tensor:
-        if self._log_drawn is None:
-            return torch.zeros(())
-        return ((losses - losses.mean()) * self._log_drawn).sum() / (len(losses) - 1)
 
     def sample(self, n: int, generator: torch.Generator) -> Gates:
         with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 from ...arguments import Batch, Beside, Count, Positive, Share
 from ..cost import Feed, PredictorCost
@@ -20,7 +20,7 @@ def la_darts(
     draws: Annotated[Count, Beside("feed", "sampled")] = 4,
     feed: Feed = "sampled",
     one_path: bool = False,
-    none: bool | Literal["drawn"] = True,
+    none: bool = True,
     epochs: Count = 15,
     warm_up: Share = 0.2,
     batch: Batch = 64,
@@ -35,8 +35,7 @@ def la_darts(
         one_path: run one operation an edge (hard Gumbel draws, arXiv:1910.04465), not the mixture: far cheaper steps.
         none: whether an edge may be left out where no rule counts edges, as in `nasbench201`. Behind BatchNorm a
             mixture does not see what ``none`` costs, so DARTS does not derive it: ``none=false`` takes it out,
-            and a small target is then met by skips. ``none=drawn`` draws which edges are there and mixes their
-            operations, so that the loss tells what leaving out costs.
+            and a small target is then met by skips.
         epochs: Epochs of the search.
         warm_up: share of them with weight steps only.
         batch: images a step.
@@ -44,7 +43,7 @@ def la_darts(
         second_order: law steps look one weight step ahead, as DARTS does (1806.09055).
     """
     searcher = GradientSearcher(
-        law=partial(Gumbel, none=bool(none)) if one_path else partial(Softmax, none=none),
+        law=partial(Gumbel if one_path else Softmax, none=none),
         cost=partial(PredictorCost, feed=feed, draws=draws),
         weighted=Linear,
         targeted=partial(LearnedMultiplier, eta=eta, two_sided=True),

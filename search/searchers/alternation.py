@@ -371,16 +371,16 @@ class Alternation(Resumable):
         """Return the mean loss of all paths, with its gradient by the gates but without the passes that gave it."""
         law_batch = partial(self._slopes, images, labels, drawn, beside=beside)
         if ahead is None:
-            losses, slopes, _ = law_batch()
+            value, slopes, _ = law_batch()
         else:
-            losses, slopes = unrolled(
+            value, slopes = unrolled(
                 law_batch, partial(self._slopes, *ahead, drawn, beside=beside), self.weights_optimizer
             )
-        slope = self.law.scored(losses)
+        slope = torch.zeros(())
         for gates, found in zip(drawn, slopes, strict=True):
             for gate, gradient in zip(gates.values(), found, strict=True):
                 slope = slope + (gate * gradient).sum()
-        return losses.mean() + (slope - slope.detach())
+        return value + (slope - slope.detach())
 
     def _slopes(
         self,
@@ -391,23 +391,24 @@ class Alternation(Resumable):
         *,
         beside: Beside | None = None,
     ) -> Slopes:
-        """Return the losses of all paths and the gradients of their mean, by every path's gates and by weights.
+        """Return the mean loss of all paths and its gradients, by every path's gates and by weights.
 
         Gradients are 0 where an option is off, unless it is run ``beside``; the passes themselves are let go.
         """
         teacher = self._teacher(images, drawn)
-        losses, slopes = list[Tensor](), list[tuple[Tensor, ...]]()
+        value, slopes = torch.zeros(()), list[tuple[Tensor, ...]]()
         by_weights = [torch.zeros_like(weight) for weight in weights]
         for gates in drawn:
             leaves = [gate.detach().requires_grad_() for gate in gates.values()]
             loss = self._loss(images, labels, dict(zip(gates, leaves, strict=True)), teacher, beside) / len(drawn)
-            losses.append(len(drawn) * check_finite(processes.mean(loss.detach()), f"law {self.where}"))
+            told = check_finite(processes.mean(loss.detach()), f"law {self.where}")
             found = torch.autograd.grad(loss, [*leaves, *weights], materialize_grads=True)
+            value = value + told
             slopes.append(found[: len(leaves)])
             by_weights = [total + own for total, own in zip(by_weights, found[len(leaves) :], strict=True)]
         processes.average([slope for found in slopes for slope in found])
         processes.average(by_weights)
-        return torch.stack(losses), slopes, by_weights
+        return value, slopes, by_weights
 
     def _loss(
         self, images: Tensor, labels: Tensor, gates: Gates, teacher: Tensor | None, beside: Beside | None = None

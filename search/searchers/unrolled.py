@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 Slopes = tuple[Tensor, list[tuple[Tensor, ...]], list[Tensor]]
-"""The losses of all paths ``(n,)``, the gradients of their mean by the gates of every path, and by weights."""
+"""A loss, its gradients by the gates of every path, and by weights."""
 
 _REACH = 0.01  # length of the move by v
 
@@ -25,12 +25,12 @@ _REACH = 0.01  # length of the move by v
 def unrolled(
     law_batch: Callable[..., Slopes], training_batch: Callable[..., Slopes], optimizer: torch.optim.Optimizer
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-    """Return the losses on the law's batch after one weight step, and their gradients by the gates of every path.
+    """Return the loss on the law's batch after one weight step, and its gradients by the gates of every path.
 
     The weights are as they were afterwards, bit for bit.
 
     Args:
-        law_batch: gives losses and gradients on images of the law; called with ``weights``.
+        law_batch: gives loss and gradients on images of the law; called with ``weights``.
         training_batch: the same on images of the weights.
         optimizer: SGD, whose next step is looked at.
     """
@@ -44,17 +44,17 @@ def unrolled(
         decayed = gradient + decay * weight.detach()
         step.append(decayed if before is None else decayed + momentum * before)
     with moved(weights, step, -rate):
-        losses, slopes, v = law_batch(weights=weights)
+        value, slopes, v = law_batch(weights=weights)
     length = float(torch.stack([part.square().sum() for part in v]).sum().sqrt())
     if length == 0:
-        return losses, slopes
+        return value, slopes
     reach, ends = _REACH / length, list[list[tuple[Tensor, ...]]]()
     for sign in (1, -1):
         with moved(weights, v, sign * reach):
             ends.append(training_batch()[1])
     factor = rate / (2 * reach)
-    every = [zip(*path, strict=True) for path in zip(slopes, *ends, strict=True)]
-    return losses, [tuple(slope - factor * (up - down) for slope, up, down in path) for path in every]
+    paths = zip(slopes, *ends, strict=True)
+    return value, [tuple(slope - factor * (up - down) for slope, up, down in zip(*path, strict=True)) for path in paths]
 
 
 @contextmanager

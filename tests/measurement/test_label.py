@@ -146,6 +146,18 @@ def test_where_the_sentinel_explains_nothing_a_drift_widens_the_interval_instead
     assert little.high_ms > 0.98  # what the rounds say themselves
 
 
+def test_where_the_sentinel_explains_nothing_a_slow_state_is_no_label_however_steady():
+    """Seen: another process on the core's other half, the sentinel took 1.35 times as long and the network 1.95."""
+    rounds = [round_(1.95 + 0.001 * n, 1.35) for n in range(8)]
+    known = Reference(1.0, 1.1, beta=0.1, noise=0.04, common_share=0.0, levels_ms=(1.35,) * 8)
+    found = estimate(rounds, known, "cpu")
+    assert found.path == "plain"
+    assert found.low_ms <= 1.1 < found.latency_ms < 1.95 <= found.high_ms
+    assert found.precision > 0.3
+    here = estimate(rounds, replace(known, levels_ms=(1.0,) * 8), "cpu")  # single readings are off, the state is not
+    assert here.precision < 0.01
+
+
 def test_a_sentinel_noisier_than_the_gate_corrects_by_what_it_explains_and_gates_nothing():
     """Planted: a loaded machine, whose state the sentinel tells with an error as large as half of its changes."""
     rng = np.random.default_rng(4)

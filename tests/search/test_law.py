@@ -126,30 +126,6 @@ def test_softmax_draws_the_mixture_and_lower_temperature_sharpens_it(space):
         assert cold[site.name].max() > warm[site.name].max()
 
 
-def test_where_none_is_drawn_the_mean_slope_of_two_losses_is_that_of_the_expected_loss():
-    """By enumeration: an edge is there or not, and the loss of every set of edges is another."""
-    law = Softmax(registry.create("space", "nasbench201:cells=1,width=4,size=8"), generator(), none="drawn", noise=0.5)
-    loss, draws = torch.rand(2**6, generator=generator()), 4000
-    places = 2 ** torch.arange(6)
-    random, expected, found = generator(), torch.zeros(()), list[torch.Tensor]()
-    none = torch.stack([gate[0] for gate in law.marginals().values()])
-    for there in itertools.product((0, 1), repeat=6):
-        bits = torch.tensor(there)
-        expected = expected + loss[int(bits @ places)] * torch.where(bits == 1, 1 - none, none).prod()
-    (exact,) = torch.autograd.grad(expected, [law.logits])
-    for _ in range(draws):
-        passes = law.draws(random, tau=1.0)
-        gates = torch.stack([torch.stack(list(each.values())) for each in passes]).detach()
-        assert set(gates[..., 0].flatten().tolist()) <= {0.0, 1.0}
-        assert torch.allclose(gates.sum(dim=-1), torch.ones(2, 6))
-        losses = loss[((gates[..., 0] == 0).long() @ places)]
-        found.append(torch.autograd.grad(law.scored(losses), [law.logits])[0])
-    every = torch.stack(found)
-    error = every.std(dim=0) / draws**0.5
-    assert ((every.mean(dim=0) - exact).abs() <= 4.5 * error + 1e-6).all()
-    assert exact.abs().max() > 10 * error.max()
-
-
 def test_hard_gumbel_gates_are_exactly_one_hot_with_the_soft_gradient(space):
     hard, soft = law_over("gumbel", space), law_over("gumbel", space, hard=False)
     a, b = hard.draw(generator(), tau=0.7), soft.draw(generator(), tau=0.7)
@@ -421,18 +397,18 @@ def test_what_is_given_stands_beside_a_law_and_nothing_else_is_derived_or_learnt
         Product(DARTS, [own])
 
 
+class Twice(Softmax):
+    """Two passes a step, one colder than the other."""
+
+    def draws(self, generator, *, tau):
+        return tuple(self.draw(generator, tau=each) for each in (tau, tau / 10))
+
+
 def test_laws_side_by_side_run_as_many_passes_a_step_as_one_of_them_wants():
     space = registry.create("space", "nasbench201:cells=1,width=4,size=8")
     *free, last = [site.name for site in space.sites]
-    own = Softmax(space, generator(), sites=free, none="drawn")
-    law = Product(space, [own, Fixed(space, {last: 3})])
-    random = generator()
-    for _ in range(20):  # until edges are left out in one pass that are there in the other
-        one, other = law.draws(random, tau=1.0)
-        if any(not torch.equal(one[name], other[name]) for name in free):
-            break
+    own = Twice(space, generator(), sites=free, noise=1.0)
+    one, other = Product(space, [own, Fixed(space, {last: 3})]).draws(generator(), tau=1.0)
     assert [*one] == [*other] == [*free, last]
     assert one[last].tolist() == other[last].tolist() == [0, 0, 0, 1, 0]
-    assert any(not torch.equal(one[name], other[name]) for name in free)
-    losses = torch.tensor([1.0, 0.0])
-    assert float(law.scored(losses).detach()) == float(own.scored(losses).detach()) != 0
+    assert all(not torch.equal(one[name], other[name]) for name in free)

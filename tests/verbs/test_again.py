@@ -210,7 +210,7 @@ def test_an_unreliable_result_is_measured_again_and_not_searched(tmp_path, monke
 
 
 def test_the_quickstart_twice_keeps_predictor_and_result(tmp_path, monkeypatch):
-    small = {"SPACE": SPACE, "PROXY": SPACE, "COUNT": 60, "EPOCHS": 1, "TRAIN_EPOCHS": 1, "FINALISTS": 1, "RANDOM": 0}
+    small = {"SPACE": SPACE, "COUNT": 60, "EPOCHS": 1, "TRAIN_EPOCHS": 1, "FINALISTS": 1, "RANDOM": 0}
     for name, value in small.items():
         monkeypatch.setattr(quickstart_module, name, value)
     first = quickstart(tmp_path, device=DEVICE)

@@ -8,9 +8,15 @@ NOISY = ("simulated:disturbed=0.8", "simulated:disturbed=1")
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    for name in ("SPACE", "PROXY"):
-        monkeypatch.setattr(quickly, name, "nasbench201:cells=1,width=4,size=8,channels=1")
-    for name, value in {"COUNT": 60, "EPOCHS": 1, "TRAIN_EPOCHS": 1, "FINALISTS": 1, "RANDOM": 0}.items():
+    space = "nasbench201:cells=1,width=4,size=8,channels=1"
+    for name, value in {
+        "SPACE": space,
+        "COUNT": 60,
+        "EPOCHS": 1,
+        "TRAIN_EPOCHS": 1,
+        "FINALISTS": 1,
+        "RANDOM": 0,
+    }.items():
         monkeypatch.setattr(quickly, name, value)
 
 

@@ -141,30 +141,6 @@ def test_without_none_it_is_neither_run_nor_derived_and_latency_is_still_heard(m
         assert (noted.found.scores[:, 0] < -1e6).all() == (argument != "")
 
 
-class Normalised(Planted):
-    """A supernet behind BatchNorm: how much of an edge is ``none`` changes nothing, unless all of it is."""
-
-    def forward(self, x, gates, *, beside=None):
-        live = {site: gate * torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0]) for site, gate in gates.items()}
-        return super().forward(x, {site: gate / (gate.sum() + 1e-3) for site, gate in live.items()})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("argument", ["", ",none=drawn"])
-def test_what_it_costs_to_leave_an_edge_out_is_seen_where_none_is_drawn(monkeypatch, argument):
-    """Every edge is worth more than it takes; a mixture does not know."""
-    latency = np.tile([0.0, 1.0, 1.0, 1.0, 1.0], 6)
-    noted = record(
-        monkeypatch, f"la_darts:epochs=6,warm_up=0,batch=4{argument}", CELL,
-        supernet=Normalised(SPACE, np.full(30, 2.0)), cost=linear(SPACE, latency), lam=5.0, steps=40,
-    )  # fmt: skip
-    assert noted.found.architecture.choices.count(0) == (0 if argument else 5)  # one edge joins input and output
-    ran = [each.on(site) for each in noted.of("law") for site in each.gates]
-    apart = {frozenset({0}), frozenset({1, 2, 3, 4})}
-    assert {frozenset(on) for on in ran} == (apart if argument else {frozenset(range(5))})
-    assert {len(passes) for passes in noted.steps("law")} == ({2} if argument else {1})
-
-
 def test_of_second_order_a_law_step_looks_at_images_of_the_weights_too(monkeypatch):
     for argument, seen in (("", {False}), (",second_order=true", {False, True})):
         noted = record(monkeypatch, f"la_darts:epochs=1,warm_up=0,batch=4{argument}", CELL, lam=0.1, steps=1)
