@@ -356,7 +356,8 @@ def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
         return LatencyPredictor(path)
     if (path / RESULT).is_file():
         return Found(path)
-    raise InputRefusedError(f"{path} is neither a store, a data set, a predictor nor a result of tempograd's")
+    inside = f"; name {path / 'result'}" if (path / "result" / RESULT).is_file() else ""
+    raise InputRefusedError(f"{path} is neither a store, a data set, a predictor nor a result of tempograd's{inside}")
 
 
 @public()

@@ -391,11 +391,14 @@ def _parse(path: Path) -> Any:
             raise InputRefusedError(f"{path} is larger than {MAX_JSON_BYTES // 2**20} MiB, which no search writes")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise InputRefusedError(
-            f"cannot read {path} ({error.strerror}); give a directory that `tempograd search` wrote"
-        ) from error
+        raise InputRefusedError(f"cannot read {path} ({error.strerror}); give {_result_near(path.parent)}") from error
     except (ValueError, RecursionError) as error:
         raise InputRefusedError(f"{path} is not JSON ({error}); run the search again") from error
+
+
+def _result_near(folder: Path) -> str:
+    inside = folder / "result"  # of a folder of `shrink` or `quickstart`
+    return str(inside) if (inside / RESULT).is_file() else "a directory that `tempograd search` wrote"
 
 
 def _clean(tree: Any) -> Any:

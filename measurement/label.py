@@ -33,7 +33,9 @@ LEVEL_READINGS = 16  # sentinel readings that its level around a round rests on
 LEVEL_S = 10.0  # and none of them is farther from it
 MIN_LIKE = 4  # of them, within 10 % of the round's own reading, that make it a state of the device
 FLOOR = 0.005  # relative standard deviation between processes below which no label is believed
-FOLLOWS = 2.0  # largest elasticity: where another process has the core's other half, networks took 1.95, the sentinel 1.4
+FOLLOWS = (
+    2.0  # largest elasticity: where another process has the core's other half, networks took 1.95, the sentinel 1.4
+)
 BETA_SPREAD = 0.1  # least standard deviation of elasticities around the device's: 0.74 to 1.16 were seen on one machine
 
 

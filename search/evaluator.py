@@ -101,7 +101,7 @@ def train(
             score = figure(known, f"the {task.metric.name} of {task.name}")  # a predicted share may be above 1
             return Trained(network.eval(), score, score, 0, {"trained": False, **task.told})
         if task.own_training is not None:
-            made = OwnTraining(network.eval(), task, name=architecture.key, seed=seed, space=space.spec)
+            made = OwnTraining(network.eval(), task, name=architecture.key, seed=seed, space=space.identity)
             made.train(None if folder is None else made.file(folder), progress)
             return _judged(made.network.eval(), task, compute)
         own = task.trained(network.eval())
@@ -111,7 +111,7 @@ def train(
     trainer = Trainer(
         network.to(compute), task, training, seed=seed, compute=compute, name=architecture.key,
         teacher=_teacher(training, teacher, compute),
-        identity={"space": space.spec, "start": begun.digest},
+        identity={"space": space.identity, "start": begun.digest},
     )  # fmt: skip
     progress("train", 0, training.epochs, {})
     kept = trainer.run(None if folder is None else trainer.file(folder), progress)

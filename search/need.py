@@ -48,9 +48,10 @@ class Need:
             having = ", ".join(self.spaces()) or "none of those installed"
             also = ", ".join(spec for spec in self.also if self.holds(registry.create("space", spec)))
             more = f"; with arguments: {also}" if also else ""
+            asked = "FILE.py:NAME" if "@" in space.spec.partition(":")[0] else f"'{space.spec}'"
             raise UsageError(
                 f"{who} cannot search {space.name}: it needs {self.text} (with their defaults: {having}{more}). "
-                f"See which methods can: tempograd methods --space '{space.spec}'"
+                f"See which methods can: tempograd methods --space {asked}"
             )
 
     def spaces(self) -> list[str]:

@@ -22,7 +22,7 @@ class OwnTraining(Resumable):
         task: whose training it is.
         name: Name of the network.
         seed: Seed of the search.
-        space: Spec of its space.
+        space: Identity of its space.
     """
 
     kind = "training"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputRefusedError, UsageError
+from ..spaces.digest import of_tensors
 from ..spaces.network import Network
 from ..spaces.saved import WEIGHTS, by_node
-from .teacher import digest
 from .training import INHERITED
 
 Begin = Callable[[Network], Network]
@@ -60,7 +60,7 @@ def started(network: Network, start: str, begin: Begin | None = None) -> Started
                 "start=inherited: no supernet of these very networks was trained here; use a method that trains one, "
                 "without --proxy, or start with a file"
             )
-        return Started(INHERITED, digest(begin(network).state_dict().items()))
+        return Started(INHERITED, of_tensors(begin(network).state_dict().items()))
     found = read_weights(start)
     own = {name.removeprefix("layers."): value for name, value in network.state_dict().items() if value.ndim}
     taken = [name for name, value in own.items() if name in found and found[name].shape == value.shape]
@@ -71,7 +71,7 @@ def started(network: Network, start: str, begin: Begin | None = None) -> Started
     with torch.no_grad():
         for name in taken:
             own[name].copy_(found[name])
-    return Started(str(start), digest(found.items()), tuple(name for name in own if name not in taken))
+    return Started(str(start), of_tensors(found.items()), tuple(name for name in own if name not in taken))
 
 
 def read_weights(start: str) -> dict[str, Tensor]:

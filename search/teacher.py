@@ -6,7 +6,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputRefusedError, UsageError
+from ..spaces.digest import of_tensors
 from ..spaces.saved import WEIGHTS, load_network
 
 NETWORK = "network.onnx"
@@ -68,7 +69,7 @@ def of_module(module: nn.Module, compute: str = "cpu") -> Teacher:
     def ask(images: Tensor) -> Tensor:
         return module(images.to(compute)).to(images.device)
 
-    return Teacher(ask, digest(module.state_dict().items()))
+    return Teacher(ask, of_tensors(module.state_dict().items()))
 
 
 def load_teacher(path: Path, compute: str = "cpu") -> Teacher:
@@ -114,12 +115,3 @@ def _of_onnx(path: Path) -> Teacher:
         return torch.from_numpy(np.concatenate(rows)).to(images.device)
 
     return Teacher(ask, sha256(content).hexdigest()[:16])
-
-
-def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Return a short text that differs where names or values of tensors do."""
-    found = sha256()
-    for name, value in tensors:
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]

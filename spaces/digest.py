@@ -1,9 +1,9 @@
-"""By what name a space goes in its spec: one of the user's own bears a digest of all that it describes."""
+"""Digests: of what a space of the user's own describes, which is part of its name, and of weights."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from .graph import Choice, Graph
 from .layers import Operation, Width
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .space import SearchSpace
 
 
@@ -60,3 +62,14 @@ def value_of(value: Any) -> str:
         told = {f.name: value_of(getattr(value, f.name)) for f in fields(value) if f.name != "graphs"}
         return f"{type(value).__name__} {told}"
     return f"({', '.join(map(value_of, value))})" if isinstance(value, tuple) else repr(value)  # type: ignore[arg-type]
+
+
+def of_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return sixteen hexadecimal digits that differ where names or values of tensors do."""
+    import torch
+
+    found = sha256()
+    for name, value in tensors:
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -60,6 +60,8 @@ def given(asked: str | SearchSpace) -> SearchSpace:
             f"space {asked!r}; allowed: a name with arguments, such as darts:layers=5, FILE.py:NAME, or a space"
         )
     found = _FILE.fullmatch(asked) if isinstance(asked, str) else None
+    if isinstance(asked, str) and found is None and asked.endswith(".py"):
+        raise UsageError(f"{asked} names no object in the file; write {asked}:NAME")
     if isinstance(asked, str) and found is None:
         return registry.create("space", asked)
     space = asked if isinstance(asked, SearchSpace) else _from_file(asked, found)  # type: ignore[arg-type]

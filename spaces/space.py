@@ -411,6 +411,16 @@ class SearchSpace(ABC):
 
         return Network(self.network_graph(architecture))
 
+    @property
+    def weights(self) -> str | None:
+        """Return a digest of the weights that networks begin with; none, where they are random."""
+        return None
+
+    @property
+    def identity(self) -> str:
+        """Return what tells trainings in one space from those in another: its spec, and the weights they begin with."""
+        return self.spec if self.weights is None else f"{self.spec} with weights {self.weights}"
+
     def teacher(self) -> torch.nn.Module | None:
         """Return a network that those of this space learn from; none, where they begin with no weights."""
         return None

@@ -29,8 +29,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             found: Any = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError) as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise InputRefusedError(f"cannot read {path} ({error}); name a file of weights") from error
+    except (SafetensorError, OSError) as error:
+        raise InputRefusedError(f"{path} is damaged or incomplete ({error}); name a whole file of weights") from error
     except Exception as error:  # of torch's unpickler, one for each damage, and for code: to run it is its advice
         raise InputRefusedError(
             f"{path} is no file of tensors alone, and nothing in it was run; save its state_dict as safetensors"

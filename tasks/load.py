@@ -98,7 +98,8 @@ def _arguments(spec: str, name: str, factory: Any) -> dict[str, str]:
     wanted = "path" in takes and "path" not in texts
     needed = wanted and takes["path"].default is Parameter.empty
     if (path and not wanted) or (needed and not path) or (rest and not rest.startswith(":")):
-        raise UsageError(f"cannot read task {spec!r}; write {name}{':PATH' if wanted else ''}")
+        why = "names no path" if needed and not path else "says more than its name"
+        raise UsageError(f"task {spec!r} {why}; write {name}{':PATH' if wanted else ''}")
     return texts | ({"path": path} if path else {})
 
 

@@ -304,8 +304,10 @@ class SearchRequest:
         device, task = self.timing.device, self.training.task
         if self.training.accuracy is not None and not self.on_table:
             task = self.training.accuracy
+        space = space_of(self.what.space)
         return values | {
-            "space": space_of(self.what.space).spec,
+            "space": space.spec,
+            "weights": space.weights,
             "task": task if isinstance(task, str) else getattr(task, "name", type(task).__name__),
             "task_content": content_of(task),
             "device": device if isinstance(device, str) else device.fingerprint.id,

@@ -15,8 +15,10 @@ from msgspec import Meta
 from .. import outputs, registry
 from ..arguments import Count, Seed
 from ..arguments import check as check_arguments
+from ..data.dataset import FEW_ROWS
+from ..data.result import RESULT as RESULT_FILE
 from ..data.store import Store
-from ..errors import TargetError, UsageError
+from ..errors import MismatchError, TargetError, UsageError
 from ..measurement.repeatability import verdict_across
 from ..profiler.plan import Items, named
 from ..profiler.verify import confirm
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ..spaces.space import SearchSpace
     from ..spaces.tracing.traced import TracedSpace
 
+Enough = Annotated[int, Meta(ge=FEW_ROWS, le=1_000_000)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 Step = Annotated[int, Meta(ge=1, le=1024)]
 STORE, PREDICTOR, RESULT, KNOWN = "run.db", "predictor", "result", "shrink.json"
@@ -47,7 +50,7 @@ def shrink(
     share: Share = 0.7,
     task: Any = "digits",
     device: str | Place = "local",
-    count: Count = 150,
+    count: Enough = 150,
     step: Step | Literal["measured"] = "measured",
     plan: str = "quick",
     method: str = "slim",
@@ -89,6 +92,7 @@ def shrink(
     Raises:
         UsageError: an argument that is not allowed, a task or a method that does not fit, or a network that cannot
             shrink; or the folder holds the result of another search.
+        MismatchError: the folder holds what was measured on another device.
         TargetError: no sub-network takes so small a share.
     """
     from ..search.result import shrunk as recorded
@@ -98,7 +102,7 @@ def shrink(
     if told := outputs.foreign(out, [STORE, KNOWN]):
         progress(told, 0, REMARK)
     place, store, loaded = device_of(device), out / STORE, load_task(task, seed=seed)
-    known = _Known(out / KNOWN, place)
+    known = _Known(out / KNOWN, place, keeps=not overwrite and (out / RESULT / RESULT_FILE).exists())
     check_task({} if train_epochs is None else {"train_epochs": train_epochs}, loaded)
     train_epochs = EPOCHS if train_epochs is None and loaded.by_recipe else train_epochs
     timing: dict[str, Any] = {"plan": plan, "seed": seed}
@@ -118,7 +122,7 @@ def shrink(
         done = collect(space, store, device=place, count=space.at_most(count), progress=progress, stop=stop, **timing)
         go_on(stop)
         fit(store, out / PREDICTOR, space=space.spec, seed=seed, progress=progress)
-        return {"labels": done.document["labels"]}
+        return {"labels": done.document["labels"], "networks": done.document["networks"]}
 
     def whole() -> dict[str, Any]:
         item = Items.of(space, [space.whole], batch=place.batch)
@@ -131,7 +135,8 @@ def shrink(
             )
         return {"latency_ms": found[0].latency_ms, "verdict": verdict_across(found[0], found)}
 
-    labels: int = known("learnt", asked | {"count": count}, learnt, remade=not (out / PREDICTOR).is_dir())["labels"]
+    learning = known("learnt", asked | {"count": count}, learnt, remade=not (out / PREDICTOR).is_dir())
+    measured: int = learning.get("networks", learning["labels"])  # older files have the latter alone
     whole_ms: float = known("whole", asked, whole)["latency_ms"]
     target_ms = share * whole_ms
     try:
@@ -147,7 +152,7 @@ def shrink(
     }  # fmt: skip
     recorded(out / RESULT, told)
     head = (
-        f"the whole network: {whole_ms:.4g} ms; {share:g} of it is {target_ms:.4g} ms. {labels} sub-networks measured"
+        f"the whole network: {whole_ms:.4g} ms; {share:g} of it is {target_ms:.4g} ms. {measured} sub-networks measured"
     )
     in_steps = [_steps_text(steps)] if steps else []
     kept = [f"unchanged: {name}: {why}" for name, why in space.left_out.items()]
@@ -200,20 +205,41 @@ class _Known:
 
     Args:
         path: Path of the file.
-        place: what is known of another device counts for nothing.
+        place: the device that all of it is of.
+        keeps: whether a result hangs on it, for which nothing is made again otherwise.
+
+    Raises:
+        MismatchError: it is of another device.
     """
 
-    def __init__(self, path: Path, place: Place) -> None:
+    def __init__(self, path: Path, place: Place, *, keeps: bool) -> None:
         outputs.check([path], _IS_KNOWN)
-        there: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
         own: dict[str, Any] = {"written_by": "tempograd shrink", "device": place.fingerprint.id}
-        self._path, self._told = path, there if there.get("device") == own["device"] else own
+        self._path, self._told, self._keeps = path, json.loads(path.read_bytes()) if path.exists() else own, keeps
+        if self._told["device"] != own["device"]:
+            raise MismatchError(
+                f"{path.parent} holds what was measured on device {self._told['device']}, not on {own['device']}; give "
+                "another --out"
+            )
 
     def __call__(
         self, name: str, asked: Mapping[str, Any], make: Callable[[], dict[str, Any]], *, remade: bool = False
     ) -> dict[str, Any]:
-        """Return what is known under a name; made, and kept, if it is not, or was asked for otherwise."""
+        """Return what is known under a name; made, and kept, if it is not, or was asked for otherwise.
+
+        Raises:
+            UsageError: it was asked for otherwise, and a result hangs on it.
+        """
         known = self._told.get(name)
+        if self._keeps and known is not None and known["asked"] != asked:
+            there = known["asked"]
+            differing = [
+                f"{key} {there.get(key)} there, {now} now" for key, now in asked.items() if there.get(key) != now
+            ]
+            raise UsageError(
+                f"{self._path.parent} holds the result of another search ({'; '.join(differing)}), which is kept: give "
+                "another --out, or --overwrite to search anew"
+            )
         if remade or known is None or known["asked"] != asked:
             known = {"asked": dict(asked)} | make()
             self._told[name] = known
@@ -229,4 +255,7 @@ def _traced(space: SearchSpace) -> TracedSpace:
 
     if not isinstance(space, TracedSpace):
         raise UsageError(f"{space.spec} is no network of yours; name FILE.py:NAME, a function that returns one")
+    for name, value in space.start.items():
+        if not value.isfinite().all():
+            raise UsageError(f"the weight {name} of {space.spec} holds NaN or infinity; give a network that is trained")
     return space

@@ -230,7 +230,7 @@ class Alternation(Resumable):
     def identity(self) -> dict[str, Any]:
         form, task = self.term.form, self.task
         return {
-            "space": self.space.spec,
+            "space": self.space.identity,
             "task": [task.name, len(task.weights), len(task.law), list(task.inputs[0].shape)],
             "schedule": asdict(self.schedule),
             "laws": [type(law).__name__ for law in (self.law, self.warm_up)],

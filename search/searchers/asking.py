@@ -178,7 +178,7 @@ class Asking(Resumable):
         images = None if isinstance(task, TableTask) else [len(task.weights), len(task.law)]
         recipe = None if images is None or self.shot else self.queries.problem.training.identity()
         return {
-            "space": self.space.spec, "task": problem.task.name, "seed": problem.seed, "score": self.form.lam,
+            "space": self.space.identity, "task": problem.task.name, "seed": problem.seed, "score": self.form.lam,
             "epochs": self.epochs, "batch": problem.training.batch, "cost": cost.identity(),
             "supernet": self.shot.identity() if self.shot else None,
             "images": images, "recipe": recipe,

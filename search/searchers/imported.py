@@ -25,7 +25,7 @@ def write_imported(path: Path, space: SearchSpace, supernet: nn.Module, source: 
         UsageError: something else is there.
         StoreError: the disk refuses.
     """
-    state = {"imported": {"space": space.spec, "source": source}}
+    state = {"imported": {"space": space.identity, "source": source}}
     tensors = {_NAME + key: value.detach().cpu().contiguous() for key, value in supernet.state_dict().items()}
     outputs.write({path: save(tensors, metadata={"state": json.dumps(state)})}, is_checkpoint)
 

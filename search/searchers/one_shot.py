@@ -196,7 +196,7 @@ class OneShot(Resumable):
     def identity(self) -> dict[str, Any]:
         task = self.task
         return {
-            "space": self.space.spec, "task": [task.name, len(task.weights), list(task.inputs[0].shape)],
+            "space": self.space.identity, "task": [task.name, len(task.weights), list(task.inputs[0].shape)],
             "schedule": asdict(self.schedule), "seed": self.seed,
         }  # fmt: skip
 

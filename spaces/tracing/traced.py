@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from ...shown import counted
 from ..architecture import Architecture, Site
+from ..digest import of_tensors
 from ..graph import Graph
 from ..kind import Kind
 from ..space import SearchSpace
@@ -51,6 +53,10 @@ class TracedSpace(SearchSpace):
     def whole(self) -> Architecture:
         """Return the architecture of the module as it was given: first options, all channels, all blocks."""
         return self.architecture(self._whole[site.name] for site in self.sites)
+
+    @cached_property
+    def weights(self) -> str:  # type: ignore[override]
+        return of_tensors(sorted(self.start.items()))
 
     def teacher(self) -> Network | None:
         return self.to_torch(self.whole).eval() if self.trained else None

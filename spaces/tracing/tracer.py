@@ -19,7 +19,7 @@ from ...arguments import public
 from ...errors import TempogradError, UsageError
 from ..architecture import Site
 from ..common.reshaping import Input, Outputs
-from ..graph import INPUT, Choice, Graph, GraphBuilder, ports, same_shape
+from ..graph import INPUT, Choice, Graph, GraphBuilder, ports, same_shape, shape_text
 from ..layers import (
     Identity,
     Width,
@@ -284,8 +284,8 @@ class Tracer(Recorder):
         for option, shape in zip(mark.options, shapes, strict=True):
             if not same_shape(shape, shapes[0]):
                 self.refuse(
-                    f"option {option!r} of shape {shape} beside one of {shapes[0]}",
-                    "let all options give one shape: padding, stride, channels",
+                    f"option {option!r} of shape {shape_text(shape)} beside one of {shape_text(shapes[0])}",
+                    "let all options give one shape: padding, stride, channels, by one Width in all or in none",
                 )
         labels = tuple(self._label(o, g) for o, (_, g, _) in zip(mark.options, found, strict=True))
         operation = Choice(site, labels, tuple(graph for _, graph, _ in found))

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from contextlib import nullcontext
 
 import onnx
 import pyarrow as pa
@@ -19,7 +20,7 @@ from tempograd.verbs.on_device import SearchOnDevice
 from tempograd.verbs.outcome import silent, target_folder
 from tempograd.verbs.quickstart import quickstart
 from tempograd.verbs.request import SearchRequest
-from tempograd.verbs.search import search
+from tempograd.verbs.search import _check_same, search
 from tempograd.verbs.tabular import SearchOnTable
 
 pytestmark = pytest.mark.slow
@@ -89,6 +90,13 @@ def test_the_result_of_another_search_is_refused_unless_it_may_be_overwritten(ta
     anew = on_table(table, tmp_path, **given, overwrite=True).document
     assert json.loads((tmp_path / "result.json").read_text()) == anew
     assert all(anew.get(name, anew["asked"].get(name)) == value for name, value in given.items() if name != "queries")
+
+
+def test_the_result_of_other_weights_is_refused_and_one_that_says_none_is_believed(tmp_path):
+    there = {"space": "s", "seed": 0, "target_ms": 1.0, "lam": None}
+    for known, believed in ({"weights": "a"}, True), ({}, True), ({"weights": "b"}, False), ({"weights": None}, False):
+        with nullcontext() if believed else pytest.raises(UsageError, match=r"weights .* there, a now"):
+            _check_same(tmp_path, there | {"asked": known}, {"space": "s", "weights": "a"})
 
 
 def test_a_default_and_the_same_value_said_are_one_search_also_for_a_result_that_says_neither(table, tmp_path):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import tempograd as tg
 from tempograd.cli import app
-from tempograd.errors import TempogradError
+from tempograd.errors import MismatchError, TempogradError, UsageError
 from tempograd.search import result
 from tempograd.verbs import shrink as verb
 from tempograd.verbs.outcome import Outcome
@@ -100,7 +100,7 @@ class Steps:
 
     def collect(self, space, store, *, count, **asked):
         self._note("collect", space=space, count=count, **asked)
-        return Outcome({"labels": count}, "")
+        return Outcome({"labels": count + 5, "networks": count}, "")
 
     def fit(self, store, folder, **asked):
         self._note("fit", **asked)
@@ -149,11 +149,46 @@ def test_what_was_measured_is_measured_again_only_where_it_was_asked_for_otherwi
     assert steps.run(tmp_path, count=20) == ["collect", "fit", "search"]
     (tmp_path / "predictor").rmdir()
     assert steps.run(tmp_path, count=30) == ["collect", "fit", "search"]
-    for number, otherwise in enumerate(({"plan": "standard"}, {"seed": 1}, {"device": "simulated:seed=3"})):
+    for number, otherwise in enumerate(({"plan": "standard"}, {"seed": 1})):
         out = tmp_path / str(number)
         assert steps.run(out, count=30) == everything
         (out / "predictor").rmdir()
         assert steps.run(out, count=30, **otherwise) == everything
+
+
+def test_a_command_that_is_refused_changes_nothing_in_a_finished_folder(monkeypatch, tmp_path):
+    steps = Steps(monkeypatch)
+    steps.run(tmp_path, count=20)
+    known = (tmp_path / "shrink.json").read_bytes()
+    with pytest.raises(MismatchError, match=r"holds what was measured on device .*; give another --out"):
+        steps.run(tmp_path, count=20, device="simulated:seed=3", overwrite=True)
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "result.json").touch()
+    for otherwise, told in (
+        ({"count": 30}, "count 20 there, 30 now"),
+        ({"count": 20, "seed": 1}, "seed 0 there, 1 now"),
+    ):
+        with pytest.raises(UsageError, match=f"the result of another search .*{told}.* --overwrite"):
+            steps.run(tmp_path, **otherwise)
+        assert set(steps.calls) <= {"widths"}
+    assert (tmp_path / "shrink.json").read_bytes() == known
+    assert steps.run(tmp_path, count=20) == ["search"]
+    (tmp_path / "predictor").rmdir()
+    assert steps.run(tmp_path, count=30, overwrite=True) == ["collect", "fit", "search"]
+
+
+def test_too_few_networks_and_weights_that_are_no_numbers_are_refused_at_once(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FILE.parent)
+    import trained
+
+    steps = Steps(monkeypatch)
+    with pytest.raises(UsageError, match="count=18"):
+        steps.run(tmp_path, count=18)
+    space = trained.mobilenet()
+    next(iter(space.start.values()))[0] = float("nan")
+    with pytest.raises(UsageError, match=r"the weight .* holds NaN or infinity"):
+        steps.run(tmp_path, space)
+    assert steps.calls == []
 
 
 @pytest.mark.parametrize(

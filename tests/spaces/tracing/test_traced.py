@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from tempograd import registry
 from tempograd.spaces.tracing.marks import Choice, Width
 from tempograd.spaces.tracing.traced import TracedSpace
 from tempograd.spaces.tracing.tracer import space_from
@@ -44,3 +45,18 @@ def test_the_whole_network_teaches_only_where_it_was_trained():
 def test_it_tells_how_much_there_is_to_choose():
     _, space = made()
     assert repr(space) == f"{space.spec}: 2 sites, 10^0.6 networks"
+
+
+def test_spaces_of_other_weights_are_one_space_and_not_one_training():
+    def made(seed):
+        torch.manual_seed(seed)
+        wide = Width(nn.Conv2d(3, 8, 3), options=(4, 8), name="w")
+        return space_from(nn.Sequential(wide, nn.Flatten(), nn.Linear(8 * 36, 4)), torch.zeros(1, 3, 8, 8))
+
+    one, same, other = made(0), made(0), made(1)
+    assert one.spec == same.spec == other.spec
+    assert one.identity == same.identity != other.identity
+    assert one.weights == same.weights != other.weights
+    random = registry.create("space", "nasbench201")
+    assert random.weights is None
+    assert random.identity == random.spec
