@@ -487,7 +487,7 @@ MUTANTS = [
         ("halved until it can shrink", "verbs/shrink.py", "(wanted >> i for i in range(wanted.bit_length()))", "(wanted,)"),
         ("what was measured is not measured again", "verbs/shrink.py", 'if remade or known is None or known["asked"] != asked:', "if True:"),
         ("unless otherwise asked", "verbs/shrink.py", 'if remade or known is None or known["asked"] != asked:', "if remade or known is None:"),
-        ("of another device it does not count", "verbs/shrink.py", 'there if there.get("device") == own["device"] else own', "there or own"),
+        ("of another device it is refused", "verbs/shrink.py", 'if self._told["device"] != own["device"]:', "if False:"),
         ("as many sub-networks as asked for", "verbs/shrink.py", "count=space.at_most(count)", "count=space.at_most(150)"),
         ("slim searches", "verbs/shrink.py", 'method: str = "slim"', 'method: str = "ofa"'),
     ),
@@ -585,7 +585,7 @@ MUTANTS = [
     *_of(
         "gram", "searchers/test_meta_graph.py",
         ("the usual spread follows the answers", META, "self.variance + _RATE * (apart**2 - self.variance)", "self.variance"),
-        ("smaller members are measured in turn", META, "candidates=members,", "candidates=members[:1],"),
+        ("smaller members are measured in turn", META, "else members, begin", "else members[:1], begin"),
         ("answers teach", META, "self.law.learn(drawn, self.advantage(score))", "self.law.learn(drawn, 0.0)"),
         ("against a baseline", META, "apart = score - self.mean", "apart = score"),
         ("pruned to the target", META, "limit_ms = _BELOW * float(predict([member])[0])", "return"),

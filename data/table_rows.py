@@ -162,9 +162,9 @@ class Source:
             told.append(f"{counted(same, 'row')} repeat a network with the same {self.name}: counted once")
         if differing:
             told.append(
-                f"{counted(len(differing), 'network')} stand there again with another {self.name} "
+                f"another {self.name} of {counted(len(differing), 'network')} stands there too "
                 f"({self._example(differing, values)}): the {'mean' if middle is np.mean else 'median'} is taken"
-                + (f"; {len(conflicting)} of them are more than {CONFLICT:.0%} apart" if conflicting else "")
+                + (f"; {len(conflicting)} of {len(differing)} by more than {CONFLICT:.0%}" if conflicting else "")
             )
         return tuple(rows), np.array([middle(values[r]) for r in rows.values()], float), tuple(conflicting), told
 

@@ -17,8 +17,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ..errors import InputRefusedError
 from .operators import family_of, macs_of, opset_of
 
 _SUFFIXES = ("_nchwc", "_nhwc", "_quant", "_fused")
@@ -273,3 +274,17 @@ def _value(attribute: AttributeProto) -> Any:
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, int | float | str | bytes)
+
+
+def seen_through(graph: GraphProto) -> None:
+    """Refuse a network with graphs within nodes, whose kernels nobody is told of.
+
+    Raises:
+        InputRefusedError: with the node.
+    """
+    inner = next((n for n in graph.node for a in n.attribute if a.HasField("g") or a.graphs), None)
+    if inner is not None:
+        raise InputRefusedError(
+            f"{inner.op_type} (node {inner.name!r}) holds graphs of its own, which nobody can see through: "
+            "measure the whole"
+        )

@@ -32,6 +32,8 @@ KERNELS = "#kernels"
 CHAIN = 64
 _EMPTY, _CHAIN = "empty", "chain"  # networks of one node, and of many, that do next to nothing
 _LENGTHS = {_EMPTY: 1, _CHAIN: CHAIN}
+FEES = len(_LENGTHS)
+"""How many of a campaign's networks are no kernels, but tell what a session and a node cost."""
 
 
 @dataclass(frozen=True)

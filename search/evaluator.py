@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..spaces.architecture import Architecture
+from ..spaces.digest import identity_of
 from ..spaces.network import Network, inherit
 from ..spaces.space import SearchSpace
 from ..tasks.figure import figure, outputs_of, score_of, scores_of
@@ -101,7 +102,7 @@ def train(
             score = figure(known, f"the {task.metric.name} of {task.name}")  # a predicted share may be above 1
             return Trained(network.eval(), score, score, 0, {"trained": False, **task.told})
         if task.own_training is not None:
-            made = OwnTraining(network.eval(), task, name=architecture.key, seed=seed, space=space.identity)
+            made = OwnTraining(network.eval(), task, name=architecture.key, seed=seed, space=identity_of(space))
             made.train(None if folder is None else made.file(folder), progress)
             return _judged(made.network.eval(), task, compute)
         own = task.trained(network.eval())
@@ -111,7 +112,7 @@ def train(
     trainer = Trainer(
         network.to(compute), task, training, seed=seed, compute=compute, name=architecture.key,
         teacher=_teacher(training, teacher, compute),
-        identity={"space": space.identity, "start": begun.digest},
+        identity={"space": identity_of(space), "start": begun.digest},
     )  # fmt: skip
     progress("train", 0, training.epochs, {})
     kept = trainer.run(None if folder is None else trainer.file(folder), progress)

@@ -27,6 +27,11 @@ def name_of(space: SearchSpace) -> str:
     return f"{space.name}@{digest_of(space)}"
 
 
+def identity_of(space: SearchSpace) -> str:
+    """Return what tells trainings in one space from those in another: its spec, and the weights they begin with."""
+    return space.spec if space.weights is None else f"{space.spec} with weights {space.weights}"
+
+
 def digest_of(space: SearchSpace) -> str:
     """Return twelve hexadecimal digits, equal for spaces whose sites, rules, encodings and graphs are equal."""
     told = [repr(space.sites), repr(space.rules), repr((space.affine, space.elastic))]

@@ -255,12 +255,6 @@ def same_shape(a: Shape, b: Shape) -> bool:
     return a == b and all(sites_of(one) == sites_of(other) for one, other in zip(a, b, strict=True))
 
 
-def shape_text(shape: Shape) -> str:
-    """Return a shape as people read it: ``(up to 24 by width, 8, 8)``."""
-    sizes = (f"up to {size} by {' and '.join(sites_of(size))}" if sites_of(size) else str(size) for size in shape)
-    return f"({', '.join(sizes)})"
-
-
 Block = Callable[[GraphBuilder, str], str]  # builds from the value named, returns its output's name
 
 

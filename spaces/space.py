@@ -60,9 +60,9 @@ class SearchSpace(ABC):
             would make up for it (Liu et al., *DARTS*, arXiv:1806.09055, section A.1.1).
         outputs: the kinds of output that its networks can be built for. A space of several has an argument ``output``
             that says which, and `gives` tells it; a task sets it, and the sizes that go with it, see `tasks.fit`.
-        elastic: whether the options of a choice share their parameters in a supernet. The operations of cells have
-            their own, as published.
+        elastic: whether options of a choice share their parameters in a supernet; in cells, as published, none do.
         everywhere: whether every runtime that ships runs its networks; others refuse what they have no operator for.
+        weights: Digest of the weights that networks begin with; None: they are random.
     """
 
     name: ClassVar[str]
@@ -72,12 +72,12 @@ class SearchSpace(ABC):
     outputs: ClassVar[tuple[Kind, ...]] = ("classes",)
     elastic: ClassVar[bool] = True
     everywhere: ClassVar[bool] = True
+    weights: str | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Call a space that states no name by that of its class."""
         super().__init_subclass__(**options)
-        if not hasattr(cls, "name"):
-            cls.name = cls.__name__
+        cls.name = getattr(cls, "name", cls.__name__)
 
     def __post_init__(self) -> None:
         """Hold every argument against its annotation; a subclass with more to check calls this first.
@@ -410,16 +410,6 @@ class SearchSpace(ABC):
         from .network import Network
 
         return Network(self.network_graph(architecture))
-
-    @property
-    def weights(self) -> str | None:
-        """Return a digest of the weights that networks begin with; none, where they are random."""
-        return None
-
-    @property
-    def identity(self) -> str:
-        """Return what tells trainings in one space from those in another: its spec, and the weights they begin with."""
-        return self.spec if self.weights is None else f"{self.spec} with weights {self.weights}"
 
     def teacher(self) -> torch.nn.Module | None:
         """Return a network that those of this space learn from; none, where they begin with no weights."""

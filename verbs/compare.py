@@ -79,7 +79,7 @@ def compare(
     if not given:
         raise UsageError("no network; name ONNX files, such as: tempograd compare a.onnx b.onnx")
     if len(given) * len(devices) * max(len(precisions), 1) < 2 and before is None:
-        raise UsageError("one network alone; give two, two devices, two precisions, or --baseline")
+        raise UsageError("one network alone; give two, each by itself, two devices, two precisions, or a baseline")
     places = [placed(device, one) for device in devices for one in (precisions or [None])]
     labels = _labels(devices, precisions)
     _check_different(places, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -124,6 +125,8 @@ def _column(file: TableFile, space: SearchSpace) -> str:
     if len(named) == 1:
         return named[0]
     others = named or [n for n, said in meanings.items() if not said.kind and not repetition(n)]
+    if not others and (twice := [name for name, count in Counter(file.names).items() if count > 1]):
+        raise UsageError(f"{file.path}: the column {twice[0]} is there more than once; keep one")
     if not others:
         raise UsageError(
             f"{file.path}: no column of numbers holds latencies by its name; it has {', '.join(file.names)}; name one "

@@ -77,10 +77,12 @@ def collect(
                 progress=lambda stage, p: progress(stage, p.done, p.total),
             )  # fmt: skip
             there = _timed_in(kept, place.fingerprint.id)
+            failed = _failed(kept, place.fingerprint.id, seen)
     document = plain({
         "store": str(store), "device": place.fingerprint.id, "networks": [network.name for network, _ in seen.networks],
         "refused": {name: str(error) for name, error in refused.items()},
-        "kernels": summary.networks, "not_alone": seen.missed, "verdicts": summary.verdicts, "seconds": summary.seconds,
+        "failed": failed, "kernels": summary.networks - room.FEES, "not_alone": seen.missed,
+        "verdicts": summary.verdicts, "seconds": summary.seconds,
         "kernels_per_hour": summary.networks_per_hour, "interrupted": summary.interrupted, "labels": summary.labels,
         "repeatability": summary.repeatability, "pairs": summary.pairs, "disagreeing": summary.disagreeing,
         "doubts": summary.doubts,
@@ -88,11 +90,12 @@ def collect(
     nothing_left = summary.found >= summary.networks + summary.duplicates
     pace = campaigns.pace(summary.measured, summary.seconds, nothing_left=nothing_left)
     lines = [
-        f"{counted(summary.networks, 'kernel')} of {counted(len(seen.networks), 'network')}, "
+        f"{counted(summary.networks - room.FEES, 'kernel')} of {counted(len(seen.networks), 'network')}, "
         f"{counted(seen.missed, 'node')} could not be had alone",
         f"measured: {pace}; in {store}: "
         + ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items())),
         *(f"{name} is refused: {error}" for name, error in refused.items()),
+        *(f"{kernel} failed: {why}" for kernel, why in failed.items()),
         *campaigns.repeated(document),
         *campaigns.judged(document, NOISY),
     ]
@@ -103,6 +106,17 @@ def collect(
     if there < LEAST:
         following = f"tempograd kernels collect OTHER.onnx {into}{asked(device, None)}"
     return Outcome(document, text, code, following)
+
+
+def _failed(store: Store, fingerprint_id: str, seen: room.Seen) -> dict[str, str]:
+    """Return the kernels that have no time, with the reason."""
+    told = {m.key: m.failure for m in store.measurements(space=room.KERNELS, fingerprint_id=fingerprint_id)}
+    rows = ((kernel, told.get(signature)) for signature, kernel in seen.alone.items())
+    return {
+        f"{kernel.op} {(kernel.origin or [kernel.name])[-1]}": f"{why.cause} in {why.phase}: {why.detail}"
+        for kernel, why in rows
+        if why is not None
+    }
 
 
 def _timed_in(store: Store, fingerprint_id: str) -> int:
@@ -177,7 +191,8 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
         kernels = place.profile(asked, seconds=0.0).kernels
     value, low, high = kept.predict(kernels)
     told = [(kernel, *kept.kernel_ms(kernel)) for kernel in kernels]
-    share = value / sum(ms for _, ms, _ in told)
+    sum_ms = sum(ms for _, ms, _ in told)
+    share = value / sum_ms
     rows: list[dict[str, Any]] = [
         {"name": k.name, "op": k.op, "family": k.family, "ms": share * ms, "how": how, "origin": list(k.origin)}
         for k, ms, how in told
@@ -187,8 +202,8 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
     verdict = "out_of_support" if far or not kept.spread else "predicted"
     document = plain({
         "name": network.name, "key": network.key, "device": kept.fingerprint_id, "latency_ms": value, "low_ms": low,
-        "high_ms": high, "coverage": kept.coverage, "verdict": verdict, "kernels": rows,
-        "out_of_support": [row["name"] for row in outside],
+        "high_ms": high, "coverage": kept.coverage, "verdict": verdict, "sum_ms": sum_ms, "factor": share,
+        "kernels": rows, "out_of_support": [row["name"] for row in outside],
     })  # fmt: skip
     cells = [
         (f"{row['ms']:.3g}", row["how"], f"{row['op']} {(row['origin'] or [row['name']])[-1]}")
@@ -197,6 +212,7 @@ def predict(model: Any, predictor: Path, *, device: str | Place = "local", shape
     lines = [
         f"{network.name}: {value:.4g} ms [{low:.4g}, {high:.4g}] {verdict}, {kept.coverage:.0%} interval",
         table(("ms", "from", "kernel"), cells),
+        f"kernels by themselves add up to {sum_ms:.4g} ms; networks that were measured took {share:.3g} times as much",
     ]
     if outside:
         lines.append(f"{len(outside)} of {len(rows)} kernels are unlike all that were timed")

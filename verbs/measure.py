@@ -6,20 +6,20 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from ..arguments import Seed
 from ..arguments import check as check_arguments
 from ..devices.device import Place
-from ..errors import UsageError
+from ..errors import InputRefusedError, UsageError
 from ..profiler.networks import Network, Told, measure_networks
 from ..profiler.plan import named
-from .networks import Refused, Shape, asked, kept_in, opened_networks, placed
+from .networks import Refused, Shape, asked, file_of, kept_in, opened_networks, placed
 from .outcome import INTERRUPTED, PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, table
 
 COLUMNS = ("network", "inputs", "latency", "95% interval", "verdict")
 _SHOWN = 3
+_FRACTIONS = ("float", "bfloat", "double")  # kinds of numbers that are fed normal ones
 FAILED = ("failed", "quarantined", "censored", "refused")
 
 
@@ -94,7 +94,7 @@ def told_of(network: Network, told: Told | None) -> dict[str, Any]:
 
 def inputs_of(row: Mapping[str, Any]) -> str:
     """Return the sizes at which a network ran, for people: an open batch ran as 1."""
-    shapes = ["x".join(map(str, one["shape"])) for one in row.get("inputs", ())]
+    shapes = ["x".join(map(str, one["shape"])) or "scalar" for one in row.get("inputs", ())]
     return ", ".join(shapes[:_SHOWN]) + (", ..." if len(shapes) > _SHOWN else "") or "-"
 
 
@@ -107,6 +107,8 @@ def _exit_code(rows: Sequence[Mapping[str, Any]], stop: threading.Event | None) 
     verdicts = {row["verdict"] for row in rows}
     if stop is not None and stop.is_set() and "interrupted" in verdicts:
         return INTERRUPTED
+    if [(row.get("failure") or {}).get("cause") for row in rows] == ["refused"]:
+        return InputRefusedError.exit_code
     if verdicts & set(FAILED):
         return PARTIAL
     return 0 if verdicts == {"ok"} else UNRELIABLE
@@ -121,9 +123,9 @@ def _following(rows: Sequence[Mapping[str, Any]], device: str | Place, shape: Sh
         return None
     sources = list(dict.fromkeys(row["source"] for row in timed))
     if len(sources) > 1 and len(timed) == len(rows) == len(sources):
-        return f"tempograd compare {' '.join(map(quote, sources))}{asked(device, shape)}"
+        return f"tempograd compare {' '.join(map(file_of, sources))}{asked(device, shape)}"
     fixed = shape if len(rows) == 1 else _shape_of(timed[0])
-    return f"tempograd profile {quote(sources[0])}{asked(device, fixed)}"
+    return f"tempograd profile {file_of(sources[0])}{asked(device, fixed)}"
 
 
 def _shape_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -134,6 +136,9 @@ def _shape_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [table(COLUMNS, [cells_of(row) for row in rows])]
     for row in rows:
+        whole = [one["name"] for one in row.get("inputs", ()) if not one["dtype"].startswith(_FRACTIONS)]
+        if whole:
+            lines.append(f"{row['name']}: {', '.join(whole)}: fed 0 and 1, as whole numbers are")
         if row.get("failure"):
             lines.append(f"{row['name']}: {row['failure']['detail']}")
         elif row["verdict"] == "hot":

@@ -74,6 +74,11 @@ def _sizes(sizes: Any) -> str:
     return "x".join(",".join(map(str, one)) if isinstance(one, Sequence) else str(one) for one in each)
 
 
+def file_of(source: str) -> str:
+    """Return a file as a command names it, also where its name begins like an option."""
+    return quote(f"./{source}" if source.startswith("-") else source)
+
+
 def asked(device: str | Place, shape: Shape) -> str:
     """Return the options of a next command that name the device and the shapes that were asked for."""
     words = "" if device == "local" or not isinstance(device, str) else f" --device {quote(device)}"

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from statistics import median
 from textwrap import wrap
 from typing import Any
@@ -23,7 +22,7 @@ from ..profiler.plan import named
 from ..profiler.roofline import Rates, measure_rates
 from ..shown import counted
 from .measure import told_of
-from .networks import Shape, asked, kept_in, one_network, placed
+from .networks import Shape, asked, file_of, kept_in, one_network, placed
 from .outcome import UNRELIABLE, Outcome, Progress, plain, silent
 
 COLUMNS = 60
@@ -144,7 +143,7 @@ def _families(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _following(network: Network, device: str | Place, shape: Shape) -> str | None:
     if not network.source or not isinstance(device, str):
         return None
-    return f"tempograd compare {quote(network.source)} OTHER.onnx{asked(device, shape)}"
+    return f"tempograd compare {file_of(network.source)} OTHER.onnx{asked(device, shape)}"
 
 
 def text_of(d: Mapping[str, Any]) -> str:

@@ -188,20 +188,6 @@ def at_least_one_thread(threads: int) -> None:
         raise UsageError(f"threads={threads}; at least 1 is needed")
 
 
-def seen_through(model: ModelProto) -> None:
-    """Refuse a network with graphs within nodes, whose kernels nobody is told of.
-
-    Raises:
-        InputRefusedError: with the node.
-    """
-    inner = next((n for n in model.graph.node for a in n.attribute if a.HasField("g") or a.graphs), None)
-    if inner is not None:
-        raise InputRefusedError(
-            f"{inner.op_type} (node {inner.name!r}) holds graphs of its own, which nobody can see through: "
-            "measure the whole"
-        )
-
-
 def watched(run: Callable[[], object], seconds: float, after: Callable[[], None] = lambda: None) -> list[float]:
     """Run a network that is watched for so many seconds, at the least three times; return the ms of each run.
 

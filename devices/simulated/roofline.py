@@ -13,7 +13,7 @@ from math import prod
 from onnx import GraphProto, NodeProto, helper, load_from_string, shape_inference
 
 from ...errors import InputRefusedError
-from ...graphs.kernels import Array, Profile, kernel_of
+from ...graphs.kernels import Array, Profile, kernel_of, seen_through
 
 _ELEMENT_BYTES = 4
 _FREE = frozenset({"Constant", "ConstantOfShape", "Identity", "Shape", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
@@ -45,10 +45,11 @@ class Roofline:
         """Return every node that takes time as a kernel, its time the roofline's.
 
         Raises:
-            InputRefusedError: malformed, or a node's shapes cannot be inferred.
+            InputRefusedError: malformed, a node's shapes cannot be inferred, or a node holds graphs of its own.
         """
         whole_ms = self.latency_ms(content)  # which refuses a node whose shapes nobody knows
         graph = _inferred(content)
+        seen_through(graph)
         shapes = _shapes(graph)
         kernels = tuple(
             kernel_of(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
+from ...spaces.digest import identity_of
 from ...spaces.network import Beside, Network
 from ...spaces.space import SearchSpace
 from ...tasks.task import Task
@@ -230,7 +231,7 @@ class Alternation(Resumable):
     def identity(self) -> dict[str, Any]:
         form, task = self.term.form, self.task
         return {
-            "space": self.space.identity,
+            "space": identity_of(self.space),
             "task": [task.name, len(task.weights), len(task.law), list(task.inputs[0].shape)],
             "schedule": asdict(self.schedule),
             "laws": [type(law).__name__ for law in (self.law, self.warm_up)],

@@ -19,6 +19,7 @@ from torch import nn
 
 from ...errors import UsageError
 from ...spaces.architecture import Architecture
+from ...spaces.digest import identity_of
 from ...spaces.network import inherit
 from ...tasks.table import TableTask
 from ..cost import PredictorCost
@@ -178,7 +179,7 @@ class Asking(Resumable):
         images = None if isinstance(task, TableTask) else [len(task.weights), len(task.law)]
         recipe = None if images is None or self.shot else self.queries.problem.training.identity()
         return {
-            "space": self.space.identity, "task": problem.task.name, "seed": problem.seed, "score": self.form.lam,
+            "space": identity_of(self.space), "task": problem.task.name, "seed": problem.seed, "score": self.form.lam,
             "epochs": self.epochs, "batch": problem.training.batch, "cost": cost.identity(),
             "supernet": self.shot.identity() if self.shot else None,
             "images": images, "recipe": recipe,

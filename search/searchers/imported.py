@@ -12,6 +12,7 @@ from torch import nn
 
 from ... import outputs
 from ...errors import MismatchError
+from ...spaces.digest import identity_of
 from ...spaces.space import SearchSpace
 from .checkpoint import is_checkpoint
 
@@ -25,7 +26,7 @@ def write_imported(path: Path, space: SearchSpace, supernet: nn.Module, source: 
         UsageError: something else is there.
         StoreError: the disk refuses.
     """
-    state = {"imported": {"space": space.identity, "source": source}}
+    state = {"imported": {"space": identity_of(space), "source": source}}
     tensors = {_NAME + key: value.detach().cpu().contiguous() for key, value in supernet.state_dict().items()}
     outputs.write({path: save(tensors, metadata={"state": json.dumps(state)})}, is_checkpoint)
 

@@ -7,7 +7,7 @@ has not changed for some sweeps.
 The meta-graph does not know the target. For one, edges are taken from the complete graph by rising probability until
 the predicted latency of what is left is within the target. So targets share all answers, a smaller one is given a part
 of what a larger one is given, and where that is measured above its target, the next smaller member of the family is
-tried.
+tried. A member that leaves room, as one edge more was too much, is repaired: the likeliest edges that fit come back.
 
 References:
     Cheng et al., *SwiftNet*, arXiv:1906.08305 (node-wise search, meta-graph, Gibbs sampling, propagation, pruning in
@@ -32,6 +32,7 @@ from ..deriver import as_scores
 from ..laws.bernoulli import Bernoulli
 from ..method import Found, Problem
 from ..projection import prune
+from ..repair import ROOM
 from ..trace import Trace
 from .asking import Asking, AskingSearcher
 from .shrink import complete
@@ -164,7 +165,8 @@ class MetaGraphSearcher(AskingSearcher):
         target_ms = inf if problem.target_ms is None else problem.target_ms
         members = tuple(islice(learnt.family(target_ms), _MEMBERS)) if problem.lam is None else (learnt.law.best(),)
         seconds = max(learnt.seconds, perf_counter() - start)
+        leaves_room = target_ms < inf and float(problem.predict()([members[0]])[0]) < (1 - ROOM) * target_ms
         return Found(
             members[0], as_scores(learnt.law.scores()), Trace(), learnt.passes, seconds,
-            queries=tuple(learnt.queries.known.values()), candidates=members, begin=learnt.begin,
+            queries=tuple(learnt.queries.known.values()), candidates=() if leaves_room else members, begin=learnt.begin,
         )  # fmt: skip

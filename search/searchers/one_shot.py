@@ -27,6 +27,7 @@ from ...errors import UsageError
 from ...metric import ACCURACY, Metric
 from ...spaces.architecture import Architecture
 from ...spaces.circuit import counts
+from ...spaces.digest import identity_of
 from ...spaces.network import Network, inherit
 from ...spaces.space import SearchSpace
 from ...tasks.predicted import PredictedTask
@@ -196,7 +197,7 @@ class OneShot(Resumable):
     def identity(self) -> dict[str, Any]:
         task = self.task
         return {
-            "space": self.space.identity, "task": [task.name, len(task.weights), list(task.inputs[0].shape)],
+            "space": identity_of(self.space), "task": [task.name, len(task.weights), list(task.inputs[0].shape)],
             "schedule": asdict(self.schedule), "seed": self.seed,
         }  # fmt: skip
 

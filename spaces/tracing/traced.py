@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from ...shown import counted
@@ -47,16 +46,13 @@ class TracedSpace(SearchSpace):
         self.name = name  # type: ignore[misc]  # of each space its own
         self._traced, self._sites, self.start = graph, sites, dict(start)
         self._whole, self.trained = dict(whole), trained
+        self.weights = of_tensors(sorted(self.start.items()))
         self.left_out: dict[str, str] = {}  # by layer, why its channels are no choice; see `shrink`
 
     @property
     def whole(self) -> Architecture:
         """Return the architecture of the module as it was given: first options, all channels, all blocks."""
         return self.architecture(self._whole[site.name] for site in self.sites)
-
-    @cached_property
-    def weights(self) -> str:  # type: ignore[override]
-        return of_tensors(sorted(self.start.items()))
 
     def teacher(self) -> Network | None:
         return self.to_torch(self.whole).eval() if self.trained else None

@@ -19,7 +19,7 @@ from ...arguments import public
 from ...errors import TempogradError, UsageError
 from ..architecture import Site
 from ..common.reshaping import Input, Outputs
-from ..graph import INPUT, Choice, Graph, GraphBuilder, ports, same_shape, shape_text
+from ..graph import INPUT, Choice, Graph, GraphBuilder, Shape, ports, same_shape
 from ..layers import (
     Identity,
     Width,
@@ -284,7 +284,7 @@ class Tracer(Recorder):
         for option, shape in zip(mark.options, shapes, strict=True):
             if not same_shape(shape, shapes[0]):
                 self.refuse(
-                    f"option {option!r} of shape {shape_text(shape)} beside one of {shape_text(shapes[0])}",
+                    f"option {option!r} of shape {_shape_text(shape)} beside one of {_shape_text(shapes[0])}",
                     "let all options give one shape: padding, stride, channels, by one Width in all or in none",
                 )
         labels = tuple(self._label(o, g) for o, (_, g, _) in zip(mark.options, found, strict=True))
@@ -408,3 +408,9 @@ class Tracer(Recorder):
                 if not self.knows(value):
                     self._refused[id(value)] = value, f"what {name} gives of a value"
         return out
+
+
+def _shape_text(shape: Shape) -> str:
+    """Return a shape as people read it: ``(up to 24 by width, 8, 8)``."""
+    sizes = (f"up to {size} by {' and '.join(sites_of(size))}" if sites_of(size) else str(size) for size in shape)
+    return f"({', '.join(sizes)})"

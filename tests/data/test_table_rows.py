@@ -83,7 +83,7 @@ def test_contradictions_that_no_column_explains_are_refused_and_repetitions_are_
     both["lat_ms"] = [*y_ms, *(1.02 * y_ms)]
     table = read_table(write(both | {"seed": 60 * [1] + 60 * [2]}), space, "lat_ms")
     assert table.y_ms == pytest.approx(1.01 * y_ms)
-    assert "60 networks stand there again" in table.remarks[0]
+    assert "of 60 networks stands there too" in table.remarks[0]
 
 
 def test_accuracies_of_two_data_sets_are_refused(write, published):

@@ -20,7 +20,7 @@ from onnx import ModelProto
 
 from ....arguments import Threads
 from ....errors import InputRefusedError
-from ....graphs.kernels import Profile
+from ....graphs.kernels import Profile, seen_through
 from ..packages import Package, UnusableError
 from ..program import (
     PreparedProgram,
@@ -29,7 +29,6 @@ from ..program import (
     line,
     one_of,
     only_shape,
-    seen_through,
     watched,
     whole,
 )
@@ -136,7 +135,7 @@ class LiteRt:
         from ..tflite_kernels import kernels_of, timed
 
         network = whole(model, folder)
-        seen_through(network)
+        seen_through(network.graph)
         content, made = converted(network)
         engine = self._engine(content)
         runs_ms = watched(engine.invoke, seconds / 4)

@@ -22,7 +22,7 @@ from onnx import ModelProto, load
 
 from ....arguments import Threads
 from ....errors import InputRefusedError, UsageError
-from ....graphs.kernels import Profile, profiled
+from ....graphs.kernels import Profile, profiled, seen_through
 from .. import cuda
 from ..int8 import is_integer, kernels_of, quantised
 from ..packages import Package, UnusableError
@@ -35,7 +35,6 @@ from ..program import (
     one_of,
     only_shape,
     seeded,
-    seen_through,
     watched,
     whole,
 )
@@ -218,7 +217,7 @@ class OnnxRuntime:
                 "kernels on a GPU overlap, and ONNX Runtime tells no times of each: measure the whole"
             )
         given = ModelProto.FromString(model)
-        seen_through(given)
+        seen_through(given.graph)
         with TemporaryDirectory() as scratch:
             ran = Path(scratch, "optimised.onnx")
             if self._precision in INT8:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ....arguments import Threads
 from ....errors import DeviceError, InputRefusedError
 from ....graphs.fused import Ran, kernels_of
-from ....graphs.kernels import FAST, Array, Profile
+from ....graphs.kernels import FAST, Array, Profile, seen_through
 from ....shown import counted
 from ..packages import Package, UnusableError
 from ..program import (
@@ -33,7 +33,6 @@ from ..program import (
     line,
     one_of,
     only_shape,
-    seen_through,
     watched,
     whole,
 )
@@ -148,7 +147,7 @@ class OpenVino:
             FallbackError: it would compute otherwise than asked for.
         """
         network = whole(model, folder)
-        seen_through(network)
+        seen_through(network.graph)
         inputs = inputs_of(network)
         try:
             compiled = self._core.compile_model(
