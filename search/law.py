@@ -122,6 +122,10 @@ class Product(Law):
     def draw(self, generator: torch.Generator, *, tau: float) -> Gates:
         return self._joined([law.draw(generator, tau=tau) for law in self._all()])
 
+    def draws(self, generator: torch.Generator, *, tau: float) -> tuple[Gates, ...]:
+        drawn = [law.draws(generator, tau=tau) for law in self._all()]
+        return tuple(self._joined([each[n % len(each)] for each in drawn]) for n in range(max(map(len, drawn))))
+
     def beside(self) -> Mapping[str, Collection[int]]:
         return {name: options for law in self._all() for name, options in law.beside().items()}
 

@@ -114,10 +114,10 @@ def pick(
         InputRefusedError: the table cannot be read, or a column holds something else.
     """
     check_arguments(pick, locals())
-    if models is not None and not models.is_dir():
-        raise UsageError(f"--models {models} is no folder; name the one that holds NAME.onnx")
     if models is not None and lookup is not None:
         raise UsageError(f"--models {models} and --lookup {lookup}; give one: latencies are measured or looked up")
+    if models is not None and not Path(models).is_dir():
+        raise UsageError(f"--models {models} is no folder; name the one that holds NAME.onnx")
     read = read_pretrained(path, accuracy=accuracy, latency=latency, name=name, leave_out=lookup)
     known = np.isfinite(read.given_ms)
     if known.sum() < LEAST:
