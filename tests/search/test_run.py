@@ -195,7 +195,8 @@ def test_where_more_is_measured_than_predicted_the_best_network_that_fits_is_ask
     result = run(space, task, method=method, device=device, options=Options(random_networks=0), target_ms=4.0)
     assert result.verdict == "pass"
     assert len(device.measured) <= 4  # one that is above, one that fits, and that once more
-    fits = [a for a in space.enumerate() if space.is_connected(a) and device.truth_ms(a) <= 4.0]
+    assert result.found.measurement.latency_ms <= 0.98 * 4.0  # another process may say a little more
+    fits = [a for a in space.enumerate() if space.is_connected(a) and device.truth_ms(a) <= 0.98 * 4.0]
     worth = accuracy(torch.from_numpy(space.encode([*fits, result.architecture], "raw"))).tolist()
     assert worth[-1] >= np.quantile(worth, 0.999)
 
