@@ -344,7 +344,7 @@ def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
     """
     from .data.parquet import DATA
     from .data.parquet import load as data_set
-    from .data.result import RESULT
+    from .data.result import RESULT, result_within
     from .predictor.document import DOCUMENT
 
     path = path_of("path", path)
@@ -356,7 +356,7 @@ def load(path: Path | str) -> LatencyDataset | LatencyPredictor | Found:
         return LatencyPredictor(path)
     if (path / RESULT).is_file():
         return Found(path)
-    inside = f"; name {path / 'result'}" if (path / "result" / RESULT).is_file() else ""
+    inside = f"; name {within}" if (within := result_within(path)) else ""
     raise InputRefusedError(f"{path} is neither a store, a data set, a predictor nor a result of tempograd's{inside}")
 
 

@@ -391,14 +391,16 @@ def _parse(path: Path) -> Any:
             raise InputRefusedError(f"{path} is larger than {MAX_JSON_BYTES // 2**20} MiB, which no search writes")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise InputRefusedError(f"cannot read {path} ({error.strerror}); give {_result_near(path.parent)}") from error
+        near = result_within(path.parent) or "a directory that `tempograd search` wrote"
+        raise InputRefusedError(f"cannot read {path} ({error.strerror}); give {near}") from error
     except (ValueError, RecursionError) as error:
         raise InputRefusedError(f"{path} is not JSON ({error}); run the search again") from error
 
 
-def _result_near(folder: Path) -> str:
-    inside = folder / "result"  # of a folder of `shrink` or `quickstart`
-    return str(inside) if (inside / RESULT).is_file() else "a directory that `tempograd search` wrote"
+def result_within(folder: Path) -> Path | None:
+    """Return the result's directory in a folder that `shrink` or `quickstart` wrote; None in any other."""
+    inside = folder / "result"
+    return inside if (inside / RESULT).is_file() else None
 
 
 def _clean(tree: Any) -> Any:

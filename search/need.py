@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .. import registry
 from ..errors import UsageError
 from ..spaces.architecture import Site
+from ..spaces.saved import is_own
 from ..spaces.space import SearchSpace
 
 
@@ -48,7 +49,7 @@ class Need:
             having = ", ".join(self.spaces()) or "none of those installed"
             also = ", ".join(spec for spec in self.also if self.holds(registry.create("space", spec)))
             more = f"; with arguments: {also}" if also else ""
-            asked = "FILE.py:NAME" if "@" in space.spec.partition(":")[0] else f"'{space.spec}'"
+            asked = "FILE.py:NAME" if is_own(space.spec) else f"'{space.spec}'"
             raise UsageError(
                 f"{who} cannot search {space.name}: it needs {self.text} (with their defaults: {having}{more}). "
                 f"See which methods can: tempograd methods --space {asked}"

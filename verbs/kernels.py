@@ -25,6 +25,7 @@ from ..profiler.plan import named
 from ..scratch import Scratch
 from ..shown import counted
 from . import collect as campaigns
+from .measure import FAILED
 from .networks import Refused, Shape, asked, one_network, opened_networks, placed
 from .outcome import PARTIAL, UNRELIABLE, Outcome, Progress, plain, silent, space_of, table
 
@@ -77,7 +78,7 @@ def collect(
                 progress=lambda stage, p: progress(stage, p.done, p.total),
             )  # fmt: skip
             there = _timed_in(kept, place.fingerprint.id)
-            failed = _failed(kept, place.fingerprint.id, seen)
+            failed = _failed(kept, place.fingerprint.id, seen) if summary.verdicts.keys() & set(FAILED) else {}
     document = plain({
         "store": str(store), "device": place.fingerprint.id, "networks": [network.name for network, _ in seen.networks],
         "refused": {name: str(error) for name, error in refused.items()},

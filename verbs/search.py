@@ -136,7 +136,8 @@ def _once(request: SearchRequest, kind: Kind) -> Outcome:
         return _anew(request, kind)
     if there is None:
         return kind(request)
-    _check_same(out, there, request.asked(kind.cost))
+    known = {name: there[name] for name in ("space", "seed", "target_ms", "lam")} | there.get("asked", {})
+    check_same(out, known, request.asked(kind.cost))
     if there["verdict"] == "unreliable":
         return kind.again(request) if request.on_table else by_first(lambda: kind.again(request))
     kept = f"{out} holds the result of this search, which is kept; --overwrite searches anew"
@@ -166,14 +167,13 @@ def _met(request: SearchRequest, kind: Kind) -> Outcome:
         return Outcome(document, f"INFEASIBLE: {error}", error.exit_code)
 
 
-def _check_same(out: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Check that a result is of the search that is asked for, as far as it says.
+def check_same(out: Path, known: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Check that a result is of the search that is asked for, as far as it is known what it is of.
 
     Raises:
         UsageError: it is of another one.
     """
-    known = {name: there[name] for name in ("space", "seed", "target_ms", "lam")} | there.get("asked", {})
-    known |= {name: DEFAULTS[name] for name, value in known.items() if value is None and name in DEFAULTS}
+    known = dict(known) | {name: DEFAULTS[name] for name, value in known.items() if value is None and name in DEFAULTS}
     other = [
         f"{name} {known[name]} there, {value} now"
         for name, value in asked.items()

@@ -27,7 +27,7 @@ from .collect import collect
 from .fit import fit
 from .flags import check_task
 from .outcome import OPEN, REMARK, Outcome, Progress, device_of, go_on, silent, space_of
-from .search import search
+from .search import check_same, search
 from .width_step import step_of, widths_ms
 
 if TYPE_CHECKING:
@@ -231,15 +231,8 @@ class _Known:
             UsageError: it was asked for otherwise, and a result hangs on it.
         """
         known = self._told.get(name)
-        if self._keeps and known is not None and known["asked"] != asked:
-            there = known["asked"]
-            differing = [
-                f"{key} {there.get(key)} there, {now} now" for key, now in asked.items() if there.get(key) != now
-            ]
-            raise UsageError(
-                f"{self._path.parent} holds the result of another search ({'; '.join(differing)}), which is kept: give "
-                "another --out, or --overwrite to search anew"
-            )
+        if self._keeps and known is not None:
+            check_same(self._path.parent, known["asked"], asked)
         if remade or known is None or known["asked"] != asked:
             known = {"asked": dict(asked)} | make()
             self._told[name] = known

@@ -30,7 +30,7 @@ from ..objective import CostTerm, Objective
 from ..regularisers import Distillation, Regulariser
 from ..steps import seeded
 from .alternation import Alternation, Schedule, check_learns
-from .predicted import Surrogate, answers
+from .predicted import Surrogate, asked_again
 
 
 class LawFactory(Protocol):
@@ -140,7 +140,7 @@ class GradientSearcher:
         )
         trace = run.run(problem.checkpoint, problem.progress)
         scores = as_scores(law.scores())
-        corrected = partial(answers, problem, task, scores, run.derived())
+        corrected = asked_again(problem, task, scores, run.derived())
         candidates, feed = tuple(corrected(1.0)), getattr(run.term.model, "feed", None)
         return Found(
             candidates[0], scores, trace, 0, perf_counter() - start, feed=feed, candidates=candidates,

@@ -46,7 +46,7 @@ from ..steps import check_finite, cosine, move, seeded, set_rate
 from ..trace import Query
 from .checkpoint import Resumable
 from .imported import imported, load_imported
-from .predicted import answers
+from .predicted import asked_again
 
 _EXACT = 1e-3  # of accuracy: differences below it are none
 _CHEAPER = 10  # times as many questions to a model as to a supernet, for a small part of the time
@@ -265,7 +265,7 @@ class OneShotSearcher:
         self.evolution.ask(queries)
         found = queries.found(0.0)
         scores = effects(problem.space, found.queries, accuracy.metric)
-        corrected = partial(answers, problem, accuracy, scores, found.architecture)
+        corrected = asked_again(problem, accuracy, scores, found.architecture)
         candidates = tuple(corrected(1.0))
         return replace(
             found, architecture=candidates[0], scores=scores, candidates=candidates, corrected=corrected, queries=(),

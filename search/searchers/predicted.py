@@ -15,7 +15,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from math import inf
 
@@ -77,6 +77,13 @@ class Surrogate(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Go to where another's draws were."""
         self._generator.set_state(state)
+
+
+def asked_again(
+    problem: Problem, task: PredictedTask, scores: Scores, derived: Architecture
+) -> Callable[[float], Mapping[Architecture, float]]:
+    """Return `answers` as a function of the correction, which works out each of them once."""
+    return cache(partial(answers, problem, task, scores, derived))
 
 
 def answers(

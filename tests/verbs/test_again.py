@@ -20,7 +20,7 @@ from tempograd.verbs.on_device import SearchOnDevice
 from tempograd.verbs.outcome import silent, target_folder
 from tempograd.verbs.quickstart import quickstart
 from tempograd.verbs.request import SearchRequest
-from tempograd.verbs.search import _check_same, search
+from tempograd.verbs.search import check_same, search
 from tempograd.verbs.tabular import SearchOnTable
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def test_the_result_of_other_weights_is_refused_and_one_that_says_none_is_believ
     there = {"space": "s", "seed": 0, "target_ms": 1.0, "lam": None}
     for known, believed in ({"weights": "a"}, True), ({}, True), ({"weights": "b"}, False), ({"weights": None}, False):
         with nullcontext() if believed else pytest.raises(UsageError, match=r"weights .* there, a now"):
-            _check_same(tmp_path, there | {"asked": known}, {"space": "s", "weights": "a"})
+            check_same(tmp_path, there | known, {"space": "s", "weights": "a"})
 
 
 def test_a_default_and_the_same_value_said_are_one_search_also_for_a_result_that_says_neither(table, tmp_path):
