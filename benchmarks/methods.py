@@ -13,7 +13,7 @@ that keeps its supernet's weights, ``inherited`` compares the same networks with
 
 ``--budget`` sets all numbers at once: ``brief`` tells whether it works, ``full`` is what is reported. Maps, heat maps
 and text want ``--recipe benchmarks/adamw.toml``; the space of a recurrent cell is given:
-``--methods autoshrink --space recurrent:n=6,hidden=64,free=true --task text``.
+``--methods autoshrink --space recurrent:n=6,hidden=64 --task text``.
 
 Rows go to ``OUT/rows.jsonl``; run the same command again to go on, rows that are there are not made again. The last
 line printed is the summary, as JSON.

@@ -225,7 +225,7 @@ class Inherited:
         self._space, self._supernet, self._task, self._seed, self._compute = space, supernet, task, seed, compute
         self._images: list[Tensor] = []
         self._few: Tensor | None = None
-        if few is not None and few < len(task.law):
+        if few is not None and task.by_recipe and few < len(task.law):
             self._few = torch.randperm(len(task.law), generator=torch.Generator().manual_seed(seed))[:few]
 
     def __call__(self, architectures: Sequence[Architecture]) -> Iterable[float]:
@@ -251,19 +251,24 @@ class Inherited:
         return score_of(self._task, score)
 
     def _network(self, architecture: Architecture) -> Network:
+        space = self._space
+        network = inherit(space.to_torch(space.from_key(architecture.key)).to(self._compute), self._supernet)
+        if not self._task.by_recipe:  # it has no examples to take statistics from
+            return network.eval()
         if not self._images:
             generator = torch.Generator().manual_seed(self._seed)
             batches = _BATCHES if self._few is None else _BATCHES // 2
             found = calibration(self._task.weights, generator, batches=batches)
             self._images = [each.to(self._compute) for each in found]
-        space = self._space
-        network = inherit(space.to_torch(space.from_key(architecture.key)).to(self._compute), self._supernet)
         recalibrate(network, self._images)
         return network
 
 
 class ByLoss(Inherited):
-    """The same with the mean loss beside: of few examples it tells two networks apart where the metric does not."""
+    """The same with the mean loss beside: of few examples it tells two networks apart where the metric does not.
+
+    A task that only scores networks has no loss; there it is what the score is worth, its sign turned.
+    """
 
     def merit(self, architecture: Architecture) -> float:
         """Return the loss, its sign turned."""
@@ -276,17 +281,34 @@ class ByLoss(Inherited):
         return {}
 
     def _score(self, architecture: Architecture) -> float:
-        task, compute, network = self._task, self._compute, self._network(architecture)
-        index = torch.arange(len(task.law)) if self._few is None else self._few
-        meter, total = task.meter(), 0.0
-        with torch.no_grad():
-            for some in index.split(SCORING_BATCH):
-                inputs, targets = task.law.take(some)
-                outputs = outputs_of(network(inputs.to(compute)), task.name)
-                total += float(task.loss(outputs, targets.to(compute))) * len(targets)
-                meter.add(outputs.cpu(), targets)
-        self._losses[architecture] = total / len(index)
-        return score_of(task, meter.values()[task.metric.name])
+        task = self._task
+        if task.by_recipe:
+            score, loss = held_out(self._network(architecture), task, self._compute, self._few)
+        else:
+            score = super()._score(architecture)
+            loss = -task.metric.merit(score)
+        self._losses[architecture] = loss
+        return score
+
+
+def held_out(network: Network, task: Task, compute: str = "cpu", index: Tensor | None = None) -> tuple[float, float]:
+    """Return the score of a network in eval mode on the part ``law``, and its mean loss there.
+
+    Args:
+        network: on the device ``compute``.
+        task: fitted to its space.
+        compute: torch device.
+        index: ``(n,)`` examples of the part; None for all.
+    """
+    index = torch.arange(len(task.law)) if index is None else index
+    meter, total = task.meter(), 0.0
+    with torch.no_grad():
+        for some in index.split(SCORING_BATCH):
+            inputs, targets = task.law.take(some)
+            outputs = outputs_of(network(inputs.to(compute)), task.name)
+            total += float(task.loss(outputs, targets.to(compute))) * len(targets)
+            meter.add(outputs.cpu(), targets)
+    return score_of(task, meter.values()[task.metric.name]), total / len(index)
 
 
 def calibration(part: Part, generator: torch.Generator, *, batches: int = _BATCHES, batch: int = 64) -> list[Tensor]:

@@ -23,7 +23,7 @@ from ..tasks.predicted import PredictedTask
 from ..tasks.table import TableTask
 from ..tasks.task import Task
 from .deriver import Scores
-from .evaluator import Trained
+from .evaluator import Trained, train
 from .need import ANY, Need
 from .neighbourhood import Predict
 from .price import Price
@@ -131,6 +131,20 @@ class Problem(Conditions):
     def predict(self) -> Predict:
         """Return what networks cost, as a function of architectures."""
         return self.price.predict
+
+    def trained(self, architecture: Architecture, fitted: Task, training: Training | None = None) -> Trained:
+        """Return a network trained as the one found will be, taught by the space's teacher if the recipe names none.
+
+        Args:
+            architecture: of ``space``.
+            fitted: the task, fitted to it.
+            training: another recipe than the problem's.
+        """
+        recipe = training or self.training
+        return train(
+            architecture, self.space, fitted, recipe, seed=self.seed, compute=self.compute, progress=self.progress,
+            folder=self.trainings, begin=self.begin, teacher=None if recipe.teacher else self.space.teacher(),
+        )  # fmt: skip
 
     def chance(self, predicted_ms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``(n,)``: how likely networks of these predictions are within the target; 1 where there is none."""
@@ -247,7 +261,7 @@ class Method:
     @property
     def gives_weights(self) -> bool:
         """Return whether the network found may begin with weights of its supernet."""
-        return self.trains_supernet and bool(getattr(self.find, "gives_weights", True))
+        return bool(getattr(self.find, "gives_weights", self.trains_supernet))
 
     @property
     def or_trained(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from math import inf
 from time import perf_counter
 
@@ -19,7 +20,7 @@ from ..tasks.predicted import PredictedTask
 from ..tasks.task import Preprocessing, Task
 from . import processes
 from .candidates import Candidates
-from .evaluator import Trained, check_training, train
+from .evaluator import Trained, check_training
 from .feasibility import Feasibility, feasibility
 from .finalists import choose
 from .malloc import keep_freed_memory
@@ -108,7 +109,7 @@ def search(
     problem = replace(problem, begin=found.begin)
     seconds = {"search": found.seconds}
     deployed = _deployed(method, found)
-    give = deployed or _training(problem, fitted)
+    give = deployed or partial(problem.trained, fitted=fitted)
     with _timed(seconds, "measure"):
         steps, kept, repaired = _measured(problem, found, measure, repair=options.repair)
     with _timed(seconds, "train"):
@@ -163,20 +164,6 @@ def _ends(table: Feasibility) -> dict[str, float]:
         values = table.measured_ms.values()
         ends |= {"measured smallest_ms": min(values), "measured largest_ms": max(values)}
     return ends
-
-
-def _training(problem: Problem, fitted: Task) -> Callable[[Architecture], Trained]:
-    """Return what trains a network as the problem says, taught by the space's teacher where it names no other."""
-    training = problem.training
-
-    def trained(architecture: Architecture) -> Trained:
-        return train(
-            architecture, problem.space, fitted, training, seed=problem.seed, compute=problem.compute,
-            progress=problem.progress, folder=problem.trainings, begin=problem.begin,
-            teacher=None if training.teacher else problem.space.teacher(),
-        )  # fmt: skip
-
-    return trained
 
 
 @contextmanager

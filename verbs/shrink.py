@@ -105,6 +105,9 @@ def shrink(
     known = _Known(out / KNOWN, place, keeps=not overwrite and (out / RESULT / RESULT_FILE).exists())
     check_task({} if train_epochs is None else {"train_epochs": train_epochs}, loaded)
     train_epochs = EPOCHS if train_epochs is None and loaded.by_recipe else train_epochs
+    made = registry.create("method", method, **({} if epochs is None else {"epochs": epochs}))
+    if made.trains_supernet and not loaded.by_recipe:
+        _ = loaded.weights  # refused: there are none
     timing: dict[str, Any] = {"plan": plan, "seed": seed}
 
     def widths() -> dict[str, Any]:
@@ -114,8 +117,7 @@ def shrink(
 
     space, steps = _space(network, step, lambda: known("widths", timing, widths))
     loaded.fitted(space)
-    given = {} if epochs is None else {"epochs": epochs}
-    registry.create("method", method, **given).check(space, target_ms=1.0, lam=None)
+    made.check(space, target_ms=1.0, lam=None)
     asked = timing | {"space": space.spec}
 
     def learnt() -> dict[str, Any]:

@@ -5,6 +5,9 @@ line learnt from the answers says what every option is worth where it counts; wh
 along it end. Networks are compared by their loss, which tells more of few examples than the metric does, and what is
 found is the best by the mean of its loss and of what the line says: the best of many answers owes something to luck.
 
+What a network loses when it is cut tells less of it than what an epoch of training gives back. So the best few so far
+learn for an epoch, as the one found will for all of them, and the best by its loss then is found.
+
 References:
     Cai et al., *Once-for-All*, arXiv:1908.09791, section 3.3 (what networks with inherited weights are worth teaches a
     model, along which is searched).
@@ -18,6 +21,7 @@ from functools import partial
 from itertools import islice
 from math import ceil, inf
 from time import perf_counter
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +30,13 @@ from ...errors import UsageError
 from ...spaces.architecture import Architecture
 from ...spaces.network import inherit
 from ...spaces.space import SearchSpace
+from ...tasks.task import Task
 from ..deriver import Scores, network_scores
-from ..evaluator import ByLoss
+from ..evaluator import ByLoss, held_out
 from ..method import Found, Problem
 from ..need import ANY
 from ..neighbourhood import descend, mutated, neighbours
+from ..progress import silent
 from ..queries import Queries
 from ..repair import MARGIN
 from ..trace import Query
@@ -107,18 +113,21 @@ class EdgeSearcher:
     Attributes:
         schedule: how the supernet is trained; without epochs its weights are those of a trained network.
         edge: how is asked.
+        shortlist: networks that learn for an epoch before one of them is found; 1: the best is found as it is.
     """
 
     schedule: OneShotSchedule
     edge: Edge
+    shortlist: int = 1
 
     needs = ANY
+    gives_weights: ClassVar[bool] = True  # those of the trained network, where no supernet is trained
 
     @property
     def accepts(self) -> frozenset[str]:
-        """Return which settings it heeds: a file of a supernet only where one is trained."""
-        heeded = frozenset({"epochs", "finalists", "proxy", "queries"})
-        return heeded | {"supernet"} if self._trains else heeded
+        """Return which settings it heeds: a proxy and a file of a supernet only where one is trained."""
+        heeded = frozenset({"epochs", "finalists", "queries"})
+        return heeded | {"proxy", "supernet"} if self._trains else heeded
 
     @property
     def _trains(self) -> bool:
@@ -148,17 +157,39 @@ class EdgeSearcher:
         queries.passes = shot.passes
 
         def worth(query: Query) -> float:
-            lam = problem.lam or 0.0
-            return ask.merit(query.architecture) - lam * query.predicted_ms / problem.reference_ms
+            return _worth(problem, query, ask.merit(query.architecture))
 
         self.edge.ask(queries, worth)
         found = queries.found(perf_counter() - start)
         scores, likely = line(problem.space, found.queries, worth)
-        best = found.queries[int(likely.argmax())].architecture
+        best = [found.queries[i] for i in np.argsort(-likely, kind="stable")]
+        begin = partial(inherit, supernet=supernet)
+        chosen, passes = self._chosen(replace(problem, begin=begin), task, best)
         return replace(
-            found, architecture=best, scores=scores, candidates=(), inherited=ask,
-            begin=partial(inherit, supernet=supernet), deployed=ask.deployed,
+            found, architecture=chosen.architecture, scores=scores, candidates=(), inherited=ask, begin=begin,
+            passes=found.passes + passes, seconds=perf_counter() - start, deployed=ask.deployed,
         )  # fmt: skip
+
+    def _chosen(self, problem: Problem, task: Task, best: Sequence[Query]) -> tuple[Query, int]:
+        """Return the best after an epoch of training of the first few, and the images of that.
+
+        Args:
+            problem: knows how a network begins and is trained.
+            task: fitted to its space.
+            best: the best first.
+        """
+        begun = getattr(problem.space, "trained", False) or problem.training.start
+        if not (begun and task.by_recipe):  # an epoch from random weights tells nothing
+            return best[0], 0
+        full, worth, passes = problem.training, dict[int, float](), 0
+        short = replace(full, epochs=1, warm_up=full.warm_up / full.epochs, validate=False, patience=0)
+        quiet, few = replace(problem, progress=silent), best[: self.shortlist] if self.shortlist > 1 else []
+        for n, query in enumerate(few):
+            trained = quiet.trained(query.architecture, task, short)
+            _, loss = held_out(trained.network.to(problem.compute), task, problem.compute)
+            worth[n], passes = _worth(problem, query, -loss), passes + trained.passes
+            problem.progress("shortlist", n + 1, len(few), {"loss": loss})
+        return best[max(worth, key=worth.__getitem__, default=0)], passes
 
 
 def line(space: SearchSpace, queries: Sequence[Query], worth: Worth) -> tuple[Scores, NDArray[np.float64]]:
@@ -177,6 +208,11 @@ def line(space: SearchSpace, queries: Sequence[Query], worth: Worth) -> tuple[Sc
     scores = np.zeros((len(space.sites), max(space.widths)))
     scores[np.arange(max(space.widths)) < np.array(space.widths)[:, None]] = np.asarray(model.coef_) / left
     return scores, (told + said) / 2
+
+
+def _worth(problem: Problem, query: Query, merit: float) -> float:
+    """Return a merit less the weight of latency, where that has one."""
+    return merit - (problem.lam or 0.0) * query.predicted_ms / problem.reference_ms
 
 
 def _relatives(

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 import tempograd as tg
 from tempograd.cli import app
 from tempograd.errors import MismatchError, TempogradError, UsageError
+from tempograd.metric import Metric
 from tempograd.search import result
 from tempograd.verbs import shrink as verb
 from tempograd.verbs.outcome import Outcome
@@ -252,6 +254,34 @@ def test_a_task_that_trains_networks_itself_says_its_epochs_itself(monkeypatch, 
     with pytest.raises(TempogradError, match=r"--train-epochs 3: .*Judge.* trains networks itself, or not at all"):
         steps.run(tmp_path / "asked", task=Judge(), train_epochs=3)
     assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.slow
+def test_networks_are_told_apart_by_a_task_that_only_scores_them(tmp_path):
+    """Its score of the weights that they keep, the less the better here; nothing is trained."""
+    sys.path.append(str(FILE.parent))
+    import trained
+
+    class Weighed:
+        metric = Metric("weight", higher_is_better=False, unit="")
+
+        def score(self, network):
+            assert not network.training
+            return -float(sum(p.numel() for p in network.parameters()))
+
+    done = shrink(trained.resnet(), tmp_path, share=0.8, task=Weighed(), device="simulated:seed=1", count=30)
+    queries, found = done.document["queries"], done.document["found"]
+    assert len(queries["score"]) > 10
+    assert found["score"] <= np.quantile(queries["score"], 0.1)  # the line smooths, repair changes a choice
+    assert done.document["verdict"] == "pass"
+
+
+def test_a_supernet_for_a_task_that_only_scores_is_refused_before_anything_is_written(monkeypatch, tmp_path):
+    steps = Steps(monkeypatch)
+    for given in ({"epochs": 2}, {"method": "ofa"}):
+        with pytest.raises(TempogradError, match=r"only scores networks: there is nothing to train a supernet on"):
+            steps.run(tmp_path / "out", task=Judge(), **given)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tempograd import registry
-from tempograd.search import evaluator, run
+from tempograd.errors import UsageError
+from tempograd.search import evaluator, method
 from tempograd.search.method import Problem
 from tempograd.search.price import Price
 from tempograd.search.run import Options, search
@@ -27,7 +28,7 @@ import trained
 pytestmark = pytest.mark.slow
 
 REFERENCE_MS = 2.0
-SANDWICH = "slim:epochs=1,draws=2,batch=32,queries=8"
+SANDWICH = "slim:epochs=1,draws=2,batch=32,queries=8,shortlist=1"
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_networks_are_told_by_their_loss_on_held_out_examples_with_the_weights_t
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_found_is_the_best_by_loss_and_line_and_repair_goes_on_along_it(seed, space, task, monkeypatch):
-    recipe = registry.create("method", "slim")
+    recipe = registry.create("method", "slim:shortlist=1")
     asked = problem(space, task, target_ms=middle_ms(space), queries=10, seed=seed)
     found, (networks, _, scores, likely) = searched(monkeypatch, recipe, asked)
     assert found.architecture == networks[int(likely.argmax())]
@@ -106,7 +107,7 @@ def test_what_is_found_is_the_best_by_loss_and_line_and_repair_goes_on_along_it(
 
 
 def test_nothing_is_trained_for_it_and_no_file_is_written(space, task, tmp_path):
-    method, stages = registry.create("method", "slim"), []
+    method, stages = registry.create("method", "slim:shortlist=1"), []
     file = tmp_path / "supernet.safetensors"
     asked = problem(space, task, lam=0.0, queries=4, supernet=file, progress=lambda stage, *_: stages.append(stage))
     assert method.find(asked).passes == 0
@@ -163,11 +164,16 @@ def test_training_begins_with_the_weights_that_were_asked_about(spec, space, tas
 
 @pytest.mark.parametrize("deploy", ["", "trained", "inherited"])
 def test_what_is_found_learns_from_the_whole_network_unless_it_is_kept_as_it_is(deploy, space, task, monkeypatch):
-    teachers, train = [], run.train
-    monkeypatch.setattr(run, "train", lambda *args, **rest: teachers.append(rest["teacher"]) or train(*args, **rest))
-    method = registry.create("method", f"slim:queries=4{',deploy=' if deploy else ''}{deploy}")
+    teachers, train = [], method.train
+    monkeypatch.setattr(method, "train", lambda *args, **rest: teachers.append(rest["teacher"]) or train(*args, **rest))
+    given = {
+        "queries": 4,
+        **({"deploy": deploy} if deploy else {}),
+        **({} if deploy == "inherited" else {"shortlist": 1}),
+    }
+    recipe = registry.create("method", "slim", **given)
     result = search(
-        space, method, Price(priced(space), space), task, measure=device(space)[1], target_ms=middle_ms(space),
+        space, recipe, Price(priced(space), space), task, measure=device(space)[1], target_ms=middle_ms(space),
         options=Options(training=Training(epochs=1, batch=32), random_networks=0),
     )  # fmt: skip
     assert result.verdict == "pass"
@@ -177,3 +183,54 @@ def test_what_is_found_learns_from_the_whole_network_unless_it_is_kept_as_it_is(
         taught = [torch.equal(teacher(x), expected) for teacher in teachers]
     assert taught == ([] if deploy == "inherited" else [True])
     assert (result.trained.passes > 0) is (deploy != "inherited")
+
+
+@pytest.mark.parametrize("lam", [None, 0.1])
+def test_of_the_best_few_the_one_is_found_that_loses_least_after_an_epoch_of_the_training_to_come(
+    lam, space, task, monkeypatch, tmp_path
+):
+    """It begins with the weights that they keep and learns from the whole network, by the recipe, of one epoch."""
+    mode = {"target_ms": middle_ms(space)} if lam is None else {"lam": lam}
+    full = Training(epochs=4, batch=32, warm_up=1.0, patience=2, learning_rate=0.2)
+    told, fitted = [], task.fitted(space)
+    asked = problem(
+        space, task, **mode, queries=10, training=full, trainings=tmp_path, progress=lambda *one: told.append(one)
+    )
+    found, (networks, _, scores, likely) = searched(monkeypatch, registry.create("method", "slim:shortlist=4"), asked)
+    best = [networks[i] for i in np.argsort(-likely)[:4]]
+    short, losses, passes = Training(epochs=1, batch=32, warm_up=0.25, learning_rate=0.2), [], 0
+    for architecture in best:
+        trained = evaluator.train(architecture, space, fitted, short, seed=0, teacher=space.teacher())
+        inputs, labels = fitted.law.take(torch.arange(len(fitted.law)))
+        with torch.no_grad():
+            losses.append(float(torch.nn.functional.cross_entropy(trained.network(inputs), labels)))
+        passes += trained.passes
+    predicted_ms = asked.predict()(best)
+    worth = [-loss - (lam or 0.0) * ms / REFERENCE_MS for loss, ms in zip(losses, predicted_ms.tolist(), strict=True)]
+    told_losses = [values["loss"] for stage, _, _, values in told if stage == "shortlist"]
+    assert len(set(worth)) == 4
+    assert found.architecture == best[int(np.argmax(worth))]
+    assert worth.index(max(worth)) > 0  # else nothing was seen of it
+    assert told_losses == pytest.approx(losses)
+    assert found.passes == passes > 0
+    assert np.array_equal(found.scores, scores)
+    assert "train" not in {stage for stage, *_ in told}  # it is part of the search
+    again = registry.create("method", "slim:shortlist=4").find(asked)  # what was trained is kept
+    assert again.architecture == found.architecture
+
+
+def test_eight_are_on_the_shortlist_unless_told_otherwise_and_none_where_an_epoch_tells_nothing(space, task):
+    assert registry.create("method", "slim").find.shortlist == 8
+    assert registry.create("method", "slim:deploy=inherited").find.shortlist == 1
+    with pytest.raises(UsageError, match="shortlist=4 of method slim counts only with deploy=trained"):
+        registry.create("method", "slim:deploy=inherited,shortlist=4")
+    plain = registry.create("space", "nasbench201:cells=1,width=4,size=8")
+    fitted, stages = task.fitted(plain), []
+    asked = Problem(
+        plain, plain, Price(priced(plain), plain), task, target_ms=None, lam=0.0, reference_ms=1.0, queries=4,
+        training=Training(epochs=1), progress=lambda stage, *_: stages.append(stage),
+    )  # fmt: skip
+    registry.create("method", "slim:epochs=1,batch=32").find(asked)
+    assert fitted.by_recipe
+    assert "queries" in stages
+    assert "shortlist" not in stages
