@@ -140,6 +140,10 @@ class Repair:
             return self._by_score(list(found.values()))[:count]
         return sorted(found.values(), key=lambda step: -worth(step.architecture))[:count]
 
+    def leaves_room(self, step: Step) -> bool:
+        """Return whether a network lies so far below the target that it leaves it unused."""
+        return step.measurement.latency_ms < (1 - _UNUSED) * self.target_ms and not self._uses(step)
+
     def correction(self) -> float:
         """Return measured over predicted near the target: the middle of many labels, as one is off by per cents."""
         near = [s for s in self._believed() if abs(s.measurement.latency_ms / self.target_ms - 1) <= _NEAR]
@@ -174,7 +178,7 @@ class Repair:
                 break
             self._take(candidates)
             kept = self._best(self._fitting() or [kept])
-        if kept.measurement.latency_ms >= (1 - _UNUSED) * self.target_ms or self._uses(kept):
+        if not self.leaves_room(kept):
             return kept
         return min(self._tight(), key=lambda step: step.measurement.latency_ms, default=kept)
 

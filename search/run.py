@@ -205,13 +205,17 @@ def _measured(
     problem: Problem, found: Found, measure: Measure, *, repair: bool
 ) -> tuple[list[Step], Step, Repair | None]:
     """Return every architecture measured on the way, the one kept, and the repair if it found that."""
-    predict = problem.predict()
-    if problem.target_ms is not None and repair:
-        turn = Candidates(found, predict, measure, problem.target_ms, progress=problem.progress)
-        if kept := turn.run():
-            return turn.steps, kept, None
-        state = Repair(problem.space, predict, measure, found.scores, problem.target_ms, progress=problem.progress)
-        kept = state.run(found.architecture)
+    predict, target_ms = problem.predict(), problem.target_ms
+    if target_ms is not None and repair:
+        turn = Candidates(found, predict, measure, target_ms, progress=problem.progress)
+        state = Repair(problem.space, predict, measure, found.scores, target_ms, progress=problem.progress)
+        kept = turn.run()
+        if turn.repairable:
+            state.steps += turn.steps
+            if kept is None or state.leaves_room(kept):
+                kept = state.run(found.architecture if kept is None else kept.architecture)
+            return state.steps, kept, state
+        kept = kept or state.run(found.architecture)
         return [*turn.steps, *state.steps], kept, None if turn.steps else state
     (measurement,) = measure([found.architecture])
     kept = Step(found.architecture, float(predict([found.architecture])[0]), measurement)

@@ -164,14 +164,15 @@ class EdgeSearcher:
         scores, likely = line(problem.space, found.queries, worth)
         best = [found.queries[i] for i in np.argsort(-likely, kind="stable")]
         begin = partial(inherit, supernet=supernet)
-        chosen, passes = self._chosen(replace(problem, begin=begin), task, best)
+        learnt, passes = self._learnt(replace(problem, begin=begin), task, best)
         return replace(
-            found, architecture=chosen.architecture, scores=scores, candidates=(), inherited=ask, begin=begin,
-            passes=found.passes + passes, seconds=perf_counter() - start, deployed=ask.deployed,
+            found, architecture=(learnt or best)[0].architecture, scores=scores, passes=found.passes + passes,
+            candidates=tuple(query.architecture for query in learnt), inherited=ask, begin=begin,
+            seconds=perf_counter() - start, deployed=ask.deployed,
         )  # fmt: skip
 
-    def _chosen(self, problem: Problem, task: Task, best: Sequence[Query]) -> tuple[Query, int]:
-        """Return the best after an epoch of training of the first few, and the images of that.
+    def _learnt(self, problem: Problem, task: Task, best: Sequence[Query]) -> tuple[list[Query], int]:
+        """Return the first few, best first after an epoch of training, and the images of that; none where none learns.
 
         Args:
             problem: knows how a network begins and is trained.
@@ -179,17 +180,18 @@ class EdgeSearcher:
             best: the best first.
         """
         begun = getattr(problem.space, "trained", False) or problem.training.start
-        if not (begun and task.by_recipe):  # an epoch from random weights tells nothing
-            return best[0], 0
-        full, worth, passes = problem.training, dict[int, float](), 0
+        if self.shortlist < 2 or not (begun and task.by_recipe):  # an epoch from random weights tells nothing
+            return [], 0
+        full, quiet, few = problem.training, replace(problem, progress=silent), best[: self.shortlist]
         short = replace(full, epochs=1, warm_up=full.warm_up / full.epochs, validate=False, patience=0)
-        quiet, few = replace(problem, progress=silent), best[: self.shortlist] if self.shortlist > 1 else []
-        for n, query in enumerate(few):
+        worth, passes = list[float](), 0
+        for query in few:
             trained = quiet.trained(query.architecture, task, short)
             _, loss = held_out(trained.network.to(problem.compute), task, problem.compute)
-            worth[n], passes = _worth(problem, query, -loss), passes + trained.passes
-            problem.progress("shortlist", n + 1, len(few), {"loss": loss})
-        return best[max(worth, key=worth.__getitem__, default=0)], passes
+            worth.append(_worth(problem, query, -loss))
+            passes += trained.passes
+            problem.progress("shortlist", len(worth), len(few), {"loss": loss})
+        return [few[i] for i in np.argsort(-np.array(worth), kind="stable")], passes
 
 
 def line(space: SearchSpace, queries: Sequence[Query], worth: Worth) -> tuple[Scores, NDArray[np.float64]]:

@@ -211,6 +211,7 @@ def test_of_the_best_few_the_one_is_found_that_loses_least_after_an_epoch_of_the
     assert len(set(worth)) == 4
     assert found.architecture == best[int(np.argmax(worth))]
     assert worth.index(max(worth)) > 0  # else nothing was seen of it
+    assert found.candidates == tuple(best[i] for i in np.argsort(-np.array(worth)))  # measured in this order
     assert told_losses == pytest.approx(losses)
     assert found.passes == passes > 0
     assert np.array_equal(found.scores, scores)
