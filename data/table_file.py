@@ -202,7 +202,7 @@ def _unpacked(path: Path) -> tuple[bytes, bool]:
 
 
 def _text_table(path: Path, content: bytes, remarks: tuple[str, ...]) -> TableFile:
-    text, encoding = _decoded(content)
+    text, encoding = _decoded(path, content)
     separator = _separator(path, text)
     header = next(filter(None, csv.reader(io.StringIO(text), delimiter=separator)), [])
     names = [name.strip() for name in header]
@@ -232,14 +232,21 @@ def _header_lines(text: str) -> int:
     return reader.line_num
 
 
-def _decoded(content: bytes) -> tuple[str, str]:
-    """Return a text and its encoding, which is empty for UTF-8."""
+def _decoded(path: Path, content: bytes) -> tuple[str, str]:
+    """Return a text and its encoding, which is empty for UTF-8.
+
+    Raises:
+        InputRefusedError: it begins as UTF-16 does, and is none.
+    """
     start = content[:200]
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16"), "UTF-16"
-    if b"\x00" in start:
-        little = start[1::2].count(0) >= start[::2].count(0)
-        return content.decode("utf-16-le" if little else "utf-16-be"), "UTF-16"
+    try:
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return content.decode("utf-16"), "UTF-16"
+        if b"\x00" in start:
+            little = start[1::2].count(0) >= start[::2].count(0)
+            return content.decode("utf-16-le" if little else "utf-16-be"), "UTF-16"
+    except UnicodeDecodeError as error:
+        raise InputRefusedError(f"{path} is no text; name a table as Parquet, CSV or TSV") from error
     try:
         return content.decode("utf-8-sig"), ""
     except UnicodeDecodeError:

@@ -46,18 +46,13 @@ class Candidates:
     _first: dict[Architecture, Step] = field(default_factory=dict[Architecture, Step])
     _merits: dict[Architecture, float] = field(default_factory=dict[Architecture, float])
 
-    @property
-    def repairable(self) -> bool:
-        """Return whether one of them may be changed by scores; where the search can be asked again, it says better."""
-        return self.found.corrected is None and bool(self.found.scores.any())
-
     def run(self) -> Step | None:
         """Return the best that fits, with a measurement that had no part in choosing it; None: none fits.
 
         It leaves a margin for what another process may measure where something else can be had: the search can be asked
-        again, or has scores that repair goes by.
+        again, or repair can change one of them.
         """
-        strict = self.found.corrected is not None or self.repairable
+        strict = self.found.corrected is not None or self.found.repairable
         failed, spare = set[Architecture](), None
         while True:
             best = self._best(failed)

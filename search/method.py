@@ -136,8 +136,8 @@ class Problem(Conditions):
         """Return a network trained as the one found will be, taught by the space's teacher if the recipe names none.
 
         Args:
-            architecture: of ``space``.
-            fitted: the task, fitted to it.
+            architecture: Architecture of the space.
+            fitted: the task, fitted to the space.
             training: another recipe than the problem's.
         """
         recipe = training or self.training
@@ -164,6 +164,7 @@ class Found:
         feed: how the law was shown to the predictor, if it was.
         queries: the accuracies asked for, in order.
         candidates: ``architecture`` and what to take where it is measured above the target, best first.
+        repairable: whether repair goes on from a candidate that leaves room, by ``scores``, or where none fits.
         corrected: gives the candidates, with what each is worth, where networks take so many times what is predicted.
         inherited: scores of architectures of the problem's space with the supernet's weights, in order, where these
             rank networks.
@@ -179,6 +180,7 @@ class Found:
     feed: str | None = None
     queries: tuple[Query, ...] = ()
     candidates: tuple[Architecture, ...] = ()
+    repairable: bool = False
     corrected: Callable[[float], Mapping[Architecture, float]] | None = None
     inherited: Callable[[Sequence[Architecture]], Iterable[float]] | None = None
     begin: Begin | None = None

@@ -2,7 +2,7 @@
 
 What is known of a network without running it (multiply-accumulates, activations, parameters, its family) says its
 latency to some 15 %. So the networks are looked at from the most accurate down; whichever may well be within the target
-is measured, and the first that is, is the answer.
+is measured, and the first that is, is the answer, unless measurements have shown that a better one may well be, too.
 
 References:
     Geurts et al., *Extremely randomized trees*, Machine Learning 2006.
@@ -77,24 +77,34 @@ class Pick:
     measured_ms: dict[int, float] = field(default_factory=dict[int, float])
 
     def run(self, measure: Measure, limit: int) -> int | None:
-        """Measure networks, at most ``limit``, until one is within the target; return its row, None if none is."""
+        """Measure networks, at most ``limit``, until one is within the target and no better one is likely to be.
+
+        Returns:
+            Row of the most accurate within it; None if none is.
+        """
+        found: int | None = None
         while len(self.measured_ms) < limit:
-            row = self.next(last=len(self.measured_ms) == limit - 1)
+            row = self.next(last=len(self.measured_ms) == limit - 1, above=found)
             if row is None:
-                return None
+                break
             self.measured_ms[row] = measure(row)
             if self.measured_ms[row] <= self.target_ms:
-                return row
-        return None
+                found = row
+        return found
 
-    def next(self, *, last: bool = False) -> int | None:
+    def next(self, *, last: bool = False, least: float = LIKELY, above: int | None = None) -> int | None:
         """Return the most accurate network that is likely enough within the target; None if none is left at all.
 
-        ``last``: it is the last one, and should be safe. Where none is likely, it is the likeliest.
+        Args:
+            last: it is the last one, and should be safe.
+            least: chance that is likely enough. Where none has it, it is the likeliest.
+            above: row of one that is within the target: only a better one that is likely enough is returned.
         """
         chance = self.chances()
         chance[list(self.measured_ms)] = -1.0
-        best = self._most_accurate(chance >= (SAFE if last and self.measured_ms else LIKELY))
+        if above is not None:
+            return self._most_accurate((chance >= least) & (self.accuracy > self.accuracy[above]))
+        best = self._most_accurate(chance >= (SAFE if last and self.measured_ms else least))
         if best is None:  # of equally unlikely ones the one predicted fastest
             best = int(np.lexsort((self.predicted_ms, -chance))[0])
         return best if chance[best] >= 0 else None

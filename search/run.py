@@ -210,7 +210,7 @@ def _measured(
         turn = Candidates(found, predict, measure, target_ms, progress=problem.progress)
         state = Repair(problem.space, predict, measure, found.scores, target_ms, progress=problem.progress)
         kept = turn.run()
-        if turn.repairable:
+        if found.repairable:
             state.steps += turn.steps
             if kept is None or state.leaves_room(kept):
                 kept = state.run(found.architecture if kept is None else kept.architecture)

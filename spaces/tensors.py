@@ -35,7 +35,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputRefusedError(f"{path} is damaged or incomplete ({error}); name a whole file of weights") from error
     except Exception as error:  # of torch's unpickler, one for each damage, and for code: to run it is its advice
         raise InputRefusedError(
-            f"{path} is no file of tensors alone, and nothing in it was run; save its state_dict as safetensors"
+            f"{path} is damaged, or no file of tensors alone, and nothing in it was run; save its state_dict as "
+            "safetensors"
         ) from error
     for holder in _HOLDERS:
         if isinstance(found, dict) and isinstance(found.get(holder), dict):

@@ -410,7 +410,9 @@ class Scored(Task):
         return figure(value, f"{self.name}.score(network)")
 
     def _refusal(self, why: str) -> UsageError:
+        trains = callable(getattr(self._made, "train", None))
+        does = "trains and scores networks itself" if trains else "only scores networks"
         return UsageError(
-            f"{self.name} only scores networks: {why}. Take a method that asks for scores, such as random_search or "
-            "regularized_evolution, see tempograd methods"
+            f"{self.name} {does}: {why}. Take a method that asks for scores: random_search, "
+            "regularized_evolution or, in a trained network of your own, slim without --epochs; see tempograd methods"
         )

@@ -23,7 +23,7 @@ from ..data.table import left_out, placeholders
 from ..data.table_file import TableFile, open_table
 from ..data.table_rows import few, shown
 from ..errors import InputRefusedError, UnknownNameError, UsageError
-from ..search.pretrained import LIKELY, Pick, held_out_ms
+from ..search.pretrained import Pick, held_out_ms
 from ..shown import counted
 from .measure import measure
 from .networks import Shape
@@ -37,6 +37,7 @@ NAMES = ("model", "name", "network", "arch")
 PERCENT = 100.0
 ALIKE, STEEP = 0.8, 0.5  # correlation with the latencies, and power of them, of what is no accuracy
 SIZES = re.compile(r"(^|_|\b)(res|img|image|input)", re.IGNORECASE)  # of an input: timm's img_size
+MORE_LIKELY = 0.5  # chance of a network to be within the target, where none is measured
 LEAST = 20  # networks with a latency, below which nothing is learnt
 OFTEN = 3  # times that a word must stand in a column to be one of its kinds
 
@@ -140,9 +141,9 @@ def pick(
         [read.names[i] for i in rows], truth_ms[rows], models, device, shape, store, plan, seed, progress, stop
     )
     asked = bool(models) or lookup is not None
-    found = state.run(bench, most) if asked else state.next()
+    found = state.run(bench, most) if asked else state.next(least=MORE_LIKELY)
     best = _best(state.accuracy, truth_ms[rows], target_ms)
-    likely = found is not None and bool(state.chances()[found] >= LIKELY)
+    likely = found is not None and bool(state.chances()[found] >= MORE_LIKELY)
     verdict = _verdict(bench, found, asked=asked, likely=likely)
     document = plain({
         "table": str(path), "target_ms": target_ms, "networks": len(rows), "learnt_from": int(known.sum()),

@@ -140,6 +140,11 @@ def shrink(
     learning = known("learnt", asked | {"count": count}, learnt, remade=not (out / PREDICTOR).is_dir())
     measured: int = learning.get("networks", learning["labels"])  # older files have the latter alone
     whole_ms: float = known("whole", asked, whole)["latency_ms"]
+    fitted = loaded.fitted(space)
+    whole_score: float = known(
+        "score", {"space": space.spec, "task": loaded.name},
+        lambda: {"score": fitted.score(space.to_torch(space.whole).eval(), "test")},
+    )["score"]  # fmt: skip
     target_ms = share * whole_ms
     try:
         found = search(
@@ -150,11 +155,14 @@ def shrink(
     except TargetError as error:
         raise TargetError(f"a share of {share:g} of the {whole_ms:.4g} ms of the whole network: {error}") from error
     told = {
-        "space": space.spec, "whole_ms": whole_ms, "share": share, "left_out": space.left_out, "widths": steps,
+        "space": space.spec, "whole_ms": whole_ms, "whole_score": whole_score, "share": share,
+        "left_out": space.left_out, "widths": steps,
     }  # fmt: skip
     recorded(out / RESULT, told)
+    metric = fitted.metric
     head = (
-        f"the whole network: {whole_ms:.4g} ms; {share:g} of it is {target_ms:.4g} ms. {measured} sub-networks measured"
+        f"the whole network: {whole_ms:.4g} ms, {metric.name} {metric.format(whole_score)} as {loaded.name} feeds it; "
+        f"{share:g} of it is {target_ms:.4g} ms. {measured} sub-networks measured"
     )
     in_steps = [_steps_text(steps)] if steps else []
     kept = [f"unchanged: {name}: {why}" for name, why in space.left_out.items()]
@@ -250,6 +258,11 @@ def _traced(space: SearchSpace) -> TracedSpace:
 
     if not isinstance(space, TracedSpace):
         raise UsageError(f"{space.spec} is no network of yours; name FILE.py:NAME, a function that returns one")
+    if (there := space.at_most(FEW_ROWS)) < FEW_ROWS:
+        raise UsageError(
+            f"{space.spec} has {there} networks, and shrink learns from {FEW_ROWS} or more; let widths be chosen "
+            "from more sizes (FILE.py:NAME:options=8 or tg.shrink(..., options=8)) or in a smaller step"
+        )
     for name, value in space.start.items():
         if not value.isfinite().all():
             raise UsageError(f"the weight {name} of {space.spec} holds NaN or infinity; give a network that is trained")

@@ -35,8 +35,8 @@ def slim(
         draws: random sub-networks a step, beside the largest and the smallest.
         batch: images a step.
         queries: networks asked about, unless the search says how many.
-        shortlist: networks that learn for an epoch before one of them is found; 1: the best is found as it is. None
-            does where it would begin with random weights, or the task trains networks itself.
+        shortlist: networks that learn for an epoch before they are measured in turn; 1: the best is found as it is.
+            None learns where it would begin with random weights, or the task trains networks itself.
         deploy: ``trained`` trains the network found from the weights that the space has, or random ones;
             ``inherited`` keeps the supernet's.
     """

@@ -162,17 +162,21 @@ class EdgeSearcher:
         self.edge.ask(queries, worth)
         found = queries.found(perf_counter() - start)
         scores, likely = line(problem.space, found.queries, worth)
-        best = [found.queries[i] for i in np.argsort(-likely, kind="stable")]
+        told = np.array([worth(query) for query in found.queries])
+        order = likely if task.by_recipe else told  # a task's own score is no loss on few examples
+        best = [found.queries[i] for i in np.argsort(-order, kind="stable")]
         begin = partial(inherit, supernet=supernet)
         learnt, passes = self._learnt(replace(problem, begin=begin), task, best)
         return replace(
             found, architecture=(learnt or best)[0].architecture, scores=scores, passes=found.passes + passes,
-            candidates=tuple(query.architecture for query in learnt), inherited=ask, begin=begin,
-            seconds=perf_counter() - start, deployed=ask.deployed,
+            candidates=tuple(query.architecture for query in learnt), repairable=bool(learnt), inherited=ask,
+            begin=begin, seconds=perf_counter() - start, deployed=ask.deployed,
         )  # fmt: skip
 
     def _learnt(self, problem: Problem, task: Task, best: Sequence[Query]) -> tuple[list[Query], int]:
-        """Return the first few, best first after an epoch of training, and the images of that; none where none learns.
+        """Return the first few, best first after an epoch of training, and the images of that.
+
+        Where an epoch would tell nothing, or none is trained by the recipe, they stay as they are.
 
         Args:
             problem: knows how a network begins and is trained.
@@ -180,9 +184,10 @@ class EdgeSearcher:
             best: the best first.
         """
         begun = getattr(problem.space, "trained", False) or problem.training.start
-        if self.shortlist < 2 or not (begun and task.by_recipe):  # an epoch from random weights tells nothing
-            return [], 0
-        full, quiet, few = problem.training, replace(problem, progress=silent), best[: self.shortlist]
+        few = best[: self.shortlist] if self.shortlist > 1 else []
+        if not (begun and task.by_recipe):  # an epoch from random weights tells nothing
+            return list(few), 0
+        full, quiet = problem.training, replace(problem, progress=silent)
         short = replace(full, epochs=1, warm_up=full.warm_up / full.epochs, validate=False, patience=0)
         worth, passes = list[float](), 0
         for query in few:

@@ -82,9 +82,18 @@ def network():
 
 
 def narrow():
-    """One whose only width is of eight channels."""
-    layers = nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)
-    return nn.Sequential(*layers), torch.zeros(1, 1, 8, 8)
+    """One whose widths are all of eight channels."""
+    return plain(5), torch.zeros(1, 1, 8, 8)
+
+
+def tiny():
+    """One of a single width."""
+    return plain(1), torch.zeros(1, 1, 8, 8)
+
+
+def plain(layers):
+    inside = [nn.Sequential(nn.Conv2d(1 if i == 0 else 8, 8, 3, padding=1), nn.ReLU()) for i in range(layers)]
+    return nn.Sequential(*inside, nn.Flatten(), nn.Linear(512, 10))
 
 
 def mobilenet():

@@ -72,6 +72,13 @@ def test_encodings_and_compression(tmp_path, rows, encode, word):
     assert [word in remark for remark in table.remarks] == [True] * bool(word)
 
 
+@pytest.mark.parametrize("content", [b"\xfe\xff\xdc\x00\x00,", bytes(range(256)) * 10, b"\xff\xfea"])
+def test_what_is_no_text_is_refused(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(InputRefusedError, match=r"t\.csv is no text; name a table as Parquet, CSV or TSV"):
+        open_table(tmp_path / "t.csv")
+
+
 def test_three_digits_after_a_comma_are_a_decimal_sign_between_semicolons_only(tmp_path, rows):
     short = [(a, round(ms, 3)) for a, ms in rows]
     cells = [(a, f"{ms:.3f}".replace(".", ",")) for a, ms in short]

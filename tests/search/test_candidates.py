@@ -40,30 +40,30 @@ def networks(count):
     return sorted(dict.fromkeys(drawn), key=lambda a: abs(device.truth_ms(a) - TARGET_MS))[:count]
 
 
-def found_of(candidates, *, scored=True):
-    scores = np.log(np.random.default_rng(7).dirichlet(np.ones(5), 6)) if scored else np.zeros((6, 5))
-    return Found(candidates[0], scores, Trace(), 0, 0.0, candidates=tuple(candidates))
+def found_of(candidates, *, repairable=True):
+    scores = np.log(np.random.default_rng(7).dirichlet(np.ones(5), 6))
+    return Found(candidates[0], scores, Trace(), 0, 0.0, candidates=tuple(candidates), repairable=repairable)
 
 
 def turn(device, found):
     return Candidates(found, device.predict, device.measure, TARGET_MS)
 
 
-@pytest.mark.parametrize("scored", [True, False])
-def test_the_first_that_fits_is_kept_as_it_was_measured_again(scored):
+@pytest.mark.parametrize("repairable", [True, False])
+def test_the_first_that_fits_is_kept_as_it_was_measured_again(repairable):
     one, two, three = networks(3)
     device = Planted({one: [1.02], two: [0.96, 0.95], three: [0.9]})
-    kept = turn(device, found_of([one, two, three], scored=scored)).run()
+    kept = turn(device, found_of([one, two, three], repairable=repairable)).run()
     assert device.measured == [one, two, two]
     assert kept is not None
     assert (kept.architecture, kept.measurement.latency_ms) == (two, pytest.approx(0.95 * TARGET_MS))
 
 
-@pytest.mark.parametrize(("scored", "expected"), [(True, 1), (False, 0)])
-def test_one_that_leaves_no_margin_for_the_next_process_is_passed_over_where_repair_can_help(scored, expected):
+@pytest.mark.parametrize(("repairable", "expected"), [(True, 1), (False, 0)])
+def test_one_that_leaves_no_margin_for_the_next_process_is_passed_over_where_repair_can_help(repairable, expected):
     pair = networks(2)
     device = Planted({pair[0]: [0.985], pair[1]: [0.97]})
-    kept = turn(device, found_of(pair, scored=scored)).run()
+    kept = turn(device, found_of(pair, repairable=repairable)).run()
     assert kept is not None
     assert kept.architecture == pair[expected]
 
@@ -106,10 +106,10 @@ def test_repair_goes_on_where_none_fits():
     assert kept.architecture not in (one, two)
 
 
-def test_without_scores_what_fits_is_kept_though_it_leaves_room():
+def test_where_repair_may_not_go_on_what_fits_is_kept_though_it_leaves_room():
     one, two = networks(2)
     device = Planted({one: [1.02], two: [0.8]})
-    steps, kept, repaired = measured(device, found_of([one, two], scored=False))
+    steps, kept, repaired = measured(device, found_of([one, two], repairable=False))
     assert kept.architecture == two
     assert len(steps) == 3
     assert repaired is None

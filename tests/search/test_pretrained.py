@@ -51,6 +51,23 @@ def test_measurements_tell_how_much_slower_another_device_is():
     assert len(there.measured_ms) < len(here.measured_ms) / 2
 
 
+def test_where_a_device_turns_out_to_be_faster_the_better_networks_that_may_be_within_are_measured_too():
+    accuracy, predicted = np.arange(60.0, 90.0), np.linspace(5.0, 34.0, 30)
+    state = Pick(accuracy, predicted, RESIDUALS / 10, 10.0, elsewhere=True)
+    assert state.run(lambda row: predicted[row] / 2, 20) == 13  # as far as four measurements tell
+    assert len(state.measured_ms) <= 6
+    once = Pick(accuracy, predicted, RESIDUALS / 10, 10.0, elsewhere=True)
+    assert once.run(lambda row: predicted[row] / 2, 1) == 5
+    lucky = Pick(accuracy, predicted, RESIDUALS / 10, 10.0)  # of this device: a surprise tells nothing of the others
+    assert lucky.run(lambda row: predicted[row] / 2, 20) == 5
+    assert len(lucky.measured_ms) == 1
+
+
+def test_of_what_is_not_measured_a_higher_chance_may_be_asked():
+    state = Pick(np.array([80.0, 70.0]), np.array([21.0, 19.0]), RESIDUALS, 20.0)
+    assert (state.next(), state.next(least=0.5)) == (0, 1)
+
+
 def test_no_prediction_has_seen_its_own_label_and_rows_of_one_network_go_together():
     rng = np.random.default_rng(0)
     features = rng.random((60, 3))

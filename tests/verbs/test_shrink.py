@@ -17,6 +17,7 @@ from tempograd.cli import app
 from tempograd.errors import MismatchError, TempogradError, UsageError
 from tempograd.metric import Metric
 from tempograd.search import result
+from tempograd.tasks.load import load_task
 from tempograd.verbs import shrink as verb
 from tempograd.verbs.outcome import Outcome
 from tempograd.verbs.shrink import shrink
@@ -139,6 +140,10 @@ def test_the_target_is_a_share_of_the_latency_of_the_whole_network_and_slim_sear
     assert steps.asked["search"]["random"] == 0
     assert steps.asked["collect"]["count"] == 33
     assert steps.asked["shrunk"]["whole_ms"] == 10.0
+    task = load_task("digits").fitted(space)
+    whole_score = task.score(space.to_torch(space.whole).eval(), "test")
+    assert steps.asked["shrunk"]["whole_score"] == whole_score
+    assert f"10 ms, accuracy {task.metric.format(whole_score)} as digits feeds it; 0.6" in steps.outcome.text
     assert steps.asked["search"]["train_epochs"] == 20
 
 
@@ -206,8 +211,8 @@ def test_widths_go_in_the_steps_that_the_device_likes_halved_until_the_network_c
 ):
     steps = Steps(monkeypatch, liked)
     steps.run(tmp_path, f"{FILE}:narrow")
-    (site,) = steps.asked["search"]["space"].sites
-    assert site.options == (("2", "4", "6", "8") if used == 1 else ("4", "8"))
+    options = {site.options for site in steps.asked["search"]["space"].sites}
+    assert options == {("2", "4", "6", "8") if used == 1 else ("4", "8")}
     assert steps.asked["shrunk"]["widths"]["step"] == used
     assert told in steps.outcome.text.splitlines()[1]
 
@@ -217,6 +222,8 @@ def test_widths_go_in_the_steps_that_the_device_likes_halved_until_the_network_c
     [
         ("nasbench201:cells=1,width=4", "is no network of yours", {}),
         (f"{FILE}:network", "share=1.5", {"share": 1.5}),
+        (f"{FILE}:tiny", r"has 4 networks, and shrink learns from 19 or more; .*options=8", {}),
+        (f"{FILE}:tiny:options=2", "has 2 networks, and shrink learns from 19", {"step": 4}),
         (f"{FILE}:nothing", "nothing", {}),
         (f"{FILE}:resnet", "says its widths itself", {"step": 4}),
         (f"{FILE}:network:step=4", "says its widths itself", {"step": 4}),
@@ -233,7 +240,7 @@ def test_what_cannot_shrink_is_refused_before_anything_is_written(asked, told, g
 
 
 def test_a_space_without_trained_weights_is_refused_before_anything_is_written(tmp_path):
-    net = nn.Sequential(tg.Width(nn.Conv2d(1, 8, 8), options=(4, 8)), nn.Flatten(), nn.Linear(8, 10))
+    net = nn.Sequential(tg.Width(nn.Conv2d(1, 32, 8), options=tuple(range(8, 33))), nn.Flatten(), nn.Linear(32, 10))
     space = tg.space_from(net, torch.zeros(1, 1, 8, 8))
     with pytest.raises(TempogradError, match="epochs=0 asks about parts of a trained network"):
         shrink(space, tmp_path / "out", device="simulated")
@@ -282,6 +289,13 @@ def test_a_supernet_for_a_task_that_only_scores_is_refused_before_anything_is_wr
         with pytest.raises(TempogradError, match=r"only scores networks: there is nothing to train a supernet on"):
             steps.run(tmp_path / "out", task=Judge(), **given)
     assert not (tmp_path / "out").exists()
+
+    class Trains(Judge):
+        def train(self, network):
+            return network
+
+    with pytest.raises(TempogradError, match=r"trains and scores networks itself: .*slim without --epochs"):
+        steps.run(tmp_path / "out", task=Trains(), epochs=2)
 
 
 @pytest.mark.slow
