@@ -116,7 +116,7 @@ def shrink(
         return {"step": step_of(found), "latency_ms": {str(width): ms for width, ms in found.items()}}
 
     space, steps = _space(network, step, lambda: known("widths", timing, widths))
-    loaded.fitted(space)
+    fitted = loaded.fitted(space)
     made.check(space, target_ms=1.0, lam=None)
     asked = timing | {"space": space.spec}
 
@@ -140,9 +140,8 @@ def shrink(
     learning = known("learnt", asked | {"count": count}, learnt, remade=not (out / PREDICTOR).is_dir())
     measured: int = learning.get("networks", learning["labels"])  # older files have the latter alone
     whole_ms: float = known("whole", asked, whole)["latency_ms"]
-    fitted = loaded.fitted(space)
     whole_score: float = known(
-        "score", {"space": space.spec, "task": loaded.name},
+        "score", {"space": space.spec, "weights": space.weights, "task": loaded.name, "seed": seed},
         lambda: {"score": fitted.score(space.to_torch(space.whole).eval(), "test")},
     )["score"]  # fmt: skip
     target_ms = share * whole_ms

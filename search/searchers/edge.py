@@ -162,8 +162,9 @@ class EdgeSearcher:
         self.edge.ask(queries, worth)
         found = queries.found(perf_counter() - start)
         scores, likely = line(problem.space, found.queries, worth)
-        told = np.array([worth(query) for query in found.queries])
-        order = likely if task.by_recipe else told  # a task's own score is no loss on few examples
+        order = likely
+        if not task.by_recipe:  # a task's own score is no loss on few examples
+            order = np.array([worth(query) for query in found.queries])
         best = [found.queries[i] for i in np.argsort(-order, kind="stable")]
         begin = partial(inherit, supernet=supernet)
         learnt, passes = self._learnt(replace(problem, begin=begin), task, best)

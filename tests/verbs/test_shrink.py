@@ -163,6 +163,24 @@ def test_what_was_measured_is_measured_again_only_where_it_was_asked_for_otherwi
         assert steps.run(out, count=30, **otherwise) == everything
 
 
+def test_the_score_of_the_whole_network_is_of_the_weights_at_hand(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FILE.parent)
+    import trained
+
+    steps, task, scores = Steps(monkeypatch), load_task("digits"), set[float]()
+    net, example = trained.narrow()
+    for _ in range(2):
+        space = tg.shrink(net, example, step=4)
+        steps.run(tmp_path, space)
+        scores.add(steps.asked["shrunk"]["whole_score"])
+        assert steps.asked["shrunk"]["whole_score"] == task.fitted(space).score(
+            space.to_torch(space.whole).eval(), "test"
+        )
+        with torch.no_grad():
+            net[-1].bias += torch.arange(10) * 10.0
+    assert len(scores) == 2
+
+
 def test_a_command_that_is_refused_changes_nothing_in_a_finished_folder(monkeypatch, tmp_path):
     steps = Steps(monkeypatch)
     steps.run(tmp_path, count=20)
